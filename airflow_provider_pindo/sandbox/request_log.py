@@ -1,0 +1,134 @@
+"""Every request that reached the sandbox, for tests to assert on and the page to show.
+
+Bounded in two ways: the newest 200,000 requests, and 64 MB of their bodies (the oldest bodies go first).
+Never holds the token: the ``Authorization`` header is dropped, and ``authorized`` says what it was worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_REQUESTS = 200_000
+MAX_BODY_BYTES = 64_000_000
+
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
+@dataclasses.dataclass(slots=True)
+class LoggedRequest:
+    """One request, filled in as it is answered.
+
+    :param call: the API call, or None when the path is none of Pindo's.
+    :param status: of the answer, ``"dropped"`` when the connection was closed instead, and None while it
+        is being worked on.
+    :param faults: the actions of the faults that struck it.
+    """
+
+    number: int
+    received_at: float
+    method: str
+    path: str
+    query: str
+    call: str | None
+    authorized: bool
+    headers: Iterable[tuple[str, str]]
+    size: int
+    body: bytes | None
+    status: int | str | None = None
+    faults: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The request with its body decoded, its headers without any secret."""
+        return {
+            **self.summary(),
+            "query": self.query,
+            "headers": {name: value for name, value in self.headers if name.lower() not in _SECRET_HEADERS},
+            "json": _decoded(self.body),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What fits on one line of the page: no header, no body."""
+        return {
+            "number": self.number,
+            "at": datetime.fromtimestamp(self.received_at, UTC).isoformat(timespec="milliseconds"),
+            "method": self.method,
+            "path": self.path,
+            "call": self.call,
+            "authorized": self.authorized,
+            "size": self.size,
+            "status": self.status,
+            "faults": list(self.faults),
+        }
+
+
+class RequestLog:
+    """The newest requests, oldest first."""
+
+    def __init__(self) -> None:
+        self._entries: deque[LoggedRequest] = deque(maxlen=MAX_REQUESTS)
+        self._with_body: deque[LoggedRequest] = deque()
+        self._body_bytes = 0
+        self._count = 0
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        call: str | None,
+        authorized: bool,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> LoggedRequest:
+        """Note a request as soon as it was read."""
+        self._count += 1
+        entry = LoggedRequest(
+            self._count, time.time(), method, path, query, call, authorized, headers.items(), len(body), body
+        )
+        self._entries.append(entry)
+        if body:
+            self._with_body.append(entry)
+            self._body_bytes += len(body)
+            while self._body_bytes > MAX_BODY_BYTES or len(self._with_body) > MAX_REQUESTS:
+                self._forget_body(self._with_body.popleft())
+        return entry
+
+    def _forget_body(self, entry: LoggedRequest) -> None:
+        self._body_bytes -= entry.size
+        entry.body = None
+
+    def clear(self) -> None:
+        """Forget all requests."""
+        self._entries.clear()
+        self._with_body.clear()
+        self._body_bytes = 0
+
+    @property
+    def count(self) -> int:
+        """Requests since the start, those that were forgotten among them."""
+        return self._count
+
+    def as_json(self, path: str | None = None, call: str | None = None) -> list[dict[str, Any]]:
+        """The requests, oldest first, of one path or one call if given."""
+        return [
+            entry.as_json()
+            for entry in self._entries
+            if (path is None or entry.path == path) and (call is None or entry.call == call)
+        ]
+
+    def newest(self, limit: int) -> list[dict[str, Any]]:
+        """One line for each of the newest requests, newest first."""
+        return [self._entries[-index].summary() for index in range(1, min(limit, len(self._entries)) + 1)]
+
+
+def _decoded(body: bytes | None) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,484 @@
+"""Pindo over HTTP: the API, the faults on the wire, the control API and the page.
+
+Three surfaces on one port. ``/v1``, ``/v2``, ``/wallets``, ``/orgs`` and ``/sender_ids`` are Pindo's, behind
+a bearer token, each path exactly as Pindo spells it. ``/sandbox/…`` sets and reads what a test wants to
+set and read; it has no token, since the sandbox listens on loopback, but takes JSON only, so that no web
+page elsewhere can use it. ``/`` is the page of phones. Everything runs in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import math
+import socket
+import struct
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_pindo.sandbox import numbers
+from airflow_provider_pindo.sandbox.faults import (
+    ACTIONS,
+    BEFORE,
+    Fault,
+    FaultBook,
+    with_extra_keys,
+    with_wrong_types,
+)
+from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Answer, Pindo, Request, numbers_in
+from airflow_provider_pindo.sandbox.request_log import LoggedRequest, RequestLog
+from airflow_provider_pindo.sandbox.settings import Settings, is_inbound
+from airflow_provider_pindo.sandbox.store import Store, micros, usd
+from airflow_provider_pindo.sandbox.webhooks import Webhooks
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+PHONES_SHOWN = 40
+MESSAGES_PER_PHONE = 40
+_TICK_SECONDS = 0.2
+_PAGE = Path(__file__).with_name("phones.html")
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Limiter:
+    """A token bucket that holds one second's worth of requests, and at least one."""
+
+    def __init__(self) -> None:
+        self._tokens = 0.0
+        self._rate: float | None = None
+        self._at = 0.0
+
+    def wait(self, rate: float | None) -> float:
+        """Take a token. 0.0 if there was one, else the seconds until there will be."""
+        if rate is None:
+            return 0.0
+        capacity, moment = max(1.0, rate), time.monotonic()
+        if rate != self._rate:
+            self._rate, self._tokens = rate, capacity
+        else:
+            self._tokens = min(capacity, self._tokens + (moment - self._at) * rate)
+        self._at = moment
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / rate
+
+
+class Server:
+    """The sandbox's HTTP side. Make it inside the event loop that it is to run in.
+
+    :param tokens: the bearer tokens that are taken; the first is the one that the page shows.
+    :param state: file that keeps messages, wallet and verifications; None for memory.
+    :param settings: where the switches stand at the start and after a reset.
+    :param verbose: whether to log one line for each request, with numbers masked.
+    """
+
+    def __init__(
+        self, tokens: Iterable[str], state: str | Path | None, settings: Settings, verbose: bool
+    ) -> None:
+        self.tokens = tuple(tokens)
+        self._authorizations = frozenset(f"Bearer {token}" for token in self.tokens)
+        self._first_settings = settings
+        self._verbose = verbose
+        self._store = Store(state, settings.balance)
+        self._webhooks = Webhooks(lambda: self._pindo.settings)
+        self._pindo = Pindo(self._store, settings, self._webhooks.announce)
+        self._faults = FaultBook()
+        self._log = RequestLog()
+        self._limiter = Limiter()
+        self._changes = 0
+        self._changed = asyncio.Event()
+        self._closing = False
+        self._served: weakref.WeakKeyDictionary[asyncio.BaseTransport, int] = weakref.WeakKeyDictionary()
+
+    def application(self) -> web.Application:
+        """The web application, with all its routes."""
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._plain_errors])
+        add = app.router.add_route
+        for call, (method, path) in CALLS.items():
+            add(method, path, functools.partial(self._serve, call))
+        add("*", "/v1/sms", self._redirect_for_ever)
+        add("GET", "/", self._page)
+        for method, path, handler in self._control_routes():
+            add(method, f"/sandbox/{path}", self._controlled(handler))
+        add("GET", "/sandbox/events", self._events)
+        app.cleanup_ctx.append(self._running)
+        app.on_shutdown.append(self._end_streams)
+        return app
+
+    async def _running(self, app: web.Application) -> AsyncIterator[None]:
+        self._webhooks.start()
+        yield
+        await self._webhooks.stop()
+        self._store.close()
+
+    async def _end_streams(self, app: web.Application) -> None:
+        self._closing = True
+        self._touch()
+
+    def _touch(self) -> None:
+        """Tell the pages that something is new."""
+        self._changes += 1
+        self._changed.set()
+
+    # -- Pindo's API
+
+    async def _serve(self, call: str, request: web.Request) -> web.StreamResponse:
+        """One call: who asks, how often, what goes wrong, and Pindo's answer."""
+        body = await request.read()
+        entry = self._note(request, call, body)
+        settings = self._pindo.settings
+        if not entry.authorized:
+            return await self._send(request, entry, Answer(401, {"message": "unauthorized"}))
+        if wait := self._limiter.wait(settings.requests_per_second):
+            return await self._too_many(request, entry, _retry_after(wait, settings.retry_after))
+        decoded = (
+            _decode(body) if call in CALLS_WITH_BODY and request.content_type == "application/json" else None
+        )
+        faults = self._faults.take(call, numbers_in(decoded)) if self._faults else []
+        entry.faults = tuple(fault.action for fault in faults)
+        await _sleep(settings.latency + sum(fault.seconds for fault in faults if fault.action == "latency"))
+        fault = next((fault for fault in faults if fault.action != "latency"), None)
+        if fault is not None and fault.action in BEFORE:
+            return await self._fail_before(request, entry, fault)
+        asked = Request(request.match_info, request.query, decoded, f"{request.scheme}://{request.host}")
+        answer = self._pindo.answer(call, asked)
+        if settings.extra_keys:
+            answer = Answer(answer.status, with_extra_keys(answer.body))
+        if fault is not None:
+            return await self._fail_after(request, entry, fault, answer)
+        return await self._send(request, entry, answer)
+
+    def _note(self, request: web.Request, call: str | None, body: bytes) -> LoggedRequest:
+        if request.transport is not None:
+            self._served[request.transport] = self._served.get(request.transport, 0) + 1
+        authorized = request.headers.get("Authorization", "") in self._authorizations
+        return self._log.add(
+            request.method, request.path, request.query_string, call, authorized, request.headers, body
+        )
+
+    async def _send(
+        self,
+        request: web.Request,
+        entry: LoggedRequest,
+        answer: Answer,
+        headers: dict[str, str] | None = None,
+    ) -> web.StreamResponse:
+        response = web.Response(
+            status=answer.status,
+            body=_encode(answer.body),
+            content_type="application/json",
+            headers=headers,
+        )
+        return await self._finish(request, entry, response)
+
+    async def _finish(
+        self, request: web.Request, entry: LoggedRequest, response: web.Response, idle: float | None = None
+    ) -> web.StreamResponse:
+        """Write an answer and note it; ``idle`` closes the connection so long after, in seconds."""
+        self._settle(entry, response.status)
+        idle = self._pindo.settings.keepalive_timeout if idle is None else idle
+        transport = request.transport
+        if idle is not None and transport is not None:
+            await response.prepare(request)
+            await response.write_eof()
+            asyncio.get_running_loop().call_later(
+                idle, self._close_if_idle, transport, self._served[transport]
+            )
+        return response
+
+    def _close_if_idle(self, transport: asyncio.Transport, served: int) -> None:
+        if self._served.get(transport) == served:
+            transport.close()
+
+    def _settle(self, entry: LoggedRequest, status: int | str) -> None:
+        entry.status = status
+        self._touch()
+        if self._verbose:
+            about = ", ".join(map(numbers.masked, sorted(numbers_in(_decode(entry.body or b"")))[:3]))
+            log.info("%s %s %s %s", entry.method, entry.path, status, about)
+
+    async def _too_many(
+        self, request: web.Request, entry: LoggedRequest, retry_after: str | None
+    ) -> web.StreamResponse:
+        headers = {} if retry_after is None else {"Retry-After": retry_after}
+        return await self._send(request, entry, Answer(429, {"message": "too many requests"}), headers)
+
+    async def _fail_before(
+        self, request: web.Request, entry: LoggedRequest, fault: Fault
+    ) -> web.StreamResponse:
+        """Nothing has been accepted, and nothing will be."""
+        if fault.action == "drop_before":
+            return self._drop(request, entry, fault.reset)
+        if fault.action == "rate_limit":
+            retry_after = None if fault.retry_after is None else str(fault.retry_after)
+            return await self._too_many(request, entry, retry_after)
+        if fault.action == "redirect":
+            answer = Answer(fault.status or 308, {"message": "moved"})
+            return await self._send(request, entry, answer, {"Location": fault.location or ""})
+        return await self._send(request, entry, _failure(fault))
+
+    async def _fail_after(
+        self, request: web.Request, entry: LoggedRequest, fault: Fault, answer: Answer
+    ) -> web.StreamResponse:
+        """Pindo has done what it was asked; only the answer goes wrong."""
+        match fault.action:
+            case "drop_after":
+                return self._drop(request, entry, fault.reset)
+            case "truncate":
+                return await self._truncate(request, entry, answer)
+            case "not_json":
+                page = "<!DOCTYPE html><title>Pindo</title><h1>Something went wrong</h1>"
+                response = web.Response(status=answer.status, text=page, content_type="text/html")
+                return await self._finish(request, entry, response)
+            case "empty_body":
+                response = web.Response(status=answer.status, content_type="application/json")
+                return await self._finish(request, entry, response)
+            case "close_idle":
+                response = web.Response(
+                    status=answer.status, body=_encode(answer.body), content_type="application/json"
+                )
+                return await self._finish(request, entry, response, idle=fault.seconds)
+            case "slow_answer":
+                self._touch()
+                await _sleep(fault.seconds)
+            case "status_after":
+                answer = _failure(fault)
+            case "extra_keys":
+                answer = Answer(answer.status, with_extra_keys(answer.body))
+            case "wrong_types":
+                answer = Answer(answer.status, with_wrong_types(answer.body))
+        return await self._send(request, entry, answer)
+
+    def _drop(self, request: web.Request, entry: LoggedRequest, reset: bool) -> web.StreamResponse:
+        """Close the connection without an answer. What is returned is written to nobody."""
+        if request.transport is not None:
+            if reset:
+                wire = request.transport.get_extra_info("socket")
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.transport.abort()
+        self._settle(entry, "dropped")
+        return web.Response()
+
+    async def _truncate(
+        self, request: web.Request, entry: LoggedRequest, answer: Answer
+    ) -> web.StreamResponse:
+        body = _encode(answer.body)
+        response = web.StreamResponse(
+            status=answer.status,
+            headers={"Content-Type": "application/json", "Content-Length": str(len(body))},
+        )
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
+        if request.transport is not None:
+            request.transport.close()
+        self._settle(entry, answer.status)
+        return response
+
+    async def _redirect_for_ever(self, request: web.Request) -> web.StreamResponse:
+        """What a forgotten trailing slash gets: a redirect to itself, until the client gives up."""
+        entry = self._note(request, None, await request.read())
+        location = f"{request.scheme}://{request.host}/v1/sms"
+        return await self._send(request, entry, Answer(308, {"message": "moved"}), {"Location": location})
+
+    @web.middleware
+    async def _plain_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A path or method that is not there is a JSON ``message`` like every other error."""
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            answer = Answer(error.status, {"message": error.reason.lower()})
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("the sandbox itself failed at %s %s", request.method, request.path)
+            answer = Answer(500, {"message": "the sandbox itself failed; its log says how"})
+        if request.path.startswith("/sandbox/"):
+            return _json(answer.status, answer.body)
+        return await self._send(request, self._note(request, None, b""), answer)
+
+    # -- the control API
+
+    def _control_routes(self) -> list[tuple[str, str, Callable[[web.Request, Any], Any]]]:
+        """Method, path below ``/sandbox/``, and what gives the answer from the request and its JSON."""
+        return [
+            ("GET", "state", lambda request, body: self._state()),
+            (
+                "GET",
+                "messages",
+                lambda request, body: [m.as_json() for m in self._store.messages(request.query.get("to"))],
+            ),
+            ("GET", "phones", lambda request, body: self._phones(request.query.get("find", ""))),
+            (
+                "GET",
+                "requests",
+                lambda request, body: self._log.as_json(request.query.get("path"), request.query.get("call")),
+            ),
+            ("GET", "settings", lambda request, body: self._pindo.settings.as_json()),
+            ("PATCH", "settings", self._change_settings),
+            ("GET", "faults", lambda request, body: self._faults.as_json()),
+            ("POST", "faults", self._add_fault),
+            ("DELETE", "faults", lambda request, body: self._faults.remove()),
+            (
+                "DELETE",
+                "faults/{id:[0-9]+}",
+                lambda request, body: self._faults.remove(int(request.match_info["id"])),
+            ),
+            ("POST", "inbound", self._receive),
+            ("POST", "wallet", self._top_up),
+            ("POST", "reset", lambda request, body: self._reset()),
+        ]
+
+    def _controlled(self, handler: Callable[[web.Request, Any], Any]) -> Handler:
+        """A handler of the control API: JSON in and out, a ``ValueError`` is a 400 with its sentence."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = None
+            if request.method in ("POST", "PATCH"):
+                if request.content_type != "application/json":
+                    return _json(415, {"message": "send JSON, with Content-Type: application/json"})
+                body = _decode(await request.read())
+            try:
+                answer = handler(request, body)
+            except ValueError as error:
+                return _json(400, {"message": str(error)})
+            if request.method != "GET":
+                self._touch()
+            return _json(200, {} if answer is None else answer)
+
+        return handle
+
+    def _state(self) -> dict[str, Any]:
+        """All that the page shows beside the phones."""
+        return {
+            "balance": usd(self._store.balance),
+            **self._store.counts(),
+            "requests": self._log.count,
+            "newest_requests": self._log.newest(20),
+            "settings": self._pindo.settings.as_json(),
+            "faults": self._faults.as_json(),
+            "actions": ACTIONS,
+            "calls": list(CALLS),
+            "token": self.tokens[0],
+        }
+
+    def _phones(self, find: str) -> list[dict[str, Any]]:
+        """The phones with the newest messages, newest first, each with its thread, oldest first."""
+        wanted = "".join(char for char in find if char.isdigit())
+        phones = []
+        for number in self._store.newest_phones(PHONES_SHOWN, wanted):
+            sent, received = self._store.thread(number, MESSAGES_PER_PHONE)
+            thread = [{**m.as_json(), "direction": "in"} for m in sent]
+            thread += [{**m.as_json(), "direction": "out"} for m in received]
+            thread.sort(key=lambda message: str(message["created_at"]))
+            name = next((m.name for m in reversed(sent) if m.name), None)
+            phones.append({"number": number, "name": name, "messages": thread[-MESSAGES_PER_PHONE:]})
+        return phones
+
+    def _change_settings(self, request: web.Request, body: Any) -> dict[str, Any]:
+        if not isinstance(body, dict):
+            raise ValueError("send an object of settings and their values")
+        self._pindo.settings = self._pindo.settings.changed(body)
+        return self._pindo.settings.as_json()
+
+    def _add_fault(self, request: web.Request, body: Any) -> dict[str, Any]:
+        return {"id": self._faults.add(Fault.read(body))}
+
+    def _receive(self, request: web.Request, body: Any) -> list[dict[str, Any]]:
+        messages = body if isinstance(body, list) else [body]
+        for message in messages:
+            if not is_inbound(message):
+                raise ValueError("send {'from', 'text', 'to'?, 'created_at'?}, or a list of them")
+        return [message.as_json() for message in self._pindo.receive(messages)]
+
+    def _top_up(self, request: web.Request, body: Any) -> dict[str, Any]:
+        amounts = body if isinstance(body, dict) else {}
+        for key, value in amounts.items():
+            if (
+                key not in ("add", "balance")
+                or not isinstance(value, (int, float))
+                or isinstance(value, bool)
+            ):
+                raise ValueError("send {'add': USD} or {'balance': USD}")
+        balance = self._store.balance if "balance" not in amounts else micros(amounts["balance"])
+        self._store.set_balance(max(0, balance + micros(amounts.get("add", 0.0))))
+        return {"balance": usd(self._store.balance)}
+
+    def _reset(self) -> None:
+        self._pindo.settings = self._first_settings
+        self._store.clear(self._first_settings.balance)
+        self._faults.remove()
+        self._log.clear()
+        self._limiter = Limiter()
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events: one whenever something is new, at most five a second."""
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        seen = -1
+        while not self._closing:
+            if seen != self._changes:
+                seen = self._changes
+                await response.write(f"data: {seen}\n\n".encode())
+                await asyncio.sleep(_TICK_SECONDS)
+            else:
+                self._changed.clear()
+                try:
+                    await asyncio.wait_for(self._changed.wait(), timeout=15)
+                except TimeoutError:
+                    await response.write(b": still here\n\n")
+        return response
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=_PAGE.read_bytes(),
+            content_type="text/html",
+            charset="utf-8",
+            headers={"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-store"},
+        )
+
+
+def _retry_after(wait: float, form: str) -> str | None:
+    """The ``Retry-After`` of a 429, in the form that the settings name."""
+    seconds = max(1, math.ceil(wait))
+    if form == "http_date":
+        return formatdate(time.time() + seconds, usegmt=True)
+    return str(seconds) if form == "seconds" else None
+
+
+def _failure(fault: Fault) -> Answer:
+    status = fault.status or 500
+    return Answer(status, {"message": f"fault {fault.action} {status}"} if fault.body is None else fault.body)
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _encode(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _json(status: int, body: Any) -> web.Response:
+    return web.Response(status=status, body=_encode(body), content_type="application/json")
+
+
+async def _sleep(seconds: float) -> None:
+    if seconds > 0:
+        await asyncio.sleep(seconds)

@@ -1,0 +1,335 @@
+"""What the sandbox remembers: the wallet, every message on every phone, and the verifications.
+
+SQLite, in memory unless a file is given, so that a restart with the same file goes on where it stopped.
+All access is from the server's one thread. A message and its price are one transaction: what stands in
+``messages`` was accepted and paid for, and nothing else was. Money is held in whole millionths of a USD,
+so that a wallet adds up after any number of sends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS messages (
+    seq INTEGER PRIMARY KEY, sms_id TEXT NOT NULL, recipient TEXT NOT NULL, name TEXT, text TEXT NOT NULL,
+    sender TEXT NOT NULL, kind TEXT NOT NULL, created_at TEXT NOT NULL, encoding TEXT NOT NULL,
+    item_count INTEGER NOT NULL, total_cost INTEGER NOT NULL, pin TEXT, request_id INTEGER);
+CREATE INDEX IF NOT EXISTS messages_recipient ON messages (recipient, seq);
+CREATE TABLE IF NOT EXISTS inbound (
+    id INTEGER PRIMARY KEY, sender TEXT NOT NULL, recipient TEXT NOT NULL, text TEXT NOT NULL,
+    created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS inbound_sender ON inbound (sender, id);
+CREATE TABLE IF NOT EXISTS verifications (
+    request_id INTEGER PRIMARY KEY, number TEXT NOT NULL, brand TEXT NOT NULL, pin TEXT NOT NULL,
+    status TEXT NOT NULL, attempts INTEGER NOT NULL, expires_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS sender_ids (
+    id INTEGER PRIMARY KEY, sender_id TEXT NOT NULL UNIQUE, countries TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS account (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+_TABLES = ("messages", "inbound", "verifications", "sender_ids", "account")
+_MILLION = 1_000_000
+
+
+class InsufficientBalance(Exception):
+    """The wallet holds less than the price; nothing was taken and nothing was accepted."""
+
+
+class Message(NamedTuple):
+    """An accepted message, in the order of its table's columns.
+
+    :param kind: ``"sms"``, ``"bulk"`` or ``"pin"``.
+    :param created_at: ISO, aware, UTC.
+    :param total_cost: millionths of a USD.
+    :param pin: the digits and ``request_id`` of a verification, else None.
+    """
+
+    sms_id: str
+    to: str
+    name: str | None
+    text: str
+    sender: str
+    kind: str
+    created_at: str
+    encoding: str
+    item_count: int
+    total_cost: int
+    pin: str | None = None
+    request_id: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The message as the phones show it, with its cost in USD."""
+        return {"id": self.sms_id, **self._asdict(), "total_cost": usd(self.total_cost)}
+
+
+class Inbound(NamedTuple):
+    """A message that a phone sent to the account. ``created_at`` is ISO, aware, UTC."""
+
+    id: int
+    sender: str
+    recipient: str
+    text: str
+    created_at: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The message as the phones show it."""
+        return {
+            "id": self.id,
+            "from": self.sender,
+            "to": self.recipient,
+            "text": self.text,
+            "created_at": self.created_at,
+        }
+
+
+class Verification(NamedTuple):
+    """A PIN that was sent. ``expires_at`` is in seconds since the epoch."""
+
+    request_id: int
+    number: str
+    brand: str
+    pin: str
+    status: str
+    attempts: int
+    expires_at: float
+
+
+def micros(amount: float) -> int:
+    """USD as whole millionths."""
+    return round(amount * _MILLION)
+
+
+def usd(amount: int) -> float:
+    """Whole millionths as USD."""
+    return amount / _MILLION
+
+
+_MESSAGE_COLUMNS = "sms_id, recipient, name, text, sender, kind, created_at, encoding, item_count, total_cost, pin, request_id"
+
+
+class Store:
+    """The sandbox's memory.
+
+    :param path: the file to keep it in, or None for memory only.
+    :param balance: USD in the wallet of a new store; an existing file keeps its own.
+    """
+
+    def __init__(self, path: str | Path | None, balance: float) -> None:
+        self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+        if path is not None:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA busy_timeout = 5000")
+        self._db.executescript(_SCHEMA)
+        if self._account("balance") is None:
+            self._set_account("balance", micros(balance))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def clear(self, balance: float) -> None:
+        """Forget everything and fill the wallet with ``balance`` USD."""
+        with self._transaction():
+            for table in _TABLES:
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this module
+            self._set_account("balance", micros(balance))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # -- the account
+
+    def _account(self, key: str) -> Any:
+        row = self._db.execute("SELECT value FROM account WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def _set_account(self, key: str, value: Any) -> None:
+        self._db.execute("INSERT OR REPLACE INTO account VALUES (?, ?)", (key, json.dumps(value)))
+
+    @property
+    def balance(self) -> int:
+        """What the wallet holds, in millionths of a USD."""
+        return int(self._account("balance"))
+
+    def set_balance(self, amount: int) -> None:
+        """Put exactly this many millionths of a USD into the wallet."""
+        self._set_account("balance", amount)
+
+    def _take(self, amount: int) -> None:
+        balance = self.balance
+        if amount > balance:
+            raise InsufficientBalance
+        self._set_account("balance", balance - amount)
+
+    @property
+    def organisation(self) -> dict[str, Any]:
+        """What ``PUT /orgs/self`` has set."""
+        return dict(self._account("organisation") or {})
+
+    def set_organisation(self, organisation: dict[str, Any]) -> None:
+        """Keep what ``PUT /orgs/self`` sets."""
+        self._set_account("organisation", organisation)
+
+    def sender_ids(self) -> list[tuple[int, str, list[str]]]:
+        """The sender IDs that were asked for, each with its number and its countries."""
+        rows = self._db.execute("SELECT id, sender_id, countries FROM sender_ids ORDER BY id")
+        return [(row[0], row[1], json.loads(row[2])) for row in rows]
+
+    def add_sender_id(self, sender_id: str, countries: list[str]) -> None:
+        """Approve a sender ID."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO sender_ids (sender_id, countries) VALUES (?, ?)",
+            (sender_id, json.dumps(countries)),
+        )
+
+    def has_sender_id(self, sender_id: str) -> bool:
+        """Whether a sender ID was asked for."""
+        found = self._db.execute("SELECT 1 FROM sender_ids WHERE sender_id = ?", (sender_id,)).fetchone()
+        return found is not None
+
+    # -- messages to phones
+
+    def accept(self, messages: Iterable[Message], cost: int) -> None:
+        """Take the price and deliver the messages: both or neither.
+
+        :raises InsufficientBalance: the wallet holds less than ``cost`` millionths of a USD.
+        """
+        with self._transaction():
+            self._take(cost)
+            self._deliver(messages)
+
+    def _deliver(self, messages: Iterable[Message]) -> None:
+        marks = ", ".join("?" * len(Message._fields))
+        self._db.executemany(
+            f"INSERT INTO messages ({_MESSAGE_COLUMNS}) VALUES ({marks})",  # noqa: S608
+            messages,
+        )
+
+    def messages(self, to: str | None = None) -> list[Message]:
+        """Every accepted message, oldest first; with ``to``, those on that phone."""
+        where, values = ("", ()) if to is None else ("WHERE recipient = ?", (to,))
+        rows = self._db.execute(
+            f"SELECT {_MESSAGE_COLUMNS} FROM messages {where} ORDER BY seq",  # noqa: S608
+            values,
+        )
+        return [Message._make(row) for row in rows]
+
+    def newest_phones(self, limit: int, containing: str = "") -> list[str]:
+        """The numbers of the phones with the newest messages, newest first.
+
+        Looks at no more than the newest 2,000 messages of each direction, so that a campaign of any size
+        costs the page the same; with ``containing`` (digits), at all of them.
+        """
+        # An empty text is in every number, so one statement serves both.
+        rows = self._db.execute(
+            "SELECT recipient, created_at FROM messages WHERE instr(recipient, ?) ORDER BY seq DESC LIMIT 2000",
+            (containing,),
+        ).fetchall()
+        rows += self._db.execute(
+            "SELECT sender, created_at FROM inbound WHERE instr(sender, ?) ORDER BY id DESC LIMIT 2000",
+            (containing,),
+        ).fetchall()
+        rows.sort(key=lambda row: row[1], reverse=True)
+        return list(dict.fromkeys(row[0] for row in rows))[:limit]
+
+    def thread(self, number: str, limit: int) -> tuple[list[Message], list[Inbound]]:
+        """The newest messages to and from one phone, oldest first."""
+        sent = self._db.execute(
+            f"SELECT {_MESSAGE_COLUMNS} FROM messages WHERE recipient = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
+            (number, limit),
+        )
+        received = self._db.execute(
+            "SELECT * FROM inbound WHERE sender = ? ORDER BY id DESC LIMIT ?", (number, limit)
+        )
+        return (
+            [Message._make(row) for row in sent][::-1],
+            [Inbound._make(row) for row in received][::-1],
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many messages, segments, inbound messages and verifications there are."""
+        sent, items = self._db.execute("SELECT count(*), total(item_count) FROM messages").fetchone()
+        inbound = self._db.execute("SELECT count(*) FROM inbound").fetchone()[0]
+        verifications = self._db.execute("SELECT count(*) FROM verifications").fetchone()[0]
+        return {"messages": sent, "segments": int(items), "inbound": inbound, "verifications": verifications}
+
+    def sent_by_day(self) -> list[tuple[str, int, int]]:
+        """For each day (UTC) with messages: the day, how many, and millionths of a USD."""
+        return self._db.execute(
+            "SELECT substr(created_at, 1, 10), count(*), sum(total_cost) FROM messages GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+
+    # -- messages from phones
+
+    def add_inbound(self, rows: Iterable[tuple[str, str, str, str]]) -> list[Inbound]:
+        """Receive messages: from whom, to which of the account's numbers, text, created_at."""
+        added = []
+        with self._transaction():
+            for row in rows:
+                cursor = self._db.execute(
+                    "INSERT INTO inbound (sender, recipient, text, created_at) VALUES (?, ?, ?, ?)", row
+                )
+                added.append(Inbound(int(cursor.lastrowid or 0), *row))
+        return added
+
+    def inbound_page(self, newest_first: bool, limit: int, offset: int) -> tuple[list[Inbound], int]:
+        """One page of the inbound list, and how many messages there are in all."""
+        order = "DESC" if newest_first else "ASC"
+        rows = self._db.execute(
+            f"SELECT * FROM inbound ORDER BY id {order} LIMIT ? OFFSET ?",  # noqa: S608
+            (limit, offset),
+        )
+        total = self._db.execute("SELECT count(*) FROM inbound").fetchone()[0]
+        return [Inbound._make(row) for row in rows], total
+
+    # -- verifications
+
+    def next_request_id(self) -> int:
+        """The id of the next verification."""
+        newest = self._db.execute("SELECT max(request_id) FROM verifications").fetchone()[0]
+        return (newest or 0) + 1
+
+    def start_verification(self, verification: Verification, message: Message) -> None:
+        """Keep a PIN and deliver it to its phone: both or neither. It costs nothing yet."""
+        with self._transaction():
+            self._db.execute("INSERT INTO verifications VALUES (?, ?, ?, ?, ?, ?, ?)", verification)
+            self._deliver([message])
+
+    def verification(self, request_id: int) -> Verification | None:
+        """The verification with this id."""
+        if not -(2**63) <= request_id < 2**63:
+            return None
+        row = self._db.execute("SELECT * FROM verifications WHERE request_id = ?", (request_id,)).fetchone()
+        return None if row is None else Verification._make(row)
+
+    def set_verification(self, request_id: int, status: str, attempts: int) -> None:
+        """Note where a verification stands."""
+        self._db.execute(
+            "UPDATE verifications SET status = ?, attempts = ? WHERE request_id = ?",
+            (status, attempts, request_id),
+        )
+
+    def complete_verification(self, request_id: int, cost: int) -> None:
+        """Note that the right code came, and take the price.
+
+        :raises InsufficientBalance: the wallet holds less than ``cost`` millionths of a USD.
+        """
+        with self._transaction():
+            self._take(cost)
+            self._db.execute(
+                "UPDATE verifications SET status = 'verified' WHERE request_id = ?", (request_id,)
+            )
+            self._db.execute("UPDATE messages SET total_cost = ? WHERE request_id = ?", (cost, request_id))
