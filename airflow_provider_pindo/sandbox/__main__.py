@@ -106,9 +106,7 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
 
 def _greet(client: SandboxClient, host: str) -> None:
     if not _is_loopback(host):
-        print(
-            f"Warning: {host} is not a loopback address; whoever reaches it can read and control this sandbox."
-        )
+        print(f"Warning: {host} is not a loopback address: whoever reaches it can read and control this.")
     print(f"The phones are at {client.url}/")
     print("Point Airflow at this sandbox with")
     print(f"\n  export AIRFLOW_CONN_PINDO_DEFAULT={shlex.quote(client.connection_json())}\n")

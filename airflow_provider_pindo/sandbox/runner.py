@@ -284,7 +284,8 @@ class serving:
             await self._runner.cleanup()
             raise
         bound: tuple[Any, ...] = self._runner.addresses[0]
-        shown = f"[{host}]" if ":" in host else host
+        shown = {"0.0.0.0": DEFAULT_HOST, "::": "::1"}.get(host, host)  # noqa: S104 - to show, not to bind
+        shown = f"[{shown}]" if ":" in shown else shown
         return f"http://{shown}:{bound[1]}"
 
     async def __aexit__(self, *exception: object) -> None:

@@ -44,7 +44,10 @@ PHONES_SHOWN = 40
 MESSAGES_PER_PHONE = 40
 _TICK_SECONDS = 0.2
 _PAGE = Path(__file__).with_name("phones.html")
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:"
+)
 
 log = logging.getLogger(__name__)
 

@@ -109,7 +109,10 @@ def usd(amount: int) -> float:
     return amount / _MILLION
 
 
-_MESSAGE_COLUMNS = "sms_id, recipient, name, text, sender, kind, created_at, encoding, item_count, total_cost, pin, request_id"
+_MESSAGE_COLUMNS = (
+    "sms_id, recipient, name, text, sender, kind, created_at, "
+    "encoding, item_count, total_cost, pin, request_id"
+)
 
 
 class Store:
@@ -235,7 +238,8 @@ class Store:
         """
         # An empty text is in every number, so one statement serves both.
         rows = self._db.execute(
-            "SELECT recipient, created_at FROM messages WHERE instr(recipient, ?) ORDER BY seq DESC LIMIT 2000",
+            "SELECT recipient, created_at FROM messages "
+            "WHERE instr(recipient, ?) ORDER BY seq DESC LIMIT 2000",
             (containing,),
         ).fetchall()
         rows += self._db.execute(
