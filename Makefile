@@ -1,0 +1,96 @@
+# Everything runs in .venv (Airflow 3.3) and .venv-airflow2 (Airflow 2.11), which are made when they are not
+# there and brought up to date when pyproject.toml or the constraints change. Nothing is needed but Python.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo up test test-airflow2 lint constraints clean
+
+AIRFLOW3 := 3.3.2
+AIRFLOW2 := 2.11.2
+# The lowest and the highest Python that each Airflow is tested with. PYTHON=/path/to/python chooses one.
+PYTHONS3 := 11 13
+PYTHONS2 := 11 12
+
+help:  ## Show this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' \
+		| while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
+
+demo: .venv/run.stamp  ## Text tomorrow's patients once, through real Airflow and the sandbox
+	@.venv/bin/python -m demo
+
+up: .venv/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox until Ctrl-C
+	@.venv/bin/python -m demo up
+
+test: .venv/dev.stamp  ## Run all tests on Airflow 3.3 (ARGS="-k ledger" for some of them)
+	.venv/bin/python -m pytest $(ARGS)
+
+test-airflow2: .venv-airflow2/dev.stamp  ## Run all tests on Airflow 2.11
+	.venv-airflow2/bin/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp  ## Check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:  ## Remove the environments and everything else that was made here
+	rm -rf .venv .venv-airflow2 .venv-constraints build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call make_venv,FOLDER,AIRFLOW,PYTHONS): a virtual environment with the first Python that fits.
+define make_venv
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		if "$$python" -c 'import sys; sys.exit(not (3, $(firstword $(3))) <= sys.version_info[:2] <= (3, $(lastword $(3))))' 2>/dev/null; \
+		then echo "Making $(1) with $$("$$python" --version) (Airflow $(2))"; \
+			exec "$$python" -m venv --clear $(1); \
+		fi; \
+	done; \
+	echo "Airflow $(2) needs Python 3.$(firstword $(3)) to 3.$(lastword $(3)), and none was found." \
+		"Install one, or name it: make PYTHON=/path/to/python" >&2; \
+	exit 1
+endef
+
+# $(call install,FOLDER,AIRFLOW,CONSTRAINTS,WHAT): hatchling is installed first, so that its version is pinned too.
+define install
+	@echo "Installing Airflow $(2) and this provider: one to two minutes"
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c $(3) hatchling editables
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c $(3) \
+		--no-build-isolation 'apache-airflow==$(2)' -e '$(4)'
+	@touch $@
+endef
+
+.venv/bin/python:
+	$(call make_venv,.venv,$(AIRFLOW3),$(PYTHONS3))
+.venv-airflow2/bin/python:
+	$(call make_venv,.venv-airflow2,$(AIRFLOW2),$(PYTHONS2))
+
+.venv/run.stamp: pyproject.toml constraints/airflow-3.3.txt | .venv/bin/python
+	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.)
+.venv/dev.stamp: .venv/run.stamp
+	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[dev])
+.venv-airflow2/dev.stamp: pyproject.toml constraints/airflow-2.11.txt | .venv-airflow2/bin/python
+	$(call install,.venv-airflow2,$(AIRFLOW2),constraints/airflow-2.11.txt,.[dev])
+
+# $(call pin,FILE,AIRFLOW,PYTHONS): the newest versions that go together. Each Python keeps to what was found for
+# those before it, so that one list serves all.
+define pin
+	@set -e; : > $(1).all; for python in $(3); do \
+		printf '%s\n' apache-airflow==$(2) apache-airflow-providers-standard hatchling editables \
+			| .venv-constraints/bin/uv pip compile --quiet --no-annotate --no-header --no-config \
+				--python-version "$$python" --extra dev -c $(1).all pyproject.toml - > $(1).new; \
+		cat $(1).new >> $(1).all; \
+	done
+	@sort -u $(1).all > $(1).new
+	@cut -d= -f1 $(1).new | uniq -d | { ! grep . ; } || { echo "$(1): two versions of these" >&2; exit 1; }
+	@{ echo "# Made by 'make constraints': the development environment, for Python $(3)"; cat $(1).new; } > $(1)
+	@rm $(1).all $(1).new
+	@echo "$(1): $$(grep -c == $(1)) packages"
+endef
+
+constraints: | .venv-constraints/bin/uv  ## Pin the newest versions of everything anew
+	$(call pin,constraints/airflow-3.3.txt,$(AIRFLOW3),3.11 3.12 3.13)
+	$(call pin,constraints/airflow-2.11.txt,$(AIRFLOW2),3.11 3.12)
+
+.venv-constraints/bin/uv:
+	$(call make_venv,.venv-constraints,$(AIRFLOW3),$(PYTHONS3))
+	@.venv-constraints/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,376 @@
+"""
+A real Airflow and the sandbox on this machine, for as long as a ``with`` block lasts.
+
+:class:`Deployment` starts the components that a production Airflow has (API server, scheduler with its
+local executor, DAG processor, triggerer; on Airflow 2.11 webserver, scheduler, triggerer), each as a process
+of its own, on free loopback ports, in a temporary ``AIRFLOW_HOME`` with SQLite. However the block ends, every
+process is stopped and the folder removed. The user's own Airflow and home folder are not touched.
+
+What belongs to a deployment is known by an environment variable that all its processes inherit, so that a
+task whose parents were killed is found too.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from airflow_provider_pindo.sandbox import SandboxClient
+from demo.rest import AirflowRest, wait_until
+
+AIRFLOW_VERSION = int(version("apache-airflow").split(".")[0])
+EXAMPLE_DAGS = Path(__file__).resolve().parent.parent / "example_dags"
+USERNAME = "admin"
+_MARK = "PINDO_DEPLOYMENT"
+
+
+class DeploymentError(RuntimeError):
+    """A component did not start, or stopped by itself; the message has the end of its log."""
+
+
+class Deployment:
+    """
+    Airflow and the sandbox, running.
+
+    :param dags: the folder of the DAG files; the project's examples by default.
+    :param settings: more environment variables for every process, such as
+        ``{"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}``.
+    :param web_port: where the UI is to be; another free port when it is taken, and when None (default).
+    :param sandbox_port: where the sandbox is to be; likewise.
+    :param progress: is told what is being done, one line at a time.
+    """
+
+    def __init__(
+        self,
+        dags: Path = EXAMPLE_DAGS,
+        *,
+        settings: dict[str, str] | None = None,
+        web_port: int | None = None,
+        sandbox_port: int | None = None,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.dags = dags
+        self.username = USERNAME
+        self.password = secrets.token_hex(6)
+        web_port = free_port(web_port)
+        self.url = f"http://127.0.0.1:{web_port}"
+        self.sandbox = SandboxClient(f"http://127.0.0.1:{free_port(sandbox_port, besides=web_port)}")
+        self.rest = AirflowRest(self.url, self.username, self.password, airflow_version=AIRFLOW_VERSION)
+        self._settings = settings or {}
+        self._progress = progress
+        self._mark = secrets.token_hex(8)
+        self._secret = secrets.token_hex(32)
+        self._fernet_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def home(self) -> Path:
+        """The temporary ``AIRFLOW_HOME``."""
+        if self._folder is None:
+            raise RuntimeError("the deployment is not running")
+        return Path(self._folder.name)
+
+    @property
+    def components(self) -> dict[str, list[str]]:
+        """The command of each component, by its name."""
+        port = self.url.rpartition(":")[2]
+        web = {
+            3: ["api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1"],
+            2: ["webserver", "--hostname", "127.0.0.1", "--port", port, "--workers", "1"],
+        }[AIRFLOW_VERSION]
+        commands = [web, ["scheduler", "--skip-serve-logs"], ["triggerer", "--skip-serve-logs"]]
+        if AIRFLOW_VERSION >= 3:
+            commands.append(["dag-processor"])
+        sandbox = ["--host", "127.0.0.1", "--port", self.sandbox.url.rpartition(":")[2]]
+        return {
+            "sandbox": ["airflow_provider_pindo.sandbox", *sandbox, "--token", self.sandbox.token],
+            **{command[0]: ["airflow", *command] for command in commands},
+        }
+
+    def __enter__(self) -> Deployment:
+        try:
+            self._start_all()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start_all(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="pindo-airflow-")
+        for name in ("tmp", "components"):
+            (self.home / name).mkdir()
+        self._progress("Starting the sandbox and creating Airflow's database")
+        self.start("sandbox")
+        self.airflow("db", "migrate")
+        self._create_login()
+        self._progress(f"Starting Airflow {version('apache-airflow')}: scheduler, executor and the others")
+        names = [name for name in self.components if name != "sandbox"]
+        for name in names:
+            self.start(name)
+        wait_until(lambda: self._answers(self.sandbox.url), "the sandbox answers", timeout=60)
+        wait_until(self._is_healthy, "all of Airflow is healthy", timeout=180)
+
+    def _create_login(self) -> None:
+        if AIRFLOW_VERSION >= 3:
+            passwords = self.home / "passwords.json"
+            passwords.write_text(json.dumps({self.username: self.password}))
+            passwords.chmod(0o600)
+        else:
+            who = ["--username", self.username, "--password", self.password, "--email", "admin@example.org"]
+            self.airflow("users", "create", "--role", "Admin", "--firstname", "A", "--lastname", "A", *who)
+
+    def _answers(self, url: str) -> bool:
+        self.check()
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                return session.get(url, timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def _is_healthy(self) -> bool:
+        self.check()
+        try:
+            health = self.rest.health()
+        except requests.RequestException:
+            return False
+        parts = {"metadatabase", "scheduler", "triggerer"} | (
+            {"dag_processor"} if AIRFLOW_VERSION >= 3 else set()
+        )
+        return all(health.get(part) == "healthy" for part in parts)
+
+    def check(self) -> None:
+        """Raise :class:`DeploymentError` when a component has stopped by itself."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise DeploymentError(
+                    f"{name} stopped with exit code {process.returncode}:\n{tail(self.component_log(name))}"
+                )
+
+    def start(self, name: str) -> None:
+        """Start a component; after :meth:`kill`, start it again."""
+        with self.component_log(name).open("ab") as log, _interrupts_wait():
+            self._processes[name] = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", *self.components[name]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                cwd=self.home,
+                start_new_session=True,  # so that Ctrl-C reaches us alone
+            )
+
+    def kill(self, name: str) -> None:
+        """Kill a component outright (SIGKILL), as a machine that dies does. Its children live on."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def airflow(self, *command: str, timeout: float = 180) -> str:
+        """Run an ``airflow`` command against this deployment and return what it printed."""
+        with _interrupts_wait():
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "airflow", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                cwd=self.home,
+                start_new_session=True,
+                text=True,
+            )
+        printed, _ = process.communicate(timeout=timeout)
+        if process.returncode:
+            raise DeploymentError(
+                f"airflow {' '.join(command)}: exit code {process.returncode}\n{printed[-4000:]}"
+            )
+        return printed
+
+    def component_log(self, name: str) -> Path:
+        """The file with what a component printed."""
+        return self.home / "components" / f"{name}.log"
+
+    def task_log(
+        self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, try_number: int = 1
+    ) -> str:
+        """Return the log of one try of a task, as written; empty when there is none."""
+        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        if map_index >= 0:
+            folder /= f"map_index={map_index}"
+        file = folder / f"attempt={try_number}.log"
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+
+    def task_process(self, task_instance: dict[str, Any]) -> psutil.Process:
+        """
+        Return the process that runs the task's code.
+
+        :param task_instance: a running one, from ``rest.wait_for_task``.
+        """
+        process = psutil.Process(task_instance["pid"])
+        if process not in self.processes():
+            raise RuntimeError(f"process {process.pid} is not of this deployment")
+        return process
+
+    def supervisor_process(self, task_instance: dict[str, Any]) -> psutil.Process:
+        """Return the executor's worker process, which watches over the task's process."""
+        supervisor = self.task_process(task_instance).parent()
+        if supervisor is None:
+            raise RuntimeError(f"process {task_instance['pid']} has no parent")
+        return supervisor
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every living process of this deployment, tasks included."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and bool(
+                process.environ().get(_MARK) == self._mark
+            )
+        except (psutil.Error, OSError):  # gone, or somebody else's
+            return False
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of every process: the caller's, without any other Airflow's settings."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
+        own = {
+            _MARK: self._mark,
+            "SPT_NOENV": "1",  # setproctitle, which Airflow calls, leaves the environment readable
+            "AIRFLOW_HOME": str(self.home),
+            "TMPDIR": str(self.home / "tmp"),
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "PYTHONUNBUFFERED": "1",
+            "AIRFLOW_CONN_PINDO_DEFAULT": self.sandbox.connection_json(),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__CORE__FERNET_KEY": self._fernet_key,
+            # Nothing starts by the clock: what runs is what somebody triggers.
+            "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+            # Quick to notice: a new DAG file, a finished task, a killed one.
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        }
+        of_this_version = _airflow_3_settings if AIRFLOW_VERSION >= 3 else _airflow_2_settings
+        return {**inherited, **own, **of_this_version(self, self._secret), **self._settings}
+
+    def stop(self) -> None:
+        """Stop every process and remove the folder. Signals that come meanwhile are dealt with afterwards."""
+        with _interrupts_wait():
+            self.rest.close()
+            for process in self._processes.values():
+                process.terminate()
+            deadline = time.monotonic() + 3
+            while any(process.poll() is None for process in self._processes.values()):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+            while left := self.processes():  # what would not stop, and tasks whose parents are gone
+                for straggler in left:
+                    straggler.kill()
+                psutil.wait_procs(left, timeout=1)
+            for process in self._processes.values():
+                process.wait()
+            self._processes.clear()
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
+
+
+def _airflow_3_settings(deployment: Deployment, secret: str) -> dict[str, str]:
+    return {
+        "AIRFLOW__API__BASE_URL": deployment.url,
+        "AIRFLOW__API__SECRET_KEY": secret,
+        "AIRFLOW__API_AUTH__JWT_SECRET": secret,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{deployment.url}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{deployment.username}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(deployment.home / "passwords.json"),
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+    }
+
+
+def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
+    return {
+        "AIRFLOW__WEBSERVER__BASE_URL": deployment.url,
+        "AIRFLOW__WEBSERVER__SECRET_KEY": secret,
+        "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "2",
+        "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "5",
+    }
+
+
+def free_port(preferred: int | None = None, *, besides: int | None = None) -> int:
+    """Return ``preferred`` when nothing listens there, else a free loopback port that is not ``besides``."""
+    if preferred is not None and preferred != besides:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", preferred))
+            except OSError:
+                pass
+            else:
+                return preferred
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port != besides:
+            return port
+
+
+def tail(file: Path, lines: int = 40) -> str:
+    """Return the last lines of a file."""
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Hold back Ctrl-C and requests to end until the block is done, so that no process is forgotten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = {
+        each: signal.signal(each, lambda number, _: held.append(number))
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in dict.fromkeys(held):
+            signal.raise_signal(number)
