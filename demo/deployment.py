@@ -16,6 +16,7 @@ import base64
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,6 +55,7 @@ class Deployment:
         ``{"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}``.
     :param web_port: where the UI is to be; another free port when it is taken, and when None (default).
     :param sandbox_port: where the sandbox is to be; likewise.
+    :param keep_logs: when the block ends in an error, copy all logs to a folder that stays, and say where.
     :param progress: is told what is being done, one line at a time.
     """
 
@@ -64,6 +66,7 @@ class Deployment:
         settings: dict[str, str] | None = None,
         web_port: int | None = None,
         sandbox_port: int | None = None,
+        keep_logs: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.dags = dags
@@ -74,6 +77,7 @@ class Deployment:
         self.sandbox = SandboxClient(f"http://127.0.0.1:{free_port(sandbox_port, besides=web_port)}")
         self.rest = AirflowRest(self.url, self.username, self.password, airflow_version=AIRFLOW_VERSION)
         self._settings = settings or {}
+        self._keep_logs = keep_logs
         self._progress = progress
         self._mark = secrets.token_hex(8)
         self._secret = secrets.token_hex(32)
@@ -108,13 +112,21 @@ class Deployment:
     def __enter__(self) -> Deployment:
         try:
             self._start_all()
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._keep_logs and kind is not None and issubclass(kind, Exception):
+            self._copy_logs(Path(tempfile.mkdtemp(prefix="pindo-airflow-logs-")))
         self.stop()
+
+    def _copy_logs(self, kept: Path) -> None:
+        for name in ("components", "logs"):
+            if (self.home / name).exists():
+                shutil.copytree(self.home / name, kept / name)
+        self._progress(f"All logs are in {kept}")
 
     def _start_all(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="pindo-airflow-")

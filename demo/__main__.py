@@ -1,0 +1,78 @@
+"""
+``python -m demo`` texts tomorrow's patients once and shows what arrived; ``python -m demo up`` leaves all running.
+
+Ends with 0 only when the phones have exactly what the appointments ask for. Ctrl-C, at any time, stops
+everything that was started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from typing import NoReturn
+
+from demo.deployment import EXAMPLE_DAGS, Deployment, DeploymentError
+from demo.reminders import DAG_ID, DemoError, run_once
+
+_started = time.monotonic()
+
+
+def say(line: str) -> None:
+    """Print a line of progress, with the seconds since the start."""
+    print(f"[{time.monotonic() - _started:5.1f} s] {line}", flush=True)
+
+
+def demo() -> None:
+    """Run the reminders once and stop."""
+    with Deployment(progress=say, keep_logs=True) as deployment:
+        say("All of it is up")
+        run_once(deployment, say)
+        say("Stopping everything")
+    say("Stopped")
+    print("\nTo look around in Airflow's UI, see the phones and send more: make up")
+
+
+def up() -> NoReturn:
+    """Run everything until Ctrl-C."""
+    with Deployment(web_port=8080, sandbox_port=8025, progress=say, keep_logs=True) as deployment:
+        deployment.rest.wait_for_dag(DAG_ID)
+        print(
+            f"""
+  Airflow   {deployment.url}/dags/{DAG_ID}
+            user {deployment.username}, password {deployment.password}
+  Phones    {deployment.sandbox.url}/
+  DAGs      {EXAMPLE_DAGS}, read again when they change
+
+  Press "Trigger" on a DAG and watch the phones. Nothing runs by the clock here.
+  Ctrl-C stops everything and forgets it.
+""",
+            flush=True,
+        )
+        while True:
+            time.sleep(1)
+            deployment.check()
+
+
+def main() -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument(
+        "what", nargs="?", choices=["up"], help="leave everything running (default: run once)"
+    )
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        up() if parser.parse_args().what == "up" else demo()
+    except KeyboardInterrupt:
+        say("Interrupted; everything is stopped")
+        return 130
+    except (DemoError, TimeoutError, DeploymentError) as error:
+        say(f"It did not work: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
