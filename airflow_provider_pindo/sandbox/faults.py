@@ -18,7 +18,7 @@ from airflow_provider_pindo.sandbox.pindo import CALLS
 BEFORE = {
     "latency": "wait `seconds`, then go on as usual, also when the client has meanwhile left",
     "status": "answer `status` with `body`; not accepted",
-    "rate_limit": "answer 429 with Retry-After `retry_after` (seconds, HTTP date, null for none); not accepted",
+    "rate_limit": "answer 429 with Retry-After `retry_after` (seconds, date, null for none); not accepted",
     "redirect": "answer `status` (default 308) with Location `location`; not accepted",
     "drop_before": "close the connection (`reset`: with RST, else FIN); not accepted",
 }

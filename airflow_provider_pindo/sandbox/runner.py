@@ -29,6 +29,14 @@ DEFAULT_PORT = 8025
 DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
 
 
+_EXTRAS = {"sender": "PindoTest", "country": "RW"}
+
+
+def connection_json(url: str, token: str) -> str:
+    """An Airflow connection to the sandbox at this address, as the JSON that Airflow reads."""
+    return json.dumps({"conn_type": "pindo", "host": url, "password": token, "extra": _EXTRAS})
+
+
 class SandboxError(Exception):
     """The sandbox refused a control request; the message says what it takes."""
 
@@ -47,19 +55,12 @@ class SandboxClient:
 
     def connection_json(self) -> str:
         """The value of ``AIRFLOW_CONN_PINDO_DEFAULT`` for this sandbox, as JSON."""
-        return json.dumps(
-            {
-                "conn_type": "pindo",
-                "host": self.url,
-                "password": self.token,
-                "extra": {"sender": "PindoTest", "country": "RW"},
-            }
-        )
+        return connection_json(self.url, self.token)
 
     def connection_uri(self) -> str:
         """The same as a URI."""
         parts = urlsplit(self.url)
-        extras = urlencode({"sender": "PindoTest", "country": "RW"})
+        extras = urlencode(_EXTRAS)
         token = quote(self.token, safe="")
         return f"pindo://{parts.scheme}://:{token}@{parts.hostname}:{parts.port}/?{extras}"
 

@@ -35,6 +35,7 @@ from airflow_provider_pindo.sandbox.faults import (
 )
 from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Answer, Pindo, Request, numbers_in
 from airflow_provider_pindo.sandbox.request_log import LoggedRequest, RequestLog
+from airflow_provider_pindo.sandbox.runner import connection_json
 from airflow_provider_pindo.sandbox.settings import Settings, is_inbound
 from airflow_provider_pindo.sandbox.store import Store, micros, usd
 from airflow_provider_pindo.sandbox.webhooks import Webhooks
@@ -316,7 +317,7 @@ class Server:
     def _control_routes(self) -> list[tuple[str, str, Callable[[web.Request, Any], Any]]]:
         """Method, path below ``/sandbox/``, and what gives the answer from the request and its JSON."""
         return [
-            ("GET", "state", lambda request, body: self._state()),
+            ("GET", "state", lambda request, body: self._state(f"{request.scheme}://{request.host}")),
             (
                 "GET",
                 "messages",
@@ -362,7 +363,7 @@ class Server:
 
         return handle
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self, url: str) -> dict[str, Any]:
         """All that the page shows beside the phones."""
         return {
             "balance": usd(self._store.balance),
@@ -374,6 +375,7 @@ class Server:
             "actions": ACTIONS,
             "calls": list(CALLS),
             "token": self.tokens[0],
+            "connection": connection_json(url, self.tokens[0]),
         }
 
     def _phones(self, find: str) -> list[dict[str, Any]]:
@@ -386,7 +388,10 @@ class Server:
             thread += [{**m.as_json(), "direction": "out"} for m in received]
             thread.sort(key=lambda message: str(message["created_at"]))
             name = next((m.name for m in reversed(sent) if m.name), None)
-            phones.append({"number": number, "name": name, "messages": thread[-MESSAGES_PER_PHONE:]})
+            telco = numbers.telco(number)
+            phones.append(
+                {"number": number, "name": name, "telco": telco, "messages": thread[-MESSAGES_PER_PHONE:]}
+            )
         return phones
 
     def _change_settings(self, request: web.Request, body: Any) -> dict[str, Any]:
