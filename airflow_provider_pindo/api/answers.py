@@ -1,0 +1,202 @@
+"""
+What an answer, or the lack of one, means.
+
+The one place that decides whether something certainly did not happen, certainly did, or cannot be known.
+A call that sends is *unknown* after everything but a refusal, a 429 or a failure to connect; the 4xx
+statuses are refusals because Pindo documents them so ("the request was rejected; the body explains why").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from airflow_provider_pindo.api.calls import Call
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoConfigurationError,
+    PindoConnectionError,
+    PindoError,
+    PindoInsufficientBalanceError,
+    PindoNotFoundError,
+    PindoRateLimitError,
+    PindoRejectedError,
+    PindoServerError,
+    PindoUnknownOutcomeError,
+)
+from airflow_provider_pindo.api.phone import mask_numbers_in
+from airflow_provider_pindo.api.readers import Unreadable
+
+T = TypeVar("T")
+
+_REASON_LENGTH = 200
+_MONEY = r"\b(?:balance|credits?|funds?)\b"
+_LACKING = r"\b(?:insufficient|not enough|too low|exceeds?|exhausted|empty)\b"
+_NO_MONEY = re.compile(f"{_LACKING}.*{_MONEY}|{_MONEY}.*{_LACKING}", re.IGNORECASE)
+# The statuses that say "not here, ask there" without having done anything; 303 says "done, look there".
+_MOVED = frozenset({300, 301, 302, 307, 308})
+_TIMED_OUT = 408
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    An HTTP answer as a transport received it.
+
+    :param status: HTTP status.
+    :param headers: header names in lower case.
+    :param content: the whole body.
+    :param url: where the request went, without query.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+    url: str = ""
+
+
+def read_answer(call: Call[T], answer: Answer, token: str = "") -> T:
+    """
+    Return what ``answer`` says to ``call``, or raise what it means.
+
+    :param token: the API token, taken out of everything that an error repeats from the answer.
+    :raises PindoError: the leaf of the tree that fits; see the module's text for the rule.
+    """
+    if not 200 <= answer.status < 300:
+        raise _failure(call, answer, token)
+    try:
+        return call.read(_decode(answer.content))
+    except Unreadable as problem:
+        raise _unreadable(
+            call, f"answered {answer.status}, but its body is not to be understood: {problem}", answer.status
+        ) from None
+
+
+def no_connection(call: Call[Any], url: str, why: str) -> PindoConnectionError:
+    """Return the error for a request that never left: no connection was made."""
+    return PindoConnectionError(f"cannot connect to {url} for {call.name}: {why}. Nothing was sent")
+
+
+def no_answer(call: Call[Any], url: str, why: str) -> PindoServerError | PindoUnknownOutcomeError:
+    """Return the error for a request that left and got no whole answer."""
+    if call.safe_to_repeat:
+        return PindoServerError(f"{call.method} {url} got no answer: {why}")
+    return PindoUnknownOutcomeError(f"{call.method} {url} got no answer: {why}. {_MAYBE[call.name]}")
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """
+    Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3: seconds or a date).
+
+    :return: seconds from now, never negative; None when there is no such header or it cannot be read.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+_MAYBE = {
+    "send_sms": "The message may have been sent",
+    "send_bulk_sms": "The messages may have been sent",
+    "verify": "The PIN may have been sent",
+    "check_verification": "The check may have used up an attempt",
+}
+
+
+def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
+    status = answer.status
+    reason = _clean(_message(answer.content), (token, *call.private))
+    said = f"{call.name}: Pindo answered {status}" + (f" ({reason})" if reason else "")
+    details: dict[str, Any] = {"status": status, "reason": reason}
+    if status in _MOVED:
+        return _moved(call, answer, token)
+    if status in (401, 403):
+        return PindoAuthError(
+            f"{said}. Put the token that the account's Security page shows into the connection's password; "
+            "refreshing it there revokes the old one at once",
+            **details,
+        )
+    if status == 429:
+        return PindoRateLimitError(
+            f"{said}: too many requests. Lower 'requests_per_second' of the connection, or try later",
+            retry_after=retry_after(answer.headers),
+            **details,
+        )
+    if 400 <= status < 500 and status != _TIMED_OUT:
+        return _refusal(call, answer, said, details)
+    if call.safe_to_repeat:
+        return PindoServerError(f"{said}; nothing was changed, try later", **details)
+    return PindoUnknownOutcomeError(f"{said}. {_MAYBE[call.name]}", **details)
+
+
+def _refusal(call: Call[Any], answer: Answer, said: str, details: dict[str, Any]) -> PindoError:
+    if answer.status == 402 or _NO_MONEY.search(details["reason"] or ""):
+        return PindoInsufficientBalanceError(f"{said}: the wallet is too low; top it up", **details)
+    if answer.status == 404:
+        return PindoNotFoundError(
+            f"{said} at {answer.url}: check the id that was asked for, and the connection's host", **details
+        )
+    return PindoRejectedError(f"{said}: the request was refused and nothing was sent", **details)
+
+
+def _moved(call: Call[Any], answer: Answer, token: str) -> PindoConfigurationError:
+    location = answer.headers.get("location", "nowhere").split("?", 1)[0]
+    target = _clean(location, (token, *call.private))
+    return PindoConfigurationError(
+        f"{call.name}: {call.method} {answer.url} was redirected ({answer.status}) to {target}; "
+        "redirects are not followed, so that no message goes twice and no token goes elsewhere. Set the "
+        "connection's host to where Pindo is",
+        status=answer.status,
+    )
+
+
+def _unreadable(call: Call[Any], what: str, status: int) -> PindoServerError | PindoUnknownOutcomeError:
+    if call.safe_to_repeat:
+        return PindoServerError(f"{call.name}: Pindo {what}", status=status)
+    return PindoUnknownOutcomeError(f"{call.name}: Pindo {what}. {_MAYBE[call.name]}", status=status)
+
+
+def _decode(content: bytes) -> Any:
+    if not content.strip():
+        return None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise Unreadable("it is not JSON") from None
+
+
+def _message(content: bytes) -> str:
+    """Return the ``message`` of an error body; "" when there is none."""
+    try:
+        body = _decode(content)
+    except Unreadable:
+        return ""
+    message = body.get("message") if isinstance(body, Mapping) else None
+    return message if isinstance(message, str) else ""
+
+
+def _clean(reason: str, private: tuple[str, ...]) -> str:
+    """
+    Return what Pindo said without what must not be shown: private values and phone numbers.
+
+    One line and at most 200 characters, since it goes into logs and was written elsewhere.
+    """
+    for value in private:
+        for form in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
+            if form:
+                reason = reason.replace(form, "***")
+    reason = mask_numbers_in(" ".join(reason.split()))
+    printable = "".join(character for character in reason if character.isprintable())
+    return printable if len(printable) <= _REASON_LENGTH else printable[:_REASON_LENGTH] + "…"

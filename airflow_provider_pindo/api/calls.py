@@ -1,0 +1,237 @@
+"""
+Requests to Pindo as values, checked before anything leaves.
+
+A :class:`Call` says everything that a transport has to know: where it goes, what it carries, whether it
+may be repeated, and how its answer is read. Bad input (an empty text, a sender ID of 16 characters) is
+refused here, so neither hook has a check of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from json import dumps
+from typing import Any, Generic, TypeVar
+
+from airflow_provider_pindo.api import values
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.api.readers import (
+    read_balance,
+    read_bulk_receipt,
+    read_inbound_page,
+    read_sender_ids,
+    read_sms_receipt,
+    read_verification,
+    read_verification_check,
+    read_verification_state,
+)
+
+T = TypeVar("T")
+
+#: Pindo takes sender IDs of at most this many characters (docs.pindo.ai, SMS configuration).
+MAX_SENDER_LENGTH = 11
+#: The page size of the vendor's own sample, the only one that is published.
+DEFAULT_PER_PAGE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """
+    One request to Pindo.
+
+    :param name: the hook method that makes it, for logs and errors.
+    :param method: HTTP method.
+    :param path: path below the host; the trailing slash matters (``POST /v1/sms`` is redirected).
+    :param read: reads the decoded body of a 2xx answer.
+    :param json: body, or None.
+    :param params: query parameters, or None.
+    :param safe_to_repeat: whether doing it twice does no more than doing it once. A call that is not is
+        repeated only when it is certain that it did not arrive.
+    :param private: values that must not show in a log or an error: texts, PINs.
+    """
+
+    name: str
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+    params: Mapping[str, Any] | None = field(default=None, repr=False)
+    safe_to_repeat: bool = False
+    private: tuple[str, ...] = field(default=(), repr=False)
+
+    def content(self) -> bytes | None:
+        """Return the body as it goes over the wire, UTF-8 JSON, or None when there is none."""
+        if self.json is None:
+            return None
+        return dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def send_sms(
+    to: str, text: str, sender: str | None, *, country: str | None = None
+) -> Call[values.SmsReceipt]:
+    """``POST /v1/sms/``: send one message."""
+    return Call(
+        "send_sms",
+        "POST",
+        "/v1/sms/",
+        read_sms_receipt,
+        json={
+            "to": parse_phone_number(to, country),
+            "text": check_text(text),
+            "sender": check_sender(sender),
+        },
+        private=(text,),
+    )
+
+
+def send_bulk_sms(
+    recipients: Iterable[str | Mapping[str, Any]],
+    text: str,
+    sender: str | None,
+    *,
+    country: str | None = None,
+) -> Call[values.BulkReceipt]:
+    """``POST /v1/sms/bulk``: send one text to many; Pindo fills ``@contact.name`` for each."""
+    rows = [_bulk_recipient(row, recipient, country) for row, recipient in enumerate(recipients, start=1)]
+    if not rows:
+        raise PindoConfigurationError("recipients is empty: a bulk request needs at least one")
+    return Call(
+        "send_bulk_sms",
+        "POST",
+        "/v1/sms/bulk",
+        read_bulk_receipt,
+        # Without "sender", or with "phoneNumber" for "phonenumber", Pindo answers 500 with an empty object.
+        json={"recipients": rows, "text": check_text(text), "sender": check_sender(sender)},
+        private=(text,),
+    )
+
+
+def _bulk_recipient(row: int, recipient: str | Mapping[str, Any], country: str | None) -> dict[str, str]:
+    if isinstance(recipient, Mapping):
+        number, name = recipient.get("phonenumber"), recipient.get("name")
+    else:
+        number, name = recipient, None
+    try:
+        number = parse_phone_number(number, country)
+    except PindoConfigurationError as error:
+        raise PindoConfigurationError(f"recipient {row}: {error}") from None
+    return {"phonenumber": number, "name": "" if name is None else str(name)}
+
+
+def verify(number: str, brand: str | None, *, country: str | None = None) -> Call[values.Verification]:
+    """``POST /v1/sms/verify``: send a PIN."""
+    return Call(
+        "verify",
+        "POST",
+        "/v1/sms/verify",
+        read_verification,
+        json={"brand": check_sender(brand, "brand"), "number": parse_phone_number(number, country)},
+    )
+
+
+def check_verification(request_id: int | str, code: str) -> Call[values.VerificationCheck]:
+    """``POST /v1/sms/verify/check``: not safe to repeat, since each check may use up an attempt."""
+    return Call(
+        "check_verification",
+        "POST",
+        "/v1/sms/verify/check",
+        read_verification_check,
+        json={"code": check_code(code), "request_id": check_request_id(request_id)},
+        private=(code,),
+    )
+
+
+def get_verification(request_id: int | str) -> Call[values.VerificationState]:
+    """``GET /v1/sms/verify/status/:request_id``."""
+    path = f"/v1/sms/verify/status/{check_request_id(request_id)}"
+    return Call("get_verification", "GET", path, read_verification_state, safe_to_repeat=True)
+
+
+def cancel_verification(request_id: int | str) -> Call[values.VerificationState]:
+    """``PUT /v1/sms/verify/cancel/:request_id``: cancelling twice does no more than once."""
+    path = f"/v1/sms/verify/cancel/{check_request_id(request_id)}"
+    return Call("cancel_verification", "PUT", path, read_verification_state, safe_to_repeat=True)
+
+
+def list_inbound_sms(
+    page: int = 1, per_page: int = DEFAULT_PER_PAGE, *, timezone: str = "UTC"
+) -> Call[values.InboundPage]:
+    """``GET /v1/sms/inbounds``: one page; ``timezone`` is that of its naive ``created_at``."""
+    for name, value in (("page", page), ("per_page", per_page)):
+        if not isinstance(value, int) or value < 1:
+            raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1")
+    return Call(
+        "list_inbound_sms",
+        "GET",
+        "/v1/sms/inbounds",
+        lambda body: read_inbound_page(body, timezone),
+        params={"page": page, "per_page": per_page},
+        safe_to_repeat=True,
+    )
+
+
+def get_balance() -> Call[values.Balance]:
+    """``GET /wallets/self``."""
+    return Call("get_balance", "GET", "/wallets/self", read_balance, safe_to_repeat=True)
+
+
+def list_sender_ids(name: str | None = None) -> Call[tuple[values.SenderId, ...]]:
+    """``GET /sender_ids/``, optionally those with this name."""
+    params = None if name is None else {"name": name}
+    return Call("list_sender_ids", "GET", "/sender_ids/", read_sender_ids, params=params, safe_to_repeat=True)
+
+
+def check_text(text: object) -> str:
+    """Return ``text``, or refuse what is not a text that a phone can show."""
+    if not isinstance(text, str):
+        raise PindoConfigurationError(f"text is of type {type(text).__name__}: give a string")
+    if not text.strip():
+        raise PindoConfigurationError("text is empty: Pindo sends no message without a text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PindoConfigurationError(
+            f"text has half a surrogate pair at character {error.start + 1}, which is no character: mend the "
+            "decoding of its source"
+        ) from None
+    return text
+
+
+def check_sender(sender: object, what: str = "sender") -> str:
+    """Return ``sender``, or refuse what Pindo would not take as a sender ID."""
+    if sender is None or sender == "":
+        raise PindoConfigurationError(
+            f"no {what} was given: set the argument '{what}', or the extra 'sender' of the connection, to a "
+            "sender ID of your account (PindoTest works for every account)"
+        )
+    if not isinstance(sender, str) or not sender.strip():
+        raise PindoConfigurationError(
+            f"{what} {sender!r} is not a sender ID: give a string such as PindoTest"
+        )
+    if len(sender) > MAX_SENDER_LENGTH:
+        raise PindoConfigurationError(
+            f"{what} {sender!r} has {len(sender)} characters; Pindo takes at most {MAX_SENDER_LENGTH}"
+        )
+    return sender
+
+
+def check_request_id(request_id: object) -> int:
+    """Return ``request_id`` as an integer; templates and XComs give it as a string."""
+    if isinstance(request_id, int) and not isinstance(request_id, bool):
+        return request_id
+    if isinstance(request_id, str) and request_id.strip().isascii() and request_id.strip().isdigit():
+        return int(request_id)
+    raise PindoConfigurationError(
+        f"request_id {request_id!r} is not a whole number: give the request_id that verify returned"
+    )
+
+
+def check_code(code: object) -> str:
+    """Return the PIN ``code``; it is never shown, not even in the refusal."""
+    if isinstance(code, str) and code.strip():
+        return code.strip()
+    problem = "empty" if isinstance(code, str) else f"of type {type(code).__name__}"
+    raise PindoConfigurationError(
+        f"code is {problem}: give the PIN as a string (a number loses its leading zeros)"
+    )

@@ -1,0 +1,91 @@
+"""
+Everything that can go wrong with Pindo, as one tree.
+
+Each class answers the question a person has when a task is red: can it simply be tried again
+(:attr:`PindoError.retry_helps`), and may somebody have been texted already
+(:class:`PindoUnknownOutcomeError`, and that class alone)? Messages never carry the token, a message's
+text, a PIN or a full phone number.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PindoError(Exception):
+    """
+    Base of every error of this provider.
+
+    :param message: what happened, to what, and what to do next.
+    :param status: HTTP status of Pindo's answer; None when there was no answer.
+    :param reason: what Pindo itself said (the ``message`` of its error body), cleaned of secrets.
+    """
+
+    #: Whether the same call may succeed later without anybody changing anything.
+    retry_helps: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, status: int | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class PindoConfigurationError(PindoError, ValueError):
+    """The connection, or an argument, cannot be used as it is. Nothing was sent."""
+
+
+class PindoAuthError(PindoError):
+    """Pindo refused the token (401, 403). Nothing was sent."""
+
+
+class PindoRejectedError(PindoError):
+    """Pindo refused the request itself (400, 409, 422 and other 4xx). Nothing was sent."""
+
+
+class PindoNotFoundError(PindoError):
+    """There is no such resource (404), or the host is not Pindo's API. Nothing was sent."""
+
+
+class PindoInsufficientBalanceError(PindoError):
+    """The wallet does not cover the request. Nothing was sent; a retry helps once it is topped up."""
+
+    retry_helps = True
+
+
+class PindoRateLimitError(PindoError):
+    """
+    Pindo asked to slow down (429) for longer than the hook waits. Nothing was sent.
+
+    :param retry_after: seconds that Pindo asked to wait; None when it did not say.
+    """
+
+    retry_helps = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = 429,
+        reason: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, reason=reason)
+        self.retry_after = retry_after
+
+
+class PindoServerError(PindoError):
+    """A call that changes nothing got a 5xx, no answer or an unreadable one, also when repeated."""
+
+    retry_helps = True
+
+
+class PindoConnectionError(PindoServerError):
+    """No connection could be made (name, refusal, TLS, proxy). Nothing was sent, whatever the call."""
+
+
+class PindoUnknownOutcomeError(PindoError):
+    """
+    A call that sends left this machine and no certain answer came back: it may have been carried out.
+
+    Never repeated by itself, since that could text somebody twice.
+    """

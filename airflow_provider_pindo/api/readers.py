@@ -1,0 +1,207 @@
+"""
+Decoded answer bodies into values.
+
+Tolerant where nothing is lost by it (unknown keys are kept, a missing price is None, an id may come as a
+number or a string), strict where a caller could not go on: a receipt without its id is not a receipt.
+Whatever the body is, the only error is :class:`Unreadable`; what that means for the call is decided in
+:mod:`~airflow_provider_pindo.api.answers`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from airflow_provider_pindo.api import values
+
+T = TypeVar("T")
+
+
+class Unreadable(ValueError):
+    """The body of a successful answer is not what it should be; the message says what is missing."""
+
+
+def read_sms_receipt(body: Any) -> values.SmsReceipt:
+    """Read the answer to a single send."""
+    raw = _object(body)
+    return values.SmsReceipt(
+        sms_id=_required(raw, "sms_id", _id_text),
+        to=_optional(raw, "to", _text),
+        status=_optional(raw, "status", _text),
+        item_count=_optional(raw, "item_count", _whole),
+        item_price=_optional(raw, "item_price", _amount),
+        total_cost=_optional(raw, "total_cost", _amount),
+        remaining_balance=_optional(raw, "remaining_balance", _amount),
+        raw=raw,
+    )
+
+
+def read_bulk_receipt(body: Any) -> values.BulkReceipt:
+    """Read the totals of a bulk send."""
+    raw = _object(body)
+    return values.BulkReceipt(
+        count=_required(raw, "count", _whole),
+        total=_optional(raw, "total", _whole),
+        status=_optional(raw, "status", _text),
+        item_price=_optional(raw, "item_price", _amount),
+        remaining_balance=_optional(raw, "remaining_balance", _amount),
+        raw=raw,
+    )
+
+
+def read_verification(body: Any) -> values.Verification:
+    """Read the answer to a request for a PIN."""
+    raw = _object(body)
+    return values.Verification(
+        request_id=_required(raw, "request_id", _whole),
+        network=_optional(raw, "network", _id_text),
+        remaining_balance=_optional(raw, "remaining_balance", _amount),
+        raw=raw,
+    )
+
+
+def read_verification_check(body: Any) -> values.VerificationCheck:
+    """Read the answer to a right PIN."""
+    raw = _object(body)
+    return values.VerificationCheck(
+        request_id=_optional(raw, "request_id", _whole),
+        message=_optional(raw, "message", _text),
+        remaining_balance=_optional(raw, "remaining_balance", _amount),
+        raw=raw,
+    )
+
+
+def read_verification_state(body: Any) -> values.VerificationState:
+    """Read the state of a verification, of whatever shape; an empty body is an empty object."""
+    raw = {} if body is None else _object(body)
+    return values.VerificationState(
+        request_id=_optional(raw, "request_id", _whole), status=_optional(raw, "status", _text), raw=raw
+    )
+
+
+def read_inbound_page(body: Any, timezone: str = "UTC") -> values.InboundPage:
+    """Read one page of inbound messages; naive times are of ``timezone``."""
+    raw = _object(body)
+    given = raw.get("pages")
+    pages: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    return values.InboundPage(
+        messages=tuple(_read_inbound(message, timezone) for message in _list(raw, "inbound_sms")),
+        page=_optional(pages, "page", _whole),
+        pages=_optional(pages, "pages", _whole),
+        per_page=_optional(pages, "per_page", _whole),
+        total=_optional(pages, "total", _whole),
+        raw=raw,
+    )
+
+
+def _read_inbound(message: Any, timezone: str) -> values.InboundSms:
+    raw = _object(message)
+    return values.InboundSms(
+        id=_required(raw, "id", _whole),
+        text=_required(raw, "text", _text),
+        created_at=_required(raw, "created_at", lambda value: read_time(value, timezone)),
+        inbound_sms_number=_optional(raw, "inbound_sms_number", _id_text),
+        from_number=_optional(raw, "from", _id_text),
+        raw=raw,
+    )
+
+
+def read_balance(body: Any) -> values.Balance:
+    """Read the wallet."""
+    raw = _object(body)
+    return values.Balance(amount=_required(raw, "amount", _amount), raw=raw)
+
+
+def read_sender_ids(body: Any) -> tuple[values.SenderId, ...]:
+    """Read the account's sender IDs: a bare list, or one inside an object."""
+    rows = body if isinstance(body, list) else _list(_object(body), "sender_ids")
+    return tuple(
+        values.SenderId(
+            sender_id=_optional(raw, "sender_id", _id_text) or _optional(raw, "name", _id_text),
+            status=_optional(raw, "status", _text),
+            raw=raw,
+        )
+        for raw in map(_object, rows)
+    )
+
+
+def read_time(value: Any, timezone: str = "UTC") -> datetime:
+    """
+    Return a time of Pindo's as an aware UTC one.
+
+    :param value: ISO 8601, with or without a zone, or the older webhooks' ``24-07-2020, 23:35:32``.
+    :param timezone: IANA name of the zone that a time without one is in.
+    """
+    import pendulum
+
+    text = _text(value)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.strptime(text, "%d-%m-%Y, %H:%M:%S")
+    return pendulum.instance(moment, tz=timezone).in_timezone("UTC")
+
+
+def _object(body: Any) -> Mapping[str, Any]:
+    if not isinstance(body, Mapping):
+        raise Unreadable(f"it is {_kind(body)}, not a JSON object")
+    return body
+
+
+def _list(raw: Mapping[str, Any], key: str) -> list[Any]:
+    rows = raw.get(key)
+    if not isinstance(rows, list):
+        raise Unreadable(f"its {key!r} is {_kind(rows)}, not a list")
+    return rows
+
+
+def _required(raw: Mapping[str, Any], key: str, convert: Callable[[Any], T]) -> T:
+    if raw.get(key) is None:
+        raise Unreadable(f"it has no {key!r}")
+    try:
+        return convert(raw[key])
+    except (ValueError, OverflowError):
+        raise Unreadable(f"its {key!r} is {_kind(raw[key])} that makes no sense there") from None
+
+
+def _optional(raw: Mapping[str, Any], key: str, convert: Callable[[Any], T]) -> T | None:
+    value = raw.get(key)
+    if value is None:
+        return None
+    try:
+        return convert(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Unreadable
+    return value
+
+
+def _id_text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise Unreadable
+    return str(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or int(value) != float(value):
+        raise Unreadable
+    return int(value)
+
+
+def _amount(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not math.isfinite(float(value)):
+        raise Unreadable
+    return float(value)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "missing"
+    names = {bool: "a boolean", str: "a string", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")

@@ -1,0 +1,90 @@
+"""
+What Airflow is told about this provider: its parts, and the form of the ``pindo`` connection.
+
+The form is declared here once. Airflow 3 reads it from here without importing the hook; for Airflow 2.11
+the hook builds its widgets from the same declaration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Fields of the connection form below the standard ones; each is stored in the connection's extra.
+CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
+    "sender": {
+        "label": "Default sender ID",
+        "description": "Shown on the handset when a task names no sender; at most 11 characters. "
+        "PindoTest works for every account.",
+        "schema": {"type": ["string", "null"], "maxLength": 11},
+    },
+    "country": {
+        "label": "Country",
+        "description": "Two-letter code, such as RW, of the country whose national numbers (0781234567) are "
+        "understood. Empty: only international numbers (+250781234567) are taken.",
+        "schema": {"type": ["string", "null"], "maxLength": 2},
+    },
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds to wait for an answer; 30 when empty. A message whose answer does not come is "
+        "not repeated, so rather too long than too short.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    },
+    "requests_per_second": {
+        "label": "Requests per second",
+        "description": "At most this many requests each second from one process; empty: no limit of ours.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    },
+    "timezone": {
+        "label": "Time zone",
+        "description": "Zone of the times of inbound messages, such as Africa/Kigali; UTC when empty.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "allow_http": {
+        "label": "Allow http://",
+        "description": "Send the token unencrypted to a host that is not this machine. Leave it off.",
+        "schema": {"type": "boolean", "default": False},
+    },
+}
+
+CONNECTION_FORM: dict[str, Any] = {
+    "hidden-fields": ["login", "schema", "port"],
+    "relabeling": {"password": "API token", "host": "Host"},
+    "placeholders": {
+        "host": "https://api.pindo.io",
+        "password": "from the Security page of your Pindo account",
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata, in the form of Airflow's ``provider_info.schema.json``."""
+    from airflow_provider_pindo import __version__
+
+    return {
+        "package-name": "airflow-provider-pindo",
+        "name": "Pindo",
+        "description": "`Pindo <https://www.pindo.io/>`__: SMS and phone verification in Rwanda and across "
+        "Africa, without ever texting anybody twice.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Pindo",
+                "external-doc-url": "https://docs.pindo.ai/",
+                "tags": ["service"],
+            }
+        ],
+        "operators": [
+            {"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.operators.sms"]}
+        ],
+        "hooks": [{"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.hooks.pindo"]}],
+        "connection-types": [
+            {
+                "connection-type": "pindo",
+                "hook-name": "Pindo",
+                "hook-class-name": "airflow_provider_pindo.hooks.pindo.PindoHook",
+                "ui-field-behaviour": CONNECTION_FORM,
+                "conn-fields": CONNECTION_FIELDS,
+            }
+        ],
+        "extra-links": ["airflow_provider_pindo.operators.sms.PindoMessageLink"],
+    }

@@ -1,0 +1,518 @@
+"""
+The two ways in to Pindo: :class:`PindoHook` on ``requests`` and :class:`PindoAsyncHook` on ``aiohttp``.
+
+They do the same and read alike: the call comes from ``api.calls``, the answer goes to ``api.answers``, and
+what is left here is auth, timeouts and safe retries. A message is sent at most once by one call of a method,
+whatever happens: a request is repeated only when it is certain that it did not arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+import requests
+import tenacity
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.http.hooks.http import HttpHook
+
+from airflow_provider_pindo import __version__
+from airflow_provider_pindo.api import calls, values
+from airflow_provider_pindo.api.answers import Answer, no_answer, no_connection, read_answer
+from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.inbound import InboundScan
+from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
+from airflow_provider_pindo.hooks.failures import describe
+from airflow_provider_pindo.hooks.pooling import MAX_IDLE, PindoAdapter, begin_attempt, request_left
+from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS, Pacer, policy
+from airflow_provider_pindo.hooks.settings import PindoSettings, read_settings
+
+if TYPE_CHECKING:
+    import ssl
+
+    from requests import PreparedRequest, Response, Session
+
+T = TypeVar("T")
+Recipients = Iterable[str | Mapping[str, Any]]
+
+_HEADERS = {
+    "Accept": "application/json",
+    "Content-Type": "application/json",
+    "User-Agent": f"airflow-provider-pindo/{__version__}",
+}
+
+
+class _Connection:
+    """What both hooks are to Airflow: the connection type, its name and its form."""
+
+    conn_name_attr = "pindo_conn_id"
+    default_conn_name = "pindo_default"
+    conn_type = "pindo"
+    hook_name = "Pindo"
+
+
+class PindoHook(_Connection, HttpHook):
+    """
+    Talk to Pindo over ``requests``, from tasks.
+
+    One session with a pool of connections serves the whole life of the hook; close it with :meth:`close`
+    or use the hook in a ``with`` block.
+
+    :param pindo_conn_id: Airflow connection of type ``pindo``.
+    :param max_attempts: how often a request is tried in all, where repeating it does no harm.
+
+    Every method raises a :class:`~airflow_provider_pindo.api.errors.PindoError`, and nothing else, when
+    Pindo cannot be reached or does not do what was asked.
+    """
+
+    def __init__(
+        self, pindo_conn_id: str = _Connection.default_conn_name, *, max_attempts: int = MAX_ATTEMPTS
+    ) -> None:
+        super().__init__(method="GET", http_conn_id=pindo_conn_id, adapter=PindoAdapter())
+        self.pindo_conn_id = pindo_conn_id
+        self.max_attempts = max_attempts
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's fields for Airflow 2.11, built from the declaration in the provider info."""
+        return _form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return what the form hides and relabels, for Airflow 2.11."""
+        return {key.replace("-", "_"): value for key, value in CONNECTION_FORM.items()}
+
+    @cached_property
+    def settings(self) -> PindoSettings:
+        """What the connection says, read once."""
+        settings = read_settings(self.get_connection(self.pindo_conn_id))
+        _mask(settings)
+        return settings
+
+    def send_sms(self, to: str, text: str, sender: str | None = None) -> values.SmsReceipt:
+        """
+        Send one message (``POST /v1/sms/``).
+
+        :param to: the recipient, in E.164 or as a national number of the connection's country.
+        :param text: the message.
+        :param sender: sender ID of at most 11 characters; the connection's when None.
+        :return: Pindo's receipt: the message was accepted, which is not yet delivered.
+        :raises PindoUnknownOutcomeError: the request left and no certain answer came: it may have been sent.
+        """
+        settings = self.settings
+        return self._do(calls.send_sms(to, text, sender or settings.sender, country=settings.country))
+
+    def send_bulk_sms(
+        self, recipients: Recipients, text: str, sender: str | None = None
+    ) -> values.BulkReceipt:
+        """
+        Send one text to many in one request (``POST /v1/sms/bulk``).
+
+        :param recipients: numbers, or mappings with ``phonenumber`` and ``name``.
+        :param text: the message; Pindo replaces ``@contact.name`` for each recipient.
+        :param sender: sender ID of at most 11 characters; the connection's when None.
+        :return: totals; Pindo does not say which recipients it took.
+        :raises PindoUnknownOutcomeError: the request left and no certain answer came: all, some or none
+            may have been sent.
+        """
+        settings = self.settings
+        return self._do(
+            calls.send_bulk_sms(recipients, text, sender or settings.sender, country=settings.country)
+        )
+
+    def verify(self, number: str, brand: str | None = None) -> values.Verification:
+        """
+        Send a PIN to ``number`` (``POST /v1/sms/verify``).
+
+        :param brand: who the PIN is from; the connection's sender ID when None.
+        :raises PindoUnknownOutcomeError: the PIN may have been sent, and its ``request_id`` is not known.
+        """
+        settings = self.settings
+        return self._do(calls.verify(number, brand or settings.sender, country=settings.country))
+
+    def check_verification(self, request_id: int | str, code: str) -> values.VerificationCheck:
+        """
+        Check the PIN that a person typed (``POST /v1/sms/verify/check``).
+
+        :param request_id: what :meth:`verify` returned.
+        :param code: the PIN, as a string: a number would lose its leading zeros.
+        :raises PindoRejectedError: it is wrong or has expired.
+        :raises PindoUnknownOutcomeError: the check may have used up an attempt.
+        """
+        return self._do(calls.check_verification(request_id, code))
+
+    def get_verification(self, request_id: int | str) -> values.VerificationState:
+        """Return the state of a verification (``GET /v1/sms/verify/status/:request_id``)."""
+        return self._do(calls.get_verification(request_id))
+
+    def cancel_verification(self, request_id: int | str) -> values.VerificationState:
+        """Cancel a verification in progress (``PUT /v1/sms/verify/cancel/:request_id``)."""
+        return self._do(calls.cancel_verification(request_id))
+
+    def list_inbound_sms(self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE) -> values.InboundPage:
+        """
+        Return one page of inbound messages (``GET /v1/sms/inbounds``), in Pindo's order.
+
+        :param page: from 1.
+        :param per_page: 20 unless given, the only size that Pindo's reference shows.
+        """
+        return self._do(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
+
+    def iter_inbound_sms(
+        self, after_id: int | None = None, since: datetime | None = None
+    ) -> Iterator[values.InboundSms]:
+        """
+        Yield inbound messages, each once, reading only the pages that hold new ones.
+
+        The order is that in which the pages are read; sort by ``id`` for the order of arrival.
+
+        :param after_id: only messages with a higher id.
+        :param since: aware time; only messages created then or later.
+        """
+        scan = InboundScan(after_id, since)
+        while scan.next_page is not None:
+            yield from scan.feed(self.list_inbound_sms(scan.next_page, scan.per_page))
+
+    def get_balance(self) -> values.Balance:
+        """Return what is in the wallet, in USD (``GET /wallets/self``)."""
+        return self._do(calls.get_balance())
+
+    def list_sender_ids(self, name: str | None = None) -> tuple[values.SenderId, ...]:
+        """Return the account's sender IDs (``GET /sender_ids/``), or those with this name."""
+        return self._do(calls.list_sender_ids(name))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Read the wallet, once; return whether that went well, and the balance or what is wrong."""
+        with PindoHook(self.pindo_conn_id, max_attempts=1) as hook:
+            try:
+                return _tested(hook.get_balance())
+            except PindoError as error:
+                return False, str(error)
+
+    def get_conn(
+        self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
+    ) -> Session:
+        """Return the session of this hook; ``headers`` are added to it, ``extra_options`` are not used."""
+        session = self._session
+        if headers:
+            session.headers.update(headers)
+        return session
+
+    def check_response(self, response: Response) -> None:
+        """Raise what an answer to :meth:`run` means; unlike the HTTP provider's, log nothing of its body."""
+        if not response.ok or response.is_redirect:
+            call: calls.Call[Any] = calls.Call("run", self.method, "", lambda body: body, safe_to_repeat=True)
+            read_answer(call, _answer(response), self.settings.token)
+
+    def request_left(self) -> bool:
+        """
+        Return whether the latest request of this thread went out, so that its outcome may be unknown.
+
+        False while a request still waits for its turn, its connection or its next try: whoever interrupts
+        the hook then knows that nothing was sent.
+        """
+        return request_left()
+
+    def close(self) -> None:
+        """Close the connections. The hook may be used again afterwards."""
+        if session := self.__dict__.pop("_session", None):
+            session.close()
+
+    def __enter__(self) -> PindoHook:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @cached_property
+    def _session(self) -> Session:
+        settings = self.settings
+        session = requests.Session()
+        # As an auth object, since requests would put the password of a .netrc in place of a mere header.
+        session.auth = _BearerAuth(settings.token)
+        session.headers.update(_HEADERS)
+        session.verify, session.cert = settings.verify, settings.cert
+        session.proxies, session.trust_env = dict(settings.proxies), settings.trust_env
+        self.base_url, self._base_url_initialized = settings.base_url, True
+        self.merged_extra = {"timeout": self._timeout, "allow_redirects": False}
+        return self._configure_session_from_mount_adapters(session)
+
+    @property
+    def _timeout(self) -> tuple[float, float]:
+        return self.settings.connect_timeout, self.settings.timeout
+
+    @cached_property
+    def _pacer(self) -> Pacer:
+        return Pacer(self.settings.requests_per_second)
+
+    def _do(self, call: calls.Call[T]) -> T:
+        result: T = tenacity.Retrying(**policy(self.log, self.max_attempts))(self._once, call)
+        return result
+
+    def _once(self, call: calls.Call[T]) -> T:
+        begin_attempt()
+        try:
+            return self._request(call)
+        except PindoUnknownOutcomeError:
+            raise
+        except PindoError:
+            begin_attempt()  # whatever left has had a certain end
+            raise
+
+    def _request(self, call: calls.Call[T]) -> T:
+        url = self.settings.url(call.path)
+        time.sleep(self._pacer.delay())
+        try:
+            response = self._session.request(
+                call.method,
+                url,
+                params=call.params,
+                data=call.content(),
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
+        # requests lets some of urllib3's and the system's own errors through; all are OSErrors or these.
+        except (requests.RequestException, OSError) as error:
+            failed = no_answer if request_left() else no_connection
+            raise failed(call, url, describe(error)) from error
+        return read_answer(call, _answer(response), self.settings.token)
+
+
+class PindoAsyncHook(_Connection, BaseHook):
+    """
+    Talk to Pindo over ``aiohttp``, from triggers and from tasks that send many messages at a time.
+
+    The same methods as :class:`PindoHook`, as coroutines; their parameters, results and errors are told
+    there. One session with a pool of connections serves the whole life of the hook: use it in an
+    ``async with`` block or call :meth:`close`.
+
+    :param pindo_conn_id: Airflow connection of type ``pindo``.
+    :param max_attempts: how often a request is tried in all, where repeating it does no harm.
+    :param concurrency: most connections open at a time; further requests wait.
+    """
+
+    def __init__(
+        self,
+        pindo_conn_id: str = _Connection.default_conn_name,
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        concurrency: int = 100,
+    ) -> None:
+        super().__init__()
+        self.pindo_conn_id = pindo_conn_id
+        self.max_attempts = max_attempts
+        self.concurrency = concurrency
+        self._settings: PindoSettings | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
+
+    async def get_settings(self) -> PindoSettings:
+        """Return what the connection says, read once."""
+        if self._settings is None:
+            settings = read_settings(await get_async_connection(self.pindo_conn_id))
+            await asyncio.to_thread(_mask, settings)
+            self._settings = settings
+        return self._settings
+
+    async def send_sms(self, to: str, text: str, sender: str | None = None) -> values.SmsReceipt:
+        """Send one message; see :meth:`PindoHook.send_sms`."""
+        settings = await self.get_settings()
+        return await self._do(calls.send_sms(to, text, sender or settings.sender, country=settings.country))
+
+    async def send_bulk_sms(
+        self, recipients: Recipients, text: str, sender: str | None = None
+    ) -> values.BulkReceipt:
+        """Send one text to many in one request; see :meth:`PindoHook.send_bulk_sms`."""
+        settings = await self.get_settings()
+        return await self._do(
+            calls.send_bulk_sms(recipients, text, sender or settings.sender, country=settings.country)
+        )
+
+    async def verify(self, number: str, brand: str | None = None) -> values.Verification:
+        """Send a PIN; see :meth:`PindoHook.verify`."""
+        settings = await self.get_settings()
+        return await self._do(calls.verify(number, brand or settings.sender, country=settings.country))
+
+    async def check_verification(self, request_id: int | str, code: str) -> values.VerificationCheck:
+        """Check a PIN; see :meth:`PindoHook.check_verification`."""
+        return await self._do(calls.check_verification(request_id, code))
+
+    async def get_verification(self, request_id: int | str) -> values.VerificationState:
+        """Return the state of a verification; see :meth:`PindoHook.get_verification`."""
+        return await self._do(calls.get_verification(request_id))
+
+    async def cancel_verification(self, request_id: int | str) -> values.VerificationState:
+        """Cancel a verification; see :meth:`PindoHook.cancel_verification`."""
+        return await self._do(calls.cancel_verification(request_id))
+
+    async def list_inbound_sms(
+        self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE
+    ) -> values.InboundPage:
+        """Return one page of inbound messages; see :meth:`PindoHook.list_inbound_sms`."""
+        settings = await self.get_settings()
+        return await self._do(calls.list_inbound_sms(page, per_page, timezone=settings.timezone))
+
+    async def iter_inbound_sms(
+        self, after_id: int | None = None, since: datetime | None = None
+    ) -> AsyncIterator[values.InboundSms]:
+        """Yield inbound messages, each once; see :meth:`PindoHook.iter_inbound_sms`."""
+        scan = InboundScan(after_id, since)
+        while scan.next_page is not None:
+            for message in scan.feed(await self.list_inbound_sms(scan.next_page, scan.per_page)):
+                yield message
+
+    async def get_balance(self) -> values.Balance:
+        """Return what is in the wallet; see :meth:`PindoHook.get_balance`."""
+        return await self._do(calls.get_balance())
+
+    async def list_sender_ids(self, name: str | None = None) -> tuple[values.SenderId, ...]:
+        """Return the account's sender IDs; see :meth:`PindoHook.list_sender_ids`."""
+        return await self._do(calls.list_sender_ids(name))
+
+    async def test_connection(self) -> tuple[bool, str]:
+        """Read the wallet, once; see :meth:`PindoHook.test_connection`."""
+        async with PindoAsyncHook(self.pindo_conn_id, max_attempts=1) as hook:
+            try:
+                return _tested(await hook.get_balance())
+            except PindoError as error:
+                return False, str(error)
+
+    async def close(self) -> None:
+        """Close the connections. The hook may be used again afterwards."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def __aenter__(self) -> PindoAsyncHook:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def _get_session(self) -> aiohttp.ClientSession:
+        settings = await self.get_settings()
+        async with self._opening:
+            if self._session is None:
+                self._session = await self._open_session(settings)
+        return self._session
+
+    async def _open_session(self, settings: PindoSettings) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            headers={**_HEADERS, "Authorization": f"Bearer {settings.token}"},
+            connector=aiohttp.TCPConnector(
+                limit=self.concurrency,
+                keepalive_timeout=MAX_IDLE,
+                ssl=await asyncio.to_thread(_ssl_context, settings),
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
+            ),
+            trace_configs=[_notes_requests()],
+            # Proxies of the environment are read by the settings; here it would also read a .netrc, whose
+            # password aiohttp refuses to combine with a header of ours.
+            trust_env=False,
+        )
+
+    @cached_property
+    def _pacer(self) -> Pacer:
+        return Pacer(self._settings.requests_per_second if self._settings else None)
+
+    async def _do(self, call: calls.Call[T]) -> T:
+        return await tenacity.AsyncRetrying(**policy(self.log, self.max_attempts))(self._once, call)
+
+    async def _once(self, call: calls.Call[T]) -> T:
+        session = await self._get_session()
+        settings = await self.get_settings()
+        if delay := self._pacer.delay():
+            await asyncio.sleep(delay)
+        url = settings.url(call.path)
+        attempt = _Attempt()
+        try:
+            async with session.request(
+                call.method,
+                url,
+                params=call.params,
+                data=call.content(),
+                allow_redirects=False,
+                proxy=settings.proxy(),
+                trace_request_ctx=attempt,
+            ) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            failed = no_answer if attempt.left else no_connection
+            raise failed(call, url, describe(error)) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return read_answer(call, Answer(response.status, headers, content, url), settings.token)
+
+
+class _BearerAuth(requests.auth.AuthBase):
+    def __init__(self, token: str) -> None:
+        self._value = f"Bearer {token}"
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
+
+
+class _Attempt:
+    """Whether, in one attempt, a connection stood and the request was handed to it."""
+
+    left = False
+
+
+def _notes_requests() -> aiohttp.TraceConfig:
+    async def note(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
+        context.trace_request_ctx.left = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(note)
+    trace.on_connection_reuseconn.append(note)
+    return trace
+
+
+def _ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
+    import ssl
+
+    if settings.verify is False and settings.cert is None:
+        return False
+    context = ssl.create_default_context(cafile=settings.verify if isinstance(settings.verify, str) else None)
+    if settings.verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if settings.cert is not None:
+        context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
+    return context
+
+
+def _answer(response: Response) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, response.content, response.url.split("?", 1)[0])
+
+
+def _tested(balance: values.Balance) -> tuple[bool, str]:
+    return True, f"Connected to Pindo; the wallet holds {balance.amount:,.2f} USD"
+
+
+def _mask(settings: PindoSettings) -> None:
+    """Have Airflow take the token, and the proxies' addresses, which may hold a password, out of all logs."""
+    from airflow.providers.common.compat.sdk import mask_secret
+
+    for secret in (settings.token, *settings.proxies.values()):
+        mask_secret(secret)
+
+
+def _form_widgets() -> dict[str, Any]:
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+    from wtforms import BooleanField, StringField
+
+    def widget(field: dict[str, Any]) -> Any:
+        if field["schema"]["type"] == "boolean":
+            return BooleanField(field["label"], description=field["description"])
+        return StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+
+    return {name: widget(field) for name, field in CONNECTION_FIELDS.items()}

@@ -1,0 +1,234 @@
+"""
+The ``pindo`` connection, read once into checked values.
+
+Every mistake in a connection becomes one :class:`PindoConfigurationError` that names the field, what stands
+in it and what should; nothing here talks to the network, and no extra ever becomes an HTTP header.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+DEFAULT_HOST = "https://api.pindo.io"
+#: Seconds to wait for an answer. An answer that comes too late is an unknown outcome that a person has to
+#: settle, so it is rather too long than too short.
+DEFAULT_TIMEOUT = 30.0
+#: Seconds to wait for a connection. Giving up here is cheap: nothing was sent.
+CONNECT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PindoSettings:
+    """
+    What a connection says.
+
+    :param base_url: scheme, host, port and path prefix, without a slash at the end.
+    :param token: the API token.
+    :param sender: default sender ID, or None.
+    :param country: ISO code of the country whose national numbers are read, or None.
+    :param timeout: seconds to wait for an answer.
+    :param requests_per_second: most requests a second from one process, or None.
+    :param timezone: IANA zone of the inbound list's times.
+    :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
+    :param cert: path of a client certificate, or (certificate, key), or None.
+    :param proxies: proxy address by scheme, as ``requests`` takes them.
+    :param trust_env: whether proxies of the environment are used.
+    """
+
+    base_url: str
+    token: str = field(repr=False)
+    sender: str | None = None
+    country: str | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    requests_per_second: float | None = None
+    timezone: str = "UTC"
+    verify: bool | str = True
+    cert: str | tuple[str, str] | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trust_env: bool = True
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds to wait for a connection: never longer than for an answer."""
+        return min(CONNECT_TIMEOUT, self.timeout)
+
+    def url(self, path: str) -> str:
+        """Return the address of ``path``."""
+        return self.base_url + path
+
+    def proxy(self) -> str | None:
+        """Return the one proxy that requests to this host go through, or None."""
+        parts = urlsplit(self.base_url)
+        proxies = dict(self.proxies)
+        if not proxies and self.trust_env and not urllib.request.proxy_bypass(parts.hostname or ""):
+            proxies = urllib.request.getproxies()
+        return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def read_settings(conn: Connection) -> PindoSettings:
+    """
+    Return the checked settings of ``conn``.
+
+    :raises PindoConfigurationError: a field is missing or wrong; names it and says what to write there.
+    """
+    extra = _Extra(conn)
+    base_url = _base_url(conn, allow_http=extra.flag("allow_http", default=False))
+    return PindoSettings(
+        base_url=base_url,
+        token=_token(conn),
+        sender=extra.text("sender"),
+        country=extra.text("country"),
+        timeout=extra.positive("timeout") or DEFAULT_TIMEOUT,
+        requests_per_second=extra.positive("requests_per_second"),
+        timezone=extra.zone("timezone"),
+        verify=extra.verify(),
+        cert=extra.cert(),
+        proxies=extra.proxies(urlsplit(base_url).scheme),
+        trust_env=extra.flag("trust_env", default=True),
+    )
+
+
+def _token(conn: Connection) -> str:
+    token = (conn.password or "").strip()
+    if not token:
+        raise PindoConfigurationError(
+            f"connection {conn.conn_id!r} has no API token: put the one from the Security page of your Pindo "
+            "account into its password"
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise PindoConfigurationError(
+            f"the API token of connection {conn.conn_id!r} has characters that no token has (a space, a line "
+            "break or an accent): copy it again from the Security page of your Pindo account"
+        )
+    return token
+
+
+def _base_url(conn: Connection, *, allow_http: bool) -> str:
+    host = (conn.host or "").strip() or DEFAULT_HOST
+    if "://" not in host:
+        host = f"{conn.schema or 'https'}://{host}"
+    wrong = f"host {host!r} of connection {conn.conn_id!r}"
+    try:
+        parts = urlsplit(host)
+        port = conn.port or parts.port
+    except ValueError as error:
+        raise PindoConfigurationError(f"{wrong} is not an address ({error}): write {DEFAULT_HOST}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise PindoConfigurationError(f"{wrong} is not an http(s) address: write {DEFAULT_HOST}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise PindoConfigurationError(
+            f"host of connection {conn.conn_id!r} has more than an address in it: write {DEFAULT_HOST}, and the "
+            "API token into the password"
+        )
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise PindoConfigurationError(
+            f"{wrong} would send the token unencrypted: write https://, or set the extra 'allow_http' to true"
+        )
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost" or hostname.endswith(".localhost")
+
+
+class _Extra:
+    """The connection's extra, whose values come typed from JSON or as strings from a form or a URI."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._of = f"of connection {conn.conn_id!r}"
+        # Not Connection.extra_dejson: it talks to the supervisor, which an event loop must not wait for.
+        try:
+            values = json.loads(conn.extra or "{}")
+        except ValueError:
+            raise PindoConfigurationError(
+                f"the extra {self._of} is not JSON: write an object like {{}}"
+            ) from None
+        if not isinstance(values, dict):
+            raise PindoConfigurationError(f"the extra {self._of} is not a JSON object: write one like {{}}")
+        self._values: dict[str, Any] = {
+            key: value for key, value in values.items() if value not in (None, "")
+        }
+
+    def text(self, key: str) -> str | None:
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, str):
+            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a string")
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self._values.get(key, default)
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        read = words.get(str(value).strip().lower())
+        if read is None:
+            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write true or false")
+        return read
+
+    def positive(self, key: str) -> float | None:
+        value = self._values.get(key)
+        if value is None:
+            return None
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not (math.isfinite(number) and number > 0):
+            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a number above 0")
+        return number
+
+    def zone(self, key: str) -> str:
+        import zoneinfo
+
+        name = self.text(key) or "UTC"
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise PindoConfigurationError(
+                f"extra {key!r} {self._of} is {name!r}, which is no time zone: write one such as Africa/Kigali"
+            ) from None
+        return name
+
+    def verify(self) -> bool | str:
+        """Read ``verify`` (or ``verify_ssl``) as the HTTP provider does: true, false, or a CA bundle's path."""
+        key = "verify" if "verify" in self._values else "verify_ssl"
+        value = self._values.get(key, True)
+        if isinstance(value, str) and value.strip().lower() not in ("true", "false"):
+            return value
+        return self.flag(key, default=True)
+
+    def cert(self) -> str | tuple[str, str] | None:
+        value = self._values.get("cert")
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(path, str) for path in value):
+            return value[0], value[1]
+        raise PindoConfigurationError(
+            f"extra 'cert' {self._of} is not a path: write the path of a certificate, or [certificate, key]"
+        )
+
+    def proxies(self, scheme: str) -> dict[str, str]:
+        """Read ``proxies`` (or ``proxy``) as the HTTP provider does: addresses by scheme, or one for all."""
+        value = self._values.get("proxies", self._values.get("proxy", {}))
+        if isinstance(value, str):
+            value = {scheme: value}
+        if not isinstance(value, dict) or not all(isinstance(address, str) for address in value.values()):
+            raise PindoConfigurationError(
+                f"extra 'proxies' {self._of} is not an object: write one like "
+                '{"https": "http://proxy.example:3128"}'
+            )
+        return value

@@ -1,0 +1,167 @@
+"""
+The ledger: what a task has sent, kept where a retry, a crash and a clear can read it.
+
+Before a request leaves, the task writes what it is about to do as *unknown*; after the answer, what came of
+it. Whoever finds an entry later knows: *sent* is not sent again, *not_sent* is, and *unknown* is for a
+person to settle. Airflow 3.3 keeps the entries in its task state store, for each task instance (DAG, run,
+task and map index) over retries, crashes and clears; before 3.3 there is no such place, and a task says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
+
+SENT = "sent"
+NOT_SENT = "not_sent"
+UNKNOWN = "unknown"
+
+#: How often, and with which pauses in seconds, "it was sent" is written before giving up on it.
+_WRITE_PAUSES = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    What the ledger holds of one request.
+
+    :param status: ``sent``, ``not_sent`` or ``unknown``; the word that a person may change.
+    :param input: fingerprint of what was sent to whom; None when a person wrote the entry anew.
+    :param go: which go of the task it was: every clear by a person starts a new one, a retry does not.
+    :param to: the recipient, masked, for the person who reads it.
+    :param result: what the task returned, when it was sent.
+    """
+
+    status: str
+    input: str | None = None
+    go: int | None = None
+    to: str | None = None
+    result: dict[str, Any] | None = None
+
+
+class Action(Enum):
+    """What a task does, given what the ledger says."""
+
+    SEND = "send"
+    RETURN_RESULT = "return the first result"
+    ACCEPT_UNKNOWN = "count as sent"
+    FAIL_UNKNOWN = "fail: nobody knows whether it was sent"
+    FAIL_CHANGED = "fail: something else was sent"
+
+
+def decide(entry: Entry | None, planned: Entry, go: int, *, on_unknown: str, resend: bool) -> Action:
+    """
+    Return what to do about a request, given its entry: the whole of "never twice" for a single request.
+
+    :param entry: what the ledger holds; None when this is the first time.
+    :param planned: the entry that would be written for it now.
+    :param go: the current go of the task.
+    :param on_unknown: ``fail``, ``resend`` or ``accept``.
+    :param resend: send again in a new go; within the go that sent it has no effect.
+    """
+    if entry is None or entry.status == NOT_SENT:
+        return Action.SEND
+    if resend and entry.go is not None and go != entry.go:
+        return Action.SEND
+    if entry.input not in (None, planned.input):
+        return Action.FAIL_CHANGED
+    if entry.status == SENT:
+        return Action.RETURN_RESULT
+    return {"resend": Action.SEND, "accept": Action.ACCEPT_UNKNOWN}.get(on_unknown, Action.FAIL_UNKNOWN)
+
+
+def fingerprint(*parts: object) -> str:
+    """Return a short digest of ``parts``, by which a later try knows whether its input is the same."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class Ledger:
+    """
+    The ledger's entry of one task instance.
+
+    :param context: the task's context.
+    :param key: name of the entry, as the Task State tab shows it.
+    """
+
+    def __init__(self, context: Context, key: str) -> None:
+        self.key = key
+        self._store: Any = context.get("task_state_store")
+        #: The current go: Airflow raises max_tries when a person clears a task, and not on a retry
+        #: (airflow.models.taskinstance.clear_task_instances).
+        self.go: int = context["ti"].max_tries
+        if self._store is None:
+            log.warning(
+                "This Airflow has no task state store (it came with 3.3): a task that was killed while it sent "
+                "cannot be told from one that never started, so its retry sends again"
+            )
+        elif _is_cleared_on_success():
+            log.warning(
+                "[state_store] clear_on_success is on: Airflow forgets what this task sent as soon as it "
+                "succeeds, so clearing it sends again"
+            )
+
+    def read(self) -> Entry | None:
+        """Return the entry, as the task wrote it or as a person settled it; None when there is none."""
+        if self._store is None:
+            return None
+        return _read_entry(self._store.get(self.key), self.key)
+
+    def write(self, entry: Entry) -> None:
+        """Write the entry of this go; raises when Airflow does not take it."""
+        if self._store is not None:
+            from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+            self._store.set(self.key, asdict(replace(entry, go=self.go)), retention=NEVER_EXPIRE)
+
+    def write_sent(self, entry: Entry) -> None:
+        """
+        Write that it was sent, and go on when that fails.
+
+        The message is out, so the task must not fail for it: the entry then stays unknown, which sends
+        nothing by itself either.
+        """
+        for pause in (*_WRITE_PAUSES, None):
+            try:
+                return self.write(entry)
+            except Exception as error:
+                if pause is None:
+                    log.warning("Sent, but the ledger was not written (%s): it stays unknown there", error)
+                else:
+                    time.sleep(pause)
+        return None
+
+
+def _read_entry(value: Any, key: str) -> Entry | None:
+    if value is None:
+        return None
+    # A person may have put the bare word in place of the whole value.
+    fields: Mapping[str, Any] = value if isinstance(value, Mapping) else {"status": value}
+    status = str(fields.get("status")).strip().lower()
+    if status not in (SENT, NOT_SENT, UNKNOWN):
+        log.warning("%s has the status %r, not sent, not_sent or unknown: taken as unknown", key, status)
+        status = UNKNOWN
+    result = fields.get("result")
+    return Entry(
+        status=status,
+        input=fields.get("input"),
+        go=fields.get("go"),
+        to=fields.get("to"),
+        result=dict(result) if isinstance(result, Mapping) else None,
+    )
+
+
+def _is_cleared_on_success() -> bool:
+    from airflow.providers.common.compat.sdk import conf
+
+    return bool(conf.getboolean("state_store", "clear_on_success", fallback=False))
