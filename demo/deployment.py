@@ -219,6 +219,11 @@ class Deployment:
             )
         return printed
 
+    def add_dag(self, dag_id: str, source: str) -> None:
+        """Write a DAG file, named after its one DAG, and wait until Airflow has read it."""
+        (self.dags / f"{dag_id}.py").write_text(source, encoding="utf-8")
+        self.rest.wait_for_dag(dag_id)
+
     def component_log(self, name: str) -> Path:
         """The file with what a component printed."""
         return self.home / "components" / f"{name}.log"

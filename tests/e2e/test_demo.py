@@ -1,0 +1,98 @@
+"""The commands that a newcomer types first: they do what they say, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run_demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start ``python -m demo`` with a folder for temporary files of its own."""
+    started = []
+
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "demo", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.send_signal(signal.SIGINT)  # nothing happens to one that has ended
+        process.communicate(timeout=60)
+
+
+def read_until(process: subprocess.Popen[str], word: str) -> str:
+    """Return what the process prints up to the line with ``word``."""
+    printed = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        printed += line
+        if word in line:
+            return printed
+    raise AssertionError(f"{word!r} was never printed:\n{printed}")
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    left = [process for process in psutil.process_iter() if belongs_to(process, folder)]
+    assert left == []
+    assert list(folder.iterdir()) == []
+
+
+def belongs_to(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get("TMPDIR", "").startswith(str(folder))
+    except (psutil.Error, OSError):
+        return False
+
+
+def test_the_demo_texts_the_patients_and_leaves_nothing(run_demo, tmp_path):
+    process = run_demo()
+    printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, printed
+    assert "The phones have exactly what the appointments ask for" in printed
+    assert "+250780000101" in printed
+    assert "Not texted: Emmanuel Nshuti" in printed
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["Starting the sandbox", "Starting Airflow", "Triggered"])
+def test_a_demo_that_is_interrupted_leaves_nothing(run_demo, tmp_path, moment, number):
+    process = run_demo()
+    read_until(process, moment)
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert_nothing_is_left(tmp_path)
+
+
+def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, tmp_path):
+    process = run_demo("up")
+    printed = read_until(process, "Ctrl-C stops")
+    airflow, phones = re.findall(r"http://127\.0\.0\.1:\d+/", printed)
+    assert requests.get(airflow, timeout=30).ok
+    assert requests.get(phones, timeout=30).ok
+    assert re.search(r"user admin, password \S+", printed)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert_nothing_is_left(tmp_path)

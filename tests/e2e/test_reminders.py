@@ -1,0 +1,64 @@
+"""The first example DAG, run by a real scheduler and executor."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_pindo.sandbox import SandboxClient
+from demo.deployment import Deployment
+from demo.reminders import DAG_ID, compare
+
+
+@pytest.fixture
+def run_reminders(examples: Deployment, sandbox: SandboxClient):
+    """Run the DAG once; returns the run's ID and what its last task reported."""
+    examples.rest.wait_for_dag(DAG_ID)
+
+    def run(**params: str) -> tuple[str, dict[str, list[dict[str, str]]]]:
+        run_id = examples.rest.trigger(DAG_ID, conf=params)
+        assert examples.rest.wait_for_run(DAG_ID, run_id) == "success"
+        return run_id, examples.rest.xcom(DAG_ID, run_id, "report")
+
+    return run
+
+
+def test_the_phones_get_exactly_what_the_appointments_ask_for(run_reminders, sandbox):
+    _, report = run_reminders()
+    assert compare(sandbox.messages(), report) == []
+
+
+def test_a_refused_message_fails_alone_and_is_reported_with_its_reason(run_reminders, examples, sandbox):
+    sandbox.settings(rejected_numbers=["+250780000103"])
+    try:
+        run_id, report = run_reminders()
+    finally:
+        sandbox.settings(rejected_numbers=[])
+    assert sandbox.messages(to="+250780000103") == []
+    assert len(sandbox.messages()) == len(report["texted"]) == 6
+    reasons = {each["name"]: each["reason"] for each in report["not_texted"]}
+    assert set(reasons) == {"Zoë Kayitesi", "Emmanuel Nshuti"}
+    assert "409" in reasons["Zoë Kayitesi"]
+    states = {
+        each["rendered_map_index"]: each["state"]
+        for each in examples.rest.task_instances(DAG_ID, run_id)
+        if each["task_id"] == "text_patient"
+    }
+    assert states.pop("09:00 Zoë Kayitesi") == "failed"
+    assert set(states.values()) == {"success"}
+
+
+def test_a_day_without_appointments_texts_nobody(run_reminders, sandbox, tmp_path):
+    empty = tmp_path / "appointments.csv"
+    empty.write_text("date,time,name,phone,doctor\n2026-01-15,09:00,Théogène Bizimana,0730000109,Dr Keza\n")
+    _, report = run_reminders(csv=str(empty))
+    assert sandbox.messages() == []
+    assert report == {"texted": [], "not_texted": []}
+
+
+def test_the_sender_of_the_run_is_used(run_reminders, sandbox):
+    sandbox.settings(approved_senders=["PindoTest", "KigaliClinc"])
+    try:
+        run_reminders(sender="KigaliClinc")
+    finally:
+        sandbox.settings(approved_senders=["PindoTest"])
+    assert {each["sender"] for each in sandbox.messages()} == {"KigaliClinc"}
