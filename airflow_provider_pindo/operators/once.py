@@ -81,6 +81,8 @@ class PindoOnceOperator(BaseOperator):
         self.on_unknown = on_unknown
         self.resend = resend
         self.pindo_conn_id = pindo_conn_id
+        #: What the task returned, for its link button.
+        self.result: dict[str, Any] | None = None
 
     @cached_property
     def hook(self) -> PindoHook:
@@ -105,8 +107,10 @@ class PindoOnceOperator(BaseOperator):
             entry = ledger.read()
             action = decide(entry, planned, ledger.go, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
-                return self._send(request, ledger, planned)
-            return self._keep_silent(action, request, entry or planned)
+                self.result = self._send(request, ledger, planned)
+            else:
+                self.result = self._keep_silent(action, request, entry or planned)
+            return self.result
 
     def _resend(self) -> bool:
         return read_flag("resend", self.resend)

@@ -24,7 +24,11 @@ class PindoMessageLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address that the button opens."""
-        receipt = XCom.get_value(key="return_value", ti_key=ti_key)
+        # Airflow 3 asks in the task's own process, where it ran; Airflow 2.11 in the webserver.
+        if isinstance(operator, PindoSendSmsOperator):
+            receipt = operator.result
+        else:
+            receipt = XCom.get_value(key="return_value", ti_key=ti_key)
         return _browsable(receipt.get("self_url")) if isinstance(receipt, dict) else DASHBOARD
 
 
