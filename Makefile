@@ -4,13 +4,14 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-airflow2 lint constraints clean
+.PHONY: help demo up test test-airflow2 lint package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
 # The lowest and the highest Python that each Airflow is tested with. PYTHON=/path/to/python chooses one.
 PYTHONS3 := 11 13
 PYTHONS2 := 11 12
+QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' \
@@ -33,8 +34,17 @@ lint: .venv/dev.stamp  ## Check style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sdist, and install the wheel apart
+	rm -rf dist
+	.venv/bin/python -m build --no-isolation --outdir dist .
+	.venv/bin/twine check --strict dist/*
+	.venv-package/bin/python -m pip install $(QUIETLY) -c constraints/airflow-3.3.txt \
+		--force-reinstall 'apache-airflow==$(AIRFLOW3)' dist/*.whl
+	AIRFLOW_HOME="$$PWD/.venv-package/airflow" .venv-package/bin/airflow providers list --output plain \
+		| grep '^airflow-provider-pindo '
+
 clean:  ## Remove the environments and everything else that was made here
-	rm -rf .venv .venv-airflow2 .venv-constraints build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-airflow2 .venv-package .venv-constraints build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make_venv,FOLDER,AIRFLOW,PYTHONS): a virtual environment with the first Python that fits.
@@ -53,8 +63,8 @@ endef
 # $(call install,FOLDER,AIRFLOW,CONSTRAINTS,WHAT): hatchling is installed first, so that its version is pinned too.
 define install
 	@echo "Installing Airflow $(2) and this provider: one to two minutes"
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c $(3) hatchling editables
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c $(3) \
+	@$(1)/bin/python -m pip install $(QUIETLY) -c $(3) hatchling editables
+	@$(1)/bin/python -m pip install $(QUIETLY) -c $(3) \
 		--no-build-isolation 'apache-airflow==$(2)' -e '$(4)'
 	@touch $@
 endef
@@ -63,6 +73,9 @@ endef
 	$(call make_venv,.venv,$(AIRFLOW3),$(PYTHONS3))
 .venv-airflow2/bin/python:
 	$(call make_venv,.venv-airflow2,$(AIRFLOW2),$(PYTHONS2))
+
+.venv-package/bin/python:
+	$(call make_venv,.venv-package,$(AIRFLOW3),$(PYTHONS3))
 
 .venv/run.stamp: pyproject.toml constraints/airflow-3.3.txt | .venv/bin/python
 	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.)
@@ -93,4 +106,4 @@ constraints: | .venv-constraints/bin/uv  ## Pin the newest versions of everythin
 
 .venv-constraints/bin/uv:
 	$(call make_venv,.venv-constraints,$(AIRFLOW3),$(PYTHONS3))
-	@.venv-constraints/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.venv-constraints/bin/python -m pip install $(QUIETLY) uv

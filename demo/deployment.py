@@ -343,6 +343,8 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
         "AIRFLOW__WEBSERVER__BASE_URL": deployment.url,
         "AIRFLOW__WEBSERVER__SECRET_KEY": secret,
         "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
+        # Airflow 2 takes the local executor with a server database alone; for a few tasks SQLite does as well.
+        "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "2",
         "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "5",
