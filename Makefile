@@ -39,7 +39,8 @@ package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sd
 	.venv/bin/python -m build --no-isolation --outdir dist .
 	.venv/bin/twine check --strict dist/*
 	.venv-package/bin/python -m pip install $(QUIETLY) -c constraints/airflow-3.3.txt \
-		--force-reinstall 'apache-airflow==$(AIRFLOW3)' dist/*.whl
+		'apache-airflow==$(AIRFLOW3)' dist/*.whl
+	.venv-package/bin/python -m pip install $(QUIETLY) --force-reinstall --no-deps dist/*.whl
 	AIRFLOW_HOME="$$PWD/.venv-package/airflow" .venv-package/bin/airflow providers list --output plain \
 		| grep '^airflow-provider-pindo '
 
