@@ -225,7 +225,10 @@ class Sandbox(SandboxClient):
             raise self._error
 
     def stop(self) -> None:
-        """Close the port and every connection, and wait until that is done."""
+        """Close the port and every connection, and wait until that is done.
+
+        :meth:`start` then serves on the same port again, with what a ``state`` file has kept.
+        """
         if self._loop is not None and self._end is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._end.set)
             self._thread.join()

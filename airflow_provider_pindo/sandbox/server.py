@@ -9,6 +9,7 @@ page elsewhere can use it. ``/`` is the page of phones. Everything runs in one e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
@@ -101,6 +102,7 @@ class Server:
         self._faults = FaultBook()
         self._log = RequestLog()
         self._limiter = Limiter()
+        numbers.number_check(settings.supported_countries)  # compiled now, so that no first call waits for it
         self._changes = 0
         self._changed = asyncio.Event()
         self._closing = False
@@ -195,8 +197,9 @@ class Server:
         idle = self._pindo.settings.keepalive_timeout if idle is None else idle
         transport = request.transport
         if idle is not None and transport is not None:
-            await response.prepare(request)
-            await response.write_eof()
+            with contextlib.suppress(ConnectionError):  # the client may have left
+                await response.prepare(request)
+                await response.write_eof()
             asyncio.get_running_loop().call_later(
                 idle, self._close_if_idle, transport, self._served[transport]
             )
@@ -398,6 +401,8 @@ class Server:
         if not isinstance(body, dict):
             raise ValueError("send an object of settings and their values")
         self._pindo.settings = self._pindo.settings.changed(body)
+        if "balance" in body:
+            self._store.set_balance(micros(body["balance"]))
         return self._pindo.settings.as_json()
 
     def _add_fault(self, request: web.Request, body: Any) -> dict[str, Any]:

@@ -20,7 +20,8 @@ DELIVERY_STATUSES = ("ACCEPTED", "EXPIRED", "DELIVRD", "UNDELIV", "REJECTED", "U
 class Settings:
     """The state of every switch.
 
-    :param balance: USD in the wallet when the sandbox starts with no state, and after a reset.
+    :param balance: USD in the wallet when the sandbox starts with no state, and after a reset. Changed
+        while it runs, it is what the wallet then holds.
     :param item_price: USD for one segment. The published sample's price.
     :param discount: echoed in receipts as published; it changes no price, as in the published sample.
     :param bonus: echoed in receipts as published.

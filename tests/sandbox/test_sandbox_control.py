@@ -71,6 +71,11 @@ def test_a_setting_that_makes_no_sense_is_refused_and_nothing_changes(sandbox, c
     assert sandbox.settings() == before
 
 
+def test_the_balance_as_a_setting_is_what_the_wallet_then_holds(api, sandbox):
+    sandbox.settings(balance=0.5)
+    assert api.balance() == 0.5
+
+
 def test_an_unknown_setting_stops_the_sandbox_at_the_start():
     with pytest.raises(ValueError, match="no setting 'colour'"), Sandbox(colour="green"):
         pass
@@ -133,7 +138,17 @@ def test_state_in_a_file_survives_a_restart(tmp_path):
         assert answer.status_code == 200
 
 
-def test_a_sandbox_ends_at_once_although_a_page_is_open_and_a_call_hangs(sandbox):
+def test_a_stopped_sandbox_refuses_connections_and_starts_again_on_its_port(api, sandbox):
+    url = sandbox.url
+    sandbox.stop()
+    with pytest.raises(requests.ConnectionError):
+        api.send()
+    sandbox.start()
+    assert sandbox.url == url
+    assert api.send().status_code == 201
+
+
+def test_a_sandbox_ends_at_once_although_a_page_is_open_and_a_call_hangs():
     running = Sandbox(latency=60)
     running.start()
     with (

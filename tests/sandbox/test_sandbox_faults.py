@@ -12,7 +12,7 @@ import requests
 
 from airflow_provider_pindo.sandbox import SandboxError
 
-PHONE, OTHER = "+250781234567", "+250785550142"
+PHONE, OTHER = "+250781234567", "+250781230142"
 
 
 @pytest.mark.parametrize("reset", [True, False])
@@ -140,6 +140,16 @@ def test_an_idle_connection_can_be_closed_without_a_word(sandbox):
     assert is_closed_within(sandbox.url, 2)
     sandbox.settings(keepalive_timeout=0.1)
     assert is_closed_within(sandbox.url, 2)
+
+
+def test_a_client_that_leaves_while_connections_are_short_lived_does_no_harm(api, sandbox, caplog):
+    sandbox.settings(keepalive_timeout=0.05)
+    sandbox.add_fault("latency", seconds=0.3)
+    with pytest.raises(requests.ReadTimeout):
+        api.send(timeout=0.1)
+    time.sleep(0.4)
+    assert len(sandbox.messages()) == 1
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_connection_in_use_is_not_idle(api, sandbox):

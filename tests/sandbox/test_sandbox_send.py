@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-PHONE, OTHER = "+250781234567", "+250785550142"
+PHONE, OTHER = "+250781234567", "+250781230142"
 
 
 def test_a_send_answers_with_exactly_the_published_keys(api):
