@@ -15,7 +15,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 # ITU-T E.164: a plus, a country code that does not start with 0, at most 15 digits in all. No number in
 # service is shorter than 8 digits with its country code.
 _is_e164 = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
-_NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[0-9 ().-]{5,18})[0-9]")
+_NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[ .-]?[0-9]){6,17}")
 _WRITE_E164 = "write it in E.164, such as +250781234567"
 
 

@@ -1,0 +1,116 @@
+"""Reading the inbound list: nothing lost, nothing twice, no page too many, in either order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.inbound import InboundScan
+from airflow_provider_pindo.api.values import InboundPage, InboundSms
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def message(number: int) -> InboundSms:
+    return InboundSms(id=number, text="Hello", created_at=START + timedelta(minutes=number))
+
+
+class Inbox:
+    """An inbound list that grows while it is read."""
+
+    def __init__(self, size: int, *, newest_first: bool, arrivals: dict[int, int] | None = None) -> None:
+        self.ids = list(range(1, size + 1))
+        self.newest_first = newest_first
+        self.arrivals = arrivals or {}
+        self.asked: list[int] = []
+
+    def page(self, number: int, per_page: int) -> InboundPage:
+        ids = self.ids[::-1] if self.newest_first else self.ids
+        found = ids[(number - 1) * per_page : number * per_page]
+        page = InboundPage(tuple(map(message, found)), pages=-(-len(ids) // per_page))
+        self.asked.append(number)
+        for _ in range(self.arrivals.get(len(self.asked), 0)):
+            self.ids.append(len(self.ids) + 1)
+        return page
+
+    def read(
+        self, after_id: int | None = None, since: datetime | None = None, per_page: int = 3
+    ) -> list[int]:
+        scan = InboundScan(after_id, since, per_page)
+        found: list[int] = []
+        while scan.next_page is not None:
+            assert len(self.asked) < 200
+            found += [each.id for each in scan.feed(self.page(scan.next_page, per_page))]
+        return found
+
+
+@given(
+    size=st.integers(0, 30),
+    newest_first=st.booleans(),
+    known=st.integers(0, 30),
+    per_page=st.integers(2, 7),
+    arrivals=st.dictionaries(st.integers(1, 6), st.integers(1, 9), max_size=4),
+)
+def test_everything_new_is_read_once_while_messages_arrive(size, newest_first, known, per_page, arrivals):
+    inbox = Inbox(size, newest_first=newest_first, arrivals=arrivals)
+    found = inbox.read(after_id=known, per_page=per_page)
+    assert len(found) == len(set(found))
+    assert set(range(known + 1, size + 1)) <= set(found)
+    # What arrived meanwhile is either here or above everything that is, where the next pass looks.
+    horizon = max([known, *found])
+    assert set(found) == set(range(known + 1, horizon + 1))
+
+
+@pytest.mark.parametrize(("newest_first", "asked"), [(True, [1]), (False, [1, 334, 333])])
+def test_a_backlog_costs_a_few_pages_at_most(newest_first, asked):
+    inbox = Inbox(1000, newest_first=newest_first)
+    assert sorted(inbox.read(after_id=999)) == [1000]
+    assert inbox.asked == asked
+
+
+def test_since_bounds_the_reading_too():
+    inbox = Inbox(1000, newest_first=True)
+    assert sorted(inbox.read(since=START + timedelta(minutes=996))) == [996, 997, 998, 999, 1000]
+    assert inbox.asked == [1, 2]
+
+
+def test_a_page_of_nothing_but_repeats_does_not_end_the_reading():
+    inbox = Inbox(9, newest_first=True, arrivals={1: 3})
+    assert sorted(inbox.read(after_id=2)) == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_an_unordered_list_is_read_to_its_end():
+    scan = InboundScan(after_id=4)
+    pages = {1: [5, 9, 2], 2: [7, 1, 8], 3: [6, 3, 4]}
+    found = []
+    while scan.next_page is not None:
+        page = InboundPage(tuple(map(message, pages[scan.next_page])), pages=3)
+        found += [each.id for each in scan.feed(page)]
+    assert sorted(found) == [5, 6, 7, 8, 9]
+
+
+def test_a_list_that_does_not_count_its_pages_is_read_until_nothing_comes():
+    scan = InboundScan()
+    pages = {1: [9, 8], 2: [7, 6], 3: []}
+    found = []
+    while scan.next_page is not None:
+        found += [each.id for each in scan.feed(InboundPage(tuple(map(message, pages[scan.next_page]))))]
+    assert found == [9, 8, 7, 6]
+
+
+def test_a_server_that_repeats_its_page_for_ever_is_left():
+    scan = InboundScan()
+    asked = 0
+    while scan.next_page is not None:
+        asked += 1
+        scan.feed(InboundPage(tuple(map(message, [2, 1]))))
+    assert asked == 2
+
+
+def test_a_naive_since_is_refused():
+    with pytest.raises(PindoConfigurationError, match="no time zone"):
+        InboundScan(since=datetime(2026, 1, 1))

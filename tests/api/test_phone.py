@@ -1,0 +1,115 @@
+"""Numbers: what is taken, what is refused and why, and that none is shown whole."""
+
+from __future__ import annotations
+
+import re
+
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
+from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number, parse_phone_number
+
+REGIONS = ["RW", "KE", "UG", "TZ", "BI", "CD", "ZM", "FR", "US"]
+
+
+@pytest.mark.parametrize("number", ["+250781234567", "+12025550123", "+8613812345678", "+123456789012345"])
+def test_e164_is_taken_as_it_is(number):
+    assert parse_phone_number(number) == number
+    assert parse_phone_number(number, "RW") == number
+    assert parse_phone_number(f"  {number}\n") == number
+
+
+@pytest.mark.parametrize(
+    "written", ["0781234567", "078 123 4567", "078-123-4567", "250781234567", "00250781234567", "781234567"]
+)
+def test_a_national_number_is_read_when_a_country_is_named(written):
+    assert parse_phone_number(written, "RW") == "+250781234567"
+    assert parse_phone_number(written, " rw ") == "+250781234567"
+
+
+def test_a_number_of_another_country_keeps_its_country():
+    assert parse_phone_number("+254 712 345 678", "RW") == "+254712345678"
+
+
+@pytest.mark.parametrize(
+    ("number", "country", "reason"),
+    [
+        ("", None, "empty"),
+        ("   ", "RW", "empty"),
+        ("0788654321", None, "not in E.164"),
+        ("+0788654321", None, "not in E.164"),
+        ("+25078865432\u0667", None, "not in E.164"),
+        ("+2507886543211234567", None, "not in E.164"),
+        ("0788654321", "Rwanda", "two-letter code"),
+        ("078865432", "RW", "not a valid number of RW"),
+        ("0000", "RW", "not a valid number of RW"),
+        ("07886543218901234567", "RW", "too long"),
+        ("0788654321 ext 12", "RW", "letters"),
+        ("CALLMENOW", "RW", "letters"),
+        ("?", "RW", "not a number"),
+        (250788654321, "RW", "type int"),
+        (None, "RW", "type NoneType"),
+        (788654321.0, "RW", "type float"),
+        (["+250788654321"], None, "type list"),
+    ],
+)
+def test_what_is_no_number_is_refused_with_the_reason_and_what_to_write(number, country, reason):
+    with pytest.raises(PindoConfigurationError, match=reason) as refused:
+        parse_phone_number(number, country)
+    assert "886543" not in str(refused.value)
+    assert "+250781234567" in str(refused.value) or "RW or KE" in str(refused.value)
+
+
+@given(st.sampled_from(REGIONS))
+def test_every_way_to_write_an_example_number_gives_its_e164(region):
+    example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+    e164 = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
+    for form in (phonenumbers.PhoneNumberFormat.NATIONAL, phonenumbers.PhoneNumberFormat.INTERNATIONAL):
+        assert parse_phone_number(phonenumbers.format_number(example, form), region) == e164
+
+
+@given(
+    st.one_of(st.text(), st.from_regex(r"[+0-9 ()-]{0,20}", fullmatch=True)),
+    st.sampled_from([None, *REGIONS]),
+)
+def test_whatever_is_written_gives_e164_or_a_refusal_that_hides_it(written, country):
+    try:
+        number = parse_phone_number(written, country)
+    except PindoError as refused:
+        shown, number = str(refused), "+250781234567"
+    else:
+        shown = ""
+    assert re.fullmatch(r"\+[1-9][0-9]{7,14}", number)
+    whole = re.sub(r"[^0-9]", "", written)
+    assert len(whole) < 7 or whole not in shown.replace("+250781234567", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("+250781234567", "+25078****567"),
+        ("0781234567", "078****567"),
+        ("078 123 4567", "078****567"),
+        ("1234567", "****567"),
+        ("Remy Muhire", "Re****"),
+        ("12", "****"),
+        (None, "****"),
+    ],
+)
+def test_a_number_is_shown_masked(number, shown):
+    assert mask_phone_number(number) == shown
+
+
+@given(st.from_regex(r"\+?[0-9]{7,15}", fullmatch=True))
+def test_at_least_four_digits_are_hidden(number):
+    shown = mask_phone_number(number)
+    assert sum(character.isdigit() for character in shown) <= sum(map(str.isdigit, number)) - 4
+
+
+def test_numbers_inside_a_text_are_masked():
+    assert mask_numbers_in("no route to +250781234567 (078 123 4567), code 63510") == (
+        "no route to +25078****567 (078****567), code 63510"
+    )
