@@ -417,14 +417,9 @@ class Server:
 
     def _top_up(self, request: web.Request, body: Any) -> dict[str, Any]:
         amounts = body if isinstance(body, dict) else {}
-        for key, value in amounts.items():
-            if (
-                key not in ("add", "balance")
-                or not isinstance(value, (int, float))
-                or isinstance(value, bool)
-            ):
-                raise ValueError("send {'add': USD} or {'balance': USD}")
-        balance = self._store.balance if "balance" not in amounts else micros(amounts["balance"])
+        if not amounts or not all(key in ("add", "balance") and _is_usd(amounts[key]) for key in amounts):
+            raise ValueError("send {'add': USD} or {'balance': USD}")
+        balance = micros(amounts["balance"]) if "balance" in amounts else self._store.balance
         self._store.set_balance(max(0, balance + micros(amounts.get("add", 0.0))))
         return {"balance": usd(self._store.balance)}
 
@@ -485,7 +480,12 @@ def _decode(body: bytes) -> Any:
 
 
 def _encode(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False).encode()
+    """JSON as UTF-8; half a surrogate pair, which UTF-8 cannot hold, goes as the escape that JSON has for it."""
+    return json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+def _is_usd(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _json(status: int, body: Any) -> web.Response:

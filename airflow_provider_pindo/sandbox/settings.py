@@ -125,8 +125,13 @@ def _is_text(value: Any) -> bool:
 
 
 def is_inbound(value: Any) -> bool:
-    """Whether a value describes an inbound message: from whom, and the text."""
-    return isinstance(value, Mapping) and _is_text(value.get("from")) and isinstance(value.get("text"), str)
+    """Whether a value describes an inbound message: from whom and the text, perhaps to whom and when."""
+    return (
+        isinstance(value, Mapping)
+        and _is_text(value.get("from"))
+        and isinstance(value.get("text"), str)
+        and all(value.get(key) is None or _is_text(value[key]) for key in ("to", "created_at"))
+    )
 
 
 def _one_of(*values: Any) -> _Rule:

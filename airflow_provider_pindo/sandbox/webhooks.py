@@ -32,6 +32,7 @@ class Webhooks:
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE_LIMIT)
+        self._full = False
         self._worker: asyncio.Task[None] | None = None
 
     def announce(self, event: dict[str, Any]) -> None:
@@ -40,8 +41,11 @@ class Webhooks:
             return
         try:
             self._queue.put_nowait(event)
+            self._full = False
         except asyncio.QueueFull:
-            log.warning("webhook dropped: %d are waiting already", QUEUE_LIMIT)
+            if not self._full:  # one line for a burst, not one for each event
+                log.warning("webhooks dropped: %d are waiting already", QUEUE_LIMIT)
+            self._full = True
 
     def start(self) -> None:
         """Begin to work; call it inside the event loop."""

@@ -76,6 +76,17 @@ def test_the_balance_as_a_setting_is_what_the_wallet_then_holds(api, sandbox):
     assert api.balance() == 0.5
 
 
+@pytest.mark.parametrize("amount", ["1", None, True, float("nan"), float("inf"), 1e300])
+def test_an_amount_that_is_none_is_refused(sandbox, amount):
+    with pytest.raises(SandboxError, match="USD"):
+        sandbox.top_up(amount)
+    assert sandbox.state()["balance"] == 500
+
+
+def test_half_a_character_in_a_setting_is_shown_as_it_was_given(sandbox):
+    assert sandbox.settings(webhook_url="http://a\ud83d")["webhook_url"] == "http://a\ud83d"
+
+
 def test_an_unknown_setting_stops_the_sandbox_at_the_start():
     with pytest.raises(ValueError, match="no setting 'colour'"), Sandbox(colour="green"):
         pass

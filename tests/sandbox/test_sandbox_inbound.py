@@ -93,7 +93,15 @@ def test_the_sender_is_shown_only_when_set(api, sandbox):
 
 
 @pytest.mark.parametrize(
-    "message", [{"from": PHONE}, {"text": "x"}, {"from": PHONE, "text": "x", "created_at": "soon"}, "x"]
+    "message",
+    [
+        {"from": PHONE},
+        {"text": "x"},
+        {"from": PHONE, "text": "x", "created_at": "soon"},
+        {"from": PHONE, "text": "\ud83d"},
+        {"from": PHONE, "text": "x", "to": 7},
+        "x",
+    ],
 )
 def test_an_inbound_message_that_is_none_is_refused(sandbox, message):
     with pytest.raises(SandboxError):

@@ -1,0 +1,105 @@
+"""Pindo's rules without HTTP: whatever it is asked, it answers, and what it refuses has no effect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo.sandbox.numbers import masked, number_check
+from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Pindo, Request, fill, sms_ids
+from airflow_provider_pindo.sandbox.settings import Settings
+from airflow_provider_pindo.sandbox.store import Store
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+numbers = st.sampled_from(["+250781234567", "+254712345678", "0781234567", "+12025550123"]) | anything
+senders = st.sampled_from(["PindoTest", "Ubuzima"]) | anything
+recipient = st.fixed_dictionaries({}, optional={"phonenumber": numbers, "name": anything}) | anything
+bodies = anything | st.fixed_dictionaries(
+    {},
+    optional={
+        "to": numbers,
+        "number": numbers,
+        "text": st.text(max_size=300) | anything,
+        "sender": senders,
+        "brand": senders,
+        "recipients": st.lists(recipient, max_size=4) | anything,
+        "code": anything,
+        "request_id": anything,
+        "sender_id": anything,
+        "countries": anything,
+        "webhook_url": anything,
+        "sms_retries": anything,
+    },
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(CALLS_WITH_BODY)), bodies), max_size=6))
+def test_any_body_gets_an_answer_and_a_refusal_has_no_effect(asked: list[tuple[str, Any]]):
+    store = Store(None, 1.0)
+    pindo = Pindo(store, Settings(), lambda event: None)
+    for call, body in asked:
+        before = (store.balance, store.messages())
+        answer = pindo.answer(call, Request(body=body))
+        if answer.status >= 400:
+            assert set(answer.body) == ({"message"} if answer.status != 500 else set())
+            assert (store.balance, store.messages()) == before
+    assert store.balance + sum(message.total_cost for message in store.messages()) == 1_000_000
+    store.close()
+
+
+@given(
+    st.dictionaries(st.sampled_from(["page", "per_page", "name", "start", "timeframe"]), st.text(max_size=12))
+)
+def test_any_query_gets_an_answer(query: dict[str, str]):
+    store = Store(None, 1.0)
+    pindo = Pindo(store, Settings(), lambda event: None)
+    for call in set(CALLS) - CALLS_WITH_BODY:
+        assert (
+            pindo.answer(call, Request(path={"request_id": query.get("page", "")}, query=query)).status < 500
+        )
+    store.close()
+
+
+@pytest.mark.parametrize("number", ["+250781234567", "+254712345678", "+256772123456", "+255712345678"])
+def test_the_fast_check_agrees_with_the_library(number):
+    import phonenumbers
+
+    assert phonenumbers.is_valid_number(phonenumbers.parse(number))
+    assert number_check(Settings().supported_countries)(number) is None
+
+
+@given(st.from_regex(r"\+250[0-9]{8,10}", fullmatch=True))
+def test_the_fast_check_takes_the_mobile_numbers_of_the_library_and_no_other(number):
+    import phonenumbers
+
+    kind = phonenumbers.number_type(phonenumbers.parse(number))
+    mobile = kind in (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE)
+    assert (number_check(("RW",))(number) is None) == mobile
+
+
+def test_a_code_that_is_no_country_supports_nothing():
+    assert number_check(("XX",))("+250781234567") == "unsupported country"
+
+
+def test_ids_are_new_each_time_and_grow_with_time():
+    ids = sms_ids(10_000)
+    assert len(set(ids)) == 10_000
+    assert {len(one) for one in ids} == {len("out_sms_") + 26}
+    assert sms_ids(1)[0][:18] >= ids[0][:18]
+
+
+def test_a_name_with_a_mention_in_it_is_not_filled_again():
+    assert fill("Hi @contact.name", "+250781234567", "@contact.phone") == "Hi @contact.phone"
+    assert fill("Hi @contact.name", "+250781234567", r"\1") == r"Hi \1"
+
+
+def test_a_number_is_masked():
+    assert masked("+250781234567") == "+25078****567"
+    assert masked("12345") == "****"
