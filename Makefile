@@ -63,7 +63,7 @@ endef
 
 # $(call install,FOLDER,AIRFLOW,CONSTRAINTS,WHAT): hatchling is installed first, so that its version is pinned too.
 define install
-	@echo "Installing Airflow $(2) and this provider: one to two minutes"
+	@echo "Installing into $(1): Airflow $(2) and $(4), a minute or two"
 	@$(1)/bin/python -m pip install $(QUIETLY) -c $(3) hatchling editables
 	@$(1)/bin/python -m pip install $(QUIETLY) -c $(3) \
 		--no-build-isolation 'apache-airflow==$(2)' -e '$(4)'

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.deployment import Deployment
-from demo.reminders import DAG_ID, compare
+from demo.reminders import DAG_ID, DemoError, compare, run_once
 
 
 @pytest.fixture
@@ -62,3 +62,15 @@ def test_the_sender_of_the_run_is_used(run_reminders, sandbox):
     finally:
         sandbox.settings(approved_senders=["PindoTest"])
     assert {each["sender"] for each in sandbox.messages()} == {"KigaliClinc"}
+
+
+def test_the_demo_fails_and_shows_the_log_when_a_phone_gets_nothing(examples, sandbox, capsys):
+    sandbox.settings(rejected_numbers=["+250780000103"])
+    try:
+        with pytest.raises(DemoError) as raised:
+            run_once(examples, print)
+    finally:
+        sandbox.settings(rejected_numbers=[])
+    assert "+250780000103 did not get Zoë Kayitesi's 09:00" in str(raised.value)
+    assert "--- text_patient [2] failed" in str(raised.value)
+    assert "409" in str(raised.value)
