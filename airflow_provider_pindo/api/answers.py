@@ -130,7 +130,7 @@ def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
         )
     if status == 429:
         return PindoRateLimitError(
-            f"{said}: too many requests. Lower 'requests_per_second' of the connection, or try later",
+            f"{said}: slow down. Set 'requests_per_second' of the connection to less than Pindo takes",
             retry_after=retry_after(answer.headers),
             **details,
         )

@@ -9,6 +9,7 @@ whatever happens: a request is repeated only when it is certain that it did not 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -276,6 +277,9 @@ class PindoHook(_Connection, HttpHook):
                 data=call.content(),
                 timeout=self._timeout,
                 allow_redirects=False,
+                # Said for each request: requests puts the environment's before the session's.
+                verify=self.settings.verify,
+                proxies=dict(self.settings.proxies),
             )
         # requests lets some of urllib3's and the system's own errors through; all are OSErrors or these.
         except (requests.RequestException, OSError) as error:
@@ -404,7 +408,7 @@ class PindoAsyncHook(_Connection, BaseHook):
 
     async def _open_session(self, settings: PindoSettings) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            headers={**_HEADERS, "Authorization": f"Bearer {settings.token}"},
+            headers=_HEADERS,
             connector=aiohttp.TCPConnector(
                 limit=self.concurrency,
                 keepalive_timeout=MAX_IDLE,
@@ -429,8 +433,7 @@ class PindoAsyncHook(_Connection, BaseHook):
     async def _once(self, call: calls.Call[T]) -> T:
         session = await self._get_session()
         settings = await self.get_settings()
-        if delay := self._pacer.delay():
-            await asyncio.sleep(delay)
+        await asyncio.sleep(self._pacer.delay())
         url = settings.url(call.path)
         attempt = _Attempt()
         try:
@@ -439,6 +442,8 @@ class PindoAsyncHook(_Connection, BaseHook):
                 url,
                 params=call.params,
                 data=call.content(),
+                # Not a header of the session: aiohttp shows those to a proxy too.
+                headers={"Authorization": f"Bearer {settings.token}"},
                 allow_redirects=False,
                 proxy=settings.proxy(),
                 trace_request_ctx=attempt,
@@ -481,7 +486,10 @@ def _ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
 
     if settings.verify is False and settings.cert is None:
         return False
-    context = ssl.create_default_context(cafile=settings.verify if isinstance(settings.verify, str) else None)
+    bundle = settings.verify if isinstance(settings.verify, str) else None
+    if bundle is None and settings.trust_env:  # the variables that requests goes by
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    context = ssl.create_default_context(cafile=bundle)
     if settings.verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if settings.cert is not None:

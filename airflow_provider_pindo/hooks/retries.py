@@ -7,9 +7,9 @@ Which failures may be repeated was decided where the answer was read (``api.answ
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import tenacity
@@ -31,7 +31,7 @@ def policy(log: Any, max_attempts: int) -> dict[str, Any]:
         "retry": tenacity.retry_if_exception(worth_repeating),
         "wait": _wait,
         "stop": tenacity.stop_after_attempt(max_attempts),
-        "before_sleep": tenacity.before_sleep_log(log, logging.WARNING),
+        "before_sleep": _say(log, max_attempts),
         "reraise": True,
     }
 
@@ -41,6 +41,17 @@ def worth_repeating(error: BaseException) -> bool:
     if isinstance(error, PindoRateLimitError):
         return (error.retry_after or 0.0) <= MAX_RETRY_AFTER
     return isinstance(error, PindoServerError)
+
+
+def _say(log: Any, max_attempts: int) -> Callable[[tenacity.RetryCallState], None]:
+    def say(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0.0
+        log.warning(
+            "%s. Trying again in %.1f s (try %d of %d)", error, pause, state.attempt_number, max_attempts
+        )
+
+    return say
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

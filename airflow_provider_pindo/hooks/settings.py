@@ -13,6 +13,7 @@ import math
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -199,7 +200,7 @@ class _Extra:
             zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             raise PindoConfigurationError(
-                f"extra {key!r} {self._of} is {name!r}, which is no time zone: write one such as Africa/Kigali"
+                f"extra {key!r} {self._of} is {name!r}, not a time zone: write one such as Africa/Kigali"
             ) from None
         return name
 
@@ -208,18 +209,28 @@ class _Extra:
         key = "verify" if "verify" in self._values else "verify_ssl"
         value = self._values.get(key, True)
         if isinstance(value, str) and value.strip().lower() not in ("true", "false"):
-            return value
+            return self._file(key, value)
         return self.flag(key, default=True)
 
     def cert(self) -> str | tuple[str, str] | None:
         value = self._values.get("cert")
-        if value is None or isinstance(value, str):
-            return value
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return self._file("cert", value)
         if isinstance(value, list) and len(value) == 2 and all(isinstance(path, str) for path in value):
-            return value[0], value[1]
+            return self._file("cert", value[0]), self._file("cert", value[1])
         raise PindoConfigurationError(
             f"extra 'cert' {self._of} is not a path: write the path of a certificate, or [certificate, key]"
         )
+
+    def _file(self, key: str, path: str) -> str:
+        if not Path(path).exists():
+            raise PindoConfigurationError(
+                f"extra {key!r} {self._of} names the file {path!r}, which is not on this machine: put it there, "
+                "or mend the path"
+            )
+        return path
 
     def proxies(self, scheme: str) -> dict[str, str]:
         """Read ``proxies`` (or ``proxy``) as the HTTP provider does: addresses by scheme, or one for all."""

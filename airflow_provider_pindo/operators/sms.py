@@ -18,7 +18,7 @@ DASHBOARD = "https://app.pindo.io"
 
 
 class PindoMessageLink(BaseOperatorLink):
-    """A button to the message where a browser can open it (the sandbox), else to Pindo's dashboard."""
+    """A button to the message on the sandbox's page, or to Pindo's dashboard."""
 
     name = "Pindo"
 
@@ -29,16 +29,17 @@ class PindoMessageLink(BaseOperatorLink):
             receipt = operator.result
         else:
             receipt = XCom.get_value(key="return_value", ti_key=ti_key)
-        return _browsable(receipt.get("self_url")) if isinstance(receipt, dict) else DASHBOARD
+        return _page_of(receipt) if isinstance(receipt, dict) else DASHBOARD
 
 
-def _browsable(self_url: object) -> str:
-    """Return ``self_url`` if it opens without a token: Pindo's own answers 401 to a browser."""
-    from urllib.parse import urlsplit
+def _page_of(receipt: dict[str, Any]) -> str:
+    """Return where a browser sees the message: the sandbox's page, since Pindo's ``self_url`` wants the token."""
+    from urllib.parse import quote, urlsplit
 
-    if isinstance(self_url, str) and urlsplit(self_url).hostname in ("127.0.0.1", "localhost", "::1"):
-        return self_url
-    return DASHBOARD
+    address = urlsplit(str(receipt.get("self_url")))
+    if address.hostname not in ("127.0.0.1", "localhost", "::1"):
+        return DASHBOARD
+    return f"{address.scheme}://{address.netloc}/?find={quote(str(receipt.get('to')))}"
 
 
 class PindoSendSmsOperator(PindoOnceOperator):

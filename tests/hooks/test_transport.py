@@ -1,0 +1,173 @@
+"""Certificates, proxies and kept connections, as they are for the HTTP provider."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from airflow_provider_pindo.api.errors import PindoConnectionError
+from tests.hooks.relay import Relay
+from tests.hooks.test_hooks import PHONE, connect
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A self-signed certificate for localhost: its path, and that of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+@pytest.fixture
+def tls(certificate):
+    """The server's side of TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+def test_a_connection_is_used_again_while_it_is_busy(make_pindo, sandbox, monkeypatch):
+    with Relay(sandbox.url) as relay:
+        connect(monkeypatch, sandbox, host=relay.url)
+        pindo = make_pindo()
+        for _ in range(5):
+            pindo.send_sms(PHONE, "Muraho")
+        assert relay.connections == 1
+    assert len(sandbox.messages()) == 5
+
+
+def test_a_connection_that_idled_is_not_used_again(make_pindo, sandbox, monkeypatch):
+    with Relay(sandbox.url) as relay:
+        connect(monkeypatch, sandbox, host=relay.url)
+        pindo = make_pindo()
+        pindo.send_sms(PHONE, "Muraho")
+        pindo.pause(1.2)
+        pindo.send_sms(PHONE, "Muraho")
+        assert relay.connections == 2
+
+
+def test_an_unknown_certificate_is_refused_and_nothing_is_sent(make_pindo, sandbox, monkeypatch, tls):
+    with Relay(sandbox.url, tls=tls) as relay:
+        connect(monkeypatch, sandbox, host=relay.url)
+        with pytest.raises(PindoConnectionError, match="TLS certificate was not accepted"):
+            make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize("key", ["verify", "verify_ssl"])
+def test_a_ca_bundle_of_ones_own_is_used(make_pindo, sandbox, monkeypatch, tls, certificate, key):
+    with Relay(sandbox.url, tls=tls) as relay:
+        connect(monkeypatch, sandbox, host=relay.url, extra={key: certificate[0]})
+        make_pindo().send_sms(PHONE, "Muraho")
+    assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize("value", [False, "false"])
+def test_verification_can_be_switched_off(make_pindo, sandbox, monkeypatch, tls, value):
+    with Relay(sandbox.url, tls=tls) as relay:
+        connect(monkeypatch, sandbox, host=relay.url, extra={"verify": value})
+        make_pindo().send_sms(PHONE, "Muraho")
+    assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize("as_list", [True, False], ids=["certificate and key", "one file"])
+def test_a_client_certificate_is_shown(make_pindo, sandbox, monkeypatch, tls, certificate, tmp_path, as_list):
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(certificate[0])
+    both = tmp_path / "both.pem"
+    both.write_text("".join(open(file).read() for file in certificate))  # noqa: SIM115, PTH123
+    cert = list(certificate) if as_list else str(both)
+    with Relay(sandbox.url, tls=tls) as relay:
+        connect(monkeypatch, sandbox, host=relay.url, extra={"verify": certificate[0], "cert": cert})
+        make_pindo().send_sms(PHONE, "Muraho")
+    assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize("extra", ["verify", "cert"])
+def test_a_certificate_file_that_is_not_there_is_told(make_pindo, sandbox, monkeypatch, extra):
+    connect(monkeypatch, sandbox, host="https://localhost:1", extra={extra: "/no/such/file.pem"})
+    ok, said = make_pindo().test_connection()
+    assert (ok, said) == (
+        False,
+        f"extra '{extra}' of connection 'pindo_default' names the file '/no/such/file.pem', which is not on "
+        "this machine: put it there, or mend the path",
+    )
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_requests_go_through_the_connections_proxy(
+    make_pindo, sandbox, monkeypatch, tls, certificate, over_tls
+):
+    with (
+        Relay(sandbox.url, tls=tls if over_tls else None) as server,
+        Relay(server.url, as_proxy=True) as proxy,
+    ):
+        scheme = "https" if over_tls else "http"
+        extra = {"proxies": {scheme: proxy.url}, "verify": certificate[0]}
+        connect(monkeypatch, sandbox, host=server.url, extra=extra)
+        make_pindo().send_sms(PHONE, "Muraho")
+        assert len(proxy.asked) == 1
+        if over_tls:
+            assert sandbox.token.encode() not in proxy.asked[0]
+    assert len(sandbox.messages()) == 1
+
+
+def test_requests_go_through_the_environments_proxy_unless_told_otherwise(make_pindo, sandbox, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with Relay(sandbox.url, as_proxy=True) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        connect(monkeypatch, sandbox)
+        make_pindo().send_sms(PHONE, "Muraho")
+        assert len(proxy.asked) == 1
+        connect(monkeypatch, sandbox, extra={"trust_env": False})
+        make_pindo().send_sms(PHONE, "Muraho")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        connect(monkeypatch, sandbox)
+        make_pindo().send_sms(PHONE, "Muraho")
+        assert len(proxy.asked) == 1
+    assert len(sandbox.messages()) == 3
+
+
+def test_a_proxy_that_is_not_there_is_certain_and_its_password_is_not_told(make_pindo, sandbox, monkeypatch):
+    proxy = "http://somebody:proxy-secret@127.0.0.1:9"
+    connect(monkeypatch, sandbox, extra={"proxies": {"http": proxy}})
+    with pytest.raises(PindoConnectionError, match="Nothing was sent") as raised:
+        make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
+    assert "proxy-secret" not in str(raised.value)
+
+
+def test_a_proxy_that_refuses_the_way_is_certain(make_pindo, sandbox, monkeypatch):
+    # The sandbox is no proxy: it answers CONNECT with an error.
+    connect(monkeypatch, sandbox, host="https://localhost:1", extra={"proxies": {"https": sandbox.url}})
+    with pytest.raises(PindoConnectionError, match="Nothing was sent"):
+        make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
