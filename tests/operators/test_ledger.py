@@ -1,0 +1,135 @@
+"""The decision that "never twice" hangs on, case by case, and the ledger's entry as people may leave it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+import pytest
+
+from airflow_provider_pindo.operators.ledger import (
+    NOT_SENT,
+    SENT,
+    UNKNOWN,
+    Action,
+    Entry,
+    Ledger,
+    decide,
+    fingerprint,
+)
+
+PLANNED = Entry(UNKNOWN, input="this")
+GO, NEXT_GO = 2, 3
+
+
+class Store:
+    """A task state store in memory, which can be told to fail."""
+
+    def __init__(self, value=None, failures=0):
+        self.value = value
+        self.failures = failures
+
+    def get(self, key):
+        return self.value
+
+    def set(self, key, value, *, retention):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("no API server")
+        self.value = value
+
+
+class TaskInstance:
+    max_tries = GO
+
+
+def ledger(store):
+    return Ledger({"task_state_store": store, "ti": TaskInstance()}, "pindo_sms")
+
+
+@pytest.mark.parametrize(
+    ("entry", "go", "on_unknown", "resend", "action"),
+    [
+        (None, GO, "fail", False, Action.SEND),
+        (Entry(NOT_SENT, "other", GO), GO, "fail", False, Action.SEND),
+        (Entry(SENT, "this", GO), GO, "fail", False, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO), NEXT_GO, "fail", False, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO), GO, "fail", True, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(SENT, "other", GO), NEXT_GO, "fail", False, Action.FAIL_CHANGED),
+        (Entry(SENT, "other", GO), GO, "resend", True, Action.FAIL_CHANGED),
+        (Entry(SENT, "other", GO), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(UNKNOWN, "this", GO), GO, "fail", False, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", False, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "this", GO), GO, "resend", False, Action.SEND),
+        (Entry(UNKNOWN, "this", GO), GO, "accept", False, Action.ACCEPT_UNKNOWN),
+        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(UNKNOWN, "other", GO), GO, "resend", False, Action.FAIL_CHANGED),
+        (Entry(UNKNOWN, "other", GO), GO, "accept", False, Action.FAIL_CHANGED),
+        # A person wrote the bare word in place of the entry: the input is taken to be this one.
+        (Entry(SENT), NEXT_GO, "fail", True, Action.RETURN_RESULT),
+        (Entry(UNKNOWN), GO, "fail", True, Action.FAIL_UNKNOWN),
+    ],
+)
+def test_the_decision(entry, go, on_unknown, resend, action):
+    assert decide(entry, PLANNED, go, on_unknown=on_unknown, resend=resend) is action
+
+
+def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_so():
+    for status, same, go, on_unknown, resend in itertools.product(
+        [SENT, UNKNOWN], ["this", "other"], [GO, NEXT_GO], ["fail", "resend", "accept"], [True, False]
+    ):
+        entry = Entry(status, input=same, go=GO)
+        sends = decide(entry, PLANNED, go, on_unknown=on_unknown, resend=resend) is Action.SEND
+        a_person_cleared_it = resend and go != GO
+        at_least_once = on_unknown == "resend" and status == UNKNOWN and same == "this"
+        assert sends == (a_person_cleared_it or at_least_once)
+
+
+def test_an_entry_is_read_back_as_it_was_written():
+    store = Store()
+    entry = Entry(SENT, input="this", to="+25078****567", result={"sms_id": "out_sms_1"})
+    ledger(store).write(entry)
+    read = ledger(store).read()
+    assert (read.status, read.input, read.to, read.result) == (SENT, "this", entry.to, entry.result)
+    assert read.go == GO
+
+
+@pytest.mark.parametrize("value", ["sent", " Sent ", {"status": "sent"}, {"status": "SENT", "input": None}])
+def test_a_person_may_write_the_word_alone(value):
+    assert ledger(Store(value)).read().status == SENT
+
+
+@pytest.mark.parametrize("value", ["yes", 7, {}, {"status": None}, ["sent"], {"status": "send"}])
+def test_a_word_that_is_none_of_the_three_stays_unknown(value, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert ledger(Store(value)).read().status == UNKNOWN
+    assert "taken as unknown" in caplog.text
+
+
+def test_nothing_is_kept_where_airflow_keeps_nothing_and_the_task_says_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        book = Ledger({"ti": TaskInstance()}, "pindo_sms")
+    assert "no task state store" in caplog.text
+    book.write(PLANNED)
+    assert book.read() is None
+
+
+def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
+    with pytest.raises(ConnectionError):
+        ledger(Store(failures=1)).write(PLANNED)
+
+
+@pytest.mark.parametrize(("failures", "kept"), [(3, True), (99, False)])
+def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, monkeypatch, caplog):
+    monkeypatch.setattr("airflow_provider_pindo.operators.ledger._WRITE_PAUSES", (0, 0, 0))
+    store = Store(failures=failures)
+    ledger(store).write_sent(Entry(SENT, input="this"))
+    assert (store.value is not None) is kept
+    assert ("stays unknown" in caplog.text) is not kept
+
+
+def test_another_recipient_text_or_sender_is_another_input():
+    inputs = [("+250781234567", "a", "P"), ("+250781234568", "a", "P"), ("+250781234567", "b", "P")]
+    inputs += [("+250781234567", "a", "Q"), ("+250781234567", "aP", "")]
+    assert len({fingerprint(*parts) for parts in inputs}) == len(inputs)

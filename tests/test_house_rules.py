@@ -1,0 +1,98 @@
+"""The rules of the house that a reader would otherwise have to take on trust."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "airflow_provider_pindo"
+LAYERS = {
+    "api": {"api"},
+    "hooks": {"api", "hooks"},
+    "operators": {"api", "hooks", "operators"},
+    "sensors": {"api", "hooks", "sensors", "triggers"},
+    "triggers": {"api", "hooks", "triggers"},
+    "notifications": {"api", "hooks", "notifications"},
+    "sandbox": {"api", "sandbox"},
+}
+HEAVY = {"requests", "aiohttp", "urllib3", "phonenumbers", "re2", "airflow.providers.http", "pyarrow"}
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
+)
+def test_imports_go_one_way(file):
+    layer = file.relative_to(PACKAGE).parts[0]
+    ours = {name.split(".")[1] for name in imports(file) if name.startswith("airflow_provider_pindo.")}
+    allowed = LAYERS.get(layer, set()) | {"__version__", "get_provider_info"}
+    assert ours <= allowed, f"{file} imports {ours - allowed}"
+
+
+@pytest.mark.parametrize("layer", ["api", "sandbox"])
+def test_what_is_not_airflow_does_not_import_it(layer):
+    for file in (PACKAGE / layer).rglob("*.py"):
+        assert not {name for name in imports(file) if name.split(".")[0] == "airflow"}, file
+
+
+def test_the_api_does_no_io():
+    forbidden = {
+        "socket",
+        "ssl",
+        "requests",
+        "aiohttp",
+        "urllib3",
+        "http",
+        "asyncio",
+        "threading",
+        "subprocess",
+        "os",
+    }
+    for file in (PACKAGE / "api").rglob("*.py"):
+        assert not {name for name in imports(file) if name.split(".")[0] in forbidden}, file
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that running ``code`` loads in a fresh interpreter."""
+    code = f"{code}; import sys, json; print(json.dumps(sorted(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    return set(json.loads(printed.strip().splitlines()[-1]))
+
+
+def modules_that_dags_import() -> list[str]:
+    folders = [
+        PACKAGE / layer for layer in ("operators", "sensors", "notifications") if (PACKAGE / layer).exists()
+    ]
+    return [
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for folder in folders
+        for file in sorted(folder.glob("*.py"))
+        if file.stem != "__init__"
+    ]
+
+
+def test_a_dag_file_that_is_parsed_loads_no_http_client_and_no_phone_numbers():
+    any_dag = "from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseOperatorLink, XCom"
+    added = loaded_by(f"{any_dag}; import {', '.join(modules_that_dags_import())}") - loaded_by(any_dag)
+    assert "airflow_provider_pindo.operators.sms" in added
+    assert not {name for name in added if any(name == heavy or name.startswith(f"{heavy}.") for heavy in HEAVY)}
+
+
+def test_every_module_says_what_it_is_for():
+    for file in PACKAGE.rglob("*.py"):
+        assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
