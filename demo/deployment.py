@@ -118,9 +118,11 @@ class Deployment:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._keep_logs and kind is not None and issubclass(kind, Exception):
-            self._copy_logs(Path(tempfile.mkdtemp(prefix="pindo-airflow-logs-")))
-        self.stop()
+        try:
+            if self._keep_logs and kind is not None and issubclass(kind, Exception):
+                self._copy_logs(Path(tempfile.mkdtemp(prefix="pindo-airflow-logs-")))
+        finally:
+            self.stop()
 
     def _copy_logs(self, kept: Path) -> None:
         for name in ("components", "logs"):
