@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -357,22 +358,26 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
 
 
 def free_port(preferred: int | None = None, *, besides: int | None = None) -> int:
-    """Return ``preferred`` when nothing listens there, else a free loopback port that is not ``besides``."""
-    if preferred is not None and preferred != besides:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", preferred))
-            except OSError:
-                pass
-            else:
-                return preferred
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port != besides:
-            return port
+    """
+    Return ``preferred`` when nothing listens there, else a free loopback port that is not ``besides``.
+
+    That port is below those that the system gives to outgoing connections, one of which could otherwise take
+    it before the server does.
+    """
+    candidates = chain(
+        [preferred] if preferred else [], iter(lambda: 20_000 + secrets.randbelow(10_000), None)
+    )
+    return next(port for port in candidates if port != besides and _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def tail(file: Path, lines: int = 40) -> str:

@@ -8,6 +8,9 @@ who was texted, and who was not and why, so that the reception can call them.
 
 The CSV has one appointment per row: ``date, time, name, phone, doctor``. The date is ``2026-11-24``, or the
 word ``tomorrow``, which the shipped file uses so that there is something to send on whichever day you try it.
+
+Mind that Airflow, when it first switches a DAG on, starts the run of the last 17:00 at once: switch it on
+between 17:00 and midnight, or tomorrow's reminder goes out on the day itself.
 """
 
 from __future__ import annotations
