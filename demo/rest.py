@@ -71,7 +71,7 @@ class AirflowRest:
         """Return the tracebacks of the DAG files that Airflow could not read."""
         return [each["stack_trace"] for each in self.request("GET", "/importErrors")["import_errors"]]
 
-    def wait_for_dag(self, dag_id: str, *, timeout: float = 60) -> None:
+    def wait_for_dag(self, dag_id: str, *, timeout: float = 120) -> None:
         """Wait until Airflow has read the DAG and can run it."""
 
         def is_read() -> bool:
@@ -99,7 +99,7 @@ class AirflowRest:
         return str(self.request("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"])
 
     def wait_for_run(
-        self, dag_id: str, run_id: str, *, states: Collection[str] = FINISHED_RUN, timeout: float = 120
+        self, dag_id: str, run_id: str, *, states: Collection[str] = FINISHED_RUN, timeout: float = 180
     ) -> str:
         """Wait until the run is in one of ``states`` (default: it has ended) and return its state."""
 
@@ -133,7 +133,7 @@ class AirflowRest:
         state: str = "running",
         map_index: int = -1,
         try_number: int | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> dict[str, Json]:
         """
         Wait until the task instance is in ``state`` and return it.
