@@ -19,13 +19,14 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -138,6 +139,8 @@ class Deployment:
         self._progress("Starting the sandbox and creating Airflow's database")
         self.start("sandbox")
         self.airflow("db", "migrate")
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; it stays set
         self._create_login()
         self._progress(f"Starting Airflow {version('apache-airflow')}: scheduler, executor and the others")
         names = [name for name in self.components if name != "sandbox"]
@@ -348,6 +351,7 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
         "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
         # Airflow 2 takes the local executor with a server database alone; for a few tasks SQLite does as well.
         "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{deployment.home}/airflow.db?timeout=60",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
         "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",
