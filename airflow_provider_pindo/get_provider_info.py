@@ -42,15 +42,16 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "allow_http": {
         "label": "Allow http://",
         "description": "Send the token unencrypted to a host that is not this machine. Leave it off.",
-        "schema": {"type": "boolean", "default": False},
+        "schema": {"type": ["boolean", "null"], "default": False},
     },
 }
 
 CONNECTION_FORM: dict[str, Any] = {
-    "hidden-fields": ["login", "schema", "port"],
+    "hidden-fields": ["login", "schema"],
     "relabeling": {"password": "API token", "host": "Host"},
     "placeholders": {
         "host": "https://api.pindo.io",
+        "port": "443",
         "password": "from the Security page of your Pindo account",
     },
 }

@@ -90,7 +90,9 @@ def test_a_dag_file_that_is_parsed_loads_no_http_client_and_no_phone_numbers():
     any_dag = "from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseOperatorLink, XCom"
     added = loaded_by(f"{any_dag}; import {', '.join(modules_that_dags_import())}") - loaded_by(any_dag)
     assert "airflow_provider_pindo.operators.sms" in added
-    assert not {name for name in added if any(name == heavy or name.startswith(f"{heavy}.") for heavy in HEAVY)}
+    assert not {
+        name for name in added if any(name == heavy or name.startswith(f"{heavy}.") for heavy in HEAVY)
+    }
 
 
 def test_every_module_says_what_it_is_for():

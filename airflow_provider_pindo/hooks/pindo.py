@@ -519,7 +519,7 @@ def _form_widgets() -> dict[str, Any]:
     from wtforms import BooleanField, StringField
 
     def widget(field: dict[str, Any]) -> Any:
-        if field["schema"]["type"] == "boolean":
+        if "boolean" in field["schema"]["type"]:
             return BooleanField(field["label"], description=field["description"])
         return StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def run_demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def folder() -> Iterator[Path]:
+    """A folder for temporary files, with a short path: Airflow 2.11 makes Unix sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start ``python -m demo`` with a folder for temporary files of its own."""
     started = []
 
@@ -26,7 +34,7 @@ def run_demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process = subprocess.Popen(
             [sys.executable, "-m", "demo", *arguments],
             cwd=ROOT,
-            env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -64,28 +72,28 @@ def belongs_to(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def test_the_demo_texts_the_patients_and_leaves_nothing(run_demo, tmp_path):
+def test_the_demo_texts_the_patients_and_leaves_nothing(run_demo, folder):
     process = run_demo()
     printed, _ = process.communicate(timeout=240)
     assert process.returncode == 0, printed
     assert "The phones have exactly what the appointments ask for" in printed
     assert "+250780000101" in printed
     assert "Not texted: Emmanuel Nshuti" in printed
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["Starting the sandbox", "Starting Airflow", "Triggered"])
-def test_a_demo_that_is_interrupted_leaves_nothing(run_demo, tmp_path, moment, number):
+def test_a_demo_that_is_interrupted_leaves_nothing(run_demo, folder, moment, number):
     process = run_demo()
     read_until(process, moment)
     process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(folder)
 
 
-def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, tmp_path):
+def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder):
     process = run_demo("up")
     printed = read_until(process, "Ctrl-C stops")
     airflow, phones = re.findall(r"http://127\.0\.0\.1:\d+/", printed)
@@ -95,4 +103,4 @@ def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, tmp_path):
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(folder)

@@ -74,6 +74,7 @@ class Send:
             "the cleared task has ended",
             timeout=90,
         )
+        self.wait_for_end()  # a clear that overtakes the end of the run leaves the task cleared for ever
         return self.task["state"]
 
     @property

@@ -1,0 +1,101 @@
+"""What Airflow is told about the provider, checked against what this Airflow makes of it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import airflow
+import jsonschema
+import pytest
+from airflow.providers_manager import ProvidersManager
+
+from airflow_provider_pindo import __version__
+from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, get_provider_info
+from airflow_provider_pindo.hooks.pindo import PindoHook
+
+AIRFLOW_VERSION = int(version("apache-airflow").split(".")[0])
+
+
+def test_it_is_what_airflows_schema_asks_for():
+    schema = json.loads(
+        (Path(airflow.__file__).parent / "provider_info.schema.json").read_text(encoding="utf-8")
+    )
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_airflow_finds_it_by_its_entry_point():
+    (point,) = (each for each in entry_points(group="apache_airflow_provider") if "pindo" in each.value)
+    assert point.load()() == get_provider_info()
+    assert ProvidersManager().providers["airflow-provider-pindo"].version == version("airflow-provider-pindo")
+    assert get_provider_info()["versions"] == [__version__]
+
+
+def test_every_module_and_class_that_is_named_exists():
+    info = get_provider_info()
+    for kind in ("operators", "sensors", "hooks", "triggers"):
+        for group in info.get(kind, []):
+            for module in group["python-modules"]:
+                assert importlib.import_module(module)
+    classes = info["extra-links"] + info.get("notifications", [])
+    classes += [each["hook-class-name"] for each in info["connection-types"]]
+    for name in classes:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_every_module_with_something_public_is_named():
+    info = get_provider_info()
+    package = Path(importlib.import_module("airflow_provider_pindo").__file__ or "").parent
+    for kind, modules in {
+        "operators": ["sms", "verify"],
+        "sensors": ["sms"],
+        "triggers": ["sms"],
+        "hooks": ["pindo"],
+    }.items():
+        there = {
+            f"airflow_provider_pindo.{kind}.{each}"
+            for each in modules
+            if (package / kind / f"{each}.py").exists()
+        }
+        assert {module for group in info.get(kind, []) for module in group["python-modules"]} == there
+
+
+def test_the_link_button_is_registered():
+    assert (
+        "airflow_provider_pindo.operators.sms.PindoMessageLink" in ProvidersManager().extra_links_class_names
+    )
+
+
+def test_the_hook_of_a_connection_is_ours(sandbox):
+    hook = ProvidersManager().hooks["pindo"]
+    assert hook is not None
+    assert hook.hook_class_name == "airflow_provider_pindo.hooks.pindo.PindoHook"
+    assert (hook.connection_id_attribute_name, hook.hook_name) == ("pindo_conn_id", "Pindo")
+    assert hook.connection_testable
+
+
+def test_the_form_shows_every_field_and_hides_what_means_nothing():
+    manager = ProvidersManager()
+    shown = {name for name in manager.connection_form_widgets if name.startswith("extra__pindo__")}
+    assert shown == {f"extra__pindo__{field}" for field in CONNECTION_FIELDS}
+    behaviour = manager.field_behaviours["pindo"]
+    assert behaviour["hidden_fields"] == ["login", "schema"]
+    assert behaviour["relabeling"]["password"] == "API token"
+    assert behaviour["placeholders"]["host"] == "https://api.pindo.io"
+
+
+@pytest.mark.skipif(AIRFLOW_VERSION >= 3, reason="Airflow 3 reads the form from the provider info alone")
+def test_the_widgets_of_airflow_2_come_from_the_same_declaration():
+    widgets = PindoHook.get_connection_form_widgets()
+    assert list(widgets) == list(CONNECTION_FIELDS)
+    for name, field in CONNECTION_FIELDS.items():
+        assert widgets[name].args[0] == field["label"]
+        assert widgets[name].kwargs["description"] == field["description"]
+
+
+@pytest.mark.parametrize("field", CONNECTION_FIELDS)
+def test_every_field_has_a_help_text(field):
+    assert len(CONNECTION_FIELDS[field]["description"]) > 20
