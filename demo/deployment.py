@@ -133,9 +133,8 @@ class Deployment:
         self._progress(f"All logs are in {kept}")
 
     def _start_all(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="pindo-airflow-")
-        for name in ("tmp", "components"):
-            (self.home / name).mkdir()
+        self._folder = tempfile.TemporaryDirectory(prefix="pindo-")
+        (self.home / "components").mkdir()
         self._progress("Starting the sandbox and creating Airflow's database")
         self.start("sandbox")
         self.airflow("db", "migrate")
@@ -281,7 +280,7 @@ class Deployment:
             _MARK: self._mark,
             "SPT_NOENV": "1",  # setproctitle, which Airflow calls, leaves the environment readable
             "AIRFLOW_HOME": str(self.home),
-            "TMPDIR": str(self.home / "tmp"),
+            "TMPDIR": str(self.home),  # and no deeper: a Unix socket's path has at most 104 characters
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
