@@ -428,3 +428,55 @@ def test_a_host_that_is_not_pindo_is_told(pindo, sandbox):
     sandbox.add_fault(call="get_balance", action="not_json")
     ok, said = pindo.test_connection()
     assert (ok, "it is not JSON" in said) == (False, True), said
+
+
+# Where nothing is published, every reading is taken.
+
+
+@pytest.mark.parametrize(("timezone", "hours"), [(None, 0), ("UTC", 0), ("Africa/Kigali", 2)])
+def test_times_without_a_zone_are_utc_unless_the_connection_says_otherwise(
+    make_pindo, sandbox, monkeypatch, timezone, hours
+):
+    connect(monkeypatch, sandbox, extra={"timezone": timezone})
+    sandbox.reply(PHONE, "YES 4821", created_at="2026-11-22T15:00:00.196907")
+    (message,) = make_pindo().list_inbound_sms().messages
+    assert message.raw["created_at"] == "2026-11-22T15:00:00.196907"
+    assert message.created_at == datetime(2026, 11, 22, 15 - hours, 0, 0, 196907, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("call", ["get_verification", "cancel_verification"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"status": "pending", "request_id": 1}, "pending"),
+        ({"state": "open"}, None),
+        ({"message": "success"}, None),
+    ],
+)
+def test_the_state_of_a_verification_is_passed_through_whatever_its_shape(pindo, sandbox, call, body, status):
+    sandbox.add_fault(call=call, action="status_after", status=200, body=body)
+    state = getattr(pindo, call)(pindo.verify(PHONE).request_id)
+    assert (state.status, state.raw) == (status, body)
+
+
+def test_keys_that_no_page_documents_are_passed_on(pindo, sandbox):
+    sandbox.settings(extra_keys=True)
+    sandbox.reply(PHONE, "YES 4821")
+    for answer in (
+        pindo.send_sms(PHONE, "Muraho"),
+        pindo.send_bulk_sms([PHONE], "Muraho"),
+        pindo.verify(PHONE),
+        pindo.list_inbound_sms(),
+        pindo.get_balance(),
+    ):
+        assert "sandbox_extra" in answer.raw
+
+
+@pytest.mark.parametrize(
+    "call", ["send_bulk_sms", "verify", "get_balance", "list_inbound_sms", "list_sender_ids"]
+)
+def test_every_call_honours_a_429(pindo, sandbox, call):
+    sandbox.add_fault(call=call, action="rate_limit", retry_after=0)
+    arguments = {"send_bulk_sms": ([PHONE], "x"), "verify": (PHONE,)}.get(call, ())
+    assert getattr(pindo, call)(*arguments) is not None
+    assert len(sandbox.requests(call=call)) == 2

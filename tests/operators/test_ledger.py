@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import logging
 
@@ -18,6 +19,9 @@ from airflow_provider_pindo.operators.ledger import (
     fingerprint,
 )
 
+needs_store = pytest.mark.skipif(
+    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
+)
 PLANNED = Entry(UNKNOWN, input="this")
 GO, NEXT_GO = 2, 3
 
@@ -86,6 +90,7 @@ def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_s
         assert sends == (a_person_cleared_it or at_least_once)
 
 
+@needs_store
 def test_an_entry_is_read_back_as_it_was_written():
     store = Store()
     entry = Entry(SENT, input="this", to="+25078****567", result={"sms_id": "out_sms_1"})
@@ -115,11 +120,13 @@ def test_nothing_is_kept_where_airflow_keeps_nothing_and_the_task_says_so(caplog
     assert book.read() is None
 
 
+@needs_store
 def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
     with pytest.raises(ConnectionError):
         ledger(Store(failures=1)).write(PLANNED)
 
 
+@needs_store
 @pytest.mark.parametrize(("failures", "kept"), [(3, True), (99, False)])
 def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, monkeypatch, caplog):
     monkeypatch.setattr("airflow_provider_pindo.operators.ledger._WRITE_PAUSES", (0, 0, 0))
