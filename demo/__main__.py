@@ -63,7 +63,7 @@ def main() -> int:
         "what", nargs="?", choices=["up"], help="leave everything running (default: run once)"
     )
     for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(each, signal.default_int_handler)  # as on Ctrl-C
     try:
         up() if parser.parse_args().what == "up" else demo()
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ of ``sandbox`` received.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A running Airflow with an empty DAGs folder, and its sandbox."""
+    """
+    A running Airflow with an empty DAGs folder, and its sandbox.
+
+    A test run that is asked to end (SIGTERM) ends as on Ctrl-C, so that it stops what it started.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Deployment(tmp_path_factory.mktemp("dags")) as running:
         yield running
 
