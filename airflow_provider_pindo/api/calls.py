@@ -138,7 +138,7 @@ def check_verification(request_id: int | str, code: str) -> Call[values.Verifica
         "/v1/sms/verify/check",
         read_verification_check,
         json={"code": check_code(code), "request_id": check_request_id(request_id)},
-        private=(code,),
+        private=(check_code(code),),
     )
 
 
