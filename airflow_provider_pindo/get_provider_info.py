@@ -75,7 +75,13 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "operators": [
-            {"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.operators.sms"]}
+            {
+                "integration-name": "Pindo",
+                "python-modules": [
+                    "airflow_provider_pindo.operators.sms",
+                    "airflow_provider_pindo.operators.verify",
+                ],
+            }
         ],
         "hooks": [{"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.hooks.pindo"]}],
         "connection-types": [
