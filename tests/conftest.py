@@ -54,6 +54,12 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
+def airflow_home() -> Path:
+    """Airflow's folder, with its database (``airflow.db``) and its logs."""
+    return Path(_home.name)
+
+
+@pytest.fixture(scope="session")
 def airflow_database() -> None:
     """Airflow's metadata database, in SQLite, made once for all tests that need it."""
     Path(f"{_home.name}/dags").mkdir()
