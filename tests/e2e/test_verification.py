@@ -1,0 +1,139 @@
+"""
+The verification example in a real Airflow, with a person who answers, mistypes or stays away; and what is left of
+the PIN afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from airflow_provider_pindo.sandbox import SandboxClient
+from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment
+
+pytestmark = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="forms came with Airflow 3.1")
+
+DAG_ID = "pindo_phone_verification"
+PHONE = "+250780000101"
+
+
+@pytest.fixture
+def sandbox(sandbox: SandboxClient) -> SandboxClient:
+    """A sandbox whose PINs have ten digits, so that no time or id in a log happens to be one."""
+    sandbox.settings(pin_length=10)
+    return sandbox
+
+
+@pytest.fixture
+def person(examples: Deployment, sandbox: SandboxClient) -> Person:
+    """Somebody in front of the form of the example DAG."""
+    return Person(examples, sandbox)
+
+
+class Person:
+    """Triggers the DAG and answers its form through Airflow's REST API."""
+
+    def __init__(self, deployment: Deployment, sandbox: SandboxClient) -> None:
+        self.rest = deployment.rest
+        self._sandbox = sandbox
+
+    def starts(self, dag_id: str = DAG_ID) -> str:
+        """Trigger a run, wait for its form and return the run's ID."""
+        self.rest.wait_for_dag(dag_id)
+        run_id = self.rest.trigger(dag_id, conf={"phone": PHONE})
+        self.rest.wait_for_task(dag_id, run_id, "ask_code", state="awaiting_input")
+        return run_id
+
+    def reads_the_pin(self) -> str:
+        """Return the PIN of the one message on the phone."""
+        (message,) = self._sandbox.messages(to=PHONE)
+        return str(message["pin"])
+
+    def types(self, run_id: str, code: str) -> dict[str, str]:
+        """Answer the form and return the state of each task once the run has ended."""
+        form = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/ask_code/-1/hitlDetails"
+        answer = {"chosen_options": ["OK"], "params_input": {"secret_code": code}}
+        self.rest.request("PATCH", form, json=answer)
+        return self.waits(run_id)
+
+    def waits(self, run_id: str, dag_id: str = DAG_ID) -> dict[str, str]:
+        """Return the state of each task once the run has ended."""
+        self.rest.wait_for_run(dag_id, run_id)
+        return {each["task_id"]: each["state"] for each in self.rest.task_instances(dag_id, run_id)}
+
+
+def statuses(sandbox: SandboxClient, call: str) -> list[int]:
+    return [request["status"] for request in sandbox.requests(call=call)]
+
+
+def test_the_right_code_is_verified_and_stays_out_of_sight(person, examples, sandbox):
+    run_id = person.starts()
+    pin = person.reads_the_pin()
+    states = person.types(run_id, pin)
+    assert states.pop("not_verified") == "skipped"
+    assert set(states.values()) == {"success"}
+    assert statuses(sandbox, "check_verification") == [200]
+    assert sandbox.requests(call="check_verification")[0]["json"]["code"] == pin
+    assert person.rest.task_instance(DAG_ID, run_id, "check_code")["rendered_fields"]["code"] == "***"
+    assert tables_with(examples, pin) == {"hitl_detail", "xcom"}  # as the docs say
+    assert files_with(examples, pin) == set()
+    assert tables_with(examples, sandbox.token) == set()
+    assert files_with(examples, sandbox.token) == set()
+
+
+def test_a_wrong_code_branches_to_not_verified_and_the_pin_is_cancelled(person, sandbox):
+    run_id = person.starts()
+    states = person.types(run_id, "0000000000")
+    assert states.pop("verified") == "skipped"
+    assert set(states.values()) == {"success"}
+    answer = person.rest.xcom(DAG_ID, run_id, "check_code")
+    assert answer == {"verified": False, "reason": "wrong code"}
+    assert statuses(sandbox, "check_verification") == [400]
+    assert statuses(sandbox, "cancel_verification") == [200]
+
+
+def test_no_answer_fails_the_run_and_cancels_the_pin(person, examples, sandbox):
+    dag_id = "verification_without_answer"
+    source = (EXAMPLE_DAGS / f"{DAG_ID}.py").read_text()
+    source = source.replace(DAG_ID, dag_id).replace("timedelta(minutes=5)", "timedelta(seconds=1)")
+    examples.add_dag(dag_id, source)
+    run_id = person.rest.trigger(dag_id, conf={"phone": PHONE})
+    states = person.waits(run_id, dag_id)
+    assert states["ask_code"] == "failed"
+    assert states["cancel_pin"] == "success"
+    assert {states["verified"], states["not_verified"]} == {"upstream_failed"}
+    assert person.rest.run_state(dag_id, run_id) == "failed"
+    assert sandbox.requests(call="check_verification") == []
+    assert statuses(sandbox, "cancel_verification") == [200]
+
+
+def tables_with(deployment: Deployment, text: str) -> set[str]:
+    """Return the tables of Airflow's database in which ``text`` stands, in whatever column."""
+    with closing(sqlite3.connect(f"file:{deployment.home}/airflow.db?mode=ro", uri=True)) as database:
+        database.text_factory = bytes
+        names = [
+            name.decode()
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        return {name for name in names if any(text in value for value in _values(database, name))}
+
+
+def _values(database: sqlite3.Connection, table: str) -> Iterator[str]:
+    for row in database.execute(f'SELECT * FROM "{table}"'):
+        for value in row:
+            yield value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def files_with(deployment: Deployment, text: str) -> set[str]:
+    """Return the files of Airflow's folder, all logs among them, in which ``text`` stands."""
+    files = [file for file in deployment.home.rglob("*") if file.is_file() and ".db" not in file.name]
+    assert any(re.search("task_id=check_code", str(file)) for file in files)
+    return {
+        str(file.relative_to(deployment.home))
+        for file in files
+        if text in file.read_text(encoding="latin-1") and file != deployment.component_log("sandbox")
+    }
