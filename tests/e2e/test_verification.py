@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment
+from demo.rest import wait_until
 
 pytestmark = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="forms came with Airflow 3.1")
 
@@ -109,6 +110,66 @@ def test_no_answer_fails_the_run_and_cancels_the_pin(person, examples, sandbox):
     assert person.rest.run_state(dag_id, run_id) == "failed"
     assert sandbox.requests(call="check_verification") == []
     assert statuses(sandbox, "cancel_verification") == [200]
+
+
+STEPS = f"""
+from datetime import datetime, timedelta
+from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator, PindoVerifyOperator
+
+with DAG("verification_steps", start_date=datetime(2026, 1, 1), schedule=None, params={{"code": ""}}):
+    send = PindoVerifyOperator(task_id="send", number="{PHONE}", retries=1, retry_delay=timedelta(0))
+    PindoVerifyCheckOperator(task_id="check", request_id=send.output["request_id"], code="{{{{ params.code }}}}")
+"""
+
+
+@pytest.fixture
+def steps(deployment: Deployment, sandbox: SandboxClient) -> str:
+    """A DAG that sends a PIN and checks the code of the run's form; the PIN is 7123456789."""
+    sandbox.settings(pin="7123456789")
+    deployment.add_dag("verification_steps", STEPS)
+    return "verification_steps"
+
+
+def test_a_killed_task_leaves_one_pin_until_a_person_settles_it(steps, deployment, sandbox):
+    rest = deployment.rest
+    sandbox.add_fault("slow_answer", call="verify", seconds=60)
+    run_id = rest.trigger(steps)
+    running = rest.wait_for_task(steps, run_id, "send")
+    wait_until(lambda: sandbox.messages(), "the PIN is on the phone", timeout=30)
+    deployment.task_process(running).kill()
+    assert rest.wait_for_run(steps, run_id) == "failed"
+    assert rest.task_instance(steps, run_id, "send")["try_number"] == 2
+    assert len(sandbox.messages()) == 1
+    assert "change 'unknown' in the entry 'pindo_verify' to 'not_sent'" in deployment.task_log(
+        steps, run_id, "send", try_number=2
+    )
+    entry = rest.task_state(steps, run_id, "send")["pindo_verify"]
+    rest.patch_task_state(steps, run_id, "send", "pindo_verify", {**entry, "status": "not_sent"})
+    rest.clear(steps, run_id, "send")
+    rest.wait_for_task(steps, run_id, "send", state="success")
+    assert len(sandbox.messages()) == 2
+
+
+def test_a_right_check_that_is_cleared_burns_no_attempt(steps, deployment, sandbox):
+    rest = deployment.rest
+    run_id = rest.trigger(steps, conf={"code": "7123456789"})
+    assert rest.wait_for_run(steps, run_id) == "success"
+    rest.clear(steps, run_id, "send", "check")
+    rest.wait_for_task(steps, run_id, "check", state="success", try_number=2)
+    assert len(sandbox.messages()) == 1
+    assert len(sandbox.requests(call="check_verification")) == 1
+
+
+def test_a_cleared_task_whose_pin_has_expired_points_to_resend(steps, deployment, sandbox):
+    rest = deployment.rest
+    sandbox.settings(pin_ttl=0)
+    run_id = rest.trigger(steps, conf={"code": "7123456789"})
+    rest.wait_for_task(steps, run_id, "check", state="failed")
+    rest.clear(steps, run_id, "send")
+    rest.wait_for_task(steps, run_id, "send", state="failed", try_number=2)
+    assert len(sandbox.messages()) == 1
+    assert "clear the task with resend=True" in deployment.task_log(steps, run_id, "send", try_number=2)
 
 
 def tables_with(deployment: Deployment, text: str) -> set[str]:

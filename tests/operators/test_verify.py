@@ -1,0 +1,419 @@
+"""
+The verify operators against the sandbox, try after try: what the phone and the API's log show is what counts.
+
+A :class:`Task` stands in for Airflow here: it runs ``execute`` with the task state store, the number of tries and
+the goes that Airflow 3.3 would give it (that it does is shown in ``tests/e2e``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
+from airflow_provider_pindo.operators import ledger
+from airflow_provider_pindo.operators.verify import (
+    PindoVerifyCancelOperator,
+    PindoVerifyCheckOperator,
+    PindoVerifyOperator,
+)
+
+pytest.importorskip("airflow.sdk.execution_time.context", reason="the ledger needs Airflow 3.3")
+
+PHONE = "+250781234567"
+
+
+class Store(dict[str, Any]):
+    """What a task instance keeps, as Airflow's task state store does."""
+
+    def set(self, key: str, value: Any, *, retention: Any) -> None:
+        self[key] = value
+
+
+class Task:
+    """
+    One task instance.
+
+    :param make: makes the operator anew for each try, as Airflow does.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, retries: int = 1) -> None:
+        self.make = make
+        self.store = Store()
+        self.retries = retries
+        self.try_number = 0
+        self.max_tries = retries
+
+    def run(self) -> Any:
+        """Run the first try, or retry."""
+        self.try_number += 1
+        ti = SimpleNamespace(try_number=self.try_number, max_tries=self.max_tries)
+        return self.make().execute({"ti": ti, "task_state_store": self.store})
+
+    def clear(self) -> Any:
+        """Run again as after a clear."""
+        self.max_tries = self.try_number + self.retries
+        return self.run()
+
+
+@pytest.fixture
+def send() -> Callable[..., Task]:
+    def make(**arguments: Any) -> Task:
+        return Task(lambda: PindoVerifyOperator(task_id="send", number=PHONE, **arguments))
+
+    return make
+
+
+@pytest.fixture
+def check() -> Callable[..., Task]:
+    def make(request_id: int | str, code: Any, **arguments: Any) -> Task:
+        return Task(
+            lambda: PindoVerifyCheckOperator(task_id="check", request_id=request_id, code=code, **arguments)
+        )
+
+    return make
+
+
+@pytest.fixture
+def sent(sandbox, send) -> dict[str, Any]:
+    """A PIN on the phone: ``request_id`` and ``pin``."""
+    return {**send().run(), "pin": sandbox.messages()[-1]["pin"]}
+
+
+def checks(sandbox) -> list[int]:
+    return [request["status"] for request in sandbox.requests(call="check_verification")]
+
+
+def state(sandbox, request_id: int) -> str:
+    from airflow_provider_pindo.hooks.pindo import PindoHook
+
+    return str(PindoHook().get_verification(request_id).status)
+
+
+# -- sending
+
+
+def test_a_pin_reaches_the_phone_and_its_request_id_is_returned(sandbox, send):
+    result = send(brand="PindoTest").run()
+    (message,) = sandbox.messages()
+    assert (message["to"], message["kind"], message["sender"]) == (PHONE, "pin", "PindoTest")
+    assert result["request_id"] == message["request_id"]
+    assert result["network"] == "63510"
+    assert result["remaining_balance"] == sandbox.state()["balance"]
+    assert message["pin"] not in str(result)
+
+
+@pytest.mark.parametrize("again", [Task.run, Task.clear])
+def test_a_later_try_returns_the_first_request_id_and_sends_nothing(sandbox, send, again):
+    task = send()
+    first = task.run()
+    assert again(task) == first
+    assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "not_json", "empty_body", "truncate"])
+def test_after_a_lost_answer_nothing_is_sent_until_a_person_settles_it(sandbox, send, fault):
+    sandbox.add_fault(fault, call="verify")
+    task = send()
+    for attempt in (task.run, task.run, task.clear):
+        with pytest.raises(AirflowFailException, match=r"request_id is not known.*'not_sent'"):
+            attempt()
+    assert len(sandbox.messages()) == 1
+    task.store["pindo_verify"]["status"] = "not_sent"
+    assert task.clear()["request_id"] == 2
+
+
+def test_a_request_id_that_a_person_found_is_used(sandbox, send):
+    sandbox.add_fault("drop_after", call="verify")
+    task = send()
+    with pytest.raises(AirflowFailException):
+        task.run()
+    task.store["pindo_verify"] = {"status": "sent", "result": {"request_id": 1}}
+    assert task.clear()["request_id"] == 1
+    assert len(sandbox.messages()) == 1
+
+
+def test_sent_without_a_request_id_says_what_is_missing(sandbox, send):
+    task = send()
+    task.store["pindo_verify"] = "sent"
+    with pytest.raises(AirflowFailException, match="no request_id to check it by"):
+        task.run()
+    assert sandbox.messages() == []
+
+
+def test_accept_goes_on_without_a_request_id(sandbox, send):
+    sandbox.add_fault("drop_after", call="verify")
+    assert send(on_unknown="accept").run() == {"status": "unknown", "number": PHONE}
+
+
+def test_resend_sends_another_pin_at_the_next_try_when_the_answer_was_lost(sandbox, send):
+    sandbox.add_fault("drop_after", call="verify")
+    task = send(on_unknown="resend")
+    with pytest.raises(AirflowException, match="The next try sends it again"):
+        task.run()
+    assert task.run()["request_id"] == 2
+
+
+def test_a_pin_that_has_expired_is_not_returned_and_resend_sends_a_new_one(sandbox, send):
+    sandbox.settings(pin_ttl=0)
+    task = send()
+    first = task.run()["request_id"]
+    with pytest.raises(AirflowFailException, match=rf"verification {first}.*expired.*resend=True"):
+        task.clear()
+    assert len(sandbox.messages()) == 1
+    task.make = lambda: PindoVerifyOperator(task_id="send", number=PHONE, resend="True")
+    assert task.clear()["request_id"] == first + 1
+
+
+def test_a_cancelled_pin_is_not_returned(sandbox, send):
+    task = send()
+    request_id = task.run()["request_id"]
+    PindoVerifyCancelOperator(task_id="cancel", request_id=request_id).execute({})
+    with pytest.raises(AirflowFailException, match="cancelled"):
+        task.clear()
+
+
+def test_a_verification_that_pindo_has_forgotten_points_to_resend(sandbox, send):
+    task = send()
+    task.run()
+    sandbox.reset()
+    with pytest.raises(AirflowFailException, match="resend=True"):
+        task.clear()
+
+
+@pytest.mark.parametrize("status", [{"status": "in progress"}, {}, {"state": 3}])
+def test_a_state_in_other_words_is_left_to_the_check(sandbox, send, status):
+    task = send()
+    first = task.run()
+    sandbox.add_fault("status", call="get_verification", status=200, body=status)
+    assert task.clear() == first
+
+
+def test_another_number_is_not_texted_by_a_clear(sandbox, send):
+    task = send()
+    task.run()
+    task.make = lambda: PindoVerifyOperator(task_id="send", number="+250788888888")
+    with pytest.raises(AirflowFailException, match="another PIN"):
+        task.clear()
+    assert len(sandbox.messages()) == 1
+
+
+# -- checking
+
+
+@pytest.mark.parametrize("as_given", [int, str, lambda request_id: f" {request_id} "])
+def test_the_right_code_gives_pindos_answer(sandbox, sent, check, as_given):
+    answer = check(as_given(sent["request_id"]), sent["pin"]).run()
+    assert answer == {
+        "verified": True,
+        "message": "success",
+        "request_id": sent["request_id"],
+        "remaining_balance": sandbox.state()["balance"],
+    }
+
+
+def test_a_wrong_code_fails_without_retry(sandbox, sent, check):
+    with pytest.raises(AirflowFailException, match=r"verification 1 does not count: wrong code"):
+        check(1, "000000").run()
+    assert checks(sandbox) == [400]
+    assert state(sandbox, 1) == "pending"
+
+
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_wrong_code_can_be_returned_to_branch_on(sandbox, sent, check, status):
+    sandbox.settings(wrong_code_status=status)
+    answer = check(1, "000000", on_wrong_code="return").run()
+    assert answer == {"verified": False, "reason": "wrong code"}
+
+
+def test_an_expired_code_is_returned_too(sandbox, send, check):
+    sandbox.settings(pin_ttl=0)
+    send().run()
+    answer = check(1, sandbox.messages()[-1]["pin"], on_wrong_code="return").run()
+    assert answer == {"verified": False, "reason": "verification is expired"}
+
+
+@pytest.mark.parametrize("code", ["", "  "])
+def test_an_empty_code_is_a_wrong_one_that_costs_no_attempt(sandbox, sent, check, code):
+    answer = check(1, code, on_wrong_code="return").run()
+    assert answer == {"verified": False, "reason": "the code is empty"}
+    assert checks(sandbox) == []
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_other_refusals_are_no_wrong_code(sandbox, sent, check, status):
+    sandbox.add_fault("status", call="check_verification", status=status, body={"message": "no"})
+    with pytest.raises((AirflowFailException, PindoInsufficientBalanceError)):
+        check(1, sent["pin"], on_wrong_code="return").run()
+
+
+def test_an_unknown_request_id_fails_and_names_it(sandbox, check):
+    with pytest.raises(AirflowFailException, match="no such verification"):
+        check(77, "123456", on_wrong_code="return").run()
+
+
+@pytest.mark.parametrize("code", [123456, 7.0, True, None, ["123456"]])
+def test_a_code_that_is_no_string_is_refused_and_not_shown(sandbox, sent, check, code):
+    with pytest.raises(AirflowFailException, match=r"^code is") as caught:
+        check(1, code, on_wrong_code="return").run()
+    assert "123456" not in str(caught.value)
+    assert checks(sandbox) == []
+
+
+@pytest.mark.parametrize("again", [Task.run, Task.clear])
+def test_a_right_answer_is_returned_again_and_nothing_is_asked(sandbox, sent, check, again):
+    task = check(sent["request_id"], sent["pin"])
+    first = task.run()
+    assert again(task) == first
+    assert checks(sandbox) == [200]
+
+
+def test_a_wrong_code_is_asked_again_by_a_clear_and_not_by_a_retry(sandbox, sent, check):
+    task = check(1, "000000", on_wrong_code="return")
+    first = task.run()
+    assert task.run() == first
+    assert checks(sandbox) == [400]
+    assert task.clear() == first
+    assert checks(sandbox) == [400, 400]
+
+
+def test_a_clear_checks_what_the_person_typed_the_second_time(sandbox, sent, check):
+    task = check(1, "000000", on_wrong_code="return")
+    task.run()
+    task.make = check(1, sent["pin"]).make
+    assert task.clear()["verified"] is True
+
+
+def test_another_verification_is_checked_on_its_own(sandbox, sent, send, check):
+    task = check(1, sent["pin"])
+    task.run()
+    send().run()
+    task.make = check(2, sandbox.messages()[-1]["pin"]).make
+    assert task.clear()["request_id"] == 2
+
+
+LOST = [
+    {"action": "status_after", "status": 500},
+    {"action": "drop_after"},
+    {"action": "not_json"},
+]
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_right_code_whose_answer_was_lost_is_verified_by_its_state(sandbox, sent, check, fault):
+    sandbox.add_fault(call="check_verification", **fault)
+    task = check(1, sent["pin"])
+    assert task.run() == {"verified": True, "request_id": 1}
+    assert task.run() == {"verified": True, "request_id": 1}
+    assert len(checks(sandbox)) == 1
+
+
+@pytest.mark.parametrize("fault", [{"action": "status", "status": 500}, {"action": "drop_before"}, *LOST[:2]])
+def test_a_lost_answer_that_the_state_does_not_settle_burns_no_second_attempt(sandbox, sent, check, fault):
+    sandbox.add_fault(call="check_verification", **fault)
+    wrong = check(1, "000000", on_wrong_code="return")
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="could burn an attempt"):
+            wrong.run()
+    assert len(checks(sandbox)) == 1
+    assert wrong.clear() == {"verified": False, "reason": "wrong code"}
+
+
+def test_a_try_that_was_killed_is_settled_by_the_state(sandbox, sent, check, monkeypatch):
+    """The worker died after the answer came and before it was written down."""
+    task = check(1, sent["pin"])
+    monkeypatch.setattr(ledger.Ledger, "write_sent", lambda self, entry: None)
+    task.run()
+    assert task.store["pindo_verify_check"]["status"] == "unknown"
+    assert task.run() == {"verified": True, "request_id": 1}
+    assert len(checks(sandbox)) == 1
+
+
+def test_a_check_that_never_arrived_is_retried(sandbox, sent, check, monkeypatch):
+    task = check(1, sent["pin"])
+    sandbox.stop()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the hook tries again for a while
+    with pytest.raises(PindoError) as caught:
+        task.run()
+    assert caught.value.retry_helps
+    assert task.store["pindo_verify_check"]["status"] == "not_sent"
+
+
+def test_the_ledger_holds_nothing_that_a_code_could_be_found_by(sandbox, sent, check):
+    right, wrong = check(1, sent["pin"]), check(1, "000000", on_wrong_code="return")
+    wrong.run()
+    right.run()
+    assert right.store["pindo_verify_check"]["input"] == wrong.store["pindo_verify_check"]["input"]
+
+
+def test_what_pindo_says_about_a_code_is_shown_without_it(sandbox, sent, check, caplog):
+    sandbox.add_fault("status", call="check_verification", status=400, body={"message": "0471 is wrong"})
+    with pytest.raises(AirflowFailException) as caught:
+        check(1, " 0471\n").run()
+    assert "*** is wrong" in str(caught.value)
+    assert "0471" not in caplog.text
+
+
+# -- cancelling
+
+
+@pytest.mark.parametrize("arguments", [{"cancel_on_failure": True}, {"cancel_on_failure": "True"}])
+def test_a_check_that_fails_cancels_when_told_to(sandbox, sent, check, arguments):
+    with pytest.raises(AirflowFailException):
+        check(1, "000000", **arguments).run()
+    assert state(sandbox, 1) == "cancelled"
+
+
+def test_a_wrong_code_that_is_returned_is_no_failure(sandbox, sent, check):
+    check(1, "000000", on_wrong_code="return", cancel_on_failure=True).run()
+    assert state(sandbox, 1) == "pending"
+
+
+def test_what_may_be_retried_is_cancelled_after_the_last_try_alone(sandbox, sent, check):
+    sandbox.add_fault("status", call="check_verification", status=402, times=None)
+    task = check(1, sent["pin"], cancel_on_failure=True)
+    with pytest.raises(PindoInsufficientBalanceError):
+        task.run()
+    assert state(sandbox, 1) == "pending"
+    with pytest.raises(PindoInsufficientBalanceError):
+        task.run()
+    assert state(sandbox, 1) == "cancelled"
+
+
+def test_a_cancellation_that_fails_does_not_hide_why_the_check_failed(sandbox, sent, check):
+    sandbox.add_fault("status", call="cancel_verification", status=403, times=None)
+    with pytest.raises(AirflowFailException, match="wrong code"):
+        check(1, "000000", cancel_on_failure=True).run()
+
+
+def test_cancelling_makes_the_pin_worthless(sandbox, sent, check):
+    cancelled = PindoVerifyCancelOperator(task_id="cancel", request_id=str(sent["request_id"])).execute({})
+    assert (cancelled["request_id"], cancelled["status"]) == (sent["request_id"], "cancelled")
+    answer = check(1, sent["pin"], on_wrong_code="return").run()
+    assert answer == {"verified": False, "reason": "verification is cancelled"}
+
+
+def test_cancelling_what_is_over_changes_nothing_and_succeeds(sandbox, sent, check):
+    check(1, sent["pin"]).run()
+    for _ in range(2):
+        assert PindoVerifyCancelOperator(task_id="cancel", request_id=1).execute({})["status"] == "verified"
+
+
+def test_a_cancellation_whose_answer_was_lost_succeeds(sandbox, sent):
+    sandbox.add_fault("drop_after", call="cancel_verification")
+    assert PindoVerifyCancelOperator(task_id="cancel", request_id=1).execute({})["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("request_id", ["", "four", None, 1.5, True])
+def test_a_request_id_that_is_none_is_refused(sandbox, request_id):
+    with pytest.raises(AirflowFailException, match="is not a whole number"):
+        PindoVerifyCancelOperator(task_id="cancel", request_id=request_id).execute({})
+
+
+def test_an_unknown_verification_cannot_be_cancelled(sandbox):
+    with pytest.raises(AirflowFailException, match="no such verification"):
+        PindoVerifyCancelOperator(task_id="cancel", request_id=77).execute({})
