@@ -72,6 +72,9 @@ class PindoVerifyOperator(PindoOnceOperator):
     ``not_sent``; whoever found the ``request_id`` elsewhere writes
     ``{"status": "sent", "result": {"request_id": 4}}`` into it.
 
+    Before Airflow 3.3 a killed worker cannot be told from a first try, and the task says so in its log. For a
+    mapped task all this holds as long as the mapped list keeps its order, since the ledger is kept by map index.
+
     Every key of the result is an XCom of its own too (``multiple_outputs``), so that
     ``request_id=send_pin.output["request_id"]`` can be given to the check.
 
@@ -155,7 +158,8 @@ class PindoVerifyCheckOperator(BaseOperator):
     finds it there and asks nothing; a clear returns a right answer again, and asks anew after a wrong one. After
     a 5xx or a lost answer the attempt may be used up, so asking again could burn another: the task looks at the
     verification's state instead, which costs nothing. If that says ``verified``, the code was right; if not, the
-    task fails without retry, and a person who clears it has the code checked again.
+    task fails without retry, and a person who clears it has the code checked again. Before Airflow 3.3 there is no
+    ledger: nothing is asked twice within one try, but a retry asks again.
 
     The code shows in no log, no rendered template and no serialized DAG: there the field is ``***``. Where it
     comes from is another matter: an upstream task's XCom is stored as any XCom, and what a person types into a
@@ -276,14 +280,20 @@ class PindoVerifyCheckOperator(BaseOperator):
         )
 
     def _ask(self, request_id: int, ledger: Ledger, planned: Entry) -> dict[str, Any]:
+        """Ask Pindo and write down what it answers."""
         code = _read_code(self.code.reveal())
         if not code:
             return {"verified": False, "reason": "the code is empty"}
         ledger.write(planned)
         try:
-            answer = self._check(request_id, code)
-        except PindoUnknownOutcomeError:
-            raise
+            answer = {**self.hook.check_verification(request_id, code).raw, "verified": True}
+        except PindoRejectedError as error:
+            answer = {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
+        except PindoUnknownOutcomeError as error:
+            found = self._verified_by_now(request_id)
+            if found is None:
+                raise PindoUnknownOutcomeError(f"{error}. {_CLEAR}") from error
+            answer = found
         except PindoError:
             ledger.write(replace(planned, status=NOT_SENT))
             raise
@@ -294,16 +304,6 @@ class PindoVerifyCheckOperator(BaseOperator):
             raise
         ledger.write_sent(replace(planned, status=SENT, result=answer))
         return answer
-
-    def _check(self, request_id: int, code: str) -> dict[str, Any]:
-        try:
-            return {**self.hook.check_verification(request_id, code).raw, "verified": True}
-        except PindoRejectedError as error:
-            return {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
-        except PindoUnknownOutcomeError as error:
-            if answer := self._verified_by_now(request_id):
-                return answer
-            raise PindoUnknownOutcomeError(f"{error}. {_CLEAR}") from error
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:
         """Return the answer of a check that went through, going by the verification's state."""
@@ -380,4 +380,6 @@ def _read_code(code: Any) -> str:
             "code is a number, which has lost its leading zeros: give a string. In a DAG with "
             "render_template_as_native_obj a template gives a number: give the XCom itself (code=task.output) there"
         )
-    return check_code(code) if code != "" and not str(code).isspace() else ""
+    if isinstance(code, str) and not code.strip():
+        return ""
+    return check_code(code)

@@ -333,6 +333,26 @@ def test_a_try_that_was_killed_is_settled_by_the_state(sandbox, sent, check, mon
     assert len(checks(sandbox)) == 1
 
 
+def test_a_task_that_times_out_while_it_looks_at_the_state_asks_no_second_time(
+    sandbox, sent, check, monkeypatch
+):
+    class Timeout(BaseException):
+        pass
+
+    def times_out(self, request_id):
+        raise Timeout
+
+    sandbox.add_fault("status_after", call="check_verification", status=500)
+    task = check(1, "000000")
+    with monkeypatch.context() as patched:
+        patched.setattr("airflow_provider_pindo.hooks.pindo.PindoHook.get_verification", times_out)
+        with pytest.raises(Timeout):
+            task.run()
+    with pytest.raises(AirflowFailException, match="may have used up an attempt"):
+        task.run()
+    assert len(checks(sandbox)) == 1
+
+
 def test_a_check_that_never_arrived_is_retried(sandbox, sent, check, monkeypatch):
     task = check(1, sent["pin"])
     sandbox.stop()
