@@ -15,6 +15,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
+from airflow_provider_pindo.hooks.pooling import begin_attempt
 from airflow_provider_pindo.operators import ledger
 from airflow_provider_pindo.operators.verify import (
     PindoVerifyCancelOperator,
@@ -340,6 +341,7 @@ def test_a_task_that_times_out_while_it_looks_at_the_state_asks_no_second_time(
         pass
 
     def times_out(self, request_id):
+        begin_attempt()  # the request for the state has not left yet
         raise Timeout
 
     sandbox.add_fault("status_after", call="check_verification", status=500)
