@@ -55,7 +55,9 @@ class PindoSendSmsOperator(PindoOnceOperator):
     its log.
 
     For a mapped task the promise holds as long as the mapped list keeps its order, since the ledger is kept
-    by map index.
+    by map index. Mind that Airflow renders what ``expand_kwargs`` maps over as templates (and what ``expand``
+    maps over not): do not put other people's words, such as a name from a file, into ``expand_kwargs``;
+    :class:`PindoSendBulkSmsOperator` takes them as they are.
 
     :param to: the recipient, in E.164 (``+250781234567``), or a national number if the connection names a
         country. (templated)
