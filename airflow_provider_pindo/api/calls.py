@@ -8,10 +8,11 @@ refused here, so neither hook has a check of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from json import dumps
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from airflow_provider_pindo.api import values
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -64,7 +65,7 @@ class Call(Generic[T]):
         """Return the body as it goes over the wire, UTF-8 JSON, or None when there is none."""
         if self.json is None:
             return None
-        return dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
+        return msgspec.json.encode(self.json)
 
 
 def send_sms(
@@ -96,13 +97,20 @@ def send_bulk_sms(
     rows = [_bulk_recipient(row, recipient, country) for row, recipient in enumerate(recipients, start=1)]
     if not rows:
         raise PindoConfigurationError("recipients is empty: a bulk request needs at least one")
+    return send_checked_bulk_sms(rows, check_text(text), check_sender(sender))
+
+
+def send_checked_bulk_sms(
+    recipients: Sequence[Mapping[str, str]], text: str, sender: str
+) -> Call[values.BulkReceipt]:
+    """``POST /v1/sms/bulk`` for recipients that were checked before, row by row."""
     return Call(
         "send_bulk_sms",
         "POST",
         "/v1/sms/bulk",
         read_bulk_receipt,
         # Without "sender", or with "phoneNumber" for "phonenumber", Pindo answers 500 with an empty object.
-        json={"recipients": rows, "text": check_text(text), "sender": check_sender(sender)},
+        json={"recipients": recipients, "text": text, "sender": sender},
         private=(text,),
     )
 

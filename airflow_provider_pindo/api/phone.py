@@ -14,7 +14,8 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 # ITU-T E.164: a plus, a country code that does not start with 0, at most 15 digits in all. No number in
 # service is shorter than 8 digits with its country code.
-_is_e164 = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
+#: Whether a string is a number in E.164, truthy or not.
+is_e164 = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 _NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[ .-]?[0-9]){6,17}")
 _WRITE_E164 = "write it in E.164, such as +250781234567"
 
@@ -31,7 +32,7 @@ def parse_phone_number(value: object, country: str | None = None) -> str:
     :raises PindoConfigurationError: it is neither; names the number (masked), the reason and what to write.
     """
     if isinstance(value, str):
-        if _is_e164(value):
+        if is_e164(value):
             return value
         return _parse_national(value.strip(), country)
     raise PindoConfigurationError(
@@ -41,7 +42,7 @@ def parse_phone_number(value: object, country: str | None = None) -> str:
 
 
 def _parse_national(value: str, country: str | None) -> str:
-    if _is_e164(value):
+    if is_e164(value):
         return value
     shown = mask_phone_number(value)
     if not value:

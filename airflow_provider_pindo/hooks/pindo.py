@@ -12,13 +12,14 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import requests
-import tenacity
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
@@ -31,7 +32,7 @@ from airflow_provider_pindo.api.inbound import InboundScan
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
 from airflow_provider_pindo.hooks.failures import describe
 from airflow_provider_pindo.hooks.pooling import MAX_IDLE, PindoAdapter, begin_attempt, request_left
-from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS, Pacer, policy
+from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS, Pacer, pause_before_repeating, trying_again
 from airflow_provider_pindo.hooks.settings import PindoSettings, read_settings
 
 if TYPE_CHECKING:
@@ -239,7 +240,13 @@ class PindoHook(_Connection, HttpHook):
         session.auth = _BearerAuth(settings.token)
         session.headers.update(_HEADERS)
         session.verify, session.cert = settings.verify, settings.cert
-        session.proxies, session.trust_env = dict(settings.proxies), settings.trust_env
+        if settings.verify is True:
+            session.verify = _ca_bundle(settings) or True
+        # The environment is read here, once: requests would go through all of it for every message, and put
+        # its proxies and certificates before the connection's.
+        session.trust_env = False
+        proxy = settings.proxy()
+        session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
         self.base_url, self._base_url_initialized = settings.base_url, True
         self.merged_extra = {"timeout": self._timeout, "allow_redirects": False}
         return self._configure_session_from_mount_adapters(session)
@@ -253,8 +260,16 @@ class PindoHook(_Connection, HttpHook):
         return Pacer(self.settings.requests_per_second)
 
     def _do(self, call: calls.Call[T]) -> T:
-        result: T = tenacity.Retrying(**policy(self.log, self.max_attempts))(self._once, call)
-        return result
+        for attempt in count(1):
+            try:
+                return self._once(call)
+            except PindoError as error:
+                pause = pause_before_repeating(error, attempt, self.max_attempts)
+                if pause is None:
+                    raise
+                self.log.warning(trying_again(error, pause, attempt, self.max_attempts))
+            time.sleep(pause)
+        raise AssertionError  # count() has no end
 
     def _once(self, call: calls.Call[T]) -> T:
         begin_attempt()
@@ -277,9 +292,6 @@ class PindoHook(_Connection, HttpHook):
                 data=call.content(),
                 timeout=self._timeout,
                 allow_redirects=False,
-                # Said for each request: requests puts the environment's before the session's.
-                verify=self.settings.verify,
-                proxies=dict(self.settings.proxies),
             )
         # requests lets some of urllib3's and the system's own errors through; all are OSErrors or these.
         except (requests.RequestException, OSError) as error:
@@ -299,6 +311,7 @@ class PindoAsyncHook(_Connection, BaseHook):
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     :param max_attempts: how often a request is tried in all, where repeating it does no harm.
     :param concurrency: most connections open at a time; further requests wait.
+    :param settings: what the connection says, if it has been read already (it is read once otherwise).
     """
 
     def __init__(
@@ -307,13 +320,15 @@ class PindoAsyncHook(_Connection, BaseHook):
         *,
         max_attempts: int = MAX_ATTEMPTS,
         concurrency: int = 100,
+        settings: PindoSettings | None = None,
     ) -> None:
         super().__init__()
         self.pindo_conn_id = pindo_conn_id
         self.max_attempts = max_attempts
         self.concurrency = concurrency
-        self._settings: PindoSettings | None = None
+        self._settings = settings
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
         self._opening = asyncio.Lock()
 
     async def get_settings(self) -> PindoSettings:
@@ -327,40 +342,40 @@ class PindoAsyncHook(_Connection, BaseHook):
     async def send_sms(self, to: str, text: str, sender: str | None = None) -> values.SmsReceipt:
         """Send one message; see :meth:`PindoHook.send_sms`."""
         settings = await self.get_settings()
-        return await self._do(calls.send_sms(to, text, sender or settings.sender, country=settings.country))
+        return await self.send(calls.send_sms(to, text, sender or settings.sender, country=settings.country))
 
     async def send_bulk_sms(
         self, recipients: Recipients, text: str, sender: str | None = None
     ) -> values.BulkReceipt:
         """Send one text to many in one request; see :meth:`PindoHook.send_bulk_sms`."""
         settings = await self.get_settings()
-        return await self._do(
+        return await self.send(
             calls.send_bulk_sms(recipients, text, sender or settings.sender, country=settings.country)
         )
 
     async def verify(self, number: str, brand: str | None = None) -> values.Verification:
         """Send a PIN; see :meth:`PindoHook.verify`."""
         settings = await self.get_settings()
-        return await self._do(calls.verify(number, brand or settings.sender, country=settings.country))
+        return await self.send(calls.verify(number, brand or settings.sender, country=settings.country))
 
     async def check_verification(self, request_id: int | str, code: str) -> values.VerificationCheck:
         """Check a PIN; see :meth:`PindoHook.check_verification`."""
-        return await self._do(calls.check_verification(request_id, code))
+        return await self.send(calls.check_verification(request_id, code))
 
     async def get_verification(self, request_id: int | str) -> values.VerificationState:
         """Return the state of a verification; see :meth:`PindoHook.get_verification`."""
-        return await self._do(calls.get_verification(request_id))
+        return await self.send(calls.get_verification(request_id))
 
     async def cancel_verification(self, request_id: int | str) -> values.VerificationState:
         """Cancel a verification; see :meth:`PindoHook.cancel_verification`."""
-        return await self._do(calls.cancel_verification(request_id))
+        return await self.send(calls.cancel_verification(request_id))
 
     async def list_inbound_sms(
         self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE
     ) -> values.InboundPage:
         """Return one page of inbound messages; see :meth:`PindoHook.list_inbound_sms`."""
         settings = await self.get_settings()
-        return await self._do(calls.list_inbound_sms(page, per_page, timezone=settings.timezone))
+        return await self.send(calls.list_inbound_sms(page, per_page, timezone=settings.timezone))
 
     async def iter_inbound_sms(
         self, after_id: int | None = None, since: datetime | None = None
@@ -373,11 +388,11 @@ class PindoAsyncHook(_Connection, BaseHook):
 
     async def get_balance(self) -> values.Balance:
         """Return what is in the wallet; see :meth:`PindoHook.get_balance`."""
-        return await self._do(calls.get_balance())
+        return await self.send(calls.get_balance())
 
     async def list_sender_ids(self, name: str | None = None) -> tuple[values.SenderId, ...]:
         """Return the account's sender IDs; see :meth:`PindoHook.list_sender_ids`."""
-        return await self._do(calls.list_sender_ids(name))
+        return await self.send(calls.list_sender_ids(name))
 
     async def test_connection(self) -> tuple[bool, str]:
         """Read the wallet, once; see :meth:`PindoHook.test_connection`."""
@@ -403,6 +418,7 @@ class PindoAsyncHook(_Connection, BaseHook):
         settings = await self.get_settings()
         async with self._opening:
             if self._session is None:
+                self._proxy = settings.proxy()  # read once: going through the environment takes a millisecond
                 self._session = await self._open_session(settings)
         return self._session
 
@@ -417,7 +433,7 @@ class PindoAsyncHook(_Connection, BaseHook):
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
             ),
-            trace_configs=[_notes_requests()],
+            request_class=_NotesRequest,
             # Proxies of the environment are read by the settings; here it would also read a .netrc, whose
             # password aiohttp refuses to combine with a header of ours.
             trust_env=False,
@@ -427,15 +443,34 @@ class PindoAsyncHook(_Connection, BaseHook):
     def _pacer(self) -> Pacer:
         return Pacer(self._settings.requests_per_second if self._settings else None)
 
-    async def _do(self, call: calls.Call[T]) -> T:
-        return await tenacity.AsyncRetrying(**policy(self.log, self.max_attempts))(self._once, call)
+    async def send(self, call: calls.Call[T], attempt: Attempt | None = None) -> T:
+        """
+        Make a call that was built by ``api.calls``.
 
-    async def _once(self, call: calls.Call[T]) -> T:
-        session = await self._get_session()
-        settings = await self.get_settings()
-        await asyncio.sleep(self._pacer.delay())
+        :param attempt: shows to whoever holds it whether the request has left, and lets them end it.
+        """
+        attempt = attempt or Attempt()
+        for number in count(1):
+            try:
+                return await self._once(call, attempt)
+            except PindoUnknownOutcomeError:
+                raise
+            except PindoError as error:
+                attempt.left = False  # whatever left has had a certain end
+                pause = pause_before_repeating(error, number, self.max_attempts)
+                if pause is None or attempt.is_last:
+                    raise
+                self.log.warning(trying_again(error, pause, number, self.max_attempts))
+            await asyncio.sleep(pause)
+        raise AssertionError  # count() has no end
+
+    async def _once(self, call: calls.Call[T], attempt: Attempt) -> T:
+        settings = self._settings or await self.get_settings()
+        session = self._session or await self._get_session()
+        if delay := self._pacer.delay():
+            await asyncio.sleep(delay)
         url = settings.url(call.path)
-        attempt = _Attempt()
+        _attempt.set(attempt)
         try:
             async with session.request(
                 call.method,
@@ -445,8 +480,7 @@ class PindoAsyncHook(_Connection, BaseHook):
                 # Not a header of the session: aiohttp shows those to a proxy too.
                 headers={"Authorization": f"Bearer {settings.token}"},
                 allow_redirects=False,
-                proxy=settings.proxy(),
-                trace_request_ctx=attempt,
+                proxy=self._proxy,
             ) as response:
                 content = await response.read()
         except (aiohttp.ClientError, OSError) as error:
@@ -465,20 +499,31 @@ class _BearerAuth(requests.auth.AuthBase):
         return request
 
 
-class _Attempt:
-    """Whether, in one attempt, a connection stood and the request was handed to it."""
+class Attempt:
+    """
+    One call on its way, for whoever may have to interrupt it.
 
-    left = False
+    :ivar left: whether a connection stood and the request was handed to it, so that its outcome may be unknown.
+    :ivar is_last: set it, and the call is not tried again.
+    """
+
+    __slots__ = ("is_last", "left")
+
+    def __init__(self) -> None:
+        self.left = False
+        self.is_last = False
 
 
-def _notes_requests() -> aiohttp.TraceConfig:
-    async def note(session: aiohttp.ClientSession, context: Any, params: Any) -> None:
-        context.trace_request_ctx.left = True
+#: The attempt that the running task makes.
+_attempt: ContextVar[Attempt] = ContextVar("pindo_attempt")
 
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(note)
-    trace.on_connection_reuseconn.append(note)
-    return trace
+
+class _NotesRequest(aiohttp.ClientRequest):
+    """A request that notes when a connection stands and it is handed to it."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        _attempt.get().left = True
+        return await super().send(conn)
 
 
 def _ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
@@ -486,15 +531,21 @@ def _ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
 
     if settings.verify is False and settings.cert is None:
         return False
-    bundle = settings.verify if isinstance(settings.verify, str) else None
-    if bundle is None and settings.trust_env:  # the variables that requests goes by
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    context = ssl.create_default_context(cafile=bundle)
+    context = ssl.create_default_context(cafile=_ca_bundle(settings))
     if settings.verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if settings.cert is not None:
         context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
     return context
+
+
+def _ca_bundle(settings: PindoSettings) -> str | None:
+    """Return the certificates to check the server's with: the connection's, or those that requests goes by."""
+    if isinstance(settings.verify, str):
+        return settings.verify
+    if not settings.trust_env:
+        return None
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
 
 
 def _answer(response: Response) -> Answer:

@@ -7,58 +7,44 @@ Which failures may be repeated was decided where the answer was read (``api.answ
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
-import tenacity
-
-from airflow_provider_pindo.api.errors import PindoRateLimitError, PindoServerError
+from airflow_provider_pindo.api.errors import PindoError, PindoRateLimitError, PindoServerError
 
 #: Tries in all. With the waits below an outage of some ten seconds is bridged; a longer one is for
 #: Airflow's own retries, which do not hold a worker.
 MAX_ATTEMPTS = 5
 #: Seconds that a ``Retry-After`` may ask for and be waited here; beyond it the error is raised at once.
 MAX_RETRY_AFTER = 60.0
-
-_backoff = tenacity.wait_exponential(multiplier=0.5, max=15.0) + tenacity.wait_random(0.0, 0.5)
-
-
-def policy(log: Any, max_attempts: int) -> dict[str, Any]:
-    """Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying`` that both hooks use."""
-    return {
-        "retry": tenacity.retry_if_exception(worth_repeating),
-        "wait": _wait,
-        "stop": tenacity.stop_after_attempt(max_attempts),
-        "before_sleep": _say(log, max_attempts),
-        "reraise": True,
-    }
+_MAX_BACKOFF = 15.0  # seconds
 
 
-def worth_repeating(error: BaseException) -> bool:
+def pause_before_repeating(error: PindoError, attempt: int, max_attempts: int) -> float | None:
+    """
+    Return the seconds to wait before the next try; None when there is to be none.
+
+    :param attempt: which try ended in ``error``, from 1.
+    """
+    if attempt >= max_attempts or not worth_repeating(error):
+        return None
+    # Half a second and twice as much each time, and a chance on top, so that many clients do not come at once.
+    backoff: float = min(0.5 * 2.0 ** (attempt - 1), _MAX_BACKOFF) + random.uniform(0.0, 0.5)  # noqa: S311 - no secret
+    asked = error.retry_after if isinstance(error, PindoRateLimitError) else None
+    return backoff if asked is None else asked + 0.1 * backoff
+
+
+def worth_repeating(error: PindoError) -> bool:
     """Return whether the hook itself tries again after ``error``, soon."""
     if isinstance(error, PindoRateLimitError):
         return (error.retry_after or 0.0) <= MAX_RETRY_AFTER
     return isinstance(error, PindoServerError)
 
 
-def _say(log: Any, max_attempts: int) -> Callable[[tenacity.RetryCallState], None]:
-    def say(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        pause = state.next_action.sleep if state.next_action else 0.0
-        log.warning(
-            "%s. Trying again in %.1f s (try %d of %d)", error, pause, state.attempt_number, max_attempts
-        )
-
-    return say
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, PindoRateLimitError) else None
-    # On top of what was asked, so that many clients told the same moment do not all come at it.
-    return _backoff(state) if asked is None else asked + 0.1 * _backoff(state)
+def trying_again(error: PindoError, pause: float, attempt: int, max_attempts: int) -> str:
+    """Return the line for the log before the wait."""
+    return f"{error}. Trying again in {pause:.1f} s (try {attempt} of {max_attempts})"
 
 
 class Pacer:

@@ -111,29 +111,44 @@ class Ledger:
                 "succeeds, so clearing it sends again"
             )
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether this Airflow keeps what is written."""
+        return self._store is not None
+
     def read(self) -> Entry | None:
         """Return the entry, as the task wrote it or as a person settled it; None when there is none."""
-        if self._store is None:
-            return None
-        return _read_entry(self._store.get(self.key), self.key)
+        return _read_entry(self.read_value(self.key), self.key)
 
     def write(self, entry: Entry) -> None:
         """Write the entry of this go; raises when Airflow does not take it."""
+        self.write_value(self.key, asdict(replace(entry, go=self.go)))
+
+    def write_sent(self, entry: Entry) -> None:
+        """Write that it was sent, and go on when that fails; see :meth:`write_value_after`."""
+        self.write_value_after(self.key, asdict(replace(entry, go=self.go)))
+
+    def read_value(self, key: str) -> Any:
+        """Return what stands under ``key``; None when nothing does."""
+        return None if self._store is None else self._store.get(key)
+
+    def write_value(self, key: str, value: dict[str, Any]) -> None:
+        """Write ``value`` under ``key``, never to expire; raises when Airflow does not take it."""
         if self._store is not None:
             from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-            self._store.set(self.key, asdict(replace(entry, go=self.go)), retention=NEVER_EXPIRE)
+            self._store.set(key, value, retention=NEVER_EXPIRE)
 
-    def write_sent(self, entry: Entry) -> None:
+    def write_value_after(self, key: str, value: dict[str, Any]) -> None:
         """
-        Write that it was sent, and go on when that fails.
+        Write what came of a request, and go on when that fails.
 
         The message is out, so the task must not fail for it: the entry then stays unknown, which sends
         nothing by itself either.
         """
         for pause in (*_WRITE_PAUSES, None):
             try:
-                return self.write(entry)
+                return self.write_value(key, value)
             except Exception as error:
                 if pause is None:
                     log.warning("Sent, but the ledger was not written (%s): it stays unknown there", error)
