@@ -9,12 +9,14 @@ statuses are refusals because Pindo documents them so ("the request was rejected
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.api.errors import (
@@ -35,12 +37,19 @@ from airflow_provider_pindo.api.readers import Unreadable
 T = TypeVar("T")
 
 _REASON_LENGTH = 200
+# An escape for half of a surrogate pair, which is no character and which no database stores.
+_half_characters = re.compile(rb"\\u[dD][89a-fA-F]").search
 _MONEY = r"\b(?:balance|credits?|funds?)\b"
 _LACKING = r"\b(?:insufficient|not enough|too low|exceeds?|exhausted|empty)\b"
 _NO_MONEY = re.compile(f"{_LACKING}.*{_MONEY}|{_MONEY}.*{_LACKING}", re.IGNORECASE)
-# The statuses that say "not here, ask there" without having done anything; 303 says "done, look there".
-_MOVED = frozenset({300, 301, 302, 307, 308})
+# "Ask there instead, with the same request" (RFC 9110, 15.4.8 and 15.4.9): here nothing was done. A 301 or 302 means
+# that too where it points to the same path, with or without its slash; elsewhere it may follow a POST that was
+# carried out, as a 303 does.
+_MOVED = frozenset({307, 308})
+_MAY_HAVE_MOVED = frozenset({301, 302})
 _TIMED_OUT = 408
+# As many characters of a private value in a row as give something of it away.
+_TELLING = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +129,8 @@ def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
     reason = _clean(_message(answer.content), (token, *call.private))
     said = f"{call.name}: Pindo answered {status}" + (f" ({reason})" if reason else "")
     details: dict[str, Any] = {"status": status, "reason": reason}
-    if status in _MOVED:
-        return _moved(call, answer, token)
+    if 300 <= status < 400:
+        return _redirected(call, answer, token)
     if status in (401, 403):
         return PindoAuthError(
             f"{said}. Put the token that the account's Security page shows into the connection's password; "
@@ -137,7 +146,7 @@ def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
     if 400 <= status < 500 and status != _TIMED_OUT:
         return _refusal(call, answer, said, details)
     if call.safe_to_repeat:
-        return PindoServerError(f"{said}; nothing was changed, try later", **details)
+        return PindoServerError(f"{said}; asking again does no harm, try later", **details)
     return PindoUnknownOutcomeError(f"{said}. {_MAYBE[call.name]}", **details)
 
 
@@ -148,18 +157,28 @@ def _refusal(call: Call[Any], answer: Answer, said: str, details: dict[str, Any]
         return PindoNotFoundError(
             f"{said} at {answer.url}: check the id that was asked for, and the connection's host", **details
         )
-    return PindoRejectedError(f"{said}: the request was refused and nothing was sent", **details)
+    return PindoRejectedError(f"{said}: it refused the request and did nothing", **details)
 
 
-def _moved(call: Call[Any], answer: Answer, token: str) -> PindoConfigurationError:
+def _redirected(
+    call: Call[Any], answer: Answer, token: str
+) -> PindoConfigurationError | PindoUnknownOutcomeError:
     location = answer.headers.get("location", "nowhere").split("?", 1)[0]
     target = _clean(location, (token, *call.private))
-    return PindoConfigurationError(
-        f"{call.name}: {call.method} {answer.url} was redirected ({answer.status}) to {target}; "
-        "redirects are not followed, so that no message goes twice and no token goes elsewhere. Set the "
-        "connection's host to where Pindo is",
-        status=answer.status,
+    said = (
+        f"{call.name}: {call.method} {answer.url} was redirected ({answer.status}) to {target}; redirects are not "
+        "followed, so that no message goes twice and no token goes elsewhere. Set the connection's host to where "
+        "Pindo is"
     )
+    if call.safe_to_repeat or _did_nothing(answer, location):
+        return PindoConfigurationError(said, status=answer.status)
+    return PindoUnknownOutcomeError(f"{said}. {_MAYBE[call.name]}", status=answer.status)
+
+
+def _did_nothing(answer: Answer, location: str) -> bool:
+    """Return whether a redirect of a request that sends certainly came before anything was done."""
+    same_path = urlsplit(location).path.rstrip("/") == urlsplit(answer.url).path.rstrip("/")
+    return answer.status in _MOVED or (answer.status in _MAY_HAVE_MOVED and same_path)
 
 
 def _unreadable(call: Call[Any], what: str, status: int) -> PindoServerError | PindoUnknownOutcomeError:
@@ -172,31 +191,45 @@ def _decode(content: bytes) -> Any:
     if not content.strip():
         return None
     try:
-        return json.loads(content)
+        body = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
+        if _half_characters(content):
+            body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+        return body
     except (ValueError, RecursionError):
         raise Unreadable("it is not JSON") from None
 
 
+def _finite(digits: str) -> float | None:
+    """Read a number; None for one too large to be stored and given on as JSON."""
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
 def _message(content: bytes) -> str:
-    """Return the ``message`` of an error body; "" when there is none."""
+    """Return the ``message`` of an error body, or what stands in its place; "" when there is none."""
     try:
         body = _decode(content)
     except Unreadable:
         return ""
-    message = body.get("message") if isinstance(body, Mapping) else None
-    return message if isinstance(message, str) else ""
+    said = [body.get(key) for key in ("message", "error", "detail")] if isinstance(body, Mapping) else []
+    return next((each for each in said if isinstance(each, str) and each.strip()), "")
 
 
 def _clean(reason: str, private: tuple[str, ...]) -> str:
     """
     Return what Pindo said without what must not be shown: private values and phone numbers.
 
-    One line and at most 200 characters, since it goes into logs and was written elsewhere.
+    One line and at most 200 characters, since it goes into logs and was written elsewhere. A reason that
+    repeats a piece of a private value, whole or not, is not shown at all.
     """
+    reason = " ".join(reason.split())
     for value in private:
-        for form in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
-            if form:
-                reason = reason.replace(form, "***")
-    reason = mask_numbers_in(" ".join(reason.split()))
+        for form in {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
+            line = " ".join(form.split())
+            if line:
+                reason = reason.replace(line, "***")
+            if any(line[start : start + _TELLING] in reason for start in range(len(line) - _TELLING + 1)):
+                return "a reason that repeats what was sent"
+    reason = mask_numbers_in(reason)
     printable = "".join(character for character in reason if character.isprintable())
     return printable if len(printable) <= _REASON_LENGTH else printable[:_REASON_LENGTH] + "…"

@@ -74,7 +74,12 @@ class PindoRateLimitError(PindoError):
 
 
 class PindoServerError(PindoError):
-    """A call that changes nothing got a 5xx, no answer or an unreadable one, also when repeated."""
+    """
+    Pindo cannot be reached or does not answer as it should, and asking again does no harm.
+
+    A call that is safe to repeat got a 5xx, no answer or an unreadable one; or, as
+    :class:`PindoConnectionError`, any call got no connection.
+    """
 
     retry_helps = True
 

@@ -33,7 +33,7 @@ class SmsReceipt:
 class BulkReceipt:
     """Pindo accepted a bulk request: totals only, it does not say which recipients it took."""
 
-    count: int | None = None  # recipients that were taken
+    count: int  # recipients that were taken
     total: int | None = None  # recipients in the request
     status: str | None = None
     item_price: float | None = None  # USD

@@ -65,4 +65,22 @@ _WORDS_BY_NAME = {
     "IncompleteRead": "the answer was cut short",
     "ClientPayloadError": "the answer was cut short",
     "ContentLengthError": "the answer was cut short",
+    **dict.fromkeys(
+        [
+            "BadStatusLine",
+            "BadHttpMessage",
+            "InvalidHeader",
+            "InvalidChunkLength",
+            "DecodeError",
+            "ContentDecodingError",
+            "ContentEncodingError",
+            "TransferEncodingError",
+            "ProtocolError",
+        ],
+        "the answer was not valid HTTP",
+    ),
+    **dict.fromkeys(
+        ["InvalidURL", "InvalidProxyURL", "LocationParseError", "InvalidSchema", "MissingSchema"],
+        "the address of the host or of the proxy is none",
+    ),
 }

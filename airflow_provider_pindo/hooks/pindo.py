@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -27,7 +28,7 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow_provider_pindo import __version__
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.answers import Answer, no_answer, no_connection, read_answer
-from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.inbound import InboundScan
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
 from airflow_provider_pindo.hooks.failures import describe
@@ -195,7 +196,7 @@ class PindoHook(_Connection, HttpHook):
             try:
                 return _tested(hook.get_balance())
             except PindoError as error:
-                return False, str(error)
+                return _not_tested(error)
 
     def get_conn(
         self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
@@ -247,9 +248,15 @@ class PindoHook(_Connection, HttpHook):
         session.trust_env = False
         proxy = settings.proxy()
         session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
-        self.base_url, self._base_url_initialized = settings.base_url, True
+        if session.verify is not True or session.cert:
+            _ssl_context(settings)  # says what is wrong with the files; requests would not
+        self._set_base_url(None)
         self.merged_extra = {"timeout": self._timeout, "allow_redirects": False}
         return self._configure_session_from_mount_adapters(session)
+
+    def _set_base_url(self, connection: Any) -> None:
+        # The HTTP provider's reads a connection without our checks, and takes a bare host for http://.
+        self.base_url, self._base_url_initialized = self.settings.base_url, True
 
     @property
     def _timeout(self) -> tuple[float, float]:
@@ -257,7 +264,7 @@ class PindoHook(_Connection, HttpHook):
 
     @cached_property
     def _pacer(self) -> Pacer:
-        return Pacer(self.settings.requests_per_second)
+        return Pacer.of_connection(self.pindo_conn_id, self.settings.requests_per_second)
 
     def _do(self, call: calls.Call[T]) -> T:
         for attempt in count(1):
@@ -400,7 +407,7 @@ class PindoAsyncHook(_Connection, BaseHook):
             try:
                 return _tested(await hook.get_balance())
             except PindoError as error:
-                return False, str(error)
+                return _not_tested(error)
 
     async def close(self) -> None:
         """Close the connections. The hook may be used again afterwards."""
@@ -441,7 +448,8 @@ class PindoAsyncHook(_Connection, BaseHook):
 
     @cached_property
     def _pacer(self) -> Pacer:
-        return Pacer(self._settings.requests_per_second if self._settings else None)
+        per_second = self._settings.requests_per_second if self._settings else None
+        return Pacer.of_connection(self.pindo_conn_id, per_second)
 
     async def send(self, call: calls.Call[T], attempt: Attempt | None = None) -> T:
         """
@@ -531,11 +539,21 @@ def _ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
 
     if settings.verify is False and settings.cert is None:
         return False
-    context = ssl.create_default_context(cafile=_ca_bundle(settings))
+    bundle = _ca_bundle(settings)
+    try:
+        if bundle is not None and Path(bundle).is_dir():
+            context = ssl.create_default_context(capath=bundle)
+        else:
+            context = ssl.create_default_context(cafile=bundle)
+        if settings.cert is not None:
+            context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
+    except OSError as error:  # ssl.SSLError is one
+        raise PindoConfigurationError(
+            f"the certificates cannot be used ({error}): check the extras 'verify' and 'cert' of the connection, and "
+            "the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+        ) from error
     if settings.verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if settings.cert is not None:
-        context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
     return context
 
 
@@ -557,11 +575,18 @@ def _tested(balance: values.Balance) -> tuple[bool, str]:
     return True, f"Connected to Pindo; the wallet holds {balance.amount:,.2f} USD"
 
 
+def _not_tested(error: PindoError) -> tuple[bool, str]:
+    # A wallet that is not there, or an answer that is none of Pindo's, where Pindo should be.
+    elsewhere = error.status is not None and (error.status in (404, 405) or 200 <= error.status < 300)
+    advice = "This does not look like Pindo: check the connection's host. " if elsewhere else ""
+    return False, f"{advice}{error}"
+
+
 def _mask(settings: PindoSettings) -> None:
     """Have Airflow take the token, and the proxies' addresses, which may hold a password, out of all logs."""
     from airflow.providers.common.compat.sdk import mask_secret
 
-    for secret in (settings.token, *settings.proxies.values()):
+    for secret in (settings.token, *settings.proxies.values(), settings.proxy()):
         mask_secret(secret)
 
 

@@ -59,6 +59,12 @@ class Pacer:
         self._next = 0.0
         self._lock = threading.Lock()
 
+    @classmethod
+    def of_connection(cls, conn_id: str, per_second: float | None) -> Pacer:
+        """Return the pacer that all hooks of a connection share in this process."""
+        with _pacers_lock:
+            return _pacers.setdefault((conn_id, per_second), cls(per_second))
+
     def delay(self) -> float:
         """Take the next place in the line; return the seconds to wait for it."""
         if not self._interval:
@@ -68,3 +74,7 @@ class Pacer:
             turn = max(self._next, now)
             self._next = turn + self._interval
             return turn - now
+
+
+_pacers: dict[tuple[str, float | None], Pacer] = {}
+_pacers_lock = threading.Lock()

@@ -39,13 +39,14 @@ class PindoSettings:
     :param token: the API token.
     :param sender: default sender ID, or None.
     :param country: ISO code of the country whose national numbers are read, or None.
-    :param timeout: seconds to wait for an answer.
+    :param timeout: seconds to wait for an answer, and for each further piece of one that comes in pieces.
     :param requests_per_second: most requests a second from one process, or None.
     :param timezone: IANA zone of the inbound list's times.
     :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
     :param cert: path of a client certificate, or (certificate, key), or None.
     :param proxies: proxy address by scheme, as ``requests`` takes them.
-    :param trust_env: whether proxies of the environment are used.
+    :param trust_env: whether the proxies and certificates that the environment names are used; never for a host
+        on this machine.
     """
 
     base_url: str
@@ -97,7 +98,9 @@ def read_settings(conn: Connection) -> PindoSettings:
         verify=extra.verify(),
         cert=extra.cert(),
         proxies=extra.proxies(urlsplit(base_url).scheme),
-        trust_env=extra.flag("trust_env", default=True),
+        # What is on this machine needs no proxy, and one would be told the token, unencrypted.
+        trust_env=extra.flag("trust_env", default=True)
+        and not _is_loopback(urlsplit(base_url).hostname or ""),
     )
 
 
@@ -118,6 +121,11 @@ def _token(conn: Connection) -> str:
 
 def _base_url(conn: Connection, *, allow_http: bool) -> str:
     host = (conn.host or "").strip() or DEFAULT_HOST
+    if "@" in host or "?" in host or "#" in host:
+        raise PindoConfigurationError(
+            f"host of connection {conn.conn_id!r} has more than an address in it: write {DEFAULT_HOST}, and "
+            "the API token into the password"
+        )
     if "://" not in host:
         host = f"{conn.schema or 'https'}://{host}"
     wrong = f"host {host!r} of connection {conn.conn_id!r}"
@@ -128,11 +136,6 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         raise PindoConfigurationError(f"{wrong} is not an address ({error}): write {DEFAULT_HOST}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PindoConfigurationError(f"{wrong} is not an http(s) address: write {DEFAULT_HOST}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise PindoConfigurationError(
-            f"host of connection {conn.conn_id!r} has more than an address in it: write {DEFAULT_HOST}, and the "
-            "API token into the password"
-        )
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise PindoConfigurationError(
             f"{wrong} would send the token unencrypted: write https://, or set the extra 'allow_http' to true"

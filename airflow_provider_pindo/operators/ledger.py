@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -68,17 +68,23 @@ def decide(entry: Entry | None, planned: Entry, go: int, *, on_unknown: str, res
     :param planned: the entry that would be written for it now.
     :param go: the current go of the task.
     :param on_unknown: ``fail``, ``resend`` or ``accept``.
-    :param resend: send again in a new go; within the go that sent it has no effect.
+    :param resend: send again what was sent in another go; in the go that sent it, and for an unknown outcome,
+        it has no effect.
     """
     if entry is None or entry.status == NOT_SENT:
         return Action.SEND
-    if resend and entry.go is not None and go != entry.go:
+    if resend and _was_sent_in_another_go(entry, go):
         return Action.SEND
     if entry.input not in (None, planned.input):
         return Action.FAIL_CHANGED
     if entry.status == SENT:
         return Action.RETURN_RESULT
     return {"resend": Action.SEND, "accept": Action.ACCEPT_UNKNOWN}.get(on_unknown, Action.FAIL_UNKNOWN)
+
+
+def _was_sent_in_another_go(entry: Entry, go: int) -> bool:
+    # With a result: a task sent it. What a person has settled as sent is not for `resend` to send again.
+    return entry.status == SENT and entry.result is not None and entry.go not in (None, go)
 
 
 def fingerprint(*parts: object) -> str:
@@ -97,8 +103,9 @@ class Ledger:
     def __init__(self, context: Context, key: str) -> None:
         self.key = key
         self._store: Any = context.get("task_state_store")
-        #: The current go: Airflow raises max_tries when a person clears a task, and not on a retry
-        #: (airflow.models.taskinstance.clear_task_instances).
+        #: The current go: Airflow sets max_tries anew when a person clears a task that has ended, and not on a
+        #: retry (airflow.models.taskinstance.clear_task_instances). A task cleared while it runs stays in its
+        #: go, and so does one whose `retries` were lowered by just as many as it had tries.
         self.go: int = context["ti"].max_tries
         if self._store is None:
             log.warning(
@@ -121,12 +128,12 @@ class Ledger:
         return _read_entry(self.read_value(self.key), self.key)
 
     def write(self, entry: Entry) -> None:
-        """Write the entry of this go; raises when Airflow does not take it."""
-        self.write_value(self.key, asdict(replace(entry, go=self.go)))
+        """Write the entry; raises when Airflow does not take it."""
+        self.write_value(self.key, asdict(entry))
 
-    def write_sent(self, entry: Entry) -> None:
-        """Write that it was sent, and go on when that fails; see :meth:`write_value_after`."""
-        self.write_value_after(self.key, asdict(replace(entry, go=self.go)))
+    def write_outcome(self, entry: Entry) -> None:
+        """Write what came of the request, and go on when that fails; see :meth:`write_value_after`."""
+        self.write_value_after(self.key, asdict(entry))
 
     def read_value(self, key: str) -> Any:
         """Return what stands under ``key``; None when nothing does."""
@@ -143,15 +150,17 @@ class Ledger:
         """
         Write what came of a request, and go on when that fails.
 
-        The message is out, so the task must not fail for it: the entry then stays unknown, which sends
-        nothing by itself either.
+        It has happened, and the task's own end says more than that the ledger was out of reach: the entry
+        then stays unknown, which sends nothing by itself either.
         """
         for pause in (*_WRITE_PAUSES, None):
             try:
                 return self.write_value(key, value)
             except Exception as error:
                 if pause is None:
-                    log.warning("Sent, but the ledger was not written (%s): it stays unknown there", error)
+                    log.warning(
+                        "The ledger was not written (%s): what came of the request stays unknown there", error
+                    )
                 else:
                     time.sleep(pause)
         return None

@@ -51,12 +51,16 @@ class OnceRequest:
     send: Callable[[], dict[str, Any]]
 
 
+class EndedBeforeSending(BaseException):
+    """The task was told to end while its request still waited to leave."""
+
+
 class PindoOnceOperator(BaseOperator):
     """
     Base of the operators that text somebody once.
 
     :param on_unknown: ``fail``, ``resend`` or ``accept``: what to do when nobody knows whether it was sent.
-    :param resend: send again when a person clears the task after it has sent.
+    :param resend: send again when a person clears the task after it has sent; not for an unknown outcome.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
 
@@ -68,6 +72,8 @@ class PindoOnceOperator(BaseOperator):
     what: str
     #: Key of the recipient in the result.
     recipient_key: str
+
+    _ledger: Ledger
 
     def __init__(
         self,
@@ -83,6 +89,7 @@ class PindoOnceOperator(BaseOperator):
         self.pindo_conn_id = pindo_conn_id
         #: What the task returned, for its link button.
         self.result: dict[str, Any] | None = None
+        self._is_sending = False
 
     @cached_property
     def hook(self) -> PindoHook:
@@ -100,14 +107,17 @@ class PindoOnceOperator(BaseOperator):
         with self.hook, no_retry_where_it_cannot_help():
             on_unknown, resend = read_choice("on_unknown", self.on_unknown, ON_UNKNOWN), self._resend()
             request = self.prepare()
-            ledger = Ledger(context, self.ledger_key)
+            ledger = self._ledger = Ledger(context, self.ledger_key)
             planned = Entry(
-                UNKNOWN, input=fingerprint(*request.identity), to=mask_phone_number(request.recipient)
+                UNKNOWN,
+                input=fingerprint(*request.identity),
+                go=ledger.go,
+                to=mask_phone_number(request.recipient),
             )
             entry = ledger.read()
             action = decide(entry, planned, ledger.go, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
-                self.result = self._send(request, ledger, planned)
+                self.result = self._send(request, planned, before=entry)
             else:
                 self.result = self._keep_silent(action, request, entry or planned)
             return self.result
@@ -115,21 +125,38 @@ class PindoOnceOperator(BaseOperator):
     def _resend(self) -> bool:
         return read_flag("resend", self.resend)
 
-    def _send(self, request: OnceRequest, ledger: Ledger, planned: Entry) -> dict[str, Any]:
-        ledger.write(planned)
+    def on_kill(self) -> None:
+        """End the task at once if its request still waits to leave; one that has left is waited for."""
+        if self._is_sending and not self.hook.request_left():
+            raise EndedBeforeSending
+
+    def _send(self, request: OnceRequest, planned: Entry, *, before: Entry | None) -> dict[str, Any]:
+        self._ledger.write(planned)
+        # What the ledger goes back to when this request certainly did not get through.
+        as_before = (
+            replace(planned, status=NOT_SENT) if before is None or before.status == NOT_SENT else before
+        )
         try:
+            self._is_sending = True
             result = request.send()
         except PindoUnknownOutcomeError as error:
             return self._unknown(request, error)
         except PindoError:
-            ledger.write(replace(planned, status=NOT_SENT))
+            self._ledger.write_outcome(as_before)
             raise
-        except BaseException:
-            # The task is being timed out or ended; while it waited for its turn, nothing had left.
+        except BaseException as error:  # the task is being timed out or ended
+            self._is_sending = False
             if not self.hook.request_left():
-                ledger.write(replace(planned, status=NOT_SENT))
+                self._ledger.write_outcome(as_before)
+            elif not self._ledger.is_kept:  # nothing but this keeps a retry from sending again
+                raise PindoUnknownOutcomeError(
+                    f"the task was ended while it sent the {self.what} to {planned.to}, which may have gone out. "
+                    f"{self._how_to_settle(request)}"
+                ) from error
             raise
-        ledger.write_sent(replace(planned, status=SENT, result=result))
+        finally:
+            self._is_sending = False
+        self._ledger.write_outcome(replace(planned, status=SENT, result=result))
         self.log.info("Pindo took the %s to %s", self.what, planned.to)
         return result
 
@@ -169,10 +196,14 @@ class PindoOnceOperator(BaseOperator):
         return {"status": status, self.recipient_key: request.recipient}
 
     def _how_to_settle(self, request: OnceRequest) -> str:
+        find_out = (
+            f"Find out whether {mask_phone_number(request.recipient)} got it (Pindo's dashboard shows it)"
+        )
+        if not self._ledger.is_kept:
+            return f"{find_out}: if so, mark the task as success; if not, clear it, which sends again"
         return (
-            f"Find out whether {mask_phone_number(request.recipient)} got it (Pindo's dashboard shows it), then "
-            f"open the Task State tab of this task instance, change 'unknown' in the entry {self.ledger_key!r} "
-            "to 'sent' or 'not_sent', and clear the task"
+            f"{find_out}, then open the Task State tab of this task instance, change 'unknown' in the entry "
+            f"{self.ledger_key!r} to 'sent' or 'not_sent', and clear the task"
         )
 
 

@@ -142,9 +142,12 @@ class PindoVerifyOperator(PindoOnceOperator):
             )
 
     def _how_to_settle(self, request: OnceRequest) -> str:
+        shown = mask_phone_number(request.recipient)
+        lost = f"If {shown} got it, it cannot be checked, since its request_id is not known. For a new PIN, "
+        if not self._ledger.is_kept:
+            return f"{lost}clear the task"
         return (
-            f"If {mask_phone_number(request.recipient)} got it, it cannot be checked, since its request_id is not "
-            f"known. For a new PIN, open the Task State tab of this task instance, change 'unknown' in the entry "
+            f"{lost}open the Task State tab of this task instance, change 'unknown' in the entry "
             f"{self.ledger_key!r} to 'not_sent', and clear the task"
         )
 
@@ -254,7 +257,7 @@ class PindoVerifyCheckOperator(BaseOperator):
     def _answer(self, request_id: int, ledger: Ledger) -> dict[str, Any]:
         """Return what Pindo says to the code, from the ledger if it has said so before."""
         # Not of the code: whoever reads the ledger could find a code of a few digits by its fingerprint.
-        planned = Entry(UNKNOWN, input=fingerprint(request_id))
+        planned = Entry(UNKNOWN, input=fingerprint(request_id), go=ledger.go)
         entry = ledger.read()
         if entry is not None and entry.status != NOT_SENT and entry.input in (None, planned.input):
             known = self._recall(entry, request_id, is_new_go=entry.go != ledger.go)
@@ -295,14 +298,14 @@ class PindoVerifyCheckOperator(BaseOperator):
                 raise PindoUnknownOutcomeError(f"{error}. {_CLEAR}") from error
             answer = found
         except PindoError:
-            ledger.write(replace(planned, status=NOT_SENT))
+            ledger.write_outcome(replace(planned, status=NOT_SENT))
             raise
         except BaseException:
             # The task is being timed out or ended; while it waited for its turn, nothing had left.
             if not self.hook.request_left():
-                ledger.write(replace(planned, status=NOT_SENT))
+                ledger.write_outcome(replace(planned, status=NOT_SENT))
             raise
-        ledger.write_sent(replace(planned, status=SENT, result=answer))
+        ledger.write_outcome(replace(planned, status=SENT, result=answer))
         return answer
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:

@@ -83,8 +83,9 @@ def test_unknown_keys_are_kept():
         (413, None, PindoRejectedError),
         (422, {"message": ["odd"]}, PindoRejectedError),
         (429, None, PindoRateLimitError),
-        (301, None, PindoConfigurationError),
         (307, None, PindoConfigurationError),
+        (308, None, PindoConfigurationError),
+        (409, {"error": "unsupported network"}, PindoRejectedError),
     ],
 )
 def test_a_refusal_is_certain_whatever_the_call(status, body, error):
@@ -95,7 +96,7 @@ def test_a_refusal_is_certain_whatever_the_call(status, body, error):
         assert raised.value.status == status
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 303, 408, 100])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 100])
 def test_anything_else_is_an_unknown_outcome_for_a_call_that_sends(status):
     for call in EVERY_CALL:
         with pytest.raises(PindoServerError if call.safe_to_repeat else PindoUnknownOutcomeError):
@@ -168,6 +169,43 @@ def test_a_redirect_says_what_was_asked_and_where_it_points():
     assert "POST https://api.pindo.io/v1/sms/" in str(raised.value)
     assert "https://elsewhere.example/v1/sms" in str(raised.value)
     assert "key=1" not in str(raised.value)
+
+
+@pytest.mark.parametrize("status", [301, 302])
+def test_a_redirect_to_the_same_path_did_nothing(status):
+    for location in ("https://api.pindo.io/v1/sms/", "/v1/sms", "https://elsewhere.example/v1/sms"):
+        with pytest.raises(PindoConfigurationError):
+            read_answer(SEND, answer(status, location=location))
+    with pytest.raises(PindoUnknownOutcomeError, match="out_sms_1"):
+        read_answer(SEND, answer(status, location="/v1/sms/out_sms_1"))
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "text 'Hello Remy, your HIV result is ready' refused",
+        "text 'Hello Remy, your HIV res…' is too long",
+        "bad: Hello  Remy,\n your HIV result is ready",
+    ],
+)
+def test_a_reason_that_repeats_a_piece_of_the_text_is_not_shown(echo):
+    call = calls.send_sms("+250781234567", "Hello Remy,\nyour HIV result is ready", "PindoTest")
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(call, answer(400, {"message": echo}))
+    assert "HIV" not in str(raised.value)
+    assert "Remy" not in str(raised.value)
+
+
+def test_what_no_database_stores_is_taken_out_of_an_answer():
+    body = b'{"sms_id": "out_sms_1", "note": "half \\ud83d", "rate": NaN, "price": 1e999, "whole": "\\ud83d\\ude00"}'
+    receipt = read_answer(SEND, answer(201, body))
+    assert receipt.raw == {
+        "sms_id": "out_sms_1",
+        "note": "half ?",
+        "rate": None,
+        "price": None,
+        "whole": "😀",
+    }
 
 
 def test_no_connection_is_certain_and_no_answer_is_not():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import socket
 import threading
@@ -405,6 +406,7 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"host": "http://api.example"}, "would send the token unencrypted"),
         ({"host": "ftp://127.0.0.1"}, "not an http"),
         ({"host": "http://user:secret@127.0.0.1"}, "more than an address"),
+        ({"host": "ftp://user:secret@127.0.0.1:port"}, "more than an address"),
         ({"extra": {"timeout": "soon"}}, "extra 'timeout' of connection 'pindo_default' is 'soon'"),
         ({"extra": {"timezone": "Mars"}}, "not a time zone"),
     ],
@@ -428,6 +430,23 @@ def test_a_host_that_is_not_pindo_is_told(pindo, sandbox):
     sandbox.add_fault(call="get_balance", action="not_json")
     ok, said = pindo.test_connection()
     assert (ok, "it is not JSON" in said) == (False, True), said
+    assert said.startswith("This does not look like Pindo: check the connection's host.")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_may_follow_a_send_is_an_unknown_outcome(pindo, sandbox, status):
+    sandbox.add_fault(call="send_sms", action="redirect", status=status, location="/v1/sms/out_sms_1")
+    with pytest.raises(PindoUnknownOutcomeError, match="/v1/sms/out_sms_1"):
+        pindo.send_sms(PHONE, "Muraho")
+
+
+def test_all_hooks_of_a_connection_share_its_requests_per_second(make_pindo, sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, extra={"requests_per_second": 20})
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_SHARED", os.environ["AIRFLOW_CONN_PINDO_DEFAULT"])
+    started = time.monotonic()
+    for _ in range(6):
+        make_pindo(pindo_conn_id="pindo_shared").send_sms(PHONE, "Muraho")
+    assert time.monotonic() - started >= 5 / 20
 
 
 # Where nothing is published, every reading is taken.

@@ -144,18 +144,41 @@ def test_requests_go_through_the_environments_proxy_unless_told_otherwise(make_p
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    elsewhere = {"host": "http://pindo.example", "extra": {"allow_http": True}}
     with Relay(sandbox.url, as_proxy=True) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
-        connect(monkeypatch, sandbox)
+        connect(monkeypatch, sandbox, **elsewhere)
         make_pindo().send_sms(PHONE, "Muraho")
+        assert len(proxy.asked) == len(sandbox.messages()) == 1
+        connect(
+            monkeypatch, sandbox, host="http://pindo.example", extra={"allow_http": True, "trust_env": False}
+        )
+        with pytest.raises(PindoConnectionError, match="cannot be resolved"):
+            make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
+        monkeypatch.setenv("no_proxy", "pindo.example")
+        connect(monkeypatch, sandbox, **elsewhere)
+        with pytest.raises(PindoConnectionError, match="cannot be resolved"):
+            make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
         assert len(proxy.asked) == 1
-        connect(monkeypatch, sandbox, extra={"trust_env": False})
+
+
+def test_what_is_on_this_machine_needs_no_proxy_of_the_environment(make_pindo, sandbox, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with Relay(sandbox.url, as_proxy=True) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
         make_pindo().send_sms(PHONE, "Muraho")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        connect(monkeypatch, sandbox)
-        make_pindo().send_sms(PHONE, "Muraho")
-        assert len(proxy.asked) == 1
-    assert len(sandbox.messages()) == 3
+        assert proxy.asked == []
+    assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize("extra", ["verify", "cert"])
+def test_a_file_that_holds_no_certificate_is_told(make_pindo, sandbox, monkeypatch, tmp_path, extra):
+    file = tmp_path / "no-certificate.pem"
+    file.write_text("not a certificate")
+    connect(monkeypatch, sandbox, host="https://localhost:1", extra={extra: str(file)})
+    ok, said = make_pindo().test_connection()
+    assert (ok, "the certificates cannot be used" in said) == (False, True), said
 
 
 def test_a_proxy_that_is_not_there_is_certain_and_its_password_is_not_told(make_pindo, sandbox, monkeypatch):

@@ -24,6 +24,7 @@ needs_store = pytest.mark.skipif(
 )
 PLANNED = Entry(UNKNOWN, input="this")
 GO, NEXT_GO = 2, 3
+RECEIPT = {"sms_id": "out_sms_1"}
 
 
 class Store:
@@ -59,15 +60,18 @@ def ledger(store):
         (Entry(SENT, "this", GO), GO, "fail", False, Action.RETURN_RESULT),
         (Entry(SENT, "this", GO), NEXT_GO, "fail", False, Action.RETURN_RESULT),
         (Entry(SENT, "this", GO), GO, "fail", True, Action.RETURN_RESULT),
-        (Entry(SENT, "this", GO), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(SENT, "this", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(SENT, "this", GO, result=RECEIPT), GO, "fail", True, Action.RETURN_RESULT),
+        # Settled as sent by a person: nobody asked for another one.
+        (Entry(SENT, "this", GO), NEXT_GO, "fail", True, Action.RETURN_RESULT),
         (Entry(SENT, "other", GO), NEXT_GO, "fail", False, Action.FAIL_CHANGED),
         (Entry(SENT, "other", GO), GO, "resend", True, Action.FAIL_CHANGED),
-        (Entry(SENT, "other", GO), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(SENT, "other", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
         (Entry(UNKNOWN, "this", GO), GO, "fail", False, Action.FAIL_UNKNOWN),
         (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", False, Action.FAIL_UNKNOWN),
         (Entry(UNKNOWN, "this", GO), GO, "resend", False, Action.SEND),
         (Entry(UNKNOWN, "this", GO), GO, "accept", False, Action.ACCEPT_UNKNOWN),
-        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", True, Action.FAIL_UNKNOWN),
         (Entry(UNKNOWN, "other", GO), GO, "resend", False, Action.FAIL_CHANGED),
         (Entry(UNKNOWN, "other", GO), GO, "accept", False, Action.FAIL_CHANGED),
         # A person wrote the bare word in place of the entry: the input is taken to be this one.
@@ -83,9 +87,9 @@ def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_s
     for status, same, go, on_unknown, resend in itertools.product(
         [SENT, UNKNOWN], ["this", "other"], [GO, NEXT_GO], ["fail", "resend", "accept"], [True, False]
     ):
-        entry = Entry(status, input=same, go=GO)
+        entry = Entry(status, input=same, go=GO, result=RECEIPT if status == SENT else None)
         sends = decide(entry, PLANNED, go, on_unknown=on_unknown, resend=resend) is Action.SEND
-        a_person_cleared_it = resend and go != GO
+        a_person_cleared_it = resend and go != GO and status == SENT
         at_least_once = on_unknown == "resend" and status == UNKNOWN and same == "this"
         assert sends == (a_person_cleared_it or at_least_once)
 
@@ -93,11 +97,9 @@ def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_s
 @needs_store
 def test_an_entry_is_read_back_as_it_was_written():
     store = Store()
-    entry = Entry(SENT, input="this", to="+25078****567", result={"sms_id": "out_sms_1"})
+    entry = Entry(SENT, input="this", go=GO, to="+25078****567", result=RECEIPT)
     ledger(store).write(entry)
-    read = ledger(store).read()
-    assert (read.status, read.input, read.to, read.result) == (SENT, "this", entry.to, entry.result)
-    assert read.go == GO
+    assert ledger(store).read() == entry
 
 
 @pytest.mark.parametrize("value", ["sent", " Sent ", {"status": "sent"}, {"status": "SENT", "input": None}])
@@ -131,7 +133,7 @@ def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
 def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, monkeypatch, caplog):
     monkeypatch.setattr("airflow_provider_pindo.operators.ledger._WRITE_PAUSES", (0, 0, 0))
     store = Store(failures=failures)
-    ledger(store).write_sent(Entry(SENT, input="this"))
+    ledger(store).write_outcome(Entry(SENT, input="this"))
     assert (store.value is not None) is kept
     assert ("stays unknown" in caplog.text) is not kept
 

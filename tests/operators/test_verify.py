@@ -327,7 +327,7 @@ def test_a_lost_answer_that_the_state_does_not_settle_burns_no_second_attempt(sa
 def test_a_try_that_was_killed_is_settled_by_the_state(sandbox, sent, check, monkeypatch):
     """The worker died after the answer came and before it was written down."""
     task = check(1, sent["pin"])
-    monkeypatch.setattr(ledger.Ledger, "write_sent", lambda self, entry: None)
+    monkeypatch.setattr(ledger.Ledger, "write_outcome", lambda self, entry: None)
     task.run()
     assert task.store["pindo_verify_check"]["status"] == "unknown"
     assert task.run() == {"verified": True, "request_id": 1}
