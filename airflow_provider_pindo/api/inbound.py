@@ -8,11 +8,75 @@ the last message already known, and counts no message twice when new ones push t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, Self
 
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    How far somebody has read.
+
+    :param after_id: messages up to and including this id are known; None: none is.
+    :param since: aware time; messages created before it are known; None: none is.
+    """
+
+    after_id: int | None = None
+    since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.since is not None and self.since.tzinfo is None:
+            raise PindoConfigurationError(f"since {self.since!r} has no time zone: give an aware datetime")
+
+    def knows(self, message: InboundSms) -> bool:
+        """Return whether ``message`` is not new here."""
+        if self.after_id is not None and message.id <= self.after_id:
+            return True
+        return self.since is not None and message.created_at < self.since
+
+    def after(self, message_id: int | None) -> Place:
+        """Return this place moved on to ``message_id``; never back."""
+        if message_id is None or message_id <= (self.after_id or 0):
+            return self
+        return replace(self, after_id=message_id)
+
+
+def loosest(places: Iterable[Place]) -> tuple[Place, ...]:
+    """Return at most two places that, together, know only what every one of ``places`` knows."""
+    given = tuple(places)
+    ids = [place.after_id for place in given if place.after_id is not None]
+    times = [place.since for place in given if place.after_id is None]
+    bounds = [Place(after_id=min(ids))] if ids else []
+    if times:
+        bounds.append(Place(since=None if None in times else min(time for time in times if time)))
+    return tuple(bounds)
+
+
+def read_since(value: object) -> datetime:
+    """
+    Return the moment that ``value`` names.
+
+    :param value: an aware datetime, or one as ISO 8601 text, as a template gives it.
+    :raises PindoConfigurationError: it is neither, or has no time zone.
+    """
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise PindoConfigurationError(
+            f"since is {value!r}: give an aware time, as a datetime or as text such as "
+            "2026-11-24T08:00:00+02:00"
+        )
+    return moment
 
 
 class InboundScan:
@@ -34,26 +98,49 @@ class InboundScan:
         since: datetime | None = None,
         per_page: int = DEFAULT_PER_PAGE,
     ) -> None:
-        if since is not None and since.tzinfo is None:
-            raise PindoConfigurationError(f"since {since!r} has no time zone: give an aware datetime")
         self.per_page = per_page
         self.next_page: int | None = 1
-        self._after_id = after_id
-        self._since = since
+        #: Highest id on the pages that were read, known messages included; None when there was none.
+        self.highest_id: int | None = None
+        #: Whether the messages on those pages say who sent them; None when there was none.
+        self.names_senders: bool | None = None
+        self._places: tuple[Place, ...] = (Place(after_id, since),)
         self._newest_first: bool | None = None
         self._seen: set[int] = set()
+
+    @classmethod
+    def for_all(cls, places: Iterable[Place]) -> Self:
+        """Return a scan that serves several readers: what is new to any of them is new to it."""
+        scan = cls()
+        scan._places = loosest(places)
+        return scan
 
     def feed(self, page: InboundPage) -> list[InboundSms]:
         """Take the page that was asked for; return its new messages in its order, and choose the next."""
         unseen = [message for message in page.messages if message.id not in self._seen]
-        self._seen.update(message.id for message in unseen)
+        self._note(unseen)
         self._choose_next(page, progress=bool(unseen))
         return [message for message in unseen if not self._is_known(message)]
 
+    def _note(self, unseen: list[InboundSms]) -> None:
+        self._seen.update(message.id for message in unseen)
+        if unseen:
+            self.highest_id = max(self.highest_id or 0, *(message.id for message in unseen))
+            named = any(message.from_number is not None for message in unseen)
+            self.names_senders = named or bool(self.names_senders)
+
     def _is_known(self, message: InboundSms) -> bool:
-        if self._after_id is not None and message.id <= self._after_id:
-            return True
-        return self._since is not None and message.created_at < self._since
+        return all(place.knows(message) for place in self._places)
+
+    def _reaches_the_known(self, page: InboundPage, oldest: InboundSms) -> bool:
+        """
+        Return whether everything older than this page is known.
+
+        Ids grow, so an oldest message that is known by its id settles it. Times need not: there a whole
+        page has to be known, so that one message with an odd time hides none behind it.
+        """
+        by_id = all(place.after_id is not None and oldest.id <= place.after_id for place in self._places)
+        return by_id or all(self._is_known(message) for message in page.messages)
 
     def _choose_next(self, page: InboundPage, *, progress: bool) -> None:
         asked = self.next_page or 1
@@ -65,8 +152,7 @@ class InboundScan:
             self.next_page = self._towards_the_end(asked, page, progress=progress)
 
     def _towards_the_end(self, asked: int, page: InboundPage, *, progress: bool) -> int | None:
-        last_is_known = bool(page.messages) and self._is_known(page.messages[-1])
-        if not page.messages or (self._newest_first and last_is_known):
+        if not page.messages or (self._newest_first and self._reaches_the_known(page, page.messages[-1])):
             return None
         more = progress if page.pages is None else asked < page.pages
         return asked + 1 if more else None
@@ -74,8 +160,27 @@ class InboundScan:
     def _towards_older_from_the_end(self, asked: int, page: InboundPage) -> int | None:
         if asked == 1:  # the oldest messages; the new ones are at the end
             return page.pages if page.pages is not None and page.pages > 1 else None
-        first_is_known = bool(page.messages) and self._is_known(page.messages[0])
-        return None if first_is_known or asked == 2 else asked - 1
+        if asked == 2:
+            return None
+        reached = bool(page.messages) and self._reaches_the_known(page, page.messages[0])
+        return None if reached else asked - 1
+
+
+def storable(value: Any) -> Any:
+    """
+    Return a JSON value with what no database stores replaced: NUL, half surrogate pairs, NaN and infinities.
+
+    Strangers choose what stands in a message, and one that cannot be stored would hold up all after it.
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {storable(key): storable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [storable(each) for each in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
 
 
 def _newest_first(ids: list[int]) -> bool | None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.inbound import InboundScan
+from airflow_provider_pindo.api.inbound import InboundScan, Place, loosest, read_since, storable
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,7 +75,66 @@ def test_a_backlog_costs_a_few_pages_at_most(newest_first, asked):
 def test_since_bounds_the_reading_too():
     inbox = Inbox(1000, newest_first=True)
     assert sorted(inbox.read(since=START + timedelta(minutes=996))) == [996, 997, 998, 999, 1000]
-    assert inbox.asked == [1, 2]
+    assert inbox.asked == [1, 2, 3]  # up to a page that is older as a whole
+
+
+def test_a_message_with_an_odd_time_hides_none_behind_it():
+    scan = InboundScan(since=START + timedelta(minutes=4))
+    odd = InboundSms(id=7, text="Hello", created_at=START - timedelta(days=1))
+    pages = {1: [message(9), message(8), odd], 2: [message(6), message(5), message(4)], 3: [message(3)]}
+    found = []
+    while scan.next_page is not None:
+        found += [each.id for each in scan.feed(InboundPage(tuple(pages[scan.next_page]), pages=3))]
+    assert found == [9, 8, 6, 5, 4]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_one_pass_serves_readers_at_different_places(newest_first):
+    inbox = Inbox(100, newest_first=newest_first)
+    late, early = Place(after_id=98), Place(since=START + timedelta(minutes=95))
+    scan = InboundScan.for_all([late, early])
+    found = []
+    while scan.next_page is not None:
+        found += scan.feed(inbox.page(scan.next_page, 20))
+    assert sorted(each.id for each in found if not late.knows(each)) == [99, 100]
+    assert sorted(each.id for each in found if not early.knows(each)) == [95, 96, 97, 98, 99, 100]
+    assert scan.highest_id == 100
+    assert scan.names_senders is False
+
+
+def test_a_reader_that_knows_less_by_time_than_by_id_gets_both():
+    """Somebody who has read up to 50 must get 51, also when another wants only what is younger."""
+    bounds = loosest([Place(after_id=50), Place(since=START + timedelta(minutes=60))])
+    assert [
+        number for number in (50, 51, 59, 60) if not all(each.knows(message(number)) for each in bounds)
+    ] == [
+        51,
+        59,
+        60,
+    ]
+
+
+def test_a_place_never_moves_back():
+    assert Place(after_id=7).after(5) == Place(after_id=7)
+    assert Place(after_id=7).after(None) == Place(after_id=7)
+    assert Place().after(5) == Place(after_id=5)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "yesterday", "2026-11-24", "2026-11-24T08:00:00", None, 5, START.replace(tzinfo=None)]
+)
+def test_a_since_that_is_no_moment_is_refused(value):
+    with pytest.raises(PindoConfigurationError, match="since is"):
+        read_since(value)
+
+
+def test_since_is_read_from_what_a_template_gives():
+    assert read_since(" 2026-01-01T02:00:00+02:00 ") == read_since(str(START)) == read_since(START) == START
+
+
+def test_what_no_database_stores_is_replaced():
+    assert storable("a\0b\ud800c😀") == "a\ufffdb\ufffdc😀"
+    assert storable({"a": ["\0", float("nan"), 1.5, None, True]}) == {"a": ["\ufffd", None, 1.5, None, True]}
 
 
 def test_a_page_of_nothing_but_repeats_does_not_end_the_reading():

@@ -1,0 +1,1 @@
+"""Waiting for messages, as a task."""

@@ -1,0 +1,290 @@
+"""Wait for a reply: a task that is done when enough inbound messages match."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+from airflow_provider_pindo.api.errors import PindoError, PindoServerError
+from airflow_provider_pindo.api.inbound import InboundScan, Place, read_since
+from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
+from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience, pause_after
+from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.sensors.memory import WaitingMemory
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_pindo.api.values import InboundSms
+    from airflow_provider_pindo.hooks.pindo import PindoHook
+
+_TEMPLATE = ("{{", "{%", "{#")
+
+
+class PindoInboundSmsSensor(BaseSensorOperator):
+    r"""
+    Wait until an inbound message matches, and return the matches.
+
+    Pindo's inbound list does not say who sent a message. Tell a reply from another person's by a code in the
+    text that you send ("Reply YES 4821 or NO 4821"), and wait for that::
+
+        PindoInboundSmsSensor(
+            task_id="wait_for_reply",
+            pattern=r"(?i)\b(?P<answer>yes|no)\W+4821\b",
+            since="{{ ti.xcom_pull('moment_of_sending') }}",
+            deferrable=True,
+        )
+
+    A 5xx, a timeout or a 429 while it waits does not fail the task: it goes on, ever more slowly, and gives
+    up after ``max_consecutive_failures`` or when Pindo refuses the token. In reschedule mode before Airflow
+    3.3 nothing can be counted from one look to the next, and only the timeout ends it.
+
+    :param pattern: regular expression searched in the text; its named groups come back. Texts come from
+        strangers, so it is RE2's: no look-around and no backreferences, and time linear in the text, whatever
+        the text. One that RE2 does not take is an error when the DAG is parsed; a template's, when the task
+        runs. (templated)
+    :param from_number: the sender's number, where messages name one; where they do not, the task fails and
+        says so. (templated)
+    :param inbound_number: the account's number or short code that the message must have come to; any when
+        None. (templated)
+    :param since: aware time, or one as ISO text: messages created then or later count. Where a reply is
+        awaited, the moment of the send. Default: this task's first start, which retries and clears do not
+        move (Airflow 3.3; before it, the run's start). Pindo's times are compared with it, so the connection's
+        ``timezone`` must be right. (templated)
+    :param min_matches: how many messages must match; all that do by then are returned.
+    :param max_consecutive_failures: how many looks at the list may fail in a row; 20, which with the default
+        ``poke_interval`` of a minute bridges an hour and a half.
+    :param deferrable: wait in the triggerer, without a worker; default from ``[operators] default_deferrable``.
+    :param start_from_trigger: start and end in the triggerer, so that waiting never takes a worker (Airflow
+        3.3). It needs ``deferrable`` and ``since``, and templates in place of XComArgs; where Airflow or these
+        do not allow it (a mapped task), the task says so and is deferred from the worker.
+    :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
+    :return: the matches, oldest first: ``{"id", "text", "created_at" (ISO 8601 with its zone),
+        "inbound_sms_number", "groups", "raw"}``. They are stored as the task's XCom, as any result is.
+    :raises AirflowFailException: a retry cannot help: a refused token, bad input, senders that are not named.
+    :raises PindoError: Pindo did not answer for too long.
+    """
+
+    template_fields: Sequence[str] = ("pattern", "from_number", "inbound_number", "since", "pindo_conn_id")
+    ui_color = "#e6f4ee"
+
+    def __init__(
+        self,
+        *,
+        pattern: str,
+        from_number: str | None = None,
+        inbound_number: str | None = None,
+        since: datetime | str | None = None,
+        min_matches: int = 1,
+        max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
+        pindo_conn_id: str = "pindo_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pattern = pattern
+        self.from_number = from_number
+        self.inbound_number = inbound_number
+        self.since = since
+        self.min_matches = min_matches
+        self.max_consecutive_failures = max_consecutive_failures
+        self.deferrable = deferrable
+        self.pindo_conn_id = pindo_conn_id
+        self._waiting: _Waiting | None = None
+        self._pause = 0.0
+        if isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE):
+            compile_pattern(pattern)
+        if isinstance(since, datetime):
+            read_since(since)
+        self._not_in_triggerer = self._why_not_in_triggerer() if start_from_trigger else None
+        if start_from_trigger and self._not_in_triggerer is None:
+            self._start_in_triggerer()
+
+    @cached_property
+    def hook(self) -> PindoHook:
+        """The hook that looks at the list: it tries once, since the next look is the retry."""
+        from airflow_provider_pindo.hooks.pindo import PindoHook
+
+        return PindoHook(self.pindo_conn_id, max_attempts=1)
+
+    def execute(self, context: Context) -> Any:
+        """Look at the list, and wait while too few messages match."""
+        try:
+            if not self.deferrable:
+                return super().execute(context)
+            if done := self.poke(context):
+                return done.xcom_value
+        finally:
+            self.hook.close()
+        return self._defer()
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look at the list once."""
+        try:
+            self._waiting = self._waiting or self._begin(context)
+            self._look(self._waiting)
+        except PindoError as error:
+            self._put_up_with(error)
+            return PokeReturnValue(is_done=False)
+        matches = self._waiting.matches
+        return PokeReturnValue(is_done=len(matches) >= self.min_matches, xcom_value=_oldest_first(matches))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the messages that the trigger saw."""
+        from airflow_provider_pindo.hooks.pindo import PindoHook
+        from airflow_provider_pindo.triggers.sms import FAILED
+
+        if event["status"] == FAILED:
+            if event["retry_helps"]:
+                raise PindoServerError(event["reason"])
+            raise AirflowFailException(event["reason"])
+        ids = set(event["ids"])
+        with PindoHook(self.pindo_conn_id) as hook:
+            messages = [each for each in hook.iter_inbound_sms(after_id=min(ids) - 1) if each.id in ids]
+            matches = self._filter().matches(messages)
+        if missing := ids - {match["id"] for match in matches}:
+            raise AirflowException(
+                f"inbound messages {sorted(missing)} matched, and are gone from Pindo's list, or match no more"
+            )
+        self.log.info("Matched by messages %s", sorted(ids))
+        return matches
+
+    def _begin(self, context: Context) -> _Waiting:
+        memory = WaitingMemory(context)
+        since = memory.first_start() if self.since is None else read_since(self.since)
+        return _Waiting(
+            memory=memory,
+            wanted=self._filter(),
+            patience=Patience(self.max_consecutive_failures, memory.failures if self.reschedule else 0),
+            since=since,
+            place=Place(since=since),
+        )
+
+    def _filter(self) -> InboundFilter:
+        if self.from_number:
+            self.from_number = parse_phone_number(self.from_number, self.hook.settings.country)
+        return InboundFilter(self.pattern, from_number=self.from_number, inbound_number=self.inbound_number)
+
+    def _look(self, waiting: _Waiting) -> None:
+        scan = InboundScan.for_all([waiting.place])
+        found: list[InboundSms] = []
+        while scan.next_page is not None:
+            found += scan.feed(self.hook.list_inbound_sms(scan.next_page, scan.per_page))
+        waiting.wanted.check_senders(scan.names_senders)
+        waiting.matches += waiting.wanted.matches(found)
+        waiting.place = waiting.place.after(scan.highest_id)
+        waiting.patience.succeeded()
+        self._keep_failures(waiting)
+        self._pause = 0.0
+
+    def _put_up_with(self, error: PindoError) -> None:
+        """Go on waiting after ``error``, or raise what ends the task."""
+        waiting = self._waiting
+        try:
+            if waiting is None:
+                raise error
+            waiting.patience.failed(error)
+        except PindoError:
+            if waiting is not None:
+                waiting.patience.succeeded()  # the next try has the same patience
+                self._keep_failures(waiting)
+            if error.retry_helps:
+                raise
+            raise AirflowFailException(str(error)) from error
+        self._keep_failures(waiting)
+        self._pause = pause_after(waiting.patience.failures, self.poke_interval, error)
+        self.log.warning("Cannot look for messages now, and wait on: %s", error)
+
+    def _keep_failures(self, waiting: _Waiting) -> None:
+        if self.reschedule and not self.deferrable:
+            waiting.memory.keep_failures(waiting.patience.failures)
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Keep away longer from a Pindo that does not answer."""
+        return max(float(super()._get_next_poke_interval(*args, **kwargs)), self._pause)
+
+    def _defer(self) -> None:
+        from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
+
+        if self._not_in_triggerer:
+            self.log.warning(
+                "Not started in the triggerer, deferred from the worker: %s", self._not_in_triggerer
+            )
+        elif self.start_from_trigger:
+            self.log.warning(
+                "Not started in the triggerer, deferred from the worker: Airflow starts no mapped task there"
+            )
+        if self._waiting is None:
+            raise RuntimeError("the list was not looked at before the task was deferred")
+        self.defer(
+            trigger=PindoInboundSmsTrigger(
+                **{**self._trigger_kwargs(), "since": self._waiting.since.isoformat()}
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def _trigger_kwargs(self) -> dict[str, Any]:
+        return {
+            "pattern": self.pattern,
+            "since": self.since.isoformat() if isinstance(self.since, datetime) else self.since,
+            "from_number": self.from_number,
+            "inbound_number": self.inbound_number,
+            "min_matches": self.min_matches,
+            "poke_interval": self.poke_interval,
+            "max_consecutive_failures": self.max_consecutive_failures,
+            "pindo_conn_id": self.pindo_conn_id,
+        }
+
+    def _why_not_in_triggerer(self) -> str | None:
+        if not AIRFLOW_V_3_3_PLUS:
+            return "this Airflow renders no templates there (3.3 does)"
+        if not self.deferrable:
+            return "deferrable is False"
+        if self.since is None:
+            return "without 'since' the task's first start counts, which only a worker can keep"
+        for name in self.template_fields:
+            if not isinstance(getattr(self, name), str | datetime | None):
+                return f"{name!r} is not a string: write the XComArg as a template"
+        return None
+
+    def _start_in_triggerer(self) -> None:
+        from airflow.triggers.base import StartTriggerArgs
+
+        self.start_from_trigger = True
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls="airflow_provider_pindo.triggers.sms.PindoInboundSmsTrigger",
+            trigger_kwargs={**self._trigger_kwargs(), "end_task": True},
+            next_method="execute_complete",
+            next_kwargs=None,
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What one process has seen so far."""
+
+    memory: WaitingMemory
+    wanted: InboundFilter
+    patience: Patience
+    since: datetime
+    place: Place
+    matches: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _oldest_first(matches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(matches, key=lambda match: match["id"])

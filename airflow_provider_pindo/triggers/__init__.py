@@ -1,0 +1,1 @@
+"""Waiting for messages, in the triggerer."""

@@ -1,0 +1,227 @@
+"""
+One poll of the inbound list for everybody in this triggerer who waits on the same connection.
+
+A thousand waiting tasks cost Pindo one pass over the list per interval. Each subscriber has a place of its
+own, and a pass reads back to the lowest of them: who joins late is caught up by the next pass, and misses
+nothing that came since its place. A pass that fails is told to all and repeated as a whole, ever more slowly,
+once for all. The poll begins with the first subscriber and ends with the last; one that is cancelled takes
+nothing from the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_pindo.api.errors import PindoAuthError, PindoError
+from airflow_provider_pindo.api.inbound import InboundScan, Place
+from airflow_provider_pindo.api.patience import pause_after
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.api.values import InboundSms
+    from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+    from airflow_provider_pindo.hooks.settings import PindoSettings
+
+log = logging.getLogger(__name__)
+
+#: Seconds until the first pass: a triggerer that starts brings its triggers one by one, and they share it.
+_GATHERING = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """
+    What one pass over the list brought.
+
+    :param messages: the messages that are new to the subscriber, oldest first.
+    :param highest_id: highest id on the pages that were read; None when there was no message at all.
+    :param names_senders: whether messages say who sent them; None when there was none yet.
+    """
+
+    messages: tuple[InboundSms, ...]
+    highest_id: int | None
+    names_senders: bool | None
+
+
+class Subscription:
+    """
+    One subscriber's share of a poll.
+
+    :param place: how far it has read; moves on with every round that it takes.
+    :param interval: seconds between two rounds, at most.
+    """
+
+    def __init__(self, poll: SharedPoll, place: Place, interval: float) -> None:
+        self.place = place
+        self.interval = interval
+        self._poll = poll
+        self._results: asyncio.Queue[Round | Exception] = asyncio.Queue()
+
+    async def next_round(self) -> Round:
+        """
+        Wait for the next pass and return what is new since the last one.
+
+        :raises PindoError: the pass failed; the poll goes on, and the next one makes up for it.
+        """
+        return self._take(await self._results.get())
+
+    def rounds_at_hand(self) -> list[Round]:
+        """Return the rounds that have come already, without waiting; failed passes left out."""
+        rounds = []
+        while not self._results.empty():
+            with suppress(PindoError):
+                rounds.append(self._take(self._results.get_nowait()))
+        return rounds
+
+    async def settings(self) -> PindoSettings:
+        """Return what the connection says."""
+        return await self._poll.hook.get_settings()
+
+    def give(self, result: Round | Exception) -> None:
+        """Put the result of a pass where the subscriber finds it."""
+        self._results.put_nowait(result)
+
+    def _take(self, result: Round | Exception) -> Round:
+        if isinstance(result, Exception):
+            raise result.with_traceback(None)  # many raise the same one
+        messages = tuple(message for message in result.messages if not self.place.knows(message))
+        self.place = self.place.after(result.highest_id)
+        return replace(result, messages=messages)
+
+
+class SharedPoll:
+    """
+    The poll of one connection in one event loop; :func:`waiting` joins and leaves it.
+
+    :param pindo_conn_id: the connection.
+    """
+
+    def __init__(self, pindo_conn_id: str) -> None:
+        self.pindo_conn_id = pindo_conn_id
+        self.hook = self._new_hook()
+        self._subscriptions: set[Subscription] = set()
+        self._interval = float("inf")
+        self._joined = asyncio.Event()
+        self._names_senders: bool | None = None
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._subscriptions
+
+    def join(self, place: Place, interval: float) -> Subscription:
+        """Take part from the next pass on, which comes within ``interval`` seconds."""
+        subscription = Subscription(self, place, interval)
+        self._subscriptions.add(subscription)
+        self._interval = min(self._interval, interval)
+        self._joined.set()
+        if self._task is None:
+            # In a context of its own: what it logs is not the first subscriber's alone.
+            self._task = asyncio.create_task(
+                self._run(), name=f"pindo-poll[{self.pindo_conn_id}]", context=contextvars.Context()
+            )
+        return subscription
+
+    def leave(self, subscription: Subscription) -> None:
+        """Take no more part."""
+        self._subscriptions.discard(subscription)
+
+    async def close(self) -> None:
+        """End the poll."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.hook.close()
+
+    async def _run(self) -> None:
+        await asyncio.sleep(_GATHERING)
+        while True:
+            started = asyncio.get_running_loop().time()
+            error = await self._pass()
+            self._interval = min((each.interval for each in self._subscriptions), default=float("inf"))
+            await self._rest(started, error)
+
+    async def _rest(self, started: float, error: Exception | None) -> None:
+        """Wait until the next pass is due; whoever joins with a shorter interval brings it forward."""
+        loop = asyncio.get_running_loop()
+        while (left := started + pause_after(self._failures, self._interval, error) - loop.time()) > 0:
+            self._joined.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._joined.wait()
+
+    async def _pass(self) -> Exception | None:
+        """Read what is new to anybody and give it to all who wait; return what went wrong."""
+        taking_part = tuple(self._subscriptions)
+        result: Round | Exception
+        try:
+            result = await self._read(InboundScan.for_all(each.place for each in taking_part))
+            self._failures = 0
+        except Exception as error:
+            self._failures += 1
+            log.warning(
+                "Inbound messages of connection %r: pass failed, %d in a row: %s",
+                self.pindo_conn_id,
+                self._failures,
+                error,
+            )
+            result = error
+            if isinstance(error, PindoAuthError):
+                await self._read_connection_anew()
+        for subscription in taking_part:
+            subscription.give(result)
+        return result if isinstance(result, Exception) else None
+
+    async def _read(self, scan: InboundScan) -> Round:
+        found: list[InboundSms] = []
+        while scan.next_page is not None:
+            found += scan.feed(await self.hook.list_inbound_sms(scan.next_page, scan.per_page))
+        if scan.names_senders is not None:
+            self._names_senders = scan.names_senders or bool(self._names_senders)
+        return Round(
+            tuple(sorted(found, key=lambda message: message.id)), scan.highest_id, self._names_senders
+        )
+
+    async def _read_connection_anew(self) -> None:
+        """Have the next pass read the connection again: the token in it may have been replaced."""
+        await self.hook.close()
+        self.hook = self._new_hook()
+
+    def _new_hook(self) -> PindoAsyncHook:
+        from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+
+        # The poll's own pace is the retry: one that waits here would hold up nobody less.
+        return PindoAsyncHook(self.pindo_conn_id, max_attempts=1)
+
+
+_polls: dict[tuple[asyncio.AbstractEventLoop, str], SharedPoll] = {}
+
+
+@asynccontextmanager
+async def waiting(pindo_conn_id: str, *, place: Place, interval: float) -> AsyncIterator[Subscription]:
+    """
+    Take part in the poll of a connection for as long as the block lasts.
+
+    :param pindo_conn_id: the connection.
+    :param place: from where on messages are new.
+    :param interval: seconds between two rounds, at most; the poll keeps the shortest of its subscribers'.
+    """
+    key = (asyncio.get_running_loop(), pindo_conn_id)
+    poll = _polls.get(key) or _polls.setdefault(key, SharedPoll(pindo_conn_id))
+    subscription = poll.join(place, interval)
+    try:
+        yield subscription
+    finally:
+        poll.leave(subscription)
+        if poll.is_empty:
+            # At once, so that whoever comes while this one closes starts another.
+            del _polls[key]
+            await poll.close()

@@ -1,0 +1,147 @@
+"""
+Waiting for inbound messages in the triggerer: for a task, and (Airflow 3) for an asset.
+
+All triggers that wait on the same connection share one poll, see
+:mod:`~airflow_provider_pindo.triggers.shared_poll`. The triggerer logs what a trigger fires, so an event
+carries ids, or does not show what it carries: no text and no number reaches the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.inbound import Place, read_since
+from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
+from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience
+from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.triggers.shared_poll import Subscription, waiting
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.triggers.watching import PindoInboundSmsEventTrigger
+
+__all__ = ["PindoInboundSmsEventTrigger", "PindoInboundSmsTrigger"]
+
+#: ``status`` of the event that resumes a task.
+MATCHED = "matched"
+FAILED = "failed"
+
+
+def __getattr__(name: str) -> Any:
+    """Load what only Airflow 3 has when it is asked for."""
+    if name == "PindoInboundSmsEventTrigger":
+        from airflow_provider_pindo.triggers.watching import PindoInboundSmsEventTrigger
+
+        return PindoInboundSmsEventTrigger
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class PindoInboundSmsTrigger(BaseTrigger):
+    """
+    Wait until enough messages match, for a task that is deferred.
+
+    Fires ``{"status": "matched", "ids": [...]}``; the task reads the messages again. Fires
+    ``{"status": "failed", "reason", "retry_helps"}`` when waiting on has no point.
+
+    :param pattern: RE2 pattern searched in the text.
+    :param since: aware time, or one as ISO text: messages created then or later count.
+    :param from_number: number of the sender; None takes every sender.
+    :param inbound_number: the account's number that the message came to; None takes all.
+    :param min_matches: how many messages must match.
+    :param poke_interval: seconds between two looks at the inbound list.
+    :param max_consecutive_failures: how many looks in a row may fail.
+    :param end_task: end the task here, with the matches as its XCom, instead of resuming it on a worker.
+    :param pindo_conn_id: Airflow connection of type ``pindo``.
+    """
+
+    def __init__(
+        self,
+        *,
+        pattern: str,
+        since: datetime | str,
+        from_number: str | None = None,
+        inbound_number: str | None = None,
+        min_matches: int = 1,
+        poke_interval: float = 60.0,
+        max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
+        end_task: bool = False,
+        pindo_conn_id: str = "pindo_default",
+    ) -> None:
+        super().__init__()
+        self.pattern = pattern
+        self.since = since
+        self.from_number = from_number
+        self.inbound_number = inbound_number
+        self.min_matches = min_matches
+        self.poke_interval = poke_interval
+        self.max_consecutive_failures = max_consecutive_failures
+        self.end_task = end_task
+        self.pindo_conn_id = pindo_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and the arguments that make this trigger again."""
+        since = self.since.isoformat() if isinstance(self.since, datetime) else self.since
+        return (
+            "airflow_provider_pindo.triggers.sms.PindoInboundSmsTrigger",
+            {
+                "pattern": self.pattern,
+                "since": since,
+                "from_number": self.from_number,
+                "inbound_number": self.inbound_number,
+                "min_matches": self.min_matches,
+                "poke_interval": self.poke_interval,
+                "max_consecutive_failures": self.max_consecutive_failures,
+                "end_task": self.end_task,
+                "pindo_conn_id": self.pindo_conn_id,
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"<PindoInboundSmsTrigger pindo_conn_id={self.pindo_conn_id}, since={self.since}>"
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire one event."""
+        try:
+            matches = await self._wait()
+        except PindoError as error:
+            yield TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
+            return
+        if self.end_task:
+            from airflow_provider_pindo.triggers.events import TaskDone
+
+            xcoms: dict[str, Any] = {"return_value": matches}
+            yield TaskDone(xcoms=xcoms if getattr(self.task, "do_xcom_push", True) else None)
+        else:
+            yield TriggerEvent({"status": MATCHED, "ids": [each["id"] for each in matches]})
+
+    async def _wait(self) -> list[dict[str, Any]]:
+        compile_pattern(self.pattern)
+        place = Place(since=read_since(self.since))
+        patience = Patience(self.max_consecutive_failures)
+        matches: list[dict[str, Any]] = []
+        async with waiting(self.pindo_conn_id, place=place, interval=self.poke_interval) as subscription:
+            wanted = await self._filter(subscription)
+            while len(matches) < self.min_matches:
+                try:
+                    found = await subscription.next_round()
+                except PindoError as error:
+                    patience.failed(error)
+                    continue
+                patience.succeeded()
+                wanted.check_senders(found.names_senders)
+                for message in found.messages:
+                    if match := wanted.match(message):
+                        matches.append(match)
+                    await asyncio.sleep(0)  # a burst of long texts must not hold up the other triggers
+        return matches
+
+    async def _filter(self, subscription: Subscription) -> InboundFilter:
+        from_number = self.from_number
+        if from_number:
+            from_number = parse_phone_number(from_number, (await subscription.settings()).country)
+        return InboundFilter(self.pattern, from_number=from_number, inbound_number=self.inbound_number)

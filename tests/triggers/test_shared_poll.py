@@ -1,0 +1,157 @@
+"""One poll for everybody who waits on a connection: nothing lost, and one pass per interval."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_provider_pindo.api.errors import PindoAuthError, PindoServerError
+from airflow_provider_pindo.api.inbound import Place
+from airflow_provider_pindo.triggers.shared_poll import waiting
+
+CONN = "pindo_default"
+PHONE = "+250781234567"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+async def texts(subscription, count):
+    """Take rounds until ``count`` messages have come."""
+    found = []
+    while len(found) < count:
+        found += [message.text for message in (await subscription.next_round()).messages]
+    return found
+
+
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
+async def test_a_hundred_subscribers_cost_one_pass(sandbox, polls, order):
+    sandbox.settings(inbound_order=order)
+    sandbox.reply(PHONE, "one")
+
+    async def subscribe():
+        async with waiting(CONN, place=Place(since=LONG_AGO), interval=60) as subscription:
+            return await texts(subscription, 1)
+
+    assert await asyncio.gather(*[subscribe() for _ in range(100)]) == [["one"]] * 100
+    assert polls() == 1
+
+
+async def test_a_late_joiner_gets_what_came_since_its_place_and_the_others_nothing_twice(sandbox, until):
+    sandbox.reply(PHONE, "before", created_at="2026-01-01T00:00:00")
+    sandbox.reply(PHONE, "one", created_at="2026-01-02T00:00:00")
+    place = Place(since=datetime(2026, 1, 2, tzinfo=UTC))
+    async with waiting(CONN, place=place, interval=0.1) as first:
+        assert await texts(first, 1) == ["one"]
+        async with waiting(CONN, place=place, interval=0.1) as late:
+            assert await texts(late, 1) == ["one"]
+            await asyncio.to_thread(sandbox.reply, PHONE, "two")
+            assert await texts(late, 1) == ["two"]
+        assert await texts(first, 1) == ["two"]
+
+
+async def test_one_that_is_cancelled_takes_nothing_from_the_others(sandbox):
+    async with waiting(CONN, place=Place(), interval=0.1) as stays:
+
+        async def wait_for_ever():
+            async with waiting(CONN, place=Place(), interval=0.1) as subscription:
+                await texts(subscription, 99)
+
+        leaves = asyncio.create_task(wait_for_ever())
+        await stays.next_round()
+        leaves.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+        await asyncio.to_thread(sandbox.reply, PHONE, "one")
+        assert await texts(stays, 1) == ["one"]
+
+
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
+async def test_messages_that_arrive_between_pages_come_once(sandbox, order):
+    sandbox.settings(
+        inbound_order=order,
+        inject_between_pages=[
+            {"from": PHONE, "text": f"late {n}", "after_page": 1 + n % 3} for n in range(30)
+        ],
+    )
+    sandbox.reply_all([{"from": PHONE, "text": f"early {n}"} for n in range(70)])
+    async with waiting(CONN, place=Place(), interval=0.05) as subscription:
+        found = await texts(subscription, 100)
+        await asyncio.to_thread(sandbox.reply, PHONE, "last")
+        found += await texts(subscription, 1)
+    assert len(found) == len(set(found)) == 101
+    assert found[-1] == "last"
+
+
+async def test_a_pass_that_fails_is_told_to_all_and_made_up_for(sandbox):
+    sandbox.reply(PHONE, "one")
+    sandbox.add_fault("status", call="list_inbound_sms", status=503)
+    async with (
+        waiting(CONN, place=Place(), interval=0.1) as one,
+        waiting(CONN, place=Place(), interval=0.1) as other,
+    ):
+        for each in (one, other):
+            with pytest.raises(PindoServerError):
+                await each.next_round()
+        assert [await texts(each, 1) for each in (one, other)] == [["one"], ["one"]]
+
+
+async def test_a_failure_in_the_middle_of_the_pages_loses_nothing(sandbox):
+    sandbox.reply_all([{"from": PHONE, "text": str(n)} for n in range(50)])
+    sandbox.add_fault("status", call="list_inbound_sms", status=500, skip=1)
+    async with waiting(CONN, place=Place(), interval=0.1) as subscription:
+        with pytest.raises(PindoServerError):
+            await subscription.next_round()
+        assert await texts(subscription, 50) == [str(n) for n in range(50)]
+
+
+async def test_a_token_that_was_replaced_is_read_anew(sandbox, monkeypatch):
+    sandbox.reply(PHONE, "one")
+    right = sandbox.connection_json()
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right.replace(sandbox.token, "revoked"))
+    async with waiting(CONN, place=Place(), interval=0.1) as subscription:
+        with pytest.raises(PindoAuthError):
+            await subscription.next_round()
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
+        assert await texts(subscription, 1) == ["one"]
+
+
+async def test_who_joins_with_a_shorter_interval_brings_the_next_pass_forward(sandbox):
+    async with waiting(CONN, place=Place(), interval=3600) as patient:
+        await patient.next_round()
+        async with waiting(CONN, place=Place(), interval=0.1) as hasty:
+            await asyncio.wait_for(hasty.next_round(), 30)
+            await asyncio.wait_for(patient.next_round(), 30)
+
+
+async def test_whoever_comes_while_the_last_one_leaves_gets_a_poll_of_its_own(sandbox):
+    async def once():
+        async with waiting(CONN, place=Place(), interval=0.1) as subscription:
+            await subscription.next_round()
+
+    first = asyncio.create_task(once())
+    while not first.done():
+        await asyncio.gather(once(), return_exceptions=False)
+    await first
+
+
+async def test_a_since_in_the_future_holds_after_the_first_pass(sandbox):
+    place = Place(since=datetime.now(UTC) + timedelta(hours=1))
+    async with waiting(CONN, place=place, interval=0.1) as subscription:
+        await subscription.next_round()
+        await asyncio.to_thread(sandbox.reply, PHONE, "too early")
+        later = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+        await asyncio.to_thread(sandbox.reply, PHONE, "in time", created_at=later)
+        assert await texts(subscription, 1) == ["in time"]
+
+
+async def test_everyone_is_told_whether_messages_name_their_sender(sandbox):
+    async with waiting(CONN, place=Place(), interval=0.1) as subscription:
+        assert (await subscription.next_round()).names_senders is None
+        await asyncio.to_thread(sandbox.reply, PHONE, "one")
+        await texts(subscription, 1)
+        assert (await subscription.next_round()).names_senders is False
+        await asyncio.to_thread(sandbox.settings, inbound_sender=True)
+        await asyncio.to_thread(sandbox.reply, PHONE, "two")
+        await texts(subscription, 1)
+        assert (await subscription.next_round()).names_senders is True

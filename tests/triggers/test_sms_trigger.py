@@ -1,0 +1,134 @@
+"""PindoInboundSmsTrigger: what it fires, and what it never shows."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
+
+PHONE = "+250781234567"
+
+
+def trigger(pattern="YES", **arguments):
+    arguments = {"since": "2020-01-01T00:00:00+00:00", "poke_interval": 0.05, **arguments}
+    return PindoInboundSmsTrigger(pattern=pattern, **arguments)
+
+
+async def fire(each):
+    return [event async for event in each.run()]
+
+
+async def test_it_fires_the_ids_of_what_matches(sandbox):
+    sandbox.reply(PHONE, "NO 1")
+    sandbox.reply(PHONE, "YES 1")
+    [event] = await fire(trigger())
+    assert event.payload == {"status": "matched", "ids": [2]}
+
+
+async def test_it_waits_for_as_many_as_must_match(sandbox, polls, until):
+    waits = asyncio.create_task(fire(trigger(min_matches=2)))
+    await asyncio.to_thread(sandbox.reply, PHONE, "YES 1")
+    await until(lambda: polls() > 3)
+    assert not waits.done()
+    await asyncio.to_thread(sandbox.reply, PHONE, "YES 2")
+    [event] = await waits
+    assert event.payload["ids"] == [1, 2]
+
+
+async def test_it_goes_on_from_its_since_wherever_it_is_made_again(sandbox):
+    before = datetime(2026, 1, 1, tzinfo=UTC)
+    sandbox.reply(PHONE, "YES too old", created_at="2025-12-31T23:59:59")
+    sandbox.reply(PHONE, "YES", created_at="2026-01-01T00:00:00")
+    path, arguments = trigger(since=before).serialize()
+    assert path == f"{PindoInboundSmsTrigger.__module__}.PindoInboundSmsTrigger"
+    for _ in range(2):  # a triggerer that is killed leaves another to start from the same arguments
+        [event] = await fire(PindoInboundSmsTrigger(**arguments))
+        assert event.payload["ids"] == [2]
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}])
+async def test_an_outage_does_not_end_the_waiting(sandbox, fault):
+    sandbox.reply(PHONE, "YES")
+    sandbox.add_fault("status", call="list_inbound_sms", times=3, **fault)
+    [event] = await fire(trigger())
+    assert event.payload["ids"] == [1]
+
+
+async def test_a_429_and_a_lost_answer_do_not_end_the_waiting(sandbox):
+    sandbox.reply(PHONE, "YES")
+    sandbox.add_fault("rate_limit", call="list_inbound_sms", retry_after=0)
+    sandbox.add_fault("drop_before", call="list_inbound_sms")
+    [event] = await fire(trigger())
+    assert event.payload["ids"] == [1]
+
+
+async def test_it_gives_up_after_too_many_failures_in_a_row(sandbox, polls):
+    sandbox.add_fault("status", call="list_inbound_sms", status=500, times=None)
+    [event] = await fire(trigger(max_consecutive_failures=3))
+    assert event.payload["status"] == "failed"
+    assert event.payload["retry_helps"] is True
+    assert polls() == 3
+
+
+async def test_a_refused_token_ends_the_waiting_at_once(sandbox, polls, monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_PINDO_DEFAULT", sandbox.connection_json().replace(sandbox.token, "wrong")
+    )
+    [event] = await fire(trigger())
+    assert event.payload["status"] == "failed"
+    assert event.payload["retry_helps"] is False
+    assert "401" in event.payload["reason"]
+    assert polls() == 1
+
+
+async def test_a_sender_that_messages_do_not_name_is_said_and_not_waited_for(sandbox):
+    sandbox.reply(PHONE, "YES")
+    [event] = await fire(trigger(from_number="0781234567"))
+    assert event.payload["retry_helps"] is False
+    assert "does not say who sent" in event.payload["reason"]
+
+
+async def test_a_sender_is_matched_where_messages_name_one(sandbox):
+    sandbox.settings(inbound_sender=True)
+    sandbox.reply("+250781234568", "YES")
+    sandbox.reply(PHONE, "YES")
+    [event] = await fire(trigger(from_number="0781234567"))
+    assert event.payload["ids"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"), [({"pattern": "(?=YES)"}, "none that RE2 takes"), ({"since": ""}, "since is ''")]
+)
+async def test_what_a_template_got_wrong_fails_the_task_with_the_reason(sandbox, arguments, reason):
+    [event] = await fire(trigger(**arguments))
+    assert event.payload["retry_helps"] is False
+    assert reason in event.payload["reason"]
+
+
+async def test_hostile_texts_do_not_stall_the_loop(sandbox):
+    sandbox.reply_all([{"from": PHONE, "text": "a" * 100_000 + "!"} for _ in range(5)])
+    sandbox.reply(PHONE, "aaa")
+    [event] = await fire(trigger(r"^(a+)+$"))
+    assert event.payload["ids"] == [6]
+
+
+async def test_neither_its_event_nor_its_repr_shows_a_text_or_a_number(sandbox):
+    sandbox.settings(inbound_sender=True)
+    sandbox.reply(PHONE, "YES, secret")
+    for end_task in (False, True):
+        each = trigger(end_task=end_task, from_number=PHONE)
+        [event] = await fire(each)
+        for shown in (repr(event), str(each), repr(each)):
+            assert "secret" not in shown
+            assert "781234567" not in shown
+
+
+async def test_it_ends_the_task_itself_with_the_matches_as_xcom(sandbox):
+    sandbox.reply(PHONE, "YES")
+    [event] = await fire(trigger(r"(?P<answer>YES)", end_task=True))
+    assert event.task_instance_state == "success"
+    [match] = event.xcoms["return_value"]
+    assert (match["id"], match["text"], match["groups"]) == (1, "YES", {"answer": "YES"})
