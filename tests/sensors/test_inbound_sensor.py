@@ -1,0 +1,288 @@
+"""PindoInboundSmsSensor against the sandbox, in every mode that Airflow has for a sensor."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from airflow.exceptions import AirflowException, AirflowRescheduleException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoServerError
+from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
+from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
+
+PHONE = "+250781234567"
+DAG = """
+from datetime import datetime, timedelta
+from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
+
+with DAG("DAG_ID", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    PindoInboundSmsSensor(task_id="wait", **ARGUMENTS)
+"""
+MODES = {
+    "poke": {"mode": "poke", "deferrable": False},
+    "reschedule": {"mode": "reschedule", "deferrable": False},
+    "deferrable": {"deferrable": True},
+}
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+
+
+class Store(dict):
+    """A task state store that outlives the task's processes, as Airflow's does."""
+
+    def set(self, key, value, retention=None):
+        self[key] = value
+
+
+class Task:
+    """
+    A task instance that is carried out as Airflow does it: each look, and each resumption, by a new process.
+
+    :param store: the task state store; None is an Airflow before 3.3.
+    """
+
+    def __init__(self, store=None, **arguments):
+        self.arguments = {
+            "pattern": "YES",
+            "poke_interval": 0.1,
+            "timeout": 60,
+            "since": LONG_AGO,
+            **arguments,
+        }
+        self.started = datetime.now(UTC)
+        self.store = store
+        self.processes = 0
+
+    @property
+    def context(self):
+        ti = SimpleNamespace(start_date=datetime.now(UTC), get_first_reschedule_date=lambda _: self.started)
+        context = {"ti": ti, "dag_run": SimpleNamespace(start_date=self.started)}
+        return context if self.store is None else {**context, "task_state_store": self.store}
+
+    def new_process(self):
+        self.processes += 1
+        return PindoInboundSmsSensor(task_id="wait", **self.arguments)
+
+    def run(self):
+        while True:
+            try:
+                return self.new_process().execute(self.context)
+            except AirflowRescheduleException:
+                time.sleep(0.1)
+            except TaskDeferred as deferral:
+                path, arguments = deferral.trigger.serialize()
+                assert path.endswith("PindoInboundSmsTrigger")
+                event = asyncio.run(first_event(PindoInboundSmsTrigger(**arguments)))
+                return self.new_process().resume_execution(
+                    deferral.method_name, {"event": event.payload}, self.context
+                )
+
+
+async def first_event(trigger):
+    async for event in trigger.run():
+        return event
+
+
+@pytest.fixture(params=MODES)
+def mode(request):
+    return MODES[request.param]
+
+
+@pytest.fixture
+def reply_once_asked(sandbox):
+    """Text the account as soon as somebody has looked at the inbound list ``looks`` times."""
+
+    def start(text, looks=2):
+        def reply():
+            while len(sandbox.requests(call="list_inbound_sms")) < looks:
+                time.sleep(0.05)
+            sandbox.reply(PHONE, text)
+
+        threading.Thread(target=reply, daemon=True).start()
+
+    return start
+
+
+def test_it_runs_in_airflow(run_dag, sandbox):
+    sandbox.reply(PHONE, "YES 4821")
+    arguments = {"pattern": "YES {{ 4800 + 21 }}", "since": LONG_AGO, "deferrable": True}
+    run = run_dag(DAG.replace("ARGUMENTS", repr(arguments)))
+    [ti] = run.get_task_instances()
+    assert [each["text"] for each in ti.xcom_pull(task_ids="wait")] == ["YES 4821"]
+
+
+def test_it_returns_the_matches_oldest_first(sandbox, mode):
+    sandbox.reply(PHONE, "yes 4821")
+    sandbox.reply(PHONE, "hello")
+    sandbox.reply(PHONE, "No, 4821!")
+    found = Task(pattern=r"(?i)\b(?P<answer>yes|no)\W+(?P<code>\d{4})", **mode).run()
+    assert [(each["id"], each["text"], each["groups"]) for each in found] == [
+        (1, "yes 4821", {"answer": "yes", "code": "4821"}),
+        (3, "No, 4821!", {"answer": "No", "code": "4821"}),
+    ]
+    assert set(found[0]) == {"id", "text", "created_at", "inbound_sms_number", "groups", "raw"}
+    assert datetime.fromisoformat(found[0]["created_at"]).tzinfo is not None
+
+
+def test_it_waits_for_a_reply(sandbox, reply_once_asked, mode):
+    reply_once_asked("YES 4821")
+    assert [each["text"] for each in Task(**mode).run()] == ["YES 4821"]
+
+
+@pytest.mark.parametrize(
+    "fault", [{"action": "status", "status": 503}, {"action": "rate_limit", "retry_after": 0}]
+)
+def test_it_waits_through_an_outage(sandbox, mode, fault):
+    sandbox.reply(PHONE, "YES")
+    sandbox.add_fault(call="list_inbound_sms", times=2, **fault)
+    assert len(Task(**mode).run()) == 1
+
+
+def test_it_waits_through_a_timeout(sandbox, mode, monkeypatch):
+    sandbox.reply(PHONE, "YES")
+    hasty = sandbox.connection_json().replace('"sender"', '"timeout": 0.3, "sender"')
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", hasty)
+    sandbox.add_fault("slow_answer", call="list_inbound_sms", seconds=1)
+    assert len(Task(**mode).run()) == 1
+
+
+def test_it_gives_up_after_too_many_failures_in_a_row(sandbox, mode):
+    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=None)
+    with pytest.raises(PindoServerError):
+        Task(store=Store(), max_consecutive_failures=3, **mode).run()
+
+
+def test_the_next_try_has_the_same_patience(sandbox):
+    sandbox.reply(PHONE, "YES")
+    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=3)
+    task = Task(store=Store(), max_consecutive_failures=2, **MODES["reschedule"])
+    with pytest.raises(PindoServerError):
+        task.run()
+    assert len(task.run()) == 1
+
+
+def test_a_refused_token_fails_it_at_once(sandbox, monkeypatch, mode):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_PINDO_DEFAULT", sandbox.connection_json().replace(sandbox.token, "wrong")
+    )
+    with pytest.raises(AirflowFailException, match="401"):
+        Task(**mode).run()
+    assert len(sandbox.requests(call="list_inbound_sms")) == 1
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+@pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowException), (True, AirflowSkipException)])
+def test_a_timeout_ends_it_as_any_sensor(sandbox, mode, soft_fail, error):
+    with pytest.raises(error):
+        Task(timeout=0.3, soft_fail=soft_fail, **MODES[mode]).run()
+
+
+def test_the_deferral_has_the_sensors_timeout(sandbox):
+    with pytest.raises(TaskDeferred) as deferral:
+        Task(timeout=300, deferrable=True).new_process().execute(Task().context)
+    assert deferral.value.timeout == timedelta(seconds=300)
+
+
+def test_a_sender_that_messages_do_not_name_fails_it_loudly(sandbox, mode):
+    sandbox.reply(PHONE, "YES")
+    with pytest.raises(AirflowFailException, match="does not say who sent"):
+        Task(from_number=PHONE, **mode).run()
+
+
+def test_a_sender_is_matched_where_messages_name_one(sandbox, mode):
+    sandbox.settings(inbound_sender=True)
+    sandbox.reply("+250781234568", "YES")
+    sandbox.reply(PHONE, "YES")
+    assert [each["id"] for each in Task(from_number="0781234567", **mode).run()] == [2]
+
+
+def test_one_of_the_accounts_numbers_can_be_picked(sandbox, mode):
+    sandbox.reply(PHONE, "YES", to="7878")
+    sandbox.reply(PHONE, "YES", to="9999")
+    assert [each["id"] for each in Task(inbound_number="9999", **mode).run()] == [2]
+
+
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
+def test_messages_that_arrive_between_pages_are_counted_once(sandbox, mode, order):
+    sandbox.settings(
+        inbound_order=order,
+        inject_between_pages=[{"from": PHONE, "text": f"YES late {n}"} for n in range(25)],
+    )
+    sandbox.reply_all([{"from": PHONE, "text": f"YES {n}"} for n in range(45)])
+    found = Task(min_matches=70, **mode).run()
+    assert [each["id"] for each in found] == list(range(1, 71))
+
+
+@pytest.mark.parametrize("store", [None, Store()])
+def test_what_came_before_the_task_first_started_does_not_count(sandbox, reply_once_asked, mode, store):
+    sandbox.reply(PHONE, "YES, too old", created_at=(datetime.now(UTC) - timedelta(minutes=5)).isoformat())
+    reply_once_asked("YES, in time", looks=1)
+    assert [each["text"] for each in Task(store=store, since=None, **mode).run()] == ["YES, in time"]
+
+
+def test_a_retry_or_a_clear_loses_nothing_since_the_first_start(sandbox, mode):
+    store = Store()
+    sandbox.add_fault("status", call="list_inbound_sms", status=401)
+    with pytest.raises(AirflowFailException):
+        Task(store=store, since=None, **mode).run()
+    sandbox.reply(PHONE, "YES, between the tries")
+    time.sleep(0.05)
+    assert len(Task(store=store, since=None, **mode).run()) == 1
+
+
+def test_a_pattern_that_a_template_got_wrong_fails_the_task(sandbox, mode):
+    task = Task(pattern="{{ wrong }}", **mode)
+    sensor = task.new_process()
+    sensor.pattern = "(?=YES)"
+    with pytest.raises(AirflowFailException, match="none that RE2 takes"):
+        sensor.execute(task.context)
+
+
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
+def test_a_backlog_is_not_read(sandbox, order):
+    sandbox.settings(inbound_order=order)
+    long_ago = "2026-01-01T00:00:00"
+    sandbox.reply_all([{"from": PHONE, "text": "old", "created_at": long_ago} for _ in range(1000)])
+    sandbox.reply_all([{"from": PHONE, "text": "YES"}])
+    Task(since=(datetime.now(UTC) - timedelta(minutes=1)).isoformat(), **MODES["poke"]).run()
+    assert len(sandbox.requests(call="list_inbound_sms")) <= 3
+
+
+def test_a_message_that_is_gone_when_the_task_resumes_is_said(sandbox):
+    task = Task(deferrable=True)
+    with pytest.raises(AirflowException, match=r"\[7\] matched, and are gone"):
+        task.new_process().execute_complete(task.context, {"status": "matched", "ids": [7]})
+
+
+@pytest.mark.parametrize("pattern", ["(?=YES)", r"(YES) \1", "(YES", ""])
+def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse(pattern):
+    with pytest.raises(PindoConfigurationError, match="pattern"):
+        PindoInboundSmsSensor(task_id="wait", pattern=pattern)
+
+
+def test_a_since_without_a_zone_is_an_error_at_parse():
+    with pytest.raises(PindoConfigurationError, match="since"):
+        PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "module", ["airflow_provider_pindo.sensors.sms", "airflow_provider_pindo.triggers.sms"]
+)
+def test_importing_it_loads_no_matcher_and_no_client(module):
+    """Airflow itself may load a client: what counts is what this module adds to it."""
+    check = (
+        "import sys, airflow.triggers.base, airflow.providers.common.compat.sdk as sdk; sdk.BaseSensorOperator\n"
+        f"before = set(sys.modules); import {module}\n"
+        "added = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(added & {'re2', 'aiohttp', 'requests', 'phonenumbers', 'tenacity'})"
+    )
+    printed = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "set()"
