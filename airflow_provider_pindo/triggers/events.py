@@ -1,8 +1,4 @@
-"""
-Events that carry messages and do not show them: the triggerer logs the ``repr`` of what a trigger fires.
-
-Airflow 3.3 and later; on an older one the import of what is missing fails.
-"""
+"""Events that carry messages and do not show them: the triggerer logs the ``repr`` of what a trigger fires."""
 
 from __future__ import annotations
 
@@ -17,12 +13,16 @@ class TaskDone(TaskSuccessEvent):
     def __repr__(self) -> str:
         return f"TaskDone<{_shown((self.xcoms or {}).get('return_value') or [])}>"
 
+    __str__ = __repr__
+
 
 class MessagesArrived(TriggerEvent):
     """Messages for the DAGs of an asset; only their ids are shown."""
 
     def __repr__(self) -> str:
         return f"MessagesArrived<{_shown(self.payload['messages'])}>"
+
+    __str__ = __repr__
 
 
 def _shown(messages: Any) -> str:

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_pindo.api.errors import PindoAuthError, PindoError
+from airflow_provider_pindo.api.errors import PindoAuthError
 from airflow_provider_pindo.api.inbound import InboundScan, Place
 from airflow_provider_pindo.api.patience import pause_after
 
@@ -74,7 +74,7 @@ class Subscription:
         """Return the rounds that have come already, without waiting; failed passes left out."""
         rounds = []
         while not self._results.empty():
-            with suppress(PindoError):
+            with suppress(Exception):  # the poll has told it
                 rounds.append(self._take(self._results.get_nowait()))
         return rounds
 

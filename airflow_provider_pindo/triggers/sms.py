@@ -72,7 +72,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
         end_task: bool = False,
         pindo_conn_id: str = "pindo_default",
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.pattern = pattern
         self.since = since
         self.from_number = from_number

@@ -1,0 +1,277 @@
+"""PindoInboundSmsEventTrigger under Airflow's own shared-stream manager: nothing lost, whenever it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 has it")
+from airflow.triggers.shared_stream import SharedStreamManager
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.inbound import Place
+from airflow_provider_pindo.triggers import watching
+from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
+from airflow_provider_pindo.triggers.watching import Watcher
+
+PHONE = "+250781234567"
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Store(dict):
+    """The state store of an asset, which outlives every triggerer."""
+
+    async def aget(self, key):
+        return self.get(key)
+
+    async def aset(self, key, value):
+        self[key] = value
+
+    @property
+    def after_id(self):
+        [place] = self.values()
+        return place["after_id"]
+
+
+class Triggerer:
+    """
+    What Airflow's triggerer does with asset triggers, up to the database, which is ``persisted``.
+
+    Its supervisor stores the events that were fired, and confirms them, when :meth:`sync` is called.
+    """
+
+    def __init__(self):
+        self.streams = SharedStreamManager()
+        self.fired = []
+        self.tasks = []
+
+    def start(self, store, persisted, **arguments):
+        each = PindoInboundSmsEventTrigger(**{"since": LONG_AGO, "poll_interval": 0.1, **arguments})
+        each.asset_state_store = SimpleNamespace(_by_name={"replies": store}, _by_uri={})
+        task = asyncio.create_task(self._run(len(self.tasks), each, persisted))
+        self.tasks.append(task)
+        return task
+
+    async def _run(self, trigger_id, trigger, persisted):
+        key = trigger.shared_stream_key()
+        stream = self.streams.subscribe(trigger_id=trigger_id, trigger=trigger, key=key)
+        try:
+            async for event in trigger.filter_shared_stream(stream):
+                seq = self.streams.bind_pending_event(trigger_id=trigger_id, key=key)
+                self.fired.append((persisted, event, seq))
+        finally:
+            await self.streams.unsubscribe(trigger_id, key)
+
+    def sync(self):
+        for persisted, event, _ in self.fired:
+            persisted.extend(event.payload["messages"])
+        self.streams.confirm_persisted([seq for *_, seq in self.fired if seq is not None])
+        self.fired.clear()
+
+    async def kill(self):
+        """End everything at once; what was not stored is gone."""
+        self.fired.clear()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.streams.stop_all()
+
+    async def sync_until(self, ready):
+        async with asyncio.timeout(30):
+            while not ready():
+                self.sync()
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def triggerer():
+    running = Triggerer()
+    yield running
+    await running.kill()
+
+
+def ids(messages):
+    return [message["id"] for message in messages]
+
+
+async def reply(sandbox, *texts):
+    await asyncio.to_thread(sandbox.reply_all, [{"from": PHONE, "text": text} for text in texts])
+
+
+async def test_every_message_that_matches_is_fired_once(sandbox, triggerer):
+    persisted = []
+    triggerer.start(Store(), persisted, pattern="YES")
+    await reply(sandbox, *["YES", "NO"] * 10)
+    await triggerer.sync_until(lambda: len(persisted) >= 10)
+    await reply(sandbox, *["YES", "NO"] * 10)
+    await triggerer.sync_until(lambda: len(persisted) >= 20)
+    assert ids(persisted) == list(range(1, 40, 2))
+
+
+async def test_watchers_of_one_connection_share_a_poll_and_each_has_its_own_pattern(
+    sandbox, triggerer, polls
+):
+    yes, no = [], []
+    await reply(sandbox, "YES", "NO")
+    triggerer.start(Store(), yes, pattern="YES", poll_interval=3600)
+    triggerer.start(Store(), no, pattern="NO", poll_interval=3600)
+    await triggerer.sync_until(lambda: yes and no)
+    assert (ids(yes), ids(no)) == ([1], [2])
+    assert polls() == 1
+
+
+async def test_a_place_moves_on_only_when_airflow_has_stored_what_was_fired(sandbox, triggerer):
+    store, persisted = Store(), []
+    triggerer.start(store, persisted)
+    await reply(sandbox, "YES")
+    await wait_until(lambda: triggerer.fired)
+    await asyncio.sleep(0.5)  # several polls later it is still not confirmed
+    assert store.after_id is None
+    await triggerer.sync_until(lambda: store.after_id == 1)
+    assert ids(persisted) == [1]
+
+
+async def test_what_was_fired_and_not_stored_comes_again_after_a_kill_with_the_same_ids(sandbox):
+    store, persisted = Store(), []
+    for _ in range(3):
+        killed = Triggerer()
+        killed.start(store, persisted)
+        await reply(sandbox, "YES")
+        await wait_until(lambda killed=killed: killed.fired)
+        await killed.kill()
+    assert persisted == []
+    last = Triggerer()
+    last.start(store, persisted)
+    await last.sync_until(lambda: len(persisted) == 3)
+    assert ids(persisted) == [1, 2, 3]
+    await last.kill()
+
+
+async def test_what_was_stored_does_not_come_again(sandbox):
+    store, persisted = Store(), []
+    for number in range(1, 4):
+        each = Triggerer()
+        each.start(store, persisted)
+        await reply(sandbox, "YES")
+        await each.sync_until(lambda number=number: store.after_id == number)
+        await each.kill()
+    assert ids(persisted) == [1, 2, 3]
+
+
+async def test_a_watcher_that_joins_late_is_caught_up_from_its_own_place(sandbox, triggerer):
+    early, late, late_store = [], [], Store()
+    late_trigger = PindoInboundSmsEventTrigger(since=LONG_AGO, pattern="YES")
+    late_store[f"pindo_inbound_{late_trigger._fingerprint()}"] = {"after_id": 1, "since": LONG_AGO}
+    await reply(sandbox, "YES", "YES", "YES")
+    triggerer.start(Store(), early)
+    await triggerer.sync_until(lambda: len(early) == 3)
+    triggerer.start(late_store, late, pattern="YES")
+    await triggerer.sync_until(lambda: len(late) == 2)
+    assert ids(late) == [2, 3]
+    assert ids(early) == [1, 2, 3]
+
+
+async def test_the_start_is_fixed_before_anything_is_read(sandbox, monkeypatch):
+    """A triggerer that is killed before its first poll leaves a start from which nothing is missed."""
+    store, persisted = Store(), []
+    killed = Triggerer()
+    killed.start(store, persisted, since=None)
+    await wait_until(lambda: store)
+    await killed.kill()
+    await reply(sandbox, "while nobody watches")
+    later = Triggerer()
+    later.start(store, persisted, since=None)
+    await later.sync_until(lambda: persisted)
+    assert ids(persisted) == [1]
+    await later.kill()
+
+
+async def test_one_watcher_that_leaves_takes_nothing_from_the_others(sandbox, triggerer):
+    stays, store = [], Store()
+    triggerer.start(store, stays)
+    leaves = triggerer.start(Store(), [], pattern="YES")
+    await wait_until(lambda: store)
+    leaves.cancel()
+    await reply(sandbox, "YES")
+    await triggerer.sync_until(lambda: store.after_id == 1)
+    assert ids(stays) == [1]
+
+
+async def test_an_outage_and_a_refused_token_do_not_end_the_watching(sandbox, triggerer):
+    persisted = []
+    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=2)
+    sandbox.add_fault("status", call="list_inbound_sms", status=401, times=1)
+    triggerer.start(Store(), persisted)
+    await reply(sandbox, "YES")
+    await triggerer.sync_until(lambda: persisted)
+    assert not triggerer.tasks[0].done()
+
+
+async def test_a_backlog_comes_in_events_of_bearable_size(sandbox, triggerer, monkeypatch):
+    monkeypatch.setattr(watching, "MAX_MESSAGES", 4)
+    persisted, store = [], Store()
+    await reply(sandbox, *["YES"] * 10)
+    triggerer.start(store, persisted)
+    await wait_until(lambda: triggerer.fired)
+    assert len(triggerer.fired[0][1].payload["messages"]) == 4
+    await triggerer.sync_until(lambda: store.after_id == 10)
+    assert ids(persisted) == list(range(1, 11))
+
+
+def test_after_events_in_quick_succession_comes_an_empty_one():
+    """Airflow may have given the first event a run of its own and let the second wait for a third."""
+    watcher = Watcher(Place(since=NOW))
+
+    def fire(second, *messages):
+        watcher._backlog += [{"id": each} for each in messages]
+        watcher._reached = watcher._reached.after(messages[-1] if messages else None)
+        event = watcher.next_event(NOW + timedelta(seconds=second))
+        return event and ids(event.payload["messages"])
+
+    assert fire(0, 1) == [1]
+    assert fire(20) is None  # alone: its run was made long ago
+    assert fire(100, 2) == [2]
+    assert fire(101, 3) == [3]
+    assert fire(105) is None
+    assert Watcher.from_json(watcher.as_json()).owes_flush  # also after a kill
+    assert fire(112) == []
+    assert fire(200) is None
+
+
+async def test_a_task_that_uses_it_by_mistake_is_told_what_to_use(sandbox):
+    trigger = PindoInboundSmsEventTrigger()
+    with pytest.raises(PindoConfigurationError, match="AssetWatcher"):
+        await anext(trigger.filter_shared_stream(None))
+
+
+def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse():
+    with pytest.raises(PindoConfigurationError, match="RE2"):
+        PindoInboundSmsEventTrigger(pattern="(?=YES)")
+
+
+async def test_without_a_shared_stream_it_starts_where_it_is_told(sandbox):
+    """Airflow 3.0 to 3.2 call ``run``."""
+    await reply(sandbox, "YES", "NO")
+    events = PindoInboundSmsEventTrigger(since=LONG_AGO, poll_interval=0.1, pattern="YES").run()
+    assert ids((await anext(events)).payload["messages"]) == [1]
+    await reply(sandbox, "YES")
+    assert ids((await anext(events)).payload["messages"]) == [3]
+    await events.aclose()
+
+
+async def test_its_event_shows_no_text_and_no_number(sandbox):
+    await reply(sandbox, "secret of +250781234567")
+    events = PindoInboundSmsEventTrigger(since=LONG_AGO, poll_interval=0.1).run()
+    event = await anext(events)
+    await events.aclose()
+    assert repr(event) == str(event) == "MessagesArrived<messages 1>"
+
+
+async def wait_until(ready):
+    async with asyncio.timeout(30):
+        while not ready():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
