@@ -1,0 +1,145 @@
+"""
+Ask patients whether they come, wait for their replies, and do what they say.
+
+Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pindo's inbound list does not say
+who sent a message; the code does, and the moment of asking keeps last week's replies out. Who says yes is
+confirmed, who says no is offered another time, and who does not reply lands on the list that the reception
+calls. All patients are waited for in the triggerer, by one request to Pindo per interval, and take no worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import Param, dag, task, task_group
+
+from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
+
+WAIT = timedelta(hours=20)
+LOOK_EVERY = timedelta(seconds=30)
+
+PATIENTS = [
+    {"name": "Aline", "to": "+250780000201", "time": "09:00"},
+    {"name": "Eric", "to": "+250780000202", "time": "09:30"},
+    {"name": "Chantal", "to": "+250780000203", "time": "10:00"},
+]
+
+
+def asked_for(what: str) -> Callable[[Any], bool]:
+    """
+    Return a condition for ``task.run_if``: the reply asks for this.
+
+    In a mapped task group Airflow 3.3.2 skips nothing after a ``task.branch``.
+    """
+
+    def is_asked_for(context: Any) -> bool:
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids="ask.read_reply", map_indexes=ti.map_index) == what
+
+    return is_asked_for
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="Africa/Kigali"),
+    tags=["pindo", "sms", "example"],
+    params={
+        "patients": Param(
+            PATIENTS,
+            type="array",
+            title="Patients",
+            description="Whom to ask: a list of name, to (E.164) and time.",
+        )
+    },
+    doc_md=__doc__,
+    dag_display_name="Pindo: confirm appointments",
+)
+def pindo_confirm_appointment():
+    @task(task_display_name="Write the questions")
+    def write_questions(params=None, dag_run=None) -> list[dict[str, Any]]:
+        """
+        Return one question for each patient, with a code that no other patient of this run has.
+
+        The codes follow from the run, so a retry of this task asks with the same ones.
+        """
+        asked_at = pendulum.now("UTC").isoformat()
+        questions: list[dict[str, Any]] = []
+        codes: set[int] = set()
+        for patient in params["patients"]:
+            seed = hashlib.sha256(f"{dag_run.run_id} {patient['to']}".encode()).hexdigest()
+            code = 1000 + int(seed, 16) % 9000
+            while code in codes:
+                code = 1000 + (code - 999) % 9000
+            codes.add(code)
+            questions.append(
+                {
+                    "name": patient["name"],
+                    "to": patient["to"],
+                    "text": f"Hello {patient['name']}, do you come tomorrow at {patient['time']}? "
+                    f"Reply YES {code} or NO {code}. Kigali Family Clinic",
+                    "pattern": rf"(?i)\b(?P<answer>yes|no)\W*{code}\b",
+                    "since": asked_at,
+                }
+            )
+        return questions
+
+    @task_group
+    def ask(name: str, to: str, text: str, pattern: str, since: str):
+        question = PindoSendSmsOperator(task_id="text_patient", to=to, text=text)
+
+        wait = PindoInboundSmsSensor(
+            task_id="wait_for_reply",
+            pattern=pattern,
+            since=since,
+            timeout=WAIT,
+            poke_interval=LOOK_EVERY,
+            soft_fail=True,  # no reply is no failure
+            deferrable=True,
+        )
+
+        @task(trigger_rule="all_done")
+        def read_reply(replies: list[dict[str, Any]] | None = None) -> str:
+            """Return what the patient's last word asks for."""
+            if not replies:
+                return "call"
+            return "confirm" if replies[-1]["groups"]["answer"].lower() == "yes" else "rebook"
+
+        @task.run_if(asked_for("confirm"))
+        @task
+        def confirm(name: str) -> str:
+            """Keep the appointment."""
+            return name
+
+        @task.run_if(asked_for("rebook"))
+        @task
+        def rebook(name: str) -> str:
+            """Free the time and offer another one."""
+            return name
+
+        @task.run_if(asked_for("call"))
+        @task
+        def call(name: str) -> str:
+            """Nothing came: somebody has to call."""
+            return name
+
+        question >> wait
+        read_reply(wait.output) >> [confirm(name), rebook(name), call(name)]
+
+    @task(trigger_rule="all_done")
+    def report(ti=None) -> dict[str, list[str]]:
+        """Return and log who was confirmed, who wants another time, and whom to call."""
+        lists = {
+            what: sorted(ti.xcom_pull(task_ids=f"ask.{what}") or []) for what in ("confirm", "rebook", "call")
+        }
+        print(", ".join(f"{what}: {len(names)}" for what, names in lists.items()))
+        return lists
+
+    ask.expand_kwargs(write_questions()) >> report()
+
+
+pindo_confirm_appointment()

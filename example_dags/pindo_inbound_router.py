@@ -1,0 +1,107 @@
+"""
+Answer every message that comes in (Airflow 3.3).
+
+The asset ``pindo_inbox`` is watched: whenever messages come, Airflow runs this DAG with them. Each one is
+classified (STOP, a question about the balance, anything else) and answered, and a number that says STOP lands
+in the Variable ``pindo_stop_list``, which sends to many leave out:
+``exclude="{{ var.json.get('pindo_stop_list', []) }}"``.
+
+A run may bring several events of the asset, and after a triggerer was killed messages may come a second time,
+with the same ids. ``take_new_messages`` therefore goes through all events and drops ids that it has seen; one
+run at a time does that, while the answers of several runs go out side by side.
+
+Pindo's inbound list does not say who sent a message unless your account's does. Where it does not, people write
+their number into the text ("BALANCE 0781234567"), and a message without any number is only counted.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, AssetWatcher, Variable, dag, task
+
+from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
+
+STOP_LIST = "pindo_stop_list"
+REMEMBERED = 2000  # message ids; a repeat is never that old
+
+INBOX = Asset(
+    "pindo_inbox",
+    watchers=[AssetWatcher(name="pindo_inbox", trigger=PindoInboundSmsEventTrigger(poll_interval=10))],
+)
+
+
+@dag(
+    schedule=[INBOX],
+    start_date=pendulum.datetime(2026, 1, 1, tz="Africa/Kigali"),
+    catchup=True,  # messages that come before the DAG's first run count, too
+    tags=["pindo", "sms", "example"],
+    doc_md=__doc__,
+    dag_display_name="Pindo: answer incoming messages",
+)
+def pindo_inbound_router():
+    @task(inlets=[INBOX], max_active_tis_per_dag=1)
+    def take_new_messages(
+        triggering_asset_events=None, asset_state_store=None, run_id=None
+    ) -> list[dict[str, Any]]:
+        """
+        Return the messages that no run has taken before.
+
+        Which run took which message is kept in the asset's state store, so that a retry of this task returns
+        the same messages as the try that was cut off.
+        """
+        store = asset_state_store[INBOX]
+        taken_by = store.get("taken_by") or {}
+        new = {}
+        for event in triggering_asset_events[INBOX]:
+            for message in event.extra["payload"]["messages"]:
+                if taken_by.setdefault(str(message["id"]), run_id) == run_id:
+                    new[message["id"]] = message
+        store.set("taken_by", dict(list(taken_by.items())[-REMEMBERED:]))
+        return [new[each] for each in sorted(new)]
+
+    @task
+    def classify(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what to answer to whom."""
+        from airflow_provider_pindo.api.phone import parse_phone_number
+
+        answers = []
+        for message in messages:
+            text = message["text"]
+            number = message["raw"].get("from") or next(iter(re.findall(r"\+?\d{10,15}", text)), None)
+            try:
+                to = parse_phone_number(number, "RW")
+            except ValueError:
+                print(f"Message {message['id']} names no number to answer")
+                continue
+            if re.search(r"(?i)^\s*stop\b", text):
+                answer = {"kind": "stop", "text": "You will get no more messages from us."}
+            elif re.search(r"(?i)\bbalance\b", text):
+                answer = {"kind": "balance", "text": "Your balance is 12,500 RWF."}
+            else:
+                answer = {"kind": "other", "text": "Thank you. Somebody will call you back."}
+            answers.append({"to": to, **answer})
+        return answers
+
+    @task(max_active_tis_per_dag=1)
+    def update_stop_list(answers: list[dict[str, Any]]) -> None:
+        """Add the numbers that said STOP to the list that sends to many leave out."""
+        stopped = Variable.get(STOP_LIST, default=[], deserialize_json=True)
+        added = [answer["to"] for answer in answers if answer["kind"] == "stop"]
+        if added:
+            Variable.set(STOP_LIST, sorted({*stopped, *added}), serialize_json=True)
+
+    @task
+    def write_answers(answers: list[dict[str, Any]]) -> list[dict[str, str]]:
+        """Return the messages to send."""
+        return [{"to": answer["to"], "text": answer["text"]} for answer in answers]
+
+    answers = classify(take_new_messages())
+    stopped = update_stop_list(answers)
+    stopped >> PindoSendSmsOperator.partial(task_id="answer").expand_kwargs(write_answers(answers))
+
+
+pindo_inbound_router()

@@ -1,0 +1,176 @@
+"""Waiting for messages in a real Airflow, with a triggerer that is killed."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment
+from demo.rest import wait_until
+
+PHONE = "+250781234567"
+needs_airflow_3 = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 3 starts DAGs by events")
+
+SENSOR = """
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
+
+with DAG("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    PindoInboundSmsSensor(task_id="wait", poke_interval=1, timeout=120, {arguments})
+"""
+
+
+def add_sensor(deployment, dag_id, arguments):
+    deployment.add_dag(dag_id, SENSOR.format(dag_id=dag_id, arguments=arguments))
+
+
+def no_log_shows(deployment: Deployment, *secrets: str) -> None:
+    """Assert that no log of the triggerer, nor of a task in it, has any of these."""
+    files = [deployment.component_log("triggerer"), *(deployment.home / "logs").rglob("*.trigger.*.log")]
+    for file in files:
+        printed = file.read_text(encoding="utf-8", errors="replace")
+        for secret in secrets:
+            assert secret not in printed, file
+
+
+def restart_triggerer(deployment: Deployment) -> None:
+    """Kill the triggerer outright, with the process that runs its triggers, and start another."""
+    triggerer = deployment._processes["triggerer"].pid
+    children = [each for each in deployment.processes() if each.ppid() == triggerer]
+    deployment.kill("triggerer")
+    for child in children:
+        child.kill()
+    deployment.start("triggerer")
+
+
+@pytest.fixture
+def examples_with(deployment: Deployment):
+    """Add an example DAG with some of its text replaced, under a name of its own."""
+
+    def add(example: str, dag_id: str, **replacements: str) -> None:
+        source = (EXAMPLE_DAGS / f"{example}.py").read_text(encoding="utf-8").replace(example, dag_id)
+        for old, new in replacements.values():
+            assert old in source
+            source = source.replace(old, new)
+        deployment.add_dag(dag_id, source)
+
+    return add
+
+
+def test_a_dag_branches_on_what_was_typed_on_the_phone(deployment, sandbox, examples_with):
+    examples_with(
+        "pindo_confirm_appointment",
+        "confirm",
+        wait=("timedelta(hours=20)", "timedelta(seconds=25)"),
+        look=("timedelta(seconds=30)", "timedelta(seconds=1)"),
+    )
+    run_id = deployment.rest.trigger("confirm")
+    wait_until(lambda: len(sandbox.messages()) == 3, "all three were asked", timeout=90)
+    codes = {each["to"]: re.search(r"YES (\d+)", each["text"])[1] for each in sandbox.messages()}
+    sandbox.reply("+250780000201", f"Yes, {codes['+250780000201']}")
+    sandbox.reply("+250780000202", f"no {codes['+250780000202']} sorry")
+    sandbox.reply("+250780000203", "yes 0000")  # nobody's code
+    assert deployment.rest.wait_for_run("confirm", run_id, timeout=180) == "success"
+    assert deployment.rest.xcom("confirm", run_id, "report") == {
+        "confirm": ["Aline"],
+        "rebook": ["Eric"],
+        "call": ["Chantal"],
+    }
+    no_log_shows(deployment, "sorry", "nobody", *codes)
+
+
+@needs_airflow_3
+def test_a_task_starts_and_ends_in_the_triggerer_through_a_kill_of_it(deployment, sandbox):
+    add_sensor(
+        deployment,
+        "no_worker",
+        "pattern=r'YES (?P<code>{{ dag_run.conf[\"code\"] }})', since='{{ dag_run.conf[\"since\"] }}', "
+        "deferrable=True, start_from_trigger=True",
+    )
+    since = datetime.now(UTC).isoformat()
+    run_id = deployment.rest.trigger("no_worker", conf={"code": "4821", "since": since})
+    deployment.rest.wait_for_task("no_worker", run_id, "wait", state="deferred")
+    sandbox.reply(PHONE, "YES 1111")
+    restart_triggerer(deployment)
+    sandbox.reply(PHONE, "YES 4821, from Aline")
+    assert deployment.rest.wait_for_run("no_worker", run_id) == "success"
+    [match] = deployment.rest.xcom("no_worker", run_id, "wait")
+    assert (match["text"], match["groups"]) == ("YES 4821, from Aline", {"code": "4821"})
+    assert deployment.task_log("no_worker", run_id, "wait") == ""  # no worker ever ran it
+    no_log_shows(deployment, "Aline", "250781113333")
+
+
+@needs_airflow_3
+def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandbox):
+    since = datetime.now(UTC).isoformat()
+    deployment.add_dag(
+        "mapped_wait",
+        SENSOR.format(dag_id="mapped_wait", arguments="").replace(
+            'PindoInboundSmsSensor(task_id="wait", poke_interval=1, timeout=120, )',
+            'PindoInboundSmsSensor.partial(task_id="wait", poke_interval=1, deferrable=True, '
+            f"start_from_trigger=True, since={since!r}).expand(pattern=['YES 1', 'YES 2'])",
+        ),
+    )
+    run_id = deployment.rest.trigger("mapped_wait")
+    sandbox.reply_all([{"from": PHONE, "text": "YES 1"}, {"from": PHONE, "text": "YES 2"}])
+    assert deployment.rest.wait_for_run("mapped_wait", run_id) == "success"
+    log = deployment.task_log("mapped_wait", run_id, "wait", map_index=0)
+    assert [each["text"] for each in deployment.rest.xcom("mapped_wait", run_id, "wait", map_index=1)] == [
+        "YES 2"
+    ]
+    assert "starts no mapped task there" in log or "deferred" not in log
+
+
+def test_a_reply_between_two_tries_counts_since_the_first_start(deployment, sandbox):
+    add_sensor(
+        deployment, "first_start", "pattern='YES', deferrable=True, retries=1, retry_delay=1, timeout=3"
+    )
+    run_id = deployment.rest.trigger("first_start")
+    deployment.rest.wait_for_task("first_start", run_id, "wait", state="up_for_retry")
+    sandbox.reply(PHONE, "YES")
+    assert deployment.rest.wait_for_run("first_start", run_id) == "success"
+    assert [each["text"] for each in deployment.rest.xcom("first_start", run_id, "wait")] == ["YES"]
+
+
+@needs_airflow_3
+def test_a_watched_asset_handles_each_message_once_through_a_kill(deployment, sandbox, examples_with):
+    sandbox.settings(inbound_sender=True)
+    try:
+        examples_with("pindo_inbound_router", "router", every=("poll_interval=10", "poll_interval=2"))
+        wait_until(lambda: watched(deployment), "the asset is watched", timeout=60)
+        phones = [f"+2507810000{number:02}" for number in range(50)]
+        words = ["STOP", "What is my balance?", "Hello"]
+        for burst in range(5):
+            sandbox.reply_all(
+                [
+                    {"from": phone, "text": words[index % 3]}
+                    for index, phone in enumerate(phones)
+                    if index // 10 == burst
+                ]
+            )
+            if burst == 2:
+                restart_triggerer(deployment)
+        wait_until(lambda: len(sandbox.messages()) >= 50, "all were answered", timeout=240, interval=1)
+        wait_until(lambda: all_ended(deployment, "router"), "all runs have ended", timeout=120, interval=1)
+        assert sorted(each["to"] for each in sandbox.messages()) == phones
+        stopped = deployment.rest.request("GET", "/variables/pindo_stop_list")["value"]
+        assert len(re.findall(r"\+250", stopped)) == 17
+        no_log_shows(deployment, "balance", "+2507810000")
+    finally:
+        sandbox.settings(inbound_sender=False)
+
+
+def watched(deployment: Deployment) -> bool:
+    """Whether the watcher has fixed its start."""
+    found = deployment.rest.request("GET", "/assets", params={"name_pattern": "pindo_inbox"})["assets"]
+    places = [deployment.rest.request("GET", f"/assets/{each['id']}/state-store") for each in found]
+    return any(place["total_entries"] for place in places)
+
+
+def all_ended(deployment: Deployment, dag_id: str) -> bool:
+    """Whether no run of the DAG is going on."""
+    runs = deployment.rest.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+    return all(run["state"] in ("success", "failed") for run in runs)
