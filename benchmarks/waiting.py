@@ -29,11 +29,12 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="pindo-benchmark-"))
+_home = tempfile.TemporaryDirectory(prefix="pindo-benchmark-")
+os.environ |= {"AIRFLOW_HOME": _home.name, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
 
-from airflow_provider_pindo.api.matching import compile_pattern
-from airflow_provider_pindo.sandbox import SandboxClient
-from demo.deployment import free_port
+from airflow_provider_pindo.api.matching import compile_pattern  # noqa: E402
+from airflow_provider_pindo.sandbox import SandboxClient  # noqa: E402
+from demo.deployment import free_port  # noqa: E402
 
 PHONE = "+250781234567"
 

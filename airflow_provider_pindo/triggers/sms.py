@@ -112,12 +112,23 @@ class PindoInboundSmsTrigger(BaseTrigger):
             yield TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
             return
         if self.end_task:
-            from airflow_provider_pindo.triggers.events import TaskDone
-
-            xcoms: dict[str, Any] = {"return_value": matches}
-            yield TaskDone(xcoms=xcoms if getattr(self.task, "do_xcom_push", True) else None)
+            yield await self._end_task(matches)
         else:
             yield TriggerEvent({"status": MATCHED, "ids": [each["id"] for each in matches]})
+
+    async def _end_task(self, matches: list[dict[str, Any]]) -> TriggerEvent:
+        """
+        Push the matches as the task's result, and return the event that ends it.
+
+        They do not go with the event: its repr would be logged, and Airflow 3.3.2 stores an event's XComs as
+        text that downstream tasks would have to decode.
+        """
+        from airflow.triggers.base import TaskSuccessEvent
+
+        if getattr(self.task, "do_xcom_push", True):
+            task_instance: Any = self.task_instance
+            await asyncio.to_thread(task_instance.xcom_push, "return_value", matches)
+        return TaskSuccessEvent()
 
     async def _wait(self) -> list[dict[str, Any]]:
         compile_pattern(self.pattern)
