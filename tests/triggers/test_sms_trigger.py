@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
@@ -126,6 +128,7 @@ async def test_neither_its_event_nor_its_repr_shows_a_text_or_a_number(sandbox):
         assert "781234567" not in shown
 
 
+@pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow 3.3 can")
 async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox):
     sandbox.reply(PHONE, "YES")
     pushed = {}
@@ -136,3 +139,9 @@ async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox):
     [match] = pushed["return_value"]
     assert (match["id"], match["text"], match["groups"]) == (1, "YES", {"answer": "YES"})
     assert "YES" not in repr(event)
+
+
+@pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="Airflow 3 starts DAGs by events")
+def test_watching_an_asset_is_refused_before_airflow_3_with_what_to_do_instead():
+    with pytest.raises(AirflowOptionalProviderFeatureException, match="PindoInboundSmsSensor"):
+        from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger  # noqa: F401
