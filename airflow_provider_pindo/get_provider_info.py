@@ -84,7 +84,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.sensors.sms"]}],
-        "triggers": [{"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.triggers.sms"]}],
+        "triggers": [
+            {"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.triggers.sms"]}
+        ],
         "hooks": [{"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.hooks.pindo"]}],
         "connection-types": [
             {

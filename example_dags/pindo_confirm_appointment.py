@@ -131,15 +131,17 @@ def pindo_confirm_appointment():
         read_reply(wait.output) >> [confirm(name), rebook(name), call(name)]
 
     @task(trigger_rule="all_done")
-    def report(ti=None) -> dict[str, list[str]]:
+    def report(questions: list[dict[str, Any]], ti=None) -> dict[str, list[str]]:
         """Return and log who was confirmed, who wants another time, and whom to call."""
-        lists = {
-            what: sorted(ti.xcom_pull(task_ids=f"ask.{what}") or []) for what in ("confirm", "rebook", "call")
-        }
+        lists: dict[str, list[str]] = {"confirm": [], "rebook": [], "call": []}
+        for index, question in enumerate(questions):
+            what = ti.xcom_pull(task_ids="ask.read_reply", map_indexes=index)
+            lists[what].append(question["name"])
         print(", ".join(f"{what}: {len(names)}" for what, names in lists.items()))
         return lists
 
-    ask.expand_kwargs(write_questions()) >> report()
+    questions = write_questions()
+    ask.expand_kwargs(questions) >> report(questions)
 
 
 pindo_confirm_appointment()

@@ -123,11 +123,20 @@ class PindoInboundSmsTrigger(BaseTrigger):
         They do not go with the event: its repr would be logged, and Airflow 3.3.2 stores an event's XComs as
         text that downstream tasks would have to decode.
         """
+        from airflow.sdk.execution_time.xcom import XCom
         from airflow.triggers.base import TaskSuccessEvent
 
         if getattr(self.task, "do_xcom_push", True):
-            task_instance: Any = self.task_instance
-            await asyncio.to_thread(task_instance.xcom_push, "return_value", matches)
+            ti: Any = self.task_instance
+            # Not by ti.xcom_push, which asks the task for what a serialized one does not have.
+            await XCom.aset(
+                "return_value",
+                matches,
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=ti.map_index,
+            )
         return TaskSuccessEvent()
 
     async def _wait(self) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment
+from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment, tail
 from demo.rest import wait_until
 
 PHONE = "+250781234567"
@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 
 with DAG("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
-    PindoInboundSmsSensor(task_id="wait", poke_interval=1, timeout=120, {arguments})
+    PindoInboundSmsSensor(task_id="wait", poke_interval=1, {arguments})
 """
 
 
@@ -98,7 +98,8 @@ def test_a_task_starts_and_ends_in_the_triggerer_through_a_kill_of_it(deployment
     sandbox.reply(PHONE, "YES 1111")
     restart_triggerer(deployment)
     sandbox.reply(PHONE, "YES 4821, from Aline")
-    assert deployment.rest.wait_for_run("no_worker", run_id) == "success"
+    ended = deployment.rest.wait_for_run("no_worker", run_id)
+    assert ended == "success", tail(deployment.component_log("triggerer"))
     [match] = deployment.rest.xcom("no_worker", run_id, "wait")
     assert (match["text"], match["groups"]) == ("YES 4821, from Aline", {"code": "4821"})
     assert deployment.task_log("no_worker", run_id, "wait") == ""  # no worker ever ran it
@@ -111,7 +112,7 @@ def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandb
     deployment.add_dag(
         "mapped_wait",
         SENSOR.format(dag_id="mapped_wait", arguments="").replace(
-            'PindoInboundSmsSensor(task_id="wait", poke_interval=1, timeout=120, )',
+            'PindoInboundSmsSensor(task_id="wait", poke_interval=1, )',
             'PindoInboundSmsSensor.partial(task_id="wait", poke_interval=1, deferrable=True, '
             f"start_from_trigger=True, since={since!r}).expand(pattern=['YES 1', 'YES 2'])",
         ),

@@ -129,14 +129,29 @@ async def test_neither_its_event_nor_its_repr_shows_a_text_or_a_number(sandbox):
 
 
 @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow 3.3 can")
-async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox):
+async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox, monkeypatch):
+    """The end-to-end test has what becomes of it; here the supervisor's end of the line stands for Airflow."""
+    from airflow.sdk.execution_time import task_runner
+
     sandbox.reply(PHONE, "YES")
-    pushed = {}
+    sent = []
+
+    async def asend(message):
+        sent.append(message)
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(asend=asend), raising=False)
     each = trigger(r"(?P<answer>YES)", end_task=True)
-    each._task_instance = SimpleNamespace(xcom_push=pushed.__setitem__)
+    each._task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1)
     [event] = await fire(each)
     assert event.task_instance_state == "success"
-    [match] = pushed["return_value"]
+    [message] = [each for each in sent if each.type == "SetXCom"]
+    assert (message.dag_id, message.run_id, message.task_id, message.key) == (
+        "dag",
+        "run",
+        "wait",
+        "return_value",
+    )
+    [match] = message.value
     assert (match["id"], match["text"], match["groups"]) == (1, "YES", {"answer": "YES"})
     assert "YES" not in repr(event)
 
