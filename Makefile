@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-airflow2 lint package constraints clean
+.PHONY: help demo up test test-airflow2 test-postgres lint package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
@@ -28,6 +28,10 @@ test: .venv/dev.stamp  ## Run all tests on Airflow 3.3 (ARGS="-k ledger" for som
 
 test-airflow2: .venv-airflow2/dev.stamp  ## Run all tests on Airflow 2.11
 	.venv-airflow2/bin/python -m pytest $(ARGS)
+
+# Needs psycopg2 and asyncpg in .venv and an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
+test-postgres: .venv/dev.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)
+	PINDO_TEST_DATABASE='$(DATABASE)' .venv/bin/python -m pytest tests/e2e/test_inbound.py -k watched $(ARGS)
 
 lint: .venv/dev.stamp  ## Check style and types
 	.venv/bin/ruff check .

@@ -14,6 +14,8 @@ from airflow_provider_pindo.api.errors import PindoError, PindoRateLimitError
 MAX_CONSECUTIVE_FAILURES = 20
 #: Seconds between two tries during an outage, at most, unless Pindo asks for more or the interval is longer.
 MAX_PAUSE = 300.0
+#: The interval that the pauses grow from when somebody looks all the time, in seconds.
+SHORTEST_PAUSE = 0.1
 
 
 class Patience:
@@ -48,5 +50,7 @@ def pause_after(failures: int, interval: float, error: BaseException | None = No
     :param error: what went wrong last; a 429 may say how long to wait.
     """
     asked = error.retry_after if isinstance(error, PindoRateLimitError) else None
+    if failures:
+        interval = max(interval, SHORTEST_PAUSE)
     backoff = min(interval * 2.0 ** min(failures, 32), max(MAX_PAUSE, interval))
     return max(backoff, asked or 0.0)

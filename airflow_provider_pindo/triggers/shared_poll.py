@@ -13,16 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo.api.errors import PindoAuthError
 from airflow_provider_pindo.api.inbound import InboundScan, Place
 from airflow_provider_pindo.api.patience import pause_after
 
 if TYPE_CHECKING:
+    from airflow_provider_pindo.api.matching import InboundFilter
     from airflow_provider_pindo.api.values import InboundSms
     from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
     from airflow_provider_pindo.hooks.settings import PindoSettings
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds until the first pass: a triggerer that starts brings its triggers one by one, and they share it.
 _GATHERING = 0.2
+#: Seconds that one subscriber may match messages until another gets its turn.
+_TURN = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,18 @@ class Round:
     messages: tuple[InboundSms, ...]
     highest_id: int | None
     names_senders: bool | None
+
+    async def matches(self, wanted: InboundFilter) -> list[dict[str, Any]]:
+        """Return the messages that are wanted; a burst of long texts does not hold up the other triggers."""
+        found: list[dict[str, Any]] = []
+        turn = time.monotonic()
+        for message in self.messages:
+            if match := wanted.match(message):
+                found.append(match)
+            if time.monotonic() - turn > _TURN:
+                await asyncio.sleep(0)
+                turn = time.monotonic()
+        return found
 
 
 class Subscription:

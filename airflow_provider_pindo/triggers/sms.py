@@ -8,7 +8,6 @@ carries ids, or does not show what it carries: no text and no number reaches the
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -154,10 +153,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
                     continue
                 patience.succeeded()
                 wanted.check_senders(found.names_senders)
-                for message in found.messages:
-                    if match := wanted.match(message):
-                        matches.append(match)
-                    await asyncio.sleep(0)  # a burst of long texts must not hold up the other triggers
+                matches += await found.matches(wanted)
         return matches
 
     async def _filter(self, subscription: Subscription) -> InboundFilter:

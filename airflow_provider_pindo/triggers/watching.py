@@ -20,7 +20,6 @@ if not AIRFLOW_V_3_0_PLUS:
         "it, run a DAG on a schedule that begins with a PindoInboundSmsSensor"
     )
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Hashable, Mapping
@@ -211,10 +210,7 @@ class Watcher:
 
     async def take(self, found: Round, wanted: InboundFilter) -> None:
         """Note the messages of a round that are wanted."""
-        for message in found.messages:
-            if match := wanted.match(message):
-                self._backlog.append(match)
-            await asyncio.sleep(0)  # a burst of long texts must not hold up the other triggers
+        self._backlog += await found.matches(wanted)
         self._reached = self._reached.after(found.highest_id)
         if not self._backlog:
             self.place = self._reached

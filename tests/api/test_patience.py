@@ -33,6 +33,8 @@ def test_the_pause_grows_to_five_minutes():
     assert [pause_after(failures, 60) for failures in range(5)] == [60, 120, 240, 300, 300]
     assert pause_after(10_000, 1) == 300
     assert pause_after(3, 1000) == 1000
+    assert pause_after(0, 0) == 0
+    assert pause_after(3, 0) > 0
 
 
 def test_a_429_that_says_when_is_obeyed():

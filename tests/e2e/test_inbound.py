@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -127,23 +128,30 @@ def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandb
     assert "starts no mapped task there" in log or "deferred" not in log
 
 
-def test_a_reply_between_two_tries_counts_since_the_first_start(deployment, sandbox):
-    add_sensor(
-        deployment, "first_start", "pattern='YES', deferrable=True, retries=1, retry_delay=1, timeout=3"
-    )
+@needs_airflow_3
+def test_a_task_that_is_cleared_counts_from_its_first_start(deployment, sandbox):
+    add_sensor(deployment, "first_start", "pattern='YES', mode='poke', deferrable=False, timeout=3")
     run_id = deployment.rest.trigger("first_start")
-    deployment.rest.wait_for_task("first_start", run_id, "wait", state="up_for_retry")
+    assert deployment.rest.wait_for_run("first_start", run_id) == "failed"
     sandbox.reply(PHONE, "YES")
+    deployment.rest.clear("first_start", run_id, "wait")
     assert deployment.rest.wait_for_run("first_start", run_id) == "success"
     assert [each["text"] for each in deployment.rest.xcom("first_start", run_id, "wait")] == ["YES"]
 
 
 @pytest.fixture
 def event_driven(tmp_path: Path) -> Iterator[Deployment]:
-    """An Airflow of this test's own, whose scheduler starts DAGs by itself, with the router in it."""
+    """
+    An Airflow of this test's own, whose scheduler starts DAGs by itself, with the router in it.
+
+    ``PINDO_TEST_DATABASE`` may name an empty database to use in place of SQLite.
+    """
     router = (EXAMPLE_DAGS / "pindo_inbound_router.py").read_text(encoding="utf-8")
     (tmp_path / "pindo_inbound_router.py").write_text(router.replace("poll_interval=10", "poll_interval=4"))
-    with Deployment(tmp_path, settings={"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True"}) as running:
+    settings = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True"}
+    if database := os.environ.get("PINDO_TEST_DATABASE"):
+        settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
+    with Deployment(tmp_path, settings=settings) as running:
         running.rest.wait_for_dag("pindo_inbound_router")
         wait_until(lambda: watched(running), "the asset is watched", timeout=120)
         yield running
