@@ -277,6 +277,11 @@ def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse(pattern):
         PindoInboundSmsSensor(task_id="wait", pattern=pattern)
 
 
+def test_waiting_for_no_message_at_all_is_an_error_at_parse():
+    with pytest.raises(PindoConfigurationError, match="min_matches is 0"):
+        PindoInboundSmsSensor(task_id="wait", pattern="YES", min_matches=0)
+
+
 def test_a_since_without_a_zone_is_an_error_at_parse():
     with pytest.raises(PindoConfigurationError, match="since"):
         PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime(2026, 1, 1))
