@@ -2,11 +2,11 @@
 One poll of the inbound list for everybody in this triggerer who waits on the same connection.
 
 A thousand waiting tasks cost Pindo one pass over the list per interval: one request, as long as a page holds
-what is new (two where the list has its oldest messages first: the first page says so, the last has them). Each subscriber has a place of its
-own, and a pass reads back to the lowest of them: who joins late is caught up by the next pass, and misses
-nothing that came since its place. A pass that fails is told to all and repeated as a whole, ever more slowly,
-once for all. The poll begins with the first subscriber and ends with the last; one that is cancelled takes
-nothing from the others.
+what is new (two where the list has its oldest messages first: the first page tells, the last has them). Each
+subscriber has a place of its own, and a pass reads back to the lowest of them: who joins late is caught up by
+the next pass, and misses nothing that came since its place. A pass that fails is told to all and repeated as a
+whole, ever more slowly, once for all. The poll begins with the first subscriber and ends with the last; one
+that is cancelled takes nothing from the others.
 """
 
 from __future__ import annotations
