@@ -67,11 +67,11 @@ def test_a_dag_branches_on_what_was_typed_on_the_phone(deployment, sandbox, exam
     examples_with(
         "pindo_confirm_appointment",
         "confirm",
-        wait=("timedelta(hours=20)", "timedelta(seconds=25)"),
+        wait=("timedelta(hours=20)", "timedelta(seconds=40)"),
         look=("timedelta(seconds=30)", "timedelta(seconds=1)"),
     )
     run_id = deployment.rest.trigger("confirm")
-    wait_until(lambda: len(sandbox.messages()) == 3, "all three were asked", timeout=90)
+    wait_until(lambda: len(sandbox.messages()) == 3, "all three were asked", timeout=180)
     codes = {each["to"]: re.search(r"YES (\d+)", each["text"])[1] for each in sandbox.messages()}
     sandbox.reply("+250780000201", f"Yes, {codes['+250780000201']}")
     sandbox.reply("+250780000202", f"no {codes['+250780000202']} sorry")
