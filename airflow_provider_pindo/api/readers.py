@@ -82,12 +82,19 @@ def read_verification_state(body: Any) -> values.VerificationState:
 
 
 def read_inbound_page(body: Any, timezone: str = "UTC") -> values.InboundPage:
-    """Read one page of inbound messages; naive times are of ``timezone``."""
+    """
+    Read one page of inbound messages; naive times are of ``timezone``.
+
+    One message without a text, or with a time that cannot be read, must not hold up all the others: its text
+    is empty then, and its time that of the message before it, since ids grow with time.
+    """
     raw = _object(body)
+    rows = [_object(row) for row in _list(raw, "inbound_sms")]
+    times = _times_by_id(rows, timezone)
     given = raw.get("pages")
     pages: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     return values.InboundPage(
-        messages=tuple(_read_inbound(message, timezone) for message in _list(raw, "inbound_sms")),
+        messages=tuple(_read_inbound(row, times) for row in rows),
         page=_optional(pages, "page", _whole),
         pages=_optional(pages, "pages", _whole),
         per_page=_optional(pages, "per_page", _whole),
@@ -96,12 +103,30 @@ def read_inbound_page(body: Any, timezone: str = "UTC") -> values.InboundPage:
     )
 
 
-def _read_inbound(message: Any, timezone: str) -> values.InboundSms:
-    raw = _object(message)
+def _times_by_id(rows: list[Mapping[str, Any]], timezone: str) -> dict[int, datetime]:
+    """Return each message's time by its id, with the gaps filled from the message before, or else after."""
+    read = {
+        _required(row, "id", _whole): _optional(row, "created_at", lambda value: read_time(value, timezone))
+        for row in rows
+    }
+    known = [time for _, time in sorted(read.items()) if time is not None]
+    if rows and not known:
+        raise Unreadable("none of its messages has a 'created_at' that can be read")
+    times: dict[int, datetime] = {}
+    latest = known[0] if known else None
+    for number, time in sorted(read.items()):
+        latest = time or latest
+        if latest is not None:
+            times[number] = latest
+    return times
+
+
+def _read_inbound(raw: Mapping[str, Any], times: Mapping[int, datetime]) -> values.InboundSms:
+    number = _required(raw, "id", _whole)
     return values.InboundSms(
-        id=_required(raw, "id", _whole),
-        text=_required(raw, "text", _text),
-        created_at=_required(raw, "created_at", lambda value: read_time(value, timezone)),
+        id=number,
+        text=_optional(raw, "text", _text) or "",
+        created_at=times[number],
         inbound_sms_number=_optional(raw, "inbound_sms_number", _id_text),
         from_number=_optional(raw, "from", _id_text),
         raw=raw,

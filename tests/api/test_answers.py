@@ -239,6 +239,25 @@ def test_no_retry_after_breaks_the_reading(value):
     assert seconds is None or seconds >= 0
 
 
+def test_one_odd_inbound_message_does_not_hold_up_the_others():
+    rows = [
+        {"id": 5, "text": "five", "created_at": "2026-11-22T15:05:00"},
+        {"id": 4, "text": None, "created_at": "2026-11-22 15:04:00 o'clock"},
+        {"id": 3, "text": "three"},
+        {"id": 2, "text": "two", "created_at": "2026-11-22T15:02:00"},
+        {"id": 1, "text": 7, "created_at": None},
+    ]
+    page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    assert [(each.id, each.text, each.created_at.minute) for each in page.messages] == [
+        (5, "five", 5),
+        (4, "", 2),
+        (3, "three", 2),
+        (2, "two", 2),
+        (1, "", 2),
+    ]
+    assert page.messages[1].raw == rows[1]
+
+
 @pytest.mark.parametrize(
     ("created_at", "timezone", "utc"),
     [
