@@ -37,7 +37,13 @@ def demo() -> None:
 
 def up() -> NoReturn:
     """Run everything until Ctrl-C."""
-    with Deployment(web_port=8080, sandbox_port=8025, progress=say, keep_logs=True) as deployment:
+    by_the_clock = {  # as in any Airflow: what is switched on runs by its schedule, and at first nothing is
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+    }
+    with Deployment(
+        settings=by_the_clock, web_port=8080, sandbox_port=8025, progress=say, keep_logs=True
+    ) as deployment:
         deployment.rest.wait_for_dag(DAG_ID)
         print(
             f"""
@@ -46,7 +52,8 @@ def up() -> NoReturn:
   Phones    {deployment.sandbox.url}/
   DAGs      {EXAMPLE_DAGS}, read again when they change
 
-  Press "Trigger" on a DAG and watch the phones. Nothing runs by the clock here.
+  Press "Trigger" on a DAG and watch the phones. pindo_inbound_router waits for what you type on a phone:
+  switch it on.
   Ctrl-C stops everything and forgets it.
 """,
             flush=True,
