@@ -494,8 +494,8 @@ class PindoAsyncHook(_Connection, BaseHook):
         except (aiohttp.ClientError, OSError) as error:
             failed = no_answer if attempt.left else no_connection
             raise failed(call, url, describe(error)) from error
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return read_answer(call, Answer(response.status, headers, content, url), settings.token)
+        # These headers are found in whatever case.
+        return read_answer(call, Answer(response.status, response.headers, content, url), settings.token)
 
 
 class _BearerAuth(requests.auth.AuthBase):
