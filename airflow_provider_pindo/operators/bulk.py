@@ -1,0 +1,443 @@
+"""
+The bulk send as a task: check everybody, send to those who are to get a message, and account for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
+
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoError,
+    PindoRejectedError,
+    PindoUnknownOutcomeError,
+)
+from airflow_provider_pindo.api.phone import mask_phone_number
+from airflow_provider_pindo.operators.once import (
+    ON_UNKNOWN,
+    no_retry_where_it_cannot_help,
+    read_choice,
+    read_flag,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_pindo.api.recipients import Plan, Survey
+    from airflow_provider_pindo.hooks.settings import PindoSettings
+    from airflow_provider_pindo.operators.bulk_report import Columns, Tally
+    from airflow_provider_pindo.operators.bulk_sender import Budget, BulkSender
+    from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
+    from airflow_provider_pindo.operators.sources import Source
+
+#: Recipients between two entries of the ledger. Two chunks are on their way at a time, so a killed worker leaves
+#: at most 200 people of whom nobody knows whether they were texted: as many as a person can look up.
+CHUNK_SIZE = 100
+#: More would make the entries of the ledger larger than a person may edit (64 KB).
+MAX_CHUNK_SIZE = 1000
+#: Requests in flight at a time. Pindo publishes no limit; this sends 200 a second where an answer takes 100 ms.
+CONCURRENCY = 20
+#: USD for a segment, for estimates: what Pindo's own sample shows. The first receipt replaces it.
+ITEM_PRICE = 0.006
+
+ON_INVALID = ("fail", "skip")
+ON_DUPLICATE = ("drop", "fail", "send")
+ON_REJECTED = ("report", "fail")
+
+
+class PindoSendBulkSmsOperator(BaseOperator):
+    """
+    Send a text to many, each once, and account for every one of them.
+
+    Before the first message leaves, all recipients are checked. What comes of them is written into Airflow's task
+    state store (Airflow 3.3 and later), a chunk at a time, so a retry, after whatever ended the task, sends only
+    what was not sent. After a killed worker, or a lost machine, the recipients of the chunks on their way are
+    *unknown*: at most ``2 * chunk_size``, 200 by default. A person settles them, chunk by chunk, in the *Task
+    State* tab of the task instance, by changing ``unknown`` in an entry ``pindo_bulk_00001`` to ``sent`` or
+    ``not_sent``; clearing the task then goes on from there. Sending stops, and the rest is *not sent*, when ten
+    requests in a row get no certain answer.
+
+    A text that mentions ``@contact.name`` alone is left to Pindo, which fills the name, and goes out in requests of
+    ``chunk_size``. One that mentions other fields (``@contact.time``) is filled here, and goes out one by one,
+    ``concurrency`` at a time; equal texts of a chunk go out together. The result is the same.
+
+    For a mapped task the promise holds as long as the mapped list keeps its order, since the ledger is kept by map
+    index. Before Airflow 3.3 there is no ledger: a retry sends to everybody again, and the task says so in its log.
+
+    :param recipients: a list of mappings with ``phonenumber``, ``name`` and any other field, or of bare numbers;
+        the XCom of one, also of a mapped task; a callable without arguments that returns one; or the path or URL of
+        a file that ends in ``.csv``, ``.jsonl`` (``.ndjson``) or ``.parquet`` (extra ``parquet``), which is read in
+        a stream. A retry must find the same there. (templated)
+    :param text: the message, with mentions such as ``@contact.name``. Every recipient must have a value for each
+        field that it mentions. (templated)
+    :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
+    :param columns: the name of a field in ``recipients`` where it is another, such as ``{"phonenumber": "Tel"}``.
+    :param chunk_size: recipients between two entries of the ledger, and in one bulk request: 1 to 1,000.
+    :param concurrency: most requests in flight at a time; a bulk request is one. The connection's
+        ``requests_per_second`` holds on top.
+    :param on_invalid: ``fail`` (default) sends nothing when a number cannot be read, and lists all such rows;
+        ``skip`` counts them as rejected and sends to the others.
+    :param on_duplicate: a row with number and text of an earlier one is sent once (``drop``, default), stops the
+        task before the first message (``fail``), or is sent again (``send``). The same number with another text is
+        no duplicate.
+    :param exclude: numbers that must not be texted: a list, a callable, or a file with one number a line or with a
+        column ``phonenumber``. (templated)
+    :param on_unknown: when nobody can know whether some were texted: ``fail`` (default) sends the rest, then stops
+        without retry until a person settles it; ``resend`` sends to them again at the next try (they may get it
+        twice); ``accept`` succeeds, with their number in the column ``unknown``. (templated)
+    :param on_rejected: when Pindo rejects some: ``report`` (default) succeeds unless it rejected everybody; ``fail``
+        fails, after the rest is sent.
+    :param resend: send to everybody again when a person clears the task after it has sent; a retry within the same
+        go never does. ``"False"`` as text is false. (templated)
+    :param dry_run: check everything and return the counts, ``segments``, ``requests`` and ``estimated_cost``; send
+        nothing. ``"False"`` as text is false. (templated)
+    :param max_segments: fail before the first message if one would take more segments than this.
+    :param min_balance: USD that must stay in the wallet: it is read first, and sending stops before it would hold
+        less; a retry after a top-up goes on.
+    :param max_cost: USD that the whole may cost, over all tries; sending stops before it would cost more.
+    :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample.
+    :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
+        reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did. (templated)
+    :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
+    :return: ``accepted``, ``rejected``, ``unknown``, ``not_sent``, ``duplicates``, ``excluded``, which add up to
+        ``given``; ``requests``, ``segments``, ``total_cost`` (USD), ``remaining_balance`` (USD; None when Pindo did
+        not say), ``report_path``, and ``rejections``: the first 100 as ``{"row", "phonenumber", "name", "reason"}``.
+        Accepted is not yet delivered.
+    :raises AirflowFailException: a retry cannot help: bad input, a refused token, everybody rejected, an unknown
+        outcome. Says how many were texted.
+    :raises PindoError: a retry goes on with what was not sent: no connection, too many requests, an empty wallet.
+    """
+
+    template_fields: Sequence[str] = (
+        "recipients",
+        "text",
+        "sender",
+        "exclude",
+        "on_unknown",
+        "resend",
+        "dry_run",
+        "report_path",
+        "pindo_conn_id",
+    )
+    ui_color = "#e6f4ee"
+
+    def __init__(
+        self,
+        *,
+        recipients: Any,
+        text: str,
+        sender: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        chunk_size: int = CHUNK_SIZE,
+        concurrency: int = CONCURRENCY,
+        on_invalid: str = "fail",
+        on_duplicate: str = "drop",
+        exclude: Any = None,
+        on_unknown: str = "fail",
+        on_rejected: str = "report",
+        resend: bool | str = False,
+        dry_run: bool | str = False,
+        max_segments: int | None = None,
+        min_balance: float | None = None,
+        max_cost: float | None = None,
+        item_price: float = ITEM_PRICE,
+        report_path: str | None = None,
+        pindo_conn_id: str = "pindo_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.recipients = _wrap(recipients)
+        self.text = text
+        self.sender = sender
+        self.columns = columns
+        self.chunk_size = chunk_size
+        self.concurrency = concurrency
+        self.on_invalid = on_invalid
+        self.on_duplicate = on_duplicate
+        self.exclude = _wrap(exclude)
+        self.on_unknown = on_unknown
+        self.on_rejected = on_rejected
+        self.resend = resend
+        # BaseOperator has a method of this name, for `airflow tasks test --dry-run`, which sends nothing either.
+        self.dry_run = dry_run  # type: ignore[assignment,method-assign]
+        self.max_segments = max_segments
+        self.min_balance = min_balance
+        self.max_cost = max_cost
+        self.item_price = item_price
+        self.report_path = report_path
+        self.pindo_conn_id = pindo_conn_id
+        self._sending: BulkSender | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Check everybody, send, and return the columns."""
+        from airflow_provider_pindo.api.calls import check_sender
+        from airflow_provider_pindo.api.recipients import survey
+        from airflow_provider_pindo.hooks.pindo import PindoHook
+        from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
+        from airflow_provider_pindo.operators.sources import open_source
+
+        with no_retry_where_it_cannot_help():
+            self._check_choices()
+            dry_run, resend = read_flag("dry_run", self.dry_run), read_flag("resend", self.resend)
+            settings = PindoHook(self.pindo_conn_id).settings
+            sender = check_sender(self.sender or settings.sender)
+            plan = self._plan(settings)
+            source = open_source(_unwrap(self.recipients), self.columns)
+            found = survey(self._blocks(source, plan), plan, self.log.warning)
+            if dry_run:
+                return self._rehearse(source, plan, found)
+            ledger = ChunkLedger(context)
+            earlier = ledger.begin(
+                input=found.fingerprint(self.text, sender),
+                given=found.given,
+                chunk_size=self.chunk_size,
+                resend=resend,
+            )
+            if earlier is not None:
+                self.log.warning(
+                    "This was sent before: nothing is sent now, and the first result is returned. To send to everybody "
+                    "again, clear the task with resend=True"
+                )
+                return earlier
+            return self._send(settings, sender, source, plan, found, ledger)
+
+    def on_kill(self) -> None:
+        """Stop sending; what is in flight gets a short grace. Called when the task is to end."""
+        if self._sending is not None:
+            self._sending.interrupt()
+
+    def _check_choices(self) -> None:
+        for name, choices in (
+            ("on_invalid", ON_INVALID),
+            ("on_duplicate", ON_DUPLICATE),
+            ("on_unknown", ON_UNKNOWN),
+            ("on_rejected", ON_REJECTED),
+        ):
+            read_choice(name, getattr(self, name), choices)
+        for name, most in (("chunk_size", MAX_CHUNK_SIZE), ("concurrency", 1000), ("max_segments", 1000)):
+            value = getattr(self, name)
+            if value is not None and not (type(value) is int and 1 <= value <= most):
+                raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1 to {most:,}")
+
+    def _plan(self, settings: PindoSettings) -> Plan:
+        from airflow_provider_pindo.api.calls import check_text
+        from airflow_provider_pindo.api.mentions import Template
+        from airflow_provider_pindo.api.recipients import Plan
+        from airflow_provider_pindo.operators.sources import read_numbers
+
+        return Plan(
+            template=Template(check_text(self.text)),
+            country=settings.country,
+            excluded=read_numbers(_unwrap(self.exclude), settings.country) if self.exclude else frozenset(),
+            on_invalid=self.on_invalid,
+            on_duplicate=self.on_duplicate,
+            max_segments=self.max_segments,
+        )
+
+    def _blocks(self, source: Source, plan: Plan) -> Iterator[Any]:
+        return source.blocks(("phonenumber", "name", *plan.extra_fields))
+
+    def _rehearse(self, source: Source, plan: Plan, found: Survey) -> dict[str, Any]:
+        from airflow_provider_pindo.api.recipients import chunks, requests_of, segments_of
+        from airflow_provider_pindo.operators.bulk_report import Tally
+
+        requests = segments = 0
+        for chunk in chunks(self._blocks(source, plan), plan, found, self.chunk_size):
+            requests += sum(1 for _ in requests_of(chunk, range(len(chunk))))
+            segments += sum(segments_of(chunk.names, chunk.texts, plan.template))
+        columns, cost = Tally(found).columns(), round(segments * self.item_price, 6)
+        self.log.info(
+            "Dry run: %s. %s segments in %s requests, about %.2f USD",
+            columns,
+            f"{segments:,}",
+            f"{requests:,}",
+            cost,
+        )
+        return {**asdict(columns), "requests": requests, "segments": segments, "estimated_cost": cost}
+
+    def _send(
+        self,
+        settings: PindoSettings,
+        sender: str,
+        source: Source,
+        plan: Plan,
+        found: Survey,
+        ledger: ChunkLedger,
+    ) -> dict[str, Any]:
+        from airflow_provider_pindo.api.recipients import chunks
+        from airflow_provider_pindo.operators.bulk_report import Report, Tally
+        from airflow_provider_pindo.operators.bulk_sender import BulkSender
+
+        with Report(self.report_path) if self.report_path else nullcontext() as report:
+            tally = Tally(found, report)
+            self._sending = BulkSender(
+                plan=plan,
+                sender=sender,
+                chunks=chunks(self._blocks(source, plan), plan, found, ledger.chunk_size, tally.leave_out),
+                ledger=ledger,
+                tally=tally,
+                budget=self._budget(ledger),
+                concurrency=self.concurrency,
+                resend_unknown=self.on_unknown == "resend",
+                read_to_the_end=ledger.has_earlier or report is not None,
+            )
+            try:
+                run_apart(self._sending, self.pindo_conn_id, settings)
+            except BaseException as error:  # the task is being timed out or ended
+                columns = self._account(tally, ledger)
+                self.log.error("Stopped: %s", columns)
+                error.args = (f"{error or type(error).__name__}. {columns}",)
+                raise
+            self._account(tally, ledger)
+        self._judge(self._sending.stopped, tally)
+        result = self._result(tally, self._sending.balance)
+        ledger.finish(result)
+        self.log.info("Done: %s", tally.columns())
+        return result
+
+    def _account(self, tally: Tally, ledger: ChunkLedger) -> Columns:
+        """Add what is not in the tally: chunks that only earlier tries came to, and those without an end."""
+        for outcome, recipients in ledger.rest(tally.sendable):
+            tally.add_counts(outcome, recipients)
+        if self._sending is not None:
+            tally.unknown += self._sending.on_their_way
+        return tally.columns()
+
+    def _judge(self, stopped: BaseException | None, tally: Tally) -> None:
+        """Raise what the task fails with, if it does; each error ends in the columns."""
+        columns = tally.columns()
+        if isinstance(stopped, PindoError):
+            raise type(stopped)(
+                f"{stopped}. {columns}", status=stopped.status, reason=stopped.reason
+            ) from stopped
+        if stopped is not None:
+            raise AirflowException(f"sending stopped: {stopped}. {columns}") from stopped
+        if columns.unknown and self.on_unknown == "fail":
+            raise PindoUnknownOutcomeError(f"{self._who_is_unknown(tally)} {columns}")
+        if columns.unknown and self.on_unknown == "resend":
+            raise AirflowException(
+                "nobody can know whether some were texted: the next try sends to them again, as on_unknown says. "
+                f"{columns}"
+            )
+        reasons = ", ".join(dict.fromkeys(each.reason for each in tally.rejections[:10]))
+        if tally.rejected and tally.rejected == tally.sendable:
+            raise PindoRejectedError(
+                f"everybody was rejected ({reasons}). If that is mended, clear the task with resend=True. {columns}"
+            )
+        if tally.rejected and self.on_rejected == "fail":
+            raise PindoRejectedError(f"some were rejected ({reasons}), and on_rejected is 'fail'. {columns}")
+
+    def _who_is_unknown(self, tally: Tally) -> str:
+        people = "; ".join(
+            f"row {each.row} ({mask_phone_number(each.phonenumber)}: {each.reason})"
+            for each in tally.unknowns
+        )
+        more = tally.unknown - len(tally.unknowns)
+        return (
+            f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}. "
+            "Find out (Pindo's dashboard shows it), then open the Task State tab of this task instance, change "
+            f"'unknown' to 'sent' or 'not_sent' in each of the entries {', '.join(tally.unknown_entries)}, and clear "
+            "the task: it goes on from there."
+        )
+
+    def _result(self, tally: Tally, balance: float | None) -> dict[str, Any]:
+        return {
+            **asdict(tally.columns()),
+            "requests": tally.requests,
+            "segments": tally.segments,
+            "total_cost": round(tally.cost, 6),
+            "remaining_balance": balance,
+            "report_path": self.report_path or None,
+            "rejections": [asdict(each) for each in tally.rejections],
+        }
+
+    def _budget(self, ledger: ChunkLedger) -> Budget:
+        from airflow_provider_pindo.hooks.pindo import PindoHook
+        from airflow_provider_pindo.operators.bulk_sender import Budget
+
+        budget = Budget(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
+        if self.min_balance is not None or self.max_cost is not None:
+            with PindoHook(self.pindo_conn_id) as hook:
+                budget.balance = hook.get_balance().amount
+        return budget
+
+
+class Supplier:
+    """
+    A callable in a template field: Airflow 3 would call it itself, with its context, and store what it returns
+    among the rendered templates.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+
+    def __repr__(self) -> str:
+        """Show the callable's name, which is the same at every parse of the DAG."""
+        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return f"<callable {getattr(self.function, '__module__', '')}.{name}>"
+
+
+def _wrap(value: Any) -> Any:
+    """Return ``value``, wrapped if it is a callable."""
+    return Supplier(value) if callable(value) else value
+
+
+def _unwrap(value: Any) -> Any:
+    """Return ``value``, or what it supplies."""
+    return value.function() if isinstance(value, Supplier) else value
+
+
+def run_apart(sending: BulkSender, pindo_conn_id: str, settings: PindoSettings) -> None:
+    """
+    Run ``sending`` in a thread of its own, and wait for its end.
+
+    What interrupts the wait (a timeout, a signal) makes it end within its grace, and is raised then.
+    """
+    from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+    from airflow_provider_pindo.operators.bulk_sender import GRACE
+
+    ended = threading.Event()
+    failures: list[BaseException] = []
+
+    async def send() -> None:
+        async with PindoAsyncHook(pindo_conn_id, settings=settings, concurrency=sending.concurrency) as hook:
+            await sending.run(hook)
+
+    def target() -> None:
+        try:
+            with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+                runner.run(send())
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            ended.set()
+
+    # A daemon, so that nothing that hangs in it can keep the task's process.
+    threading.Thread(
+        target=contextvars.copy_context().run, args=(target,), name="pindo-bulk-send", daemon=True
+    ).start()
+    try:
+        ended.wait()
+    except BaseException:
+        sending.interrupt()
+        ended.wait(GRACE + 1.0)
+        raise
+    if failures:
+        raise failures[0]
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the faster event loop that Airflow 3 brings; None where there is none."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,478 @@
+"""
+The sending half of a bulk send: chunks in, outcomes out.
+
+It runs in an event loop of its own, in a thread of its own, while the task's main thread only waits. So a
+signal or a timeout, which Airflow delivers to the main thread, never strikes in the middle of a request or
+of an entry in the ledger: it is passed on here, where nothing new starts from then on, what is in flight
+gets a short grace, and what has no answer by then is unknown.
+
+Chunks are opened one after the other, two at a time. All their requests go into one line, which
+``concurrency`` workers serve over one pool of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_pindo.api import calls
+from airflow_provider_pindo.api.errors import (
+    PindoError,
+    PindoInsufficientBalanceError,
+    PindoRejectedError,
+    PindoUnknownOutcomeError,
+)
+from airflow_provider_pindo.api.recipients import Chunk, Plan, requests_of, segments_of
+from airflow_provider_pindo.operators.chunk_ledger import OPEN_CHUNKS, ChunkLedger, Outcome
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.api.values import BulkReceipt, SmsReceipt
+    from airflow_provider_pindo.hooks.pindo import Attempt, PindoAsyncHook
+    from airflow_provider_pindo.operators.bulk_report import Tally
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds that requests in flight get when the task is being ended. Airflow kills a task five seconds after
+#: it asked it to end, and the ledger is to be written within them.
+GRACE = 3.0
+#: Requests in a row without a certain answer after which Pindo counts as down: going on would only make
+#: more recipients unknown.
+UNKNOWN_IN_A_ROW = 10
+#: Seconds between two lines of progress in the log.
+PROGRESS = 5.0
+
+#: Statuses of a bulk request that is sent again in halves: 409 is about a number in it, 413 about its size.
+_SPLIT = frozenset({409, 413})
+
+
+class Interrupted(PindoError):
+    """The task was asked to end (SIGTERM, mark as failed, a timeout). A retry goes on where it was."""
+
+    retry_helps = True
+
+
+@dataclass(slots=True)
+class Budget:
+    """
+    When to stop for money.
+
+    :param min_balance: USD that are to stay in the wallet, or None.
+    :param max_cost: USD that the whole send may cost, over all tries, or None.
+    :param price: USD for one segment, as far as it is known.
+    :param balance: USD in the wallet, as Pindo said last, or None.
+    :param spent: USD that were spent, with those of unknown outcome counted as spent.
+    :param reserved: USD that the chunks on their way will cost.
+    """
+
+    min_balance: float | None = None
+    max_cost: float | None = None
+    price: float = 0.0
+    balance: float | None = None
+    spent: float = 0.0
+    reserved: float = 0.0
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is anything to stop for."""
+        return self.min_balance is not None or self.max_cost is not None
+
+    def problem(self, cost: float = 0.0) -> PindoError | None:
+        """Return why nothing more may be sent; ``cost`` is that of what is on its way or would be next."""
+        if (
+            self.min_balance is not None
+            and self.balance is not None
+            and self.balance - cost < self.min_balance
+        ):
+            return PindoInsufficientBalanceError(
+                f"the wallet holds {self.balance:,.3f} USD, and sending on would leave less than min_balance="
+                f"{self.min_balance:,.2f}: top it up, or lower min_balance"
+            )
+        if self.max_cost is not None and self.spent + cost > self.max_cost:
+            return PindoError(
+                f"{self.spent:,.3f} USD were spent, and sending on would take it over max_cost={self.max_cost:,.2f}: "
+                "raise max_cost and clear the task, and it goes on from there"
+            )
+        return None
+
+
+@dataclass(slots=True)
+class Job:
+    """
+    A chunk that is being sent.
+
+    :param price: USD for a segment, by which money was reserved for it.
+    :param requests: how many of its requests are left.
+    """
+
+    chunk: Chunk
+    outcome: Outcome
+    price: float
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: int = 0
+
+
+@dataclass(slots=True)
+class Request:
+    """
+    One request to make.
+
+    :param places: positions of its recipients in the chunk.
+    :param text: the text; None for that of the plan, whose name Pindo fills.
+    """
+
+    job: Job
+    places: Sequence[int]
+    text: str | None
+    single: bool
+
+    @property
+    def rows(self) -> list[int]:
+        """Row numbers of its recipients."""
+        return [self.job.chunk.rows[place] for place in self.places]
+
+
+class BulkSender:
+    """
+    Sends chunks, each with its entry in the ledger.
+
+    :param chunks: yields them; it is read in a thread, since it reads files.
+    :param tally: is told what came of each chunk, in the same thread.
+    :param resend_unknown: send again to those whom an earlier try left unknown.
+    :param read_to_the_end: go through all chunks even after a stop, so that the report has everybody.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        sender: str,
+        chunks: Iterator[Chunk],
+        ledger: ChunkLedger,
+        tally: Tally,
+        budget: Budget,
+        concurrency: int,
+        resend_unknown: bool = False,
+        read_to_the_end: bool = False,
+    ) -> None:
+        self._plan = plan
+        self._sender = sender
+        self._chunks = chunks
+        self._ledger = ledger
+        self._tally = tally
+        self._budget = budget
+        self.concurrency = concurrency
+        self._resend_unknown = resend_unknown
+        self._read_to_the_end = read_to_the_end
+        #: Why it stopped before the end; None when it did not.
+        self.stopped: BaseException | None = None
+        self._starts_requests = True
+        self._is_interrupted = False
+        self._on_their_way: dict[int, int] = {}
+        self._unknown_in_a_row = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._written: set[asyncio.Future[None]] = set()
+        self._working: dict[asyncio.Task[None], Attempt | None] = {}
+
+    async def run(self, hook: PindoAsyncHook) -> None:
+        """Send everything, or until something stops it; see :attr:`stopped`."""
+        self._loop = asyncio.get_running_loop()
+        self._hook = hook
+        self._line: asyncio.Queue[Request] = asyncio.Queue()
+        self._one_more = asyncio.Semaphore(OPEN_CHUNKS)
+        with ThreadPoolExecutor(1) as self._files, ThreadPoolExecutor(1) as self._entries:
+            self._working = {asyncio.create_task(self._work()): None for _ in range(self.concurrency)}
+            progress = asyncio.create_task(self._show_progress())
+            try:
+                await self._open_chunks()
+            finally:
+                for task in (*self._working, progress):
+                    task.cancel()
+                await asyncio.gather(*self._working, progress, return_exceptions=True)
+
+    def interrupt(self) -> None:
+        """Start nothing new, and end within the grace; may be called from any thread, and by a signal handler."""
+        self._is_interrupted, self._starts_requests = True, False
+        if self.stopped is None:
+            self.stopped = Interrupted("the task was asked to end while it was sending")
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(self._end_soon)
+
+    def _end_soon(self) -> None:
+        for task, attempt in self._working.items():
+            if attempt is not None:
+                attempt.is_last = True
+                if not attempt.left:  # it waits for its turn: nothing was sent
+                    task.cancel()
+        asyncio.get_running_loop().call_later(GRACE, self._end_now)
+
+    def _end_now(self) -> None:
+        for task, attempt in self._working.items():
+            if attempt is not None:
+                task.cancel()
+
+    def _stop(self, error: BaseException) -> None:
+        """Start no further request; those in flight go on."""
+        self._starts_requests = False
+        self._open_no_more(error)
+
+    def _open_no_more(self, error: BaseException) -> None:
+        """Start no further chunk; those on their way go on."""
+        if self.stopped is None:
+            self.stopped = error
+            log.warning("Stopping: %s", error)
+
+    @property
+    def on_their_way(self) -> int:
+        """Recipients whose requests may have left, and who are not in the tally yet."""
+        return sum(self._on_their_way.copy().values())
+
+    @property
+    def balance(self) -> float | None:
+        """USD in the wallet, as Pindo said last."""
+        return self._budget.balance
+
+    # -- chunks
+
+    async def _open_chunks(self) -> None:
+        opened: set[asyncio.Task[None]] = set()
+        while self.stopped is None or (self._read_to_the_end and not self._is_interrupted):
+            try:  # while the chunks before it are being sent
+                chunk = await self._in(self._files, next, self._chunks, None)
+            except Exception as error:
+                self._open_no_more(error)
+                break
+            if chunk is None:
+                break
+            await self._one_more.acquire()
+            task = asyncio.create_task(self._send_chunk(chunk))
+            opened.add(task)
+            task.add_done_callback(opened.discard)
+        await asyncio.gather(*opened)
+        await asyncio.gather(*self._written)
+
+    async def _send_chunk(self, chunk: Chunk) -> None:
+        try:
+            outcome = self._ledger.find(chunk)
+            if outcome is None:
+                outcome = Outcome(not_sent=chunk.rows.copy())
+            elif self._resend_unknown:
+                outcome.not_sent = sorted([*outcome.not_sent, *outcome.take_unknown()])
+            if outcome.not_sent and self._may_send(chunk, outcome):
+                await self._send_rows(chunk, outcome)
+            self._soon(self._files, self._add, chunk, outcome)
+        except Exception as error:  # the ledger or the report was not written
+            self._stop(error)
+        finally:
+            self._one_more.release()
+
+    def _may_send(self, chunk: Chunk, outcome: Outcome) -> bool:
+        if self.stopped is None and self._budget.is_set:
+            cost = self._segments(chunk, _places(chunk, outcome.not_sent)) * self._budget.price
+            if problem := self._budget.problem(self._budget.reserved + cost):
+                self._open_no_more(problem)
+            self._budget.reserved += cost
+        return self.stopped is None
+
+    async def _send_rows(self, chunk: Chunk, outcome: Outcome) -> None:
+        rows = outcome.not_sent
+        if self._ledger.is_kept:
+            await self._in(self._entries, self._ledger.open, chunk, outcome, rows)
+        self._on_their_way[chunk.index] = len(rows)
+        outcome.not_sent = []
+        job = Job(chunk, outcome, self._budget.price)
+        requests = list(self._requests(job, _places(chunk, rows)))
+        job.requests = len(requests)
+        for request in requests:
+            self._line.put_nowait(request)
+        await job.done.wait()
+        outcome.not_sent.sort()
+        if self._ledger.is_kept:
+            # Entries are written in order, so the next chunk is not opened there before this one is closed.
+            self._soon(self._entries, self._ledger.close, chunk, outcome)
+
+    def _requests(self, job: Job, places: Sequence[int]) -> Iterator[Request]:
+        for text, group in requests_of(job.chunk, places):
+            yield Request(job, group, text, single=text is not None and len(group) == 1)
+
+    def _add(self, chunk: Chunk, outcome: Outcome) -> None:
+        try:
+            self._tally.add(chunk, outcome)
+            self._on_their_way.pop(chunk.index, None)
+        except OSError as error:  # the report cannot be written
+            self._stop(error)
+
+    def _soon(self, executor: Executor, do: Callable[..., None], *args: Any) -> None:
+        done = asyncio.get_running_loop().run_in_executor(executor, do, *args)
+        self._written.add(done)
+        done.add_done_callback(self._written.discard)
+
+    async def _in(self, executor: Executor, do: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, do, *args)
+
+    # -- requests
+
+    async def _work(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101
+        while True:
+            request = await self._line.get()
+            if self._starts_requests:
+                attempt = self._working[me] = self._new_attempt()
+                await self._deliver(request, attempt)
+                self._working[me] = None
+            else:
+                request.job.outcome.not_sent += request.rows
+            request.job.requests -= 1
+            if not request.job.requests:
+                request.job.done.set()
+
+    def _new_attempt(self) -> Attempt:
+        from airflow_provider_pindo.hooks.pindo import Attempt
+
+        return Attempt()
+
+    async def _deliver(self, request: Request, attempt: Attempt) -> None:
+        outcome = request.job.outcome
+        try:
+            outcome.requests += 1
+            await (
+                self._deliver_one(request, attempt)
+                if request.single
+                else self._deliver_many(request, attempt)
+            )
+        except PindoUnknownOutcomeError as error:
+            self._unknown(request, error.reason or _first_sentence(error))
+        except PindoRejectedError as error:
+            self._rejected(request, error)
+        except PindoError as error:
+            self._not_sent(request, error)
+        except asyncio.CancelledError:
+            if not self._is_interrupted:
+                raise
+            if attempt.left:
+                self._unknown(request, "the task was ended before Pindo answered")
+            else:
+                request.job.outcome.not_sent += request.rows
+
+    async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
+        chunk, place = request.job.chunk, request.places[0]
+        receipt = await self._hook.send(
+            calls.send_sms(chunk.numbers[place], request.text or "", self._sender), attempt
+        )
+        request.job.outcome.sms_ids[chunk.rows[place]] = receipt.sms_id
+        segments = receipt.item_count or self._segments(chunk, request.places)
+        self._accepted(request, segments, receipt, receipt.total_cost)
+
+    async def _deliver_many(self, request: Request, attempt: Attempt) -> None:
+        chunk, asked = request.job.chunk, len(request.places)
+        recipients = [
+            {"phonenumber": chunk.numbers[place], "name": chunk.names[place]} for place in request.places
+        ]
+        text = self._plan.template.text if request.text is None else request.text
+        receipt = await self._hook.send(calls.send_checked_bulk_sms(recipients, text, self._sender), attempt)
+        took = asked if receipt.count is None else receipt.count
+        if 0 < took < asked:
+            self._unknown(request, f"Pindo took {took} of {asked} and does not say which")
+        elif took <= 0:
+            request.job.outcome.rejected.setdefault(f"Pindo took none of {asked}", []).extend(request.rows)
+        else:
+            self._accepted(request, self._segments(chunk, request.places), receipt, None)
+
+    def _accepted(
+        self, request: Request, segments: int, receipt: SmsReceipt | BulkReceipt, cost: float | None
+    ) -> None:
+        self._unknown_in_a_row = 0
+        outcome, budget = request.job.outcome, self._budget
+        if receipt.item_price is not None:
+            budget.price = receipt.item_price
+        if cost is None:
+            cost = segments * (receipt.item_price or 0.0)
+        self._release(request)
+        outcome.segments += segments
+        outcome.cost += cost
+        budget.spent += cost
+        if receipt.remaining_balance is not None:
+            budget.balance = receipt.remaining_balance
+        if problem := budget.problem():
+            self._stop(problem)
+
+    def _unknown(self, request: Request, reason: str) -> None:
+        outcome = request.job.outcome
+        outcome.unknown.setdefault(reason, []).extend(request.rows)
+        self._release(request)
+        self._budget.spent += self._segments(request.job.chunk, request.places) * self._budget.price
+        self._unknown_in_a_row += 1
+        if self._unknown_in_a_row == UNKNOWN_IN_A_ROW:
+            self._stop(
+                PindoStoppedError(
+                    f"{UNKNOWN_IN_A_ROW} requests in a row got no certain answer ({reason}): Pindo seems to be down, "
+                    "and going on would leave more people of whom nobody knows whether they were texted"
+                )
+            )
+
+    def _rejected(self, request: Request, error: PindoRejectedError) -> None:
+        self._unknown_in_a_row = 0
+        if error.status in _SPLIT and len(request.places) > 1:
+            half = len(request.places) // 2
+            for places in (request.places[:half], request.places[half:]):
+                request.job.requests += 1
+                self._line.put_nowait(Request(request.job, places, request.text, single=False))
+            return
+        self._release(request)
+        reason = f"{error.status} {error.reason}" if error.reason else str(error.status)
+        request.job.outcome.rejected.setdefault(reason, []).extend(request.rows)
+
+    def _not_sent(self, request: Request, error: BaseException) -> None:
+        request.job.outcome.not_sent += request.rows
+        self._stop(error)
+
+    def _release(self, request: Request) -> None:
+        if self._budget.is_set:
+            self._budget.reserved -= self._segments(request.job.chunk, request.places) * request.job.price
+
+    def _segments(self, chunk: Chunk, places: Sequence[int]) -> int:
+        names = [chunk.names[place] for place in places]
+        texts = None if chunk.texts is None else [chunk.texts[place] for place in places]
+        return sum(segments_of(names, texts, self._plan.template))
+
+    async def _show_progress(self) -> None:
+        started, before = time.monotonic(), self._tally.visited
+        while True:
+            await asyncio.sleep(PROGRESS)
+            done, everybody = self._tally.visited, self._tally.sendable
+            rate = (done - before) / (time.monotonic() - started)
+            left = f"{(everybody - done) / rate:,.0f} s left" if rate else "no rate yet"
+            log.info(
+                "%s of %s done, %s rejected, %.0f/s, %s",
+                f"{done:,}",
+                f"{everybody:,}",
+                self._tally.rejected,
+                rate,
+                left,
+            )
+
+
+class PindoStoppedError(PindoError):
+    """Sending was stopped since Pindo seems to be down; the rest was not sent, and a retry goes on."""
+
+    retry_helps = True
+
+
+def _places(chunk: Chunk, rows: Sequence[int]) -> Sequence[int]:
+    """Return the positions of ``rows`` in the chunk."""
+    if len(rows) == len(chunk.rows):
+        return range(len(rows))
+    wanted = set(rows)
+    return [place for place, row in enumerate(chunk.rows) if row in wanted]
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split(". ", 1)[0]

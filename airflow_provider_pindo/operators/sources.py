@@ -1,0 +1,247 @@
+"""
+Where recipients come from: a list, an XCom, or a CSV, JSON Lines or Parquet file.
+
+Whatever it is, it can be read as often as needed, in blocks of rows; a file is read in a stream through
+Airflow's ``ObjectStoragePath``, so it may lie on this machine or in a bucket, and its length does not matter.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number
+from airflow_provider_pindo.api.recipients import Block
+
+#: Rows that are read at a time.
+BLOCK = 1000
+
+_NUMBER = "phonenumber"
+
+
+class Source(Protocol):
+    """Rows that can be read as often as needed."""
+
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        """Read all rows, with the values of these fields."""
+
+
+def open_source(recipients: object, columns: Mapping[str, str] | None = None) -> Source:
+    """
+    Return the rows that ``recipients`` stands for.
+
+    :param recipients: a list of mappings or numbers, or a path.
+    :param columns: the name that a field has there, where it is another.
+    :raises PindoConfigurationError: it can be read only once, or is nothing of the kind.
+    """
+    named = dict(columns or {})
+    if _is_path(recipients):
+        return FileSource(str(recipients), named)
+    if isinstance(recipients, Sequence) and not isinstance(recipients, str | bytes):
+        return ListSource(recipients, named)
+    hint = (
+        "make a list of it"
+        if isinstance(recipients, Iterable)
+        else "give a list, the path of a file, or a callable that returns one"
+    )
+    raise PindoConfigurationError(
+        f"recipients is of type {type(recipients).__name__}, which cannot be read twice (all of it is checked before "
+        f"the first message, and again on a retry): {hint}"
+    )
+
+
+def _is_path(value: object) -> bool:
+    import os
+
+    return isinstance(value, str) or (isinstance(value, os.PathLike) and not isinstance(value, bytes))
+
+
+class ListSource:
+    """
+    Rows of a list: mappings, or bare numbers.
+
+    :param rows: the list; of a mapped task's XCom, each element may be one such list.
+    :param columns: see :func:`open_source`.
+    """
+
+    def __init__(self, rows: Sequence[Any], columns: Mapping[str, str]) -> None:
+        # The XComs of a mapped task come one by one from Airflow, so they are fetched once.
+        self._rows = rows if isinstance(rows, list | tuple) else list(rows)
+        if self._rows and all(isinstance(row, list | tuple) for row in self._rows):
+            self._rows = [row for part in self._rows for row in part]
+        self._columns = columns
+
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        """Read all rows, with the values of these fields."""
+        keys = [self._columns.get(each, each) for each in fields]
+        for start in range(0, len(self._rows), BLOCK):
+            rows = self._rows[start : start + BLOCK]
+            try:
+                values = [[row[key] for row in rows] for key in keys]
+            except (KeyError, TypeError, IndexError):  # bare numbers, or a field that some have not
+                values = [
+                    [_value(row, key, field) for row in rows] for key, field in zip(keys, fields, strict=True)
+                ]
+            yield Block(start + 1, values)
+
+
+def _value(row: Any, key: str, field: str) -> Any:
+    if isinstance(row, Mapping):
+        return row.get(key)
+    return row if field == _NUMBER else None
+
+
+class FileSource:
+    """
+    Rows of a file.
+
+    :param path: path or URL, as ``ObjectStoragePath`` takes it; what it ends in says how it is read:
+        ``.csv``, ``.jsonl`` (or ``.ndjson``), ``.parquet``.
+    :param columns: see :func:`open_source`.
+    """
+
+    def __init__(self, path: str, columns: Mapping[str, str]) -> None:
+        readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows, ".parquet": _parquet_rows}
+        self._read = readers.get(suffix(path))
+        if self._read is None:
+            raise PindoConfigurationError(
+                f"recipients {mask_numbers_in(path[:80])!r} is not the path of a file that can be read: it must end in "
+                ".csv, .jsonl, .ndjson or .parquet (if a template gave a list as text, pass the task's output itself)"
+            )
+        self._path = path
+        self._columns = columns
+
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        """Read all rows, with the values of these fields."""
+        wanted = {field: self._columns.get(field, field) for field in fields}
+        first = 1
+        for values in self._read(storage_path(self._path), wanted):  # type: ignore[misc]
+            yield Block(first, values)
+            first += len(values[0])
+
+
+def storage_path(path: str) -> Any:
+    """Return ``path`` as an ``ObjectStoragePath``, whose methods have no types."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    return ObjectStoragePath(path)
+
+
+def lines_of(file: Any) -> Iterator[str]:
+    """Return the lines of an open file; what Airflow 2.11 opens cannot be iterated over itself."""
+    return file if hasattr(type(file), "__iter__") else iter(file.readline, "")
+
+
+def suffix(path: str) -> str:
+    """Return what the name of a file ends in, such as ``.csv``."""
+    name = path.rsplit("/", 1)[-1]
+    return f".{name.rsplit('.', 1)[-1].lower()}" if "." in name else ""
+
+
+def _places(path: Any, header: Sequence[str], wanted: Mapping[str, str]) -> list[int | None]:
+    """Return where each wanted column stands; the name may be missing, and is then None."""
+    for field, column in wanted.items():
+        if column not in header and field != "name":
+            raise PindoConfigurationError(
+                f"{path.name} has no column {column!r}; it has {', '.join(map(repr, header))}. Name the right one: "
+                f"columns={{{field!r}: …}}"
+            )
+    return [header.index(column) if column in header else None for column in wanted.values()]
+
+
+def _csv_rows(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
+    with path.open("r", encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(lines_of(file))
+        header = next(reader, [])
+        places = _places(path, header, wanted)
+        rows = filter(None, reader)  # a blank line is no row
+        while block := list(islice(rows, BLOCK)):
+            if any(len(row) != len(header) for row in block):
+                block = [row[: len(header)] + [""] * (len(header) - len(row)) for row in block]
+            values = list(zip(*block, strict=True))
+            yield [[None] * len(block) if place is None else values[place] for place in places]
+
+
+def _json_rows(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
+    with path.open("r", encoding="utf-8-sig") as file:
+        lines = (line for line in lines_of(file) if line.strip())
+        number = 0
+        while block := list(islice(lines, BLOCK)):
+            rows = []
+            for line in block:
+                number += 1
+                rows.append(_json_row(path, number, line))
+            yield [[row.get(column) for row in rows] for column in wanted.values()]
+
+
+def _json_row(path: Any, number: int, line: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, Mapping):
+        raise PindoConfigurationError(f"{path.name}: row {number} is not a JSON object, one to a line")
+    return row
+
+
+def _parquet_rows(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise PindoConfigurationError(
+            f"{path.name} is a Parquet file, which pyarrow reads: install airflow-provider-pindo[parquet]"
+        ) from None
+    with path.open("rb") as raw:
+        file = ParquetFile(raw)
+        header = file.schema_arrow.names
+        places = _places(path, header, wanted)
+        names = [header[place] for place in places if place is not None]
+        for batch in file.iter_batches(batch_size=BLOCK, columns=names):
+            yield [
+                [None] * batch.num_rows if place is None else batch.column(header[place]).to_pylist()
+                for place in places
+            ]
+
+
+def read_numbers(exclude: object, country: str | None) -> frozenset[str]:
+    """
+    Return the numbers that must not be texted.
+
+    :param exclude: numbers, or mappings with ``phonenumber``, as a list; or a file: one number a
+        line, or whatever recipients can be read from, with a column ``phonenumber``.
+    :raises PindoConfigurationError: one of them cannot be read, so that somebody might be texted who opted out.
+    """
+    found: set[str] = set()
+    row = 0
+    for block in _exclusions(exclude):
+        for value in block:
+            row += 1
+            try:
+                found.add(parse_phone_number(value, country))
+            except PindoConfigurationError as error:
+                raise PindoConfigurationError(
+                    f"row {row} of exclude cannot be read, and nothing was sent: {error}"
+                ) from None
+    return frozenset(found)
+
+
+def _exclusions(exclude: object) -> Iterator[Iterable[Any]]:
+    if _is_path(exclude) and not _has_columns(str(exclude)):
+        with storage_path(str(exclude)).open("r", encoding="utf-8-sig") as file:
+            yield (line.strip() for line in lines_of(file) if line.strip() and line.strip() != _NUMBER)
+        return
+    if isinstance(exclude, set | frozenset):
+        exclude = sorted(exclude)
+    for block in open_source(exclude).blocks([_NUMBER]):
+        yield block.columns[0]
+
+
+def _has_columns(path: str) -> bool:
+    if suffix(path) != ".csv":
+        return suffix(path) in (".jsonl", ".ndjson", ".parquet")
+    with storage_path(path).open("r", encoding="utf-8-sig") as file:
+        return _NUMBER in next(csv.reader(lines_of(file)), [])

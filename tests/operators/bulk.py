@@ -1,0 +1,93 @@
+"""
+What the tests of the bulk send share: a task state store in a file, and the operator run as Airflow runs it.
+
+The store has the interface and the promise of Airflow's: an entry is there when ``set`` has returned, also when
+the process is killed right after.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import types
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
+
+try:
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: F401
+except ImportError:  # Airflow 2.11 has no such store; with this one the promises can be tested there too
+    sys.modules["airflow.sdk.execution_time.context"] = types.SimpleNamespace(NEVER_EXPIRE=None)
+
+COLUMNS = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded")
+
+
+class Store:
+    """A task state store in a file, or in memory."""
+
+    def __init__(self, path: Path | str = ":memory:") -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value TEXT)")
+        self.writes = 0
+
+    def get(self, key: str) -> Any:
+        row = self._db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, json.dumps(value)))
+        self.writes += 1
+
+    def all(self) -> dict[str, Any]:
+        return {key: json.loads(value) for key, value in self._db.execute("SELECT * FROM state ORDER BY key")}
+
+    def settle(self, status: str) -> None:
+        """Change every ``unknown``, as a person does in the Task State tab."""
+        for key, value in self.all().items():
+            if value["status"] == "unknown":
+                self.set(key, {**value, "status": status})
+
+
+class TaskInstance:
+    """What the ledger asks of a task instance: clearing raises ``max_tries``."""
+
+    def __init__(self, go: int = 0) -> None:
+        self.max_tries = go
+
+
+def context(store: Store | None, go: int = 0) -> Any:
+    return {"task_state_store": store, "ti": TaskInstance(go)}
+
+
+def send(store: Store | None, go: int = 0, **arguments: Any) -> dict[str, Any]:
+    """Run the operator's ``execute``, as a try of one task instance."""
+    arguments = {"text": "Muraho @contact.name", **arguments}
+    operator = PindoSendBulkSmsOperator(task_id="text_all", **arguments)
+    result: dict[str, Any] = operator.execute.__wrapped__(operator, context(store, go))
+    assert sum(result[each] for each in COLUMNS) == result["given"]
+    return result
+
+
+def people(count: int, **fields: Any) -> list[dict[str, Any]]:
+    """Return recipients with different numbers; ``fields`` may be functions of the row."""
+    return [
+        {
+            "phonenumber": f"+25078{row:07d}",
+            "name": f"Name {row}",
+            **{key: value(row) if callable(value) else value for key, value in fields.items()},
+        }
+        for row in range(1, count + 1)
+    ]
+
+
+def times_texted(sandbox: Any) -> Counter[str]:
+    """Return how many messages each phone has."""
+    return Counter(message["to"] for message in sandbox.messages())
+
+
+if __name__ == "__main__":  # a task in a process of its own, which a test can kill
+    given = json.loads(sys.stdin.read())
+    print(json.dumps(send(Store(given.pop("store")), **given)))
