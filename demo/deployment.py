@@ -147,6 +147,7 @@ class Deployment:
             self.start(name)
         wait_until(lambda: self._answers(self.sandbox.url), "the sandbox answers", timeout=60)
         wait_until(self._is_healthy, "all of Airflow is healthy", timeout=180)
+        self.rest.create_pool("pindo", slots=40, description="Requests to Pindo at a time")
 
     def _create_login(self) -> None:
         if AIRFLOW_VERSION >= 3:

@@ -87,6 +87,11 @@ class AirflowRest:
 
         wait_until(is_read, f"DAG {dag_id} is there", timeout=timeout)
 
+    def create_pool(self, name: str, *, slots: int, description: str) -> None:
+        """Create a pool, as a person does in the UI (Admin, Pools)."""
+        body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        self.request("POST", "/pools", json=body)
+
     def trigger(self, dag_id: str, *, conf: Json = None, logical_date: dt.datetime | None = None) -> str:
         """Start a run of the DAG by hand and return its run ID."""
         body: dict[str, Json] = {"conf": conf or {}}

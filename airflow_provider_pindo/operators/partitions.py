@@ -1,0 +1,97 @@
+"""
+Split a long list of recipients, so that the work spreads over workers.
+
+::
+
+    @task
+    def split() -> list[str]:
+        return write_partitions("s3://campaign/customers.csv", "s3://campaign/parts", partitions=8)
+
+    PindoSendBulkSmsOperator.partial(task_id="text", text="…").expand(recipients=split())
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.operators.sources import BLOCK, lines_of, storage_path, suffix
+
+#: Digits at the end of a number that decide where it goes: 0781234567 and +250781234567 share them.
+_LAST_DIGITS = 8
+
+
+def write_partitions(
+    recipients: str | Iterable[Any],
+    folder: str,
+    *,
+    partitions: int,
+    phonenumber: str = "phonenumber",
+    fields: Sequence[str] | None = None,
+) -> list[str]:
+    """
+    Write recipients into files, without loading them, and return the files' paths for ``expand``.
+
+    All rows of one number go into one file, so that the send that reads it finds its duplicates. The same rows
+    give the same files, in the same order: a retry of this task changes nothing.
+
+    :param recipients: path or URL of a ``.csv``, ``.jsonl`` or ``.parquet`` file; or rows, such as those of a
+        database cursor: mappings, or sequences named by ``fields``.
+    :param folder: path or URL of the folder that gets the files ``part-001.jsonl``, ``part-002.jsonl``, …; every
+        worker must be able to read it.
+    :param partitions: how many files: about as many as tasks are to run at a time.
+    :param phonenumber: name of the field with the number.
+    :param fields: names of a row's values, where rows are not mappings.
+    :raises PindoConfigurationError: a row has no such field.
+    """
+    target = storage_path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
+        for number, row in enumerate(_rows(recipients, fields), start=1):
+            if phonenumber not in row:
+                raise PindoConfigurationError(
+                    f"row {number} has no {phonenumber!r}; it has {', '.join(map(repr, row))}. Name the field with the "
+                    "number: phonenumber=…"
+                )
+            line = json.dumps(row, ensure_ascii=False, default=str)
+            files[_place(row[phonenumber], partitions)].write(line + "\n")
+    return [str(path) for path in paths]
+
+
+def _place(number: object, partitions: int) -> int:
+    digits = re.sub(r"\D", "", str(number))[-_LAST_DIGITS:]
+    return zlib.crc32(digits.encode()) % partitions
+
+
+def _rows(recipients: str | Iterable[Any], fields: Sequence[str] | None) -> Iterator[Mapping[str, Any]]:
+    if isinstance(recipients, str):
+        yield from _rows_of_file(recipients)
+        return
+    for row in recipients:
+        yield row if isinstance(row, Mapping) else dict(zip(fields or (), row, strict=True))
+
+
+def _rows_of_file(path: str) -> Iterator[Mapping[str, Any]]:
+    kind = suffix(path)
+    if kind == ".parquet":
+        from pyarrow.parquet import ParquetFile
+
+        with storage_path(path).open("rb") as raw:
+            for batch in ParquetFile(raw).iter_batches(batch_size=BLOCK):
+                yield from batch.to_pylist()
+        return
+    if kind not in (".csv", ".jsonl", ".ndjson"):
+        raise PindoConfigurationError(
+            f"recipients {path!r} must end in .csv, .jsonl, .ndjson or .parquet, to say how it is read"
+        )
+    with storage_path(path).open("r", encoding="utf-8-sig", newline="") as file:
+        lines = lines_of(file)
+        yield from csv.DictReader(lines) if kind == ".csv" else map(json.loads, filter(str.strip, lines))

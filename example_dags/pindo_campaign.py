@@ -1,0 +1,108 @@
+"""
+Text everybody in a file, spread over workers, under one limit on the requests to Pindo.
+
+The file is split into partitions, without loading it, and each is a task of its own: on the Celery or the
+Kubernetes executor they run on as many machines as there are. The Airflow pool ``pindo`` has one slot for each
+request that may be in flight at a time, and every task takes as many as it makes; so the pool is the limit over
+all machines and all DAGs, and is changed in the UI (Admin, Pools) while a campaign runs. Create it once:
+``airflow pools set pindo 40 "Requests to Pindo at a time"``.
+
+Each task keeps its own ledger: whatever happens to one, its retry sends to those whom it has not reached. Rows of
+one number share a partition, so nobody who stands in the file twice is texted twice. Nobody on the opt-out list is
+texted at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import Param, dag, task
+
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
+
+HERE = Path(__file__).parent
+REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="Africa/Kigali"),
+    catchup=False,
+    tags=["pindo", "sms", "example"],
+    params={
+        "recipients": Param(
+            str(HERE / "campaign.csv"),
+            type="string",
+            title="Recipients",
+            description="A CSV, JSON Lines or Parquet file with the columns name, phone and district: a path, or a "
+            "URL such as s3://….",
+        ),
+        "opted_out": Param(
+            str(HERE / "opted_out.csv"),
+            type="string",
+            title="Opted out",
+            description="A file with the numbers that must not be texted, one a line.",
+        ),
+        "text": Param(
+            "Hello @contact.name, free eye checks this Saturday in @contact.district. Kigali Family Clinic",
+            type="string",
+            title="Text",
+            description="Mention any column as @contact.column.",
+        ),
+        "folder": Param(
+            str(Path(tempfile.gettempdir()) / "pindo_campaign"),
+            type="string",
+            title="Folder",
+            description="Where the partitions and the reports go; every worker must reach it, so with several "
+            "machines a URL such as s3://….",
+        ),
+        "partitions": Param(4, type="integer", minimum=1, maximum=1000, title="Partitions"),
+    },
+    doc_md=__doc__,
+    dag_display_name="Pindo: campaign",
+)
+def pindo_campaign():
+    @task(task_display_name="Split the recipients")
+    def split(params=None, run_id=None) -> list[str]:
+        """Return the partitions' paths."""
+        from airflow_provider_pindo.operators.partitions import write_partitions
+
+        return write_partitions(
+            params["recipients"],
+            f"{params['folder']}/{run_id}",
+            partitions=params["partitions"],
+            phonenumber="phone",
+        )
+
+    @task(task_display_name="Add up")
+    def add_up(parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the columns of all partitions together, and where the reports are."""
+        names = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded", "given")
+        total = {name: sum(part[name] for part in parts) for name in names}
+        return {
+            **total,
+            "total_cost": sum(part["total_cost"] for part in parts),
+            "reports": [part["report_path"] for part in parts],
+        }
+
+    texted = PindoSendBulkSmsOperator.partial(
+        task_id="text_partition",
+        task_display_name="Text a partition",
+        columns={"phonenumber": "phone"},
+        text="{{ params.text }}",
+        exclude="{{ params.opted_out }}",
+        on_invalid="skip",
+        on_rejected="report",
+        report_path="{{ params.folder }}/{{ run_id }}/report-{{ ti.map_index }}.csv",
+        concurrency=REQUESTS_OF_A_TASK,
+        pool="pindo",
+        pool_slots=REQUESTS_OF_A_TASK,
+        retries=3,
+    ).expand(recipients=split())
+    add_up(texted.output)
+
+
+pindo_campaign()
