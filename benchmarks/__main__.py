@@ -1,0 +1,158 @@
+"""
+Run every comparison, interleaved, and print the table: ``python -m benchmarks`` (``make bench``).
+
+Each line is the median of its rounds, beside that of the plain Python that does the same in the same run, so that
+whatever else the machine does meets both. ``python -m benchmarks quick`` leaves out the real Airflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+ROUNDS = 7
+CONCURRENCY = 50
+LATENCY = 0.1
+
+DAG = """
+import time
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
+from benchmarks.clients import TEXT, patients
+
+
+class Timed(PindoSendBulkSmsOperator):
+    def execute(self, context):
+        started = time.perf_counter()
+        super().execute(context)
+        return time.perf_counter() - started
+
+
+def everybody():
+    return patients(10_000)
+
+
+with DAG("bench", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    for name in ("bench", "bench_slow"):
+        Timed(task_id=name, recipients=everybody, text=TEXT, concurrency=CONCURRENCY, pindo_conn_id=name)
+"""
+
+
+@contextmanager
+def server(latency: float = 0.0) -> Iterator[str]:
+    """A server of :mod:`benchmarks.server`; gives its address."""
+    command = [sys.executable, "-m", "benchmarks.server", str(latency)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def connection(url: str) -> str:
+    """Return a connection to a server."""
+    extra = {"sender": "PindoTest"}
+    return json.dumps(
+        {"conn_type": "pindo", "host": url, "password": "token-of-the-benchmark", "extra": extra}
+    )
+
+
+def line(what: str, seconds: float, beside: str = "", other: float | None = None, wanted: str = "") -> None:
+    """Print a row of the table: how long it took, beside what, and the ratio of the speeds."""
+    ratio = f"{other / seconds:.2f}" if other else ""
+    other_shown = f"{beside}: {other:.2f} s" if other else beside
+    print(f"| {what} | {seconds:.2f} s | {other_shown} | {ratio} | {wanted} |", flush=True)
+
+
+def medians(*runs: Callable[[], float], rounds: int = ROUNDS) -> list[float]:
+    """Run each in turn, round after round, and return the median of each."""
+    for run in runs:
+        run()  # imports, and whatever else happens once
+    return [median(times) for times in zip(*([run() for run in runs] for _ in range(rounds)), strict=True)]
+
+
+def real_tasks(fast: str, slow: str) -> tuple[float, float]:
+    """Send to 10,000 by a task of a real Airflow, with its own ledger; return the seconds without and with latency."""
+    from demo.deployment import Deployment
+
+    settings = {
+        "AIRFLOW_CONN_BENCH": connection(fast),
+        "AIRFLOW_CONN_BENCH_SLOW": connection(slow),
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "AIRFLOW__CORE__PARALLELISM": "1",
+    }
+    with tempfile.TemporaryDirectory() as dags, Deployment(Path(dags), settings=settings) as airflow:
+        airflow.add_dag("bench", DAG.replace("CONCURRENCY", str(CONCURRENCY)))
+        run_id = airflow.rest.trigger("bench")
+        airflow.rest.wait_for_run("bench", run_id, timeout=600)
+        return airflow.rest.xcom("bench", run_id, "bench"), airflow.rest.xcom("bench", run_id, "bench_slow")
+
+
+def main() -> None:
+    """Print the table."""
+    from benchmarks import clients
+
+    with server() as fast, server(LATENCY) as slow, tempfile.TemporaryDirectory() as folder:
+        os.environ["AIRFLOW_CONN_BENCH"] = connection(fast)
+        os.environ["AIRFLOW_CONN_BENCH_SLOW"] = connection(slow)
+        os.environ["AIRFLOW_CONN_BENCH_HTTP"] = json.dumps({"conn_type": "http", "host": fast})
+        few, many = clients.patients(10_000), clients.patients(100_000)
+        personal = {"text": clients.TEXT, "concurrency": CONCURRENCY}
+
+        print(f"Python {platform.python_version()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
+        print("| | time | beside | ratio | wanted |\n|---|---|---|---|---|")
+        bare, ours = medians(
+            lambda: clients.bare_aiohttp(fast, few, CONCURRENCY), lambda: clients.operator(few, **personal)
+        )
+        line("10,000 personal texts", ours, "bare aiohttp", bare, "0.85")
+        line(
+            "the same over HttpHook.run",
+            10 * clients.http_provider_loop(fast, few[:1000]),
+            "bare aiohttp",
+            bare,
+        )
+        if "quick" not in sys.argv:
+            without = clients.operator(few, **personal, pindo_conn_id="bench_slow")
+            at_once, late = real_tasks(fast, slow)
+            line("as a real task, real ledger", at_once, "ledger that costs nothing", ours)
+            line("the same at 100 ms latency", late, "ledger that costs nothing", without, "0.90")
+        bare, ours = medians(
+            lambda: clients.bare_bulk(fast, many, 1000),
+            lambda: clients.operator(many, text=clients.ONE_TEXT, chunk_size=1000),
+        )
+        line("one text, 100,000 recipients", ours, "json and requests", bare, "0.6")
+        bare, ours, theirs = medians(
+            lambda: clients.session_loop(fast, few[:1000]),
+            lambda: clients.hook_loop(fast, few[:1000]),
+            lambda: clients.http_provider_loop(fast, few[:1000]),
+        )
+        line("1,000 single sends in a loop", ours, "requests.Session", bare, "0.9")
+        line("", ours, "HttpHook.run", theirs, "above 1")
+        short, long = Path(folder, "short.csv"), Path(folder, "long.csv")
+        clients.write_csv(short, 10_000)
+        clients.write_csv(long, 1_000_000)
+        small, large = clients.peak_memory(short), clients.peak_memory(long)
+        print(
+            f"| peak memory, a CSV of 1,000,000 rows | {large:.0f} MB | 10,000 rows: {small:.0f} MB | | +50 MB |"
+        )
+        added = median(clients.import_time() for _ in range(ROUNDS))
+        print(
+            f"| importing the operators adds | {1000 * added:.0f} ms | airflow.sdk with BaseOperator | | 30 ms |"
+        )
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update({"AIRFLOW_HOME": home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"})
+        main()

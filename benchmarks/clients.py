@@ -1,0 +1,161 @@
+"""What is compared: the provider, and plain Python that sends the same bodies. Each returns seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import requests
+
+from airflow_provider_pindo.hooks.pindo import PindoHook
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
+
+SENDER = "PindoTest"
+TEXT = "Hello @contact.name, we expect you tomorrow at @contact.time, with Dr Mugisha. Kigali Family Clinic"
+ONE_TEXT = "Hello @contact.name, free eye checks this Saturday. Kigali Family Clinic"
+HEADERS = {"Authorization": "Bearer token-of-the-benchmark", "Content-Type": "application/json"}
+
+
+def patients(count: int) -> list[dict[str, str]]:
+    """Return recipients, each with a time of their own."""
+    return [
+        {
+            "phonenumber": f"+25078{row:07}",
+            "name": f"Aline Uwimana {row}",
+            "time": f"{row // 3600:02}:{row // 60 % 60:02}:{row % 60:02}",
+        }
+        for row in range(count)
+    ]
+
+
+class FreeStore:
+    """A task state store that costs nothing."""
+
+    def get(self, key: str) -> None:
+        return None
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        return None
+
+
+class TaskInstance:
+    max_tries = 0
+
+
+def operator(recipients: Any, **arguments: Any) -> float:
+    """Run the bulk operator with a ledger that costs nothing."""
+    arguments = {"pindo_conn_id": "bench", **arguments}
+    task = PindoSendBulkSmsOperator(task_id="text", recipients=recipients, **arguments)
+    started = time.perf_counter()
+    task.execute.__wrapped__(task, {"task_state_store": FreeStore(), "ti": TaskInstance()})
+    return time.perf_counter() - started
+
+
+def bare_aiohttp(url: str, recipients: list[dict[str, str]], concurrency: int) -> float:
+    """Fill the texts and post them by a bare aiohttp loop."""
+
+    async def send() -> None:
+        people = iter(recipients)
+
+        async def work(session: aiohttp.ClientSession) -> None:
+            for person in people:
+                text = TEXT.replace("@contact.name", person["name"]).replace("@contact.time", person["time"])
+                body = {"to": person["phonenumber"], "text": text, "sender": SENDER}
+                async with session.post(f"{url}/v1/sms/", json=body) as response:
+                    receipt = await response.json()
+                    assert receipt["sms_id"]
+
+        connector = aiohttp.TCPConnector(limit=concurrency)
+        async with aiohttp.ClientSession(headers=HEADERS, connector=connector) as session:
+            await asyncio.gather(*(work(session) for _ in range(concurrency)))
+
+    started = time.perf_counter()
+    asyncio.run(send())
+    return time.perf_counter() - started
+
+
+def bare_bulk(url: str, recipients: list[dict[str, str]], chunk_size: int) -> float:
+    """Encode chunks with the standard library and post them."""
+    started = time.perf_counter()
+    with requests.Session() as session:
+        session.headers.update(HEADERS)
+        for start in range(0, len(recipients), chunk_size):
+            people = [
+                {"phonenumber": each["phonenumber"], "name": each["name"]}
+                for each in recipients[start : start + chunk_size]
+            ]
+            body = json.dumps({"recipients": people, "text": ONE_TEXT, "sender": SENDER})
+            response = session.post(f"{url}/v1/sms/bulk", data=body.encode())
+            assert response.json()["count"] == len(people)
+    return time.perf_counter() - started
+
+
+def session_loop(url: str, recipients: list[dict[str, str]]) -> float:
+    """Send one by one over ``requests.Session``."""
+    started = time.perf_counter()
+    with requests.Session() as session:
+        session.headers.update(HEADERS)
+        for person in recipients:
+            body = {"to": person["phonenumber"], "text": "Muraho", "sender": SENDER}
+            response = session.post(f"{url}/v1/sms/", json=body, timeout=30)
+            response.raise_for_status()
+            assert response.json()["sms_id"]
+    return time.perf_counter() - started
+
+
+def hook_loop(url: str, recipients: list[dict[str, str]]) -> float:
+    """Send one by one over one ``PindoHook``."""
+    started = time.perf_counter()
+    with PindoHook("bench") as hook:
+        for person in recipients:
+            assert hook.send_sms(person["phonenumber"], "Muraho").sms_id
+    return time.perf_counter() - started
+
+
+def http_provider_loop(url: str, recipients: list[dict[str, str]]) -> float:
+    """Send one by one over the HTTP provider's ``HttpHook.run``, which opens a session for each."""
+    from airflow.providers.http.hooks.http import HttpHook
+
+    hook = HttpHook(method="POST", http_conn_id="bench_http")
+    started = time.perf_counter()
+    for person in recipients:
+        body = json.dumps({"to": person["phonenumber"], "text": "Muraho", "sender": SENDER})
+        assert hook.run("/v1/sms/", data=body, headers=HEADERS).json()["sms_id"]
+    return time.perf_counter() - started
+
+
+def write_csv(path: Path, rows: int) -> None:
+    """Write a file with ``rows`` recipients."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["phonenumber", "name"])
+        writer.writerows((f"+250{700000000 + row}", f"Aline Uwimana {row}") for row in range(rows))
+
+
+def peak_memory(path: Path) -> float:
+    """Return the peak memory, in MB, of a process that sends to everybody in the file."""
+    command = [sys.executable, "-m", "benchmarks.clients", str(path)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def import_time() -> float:
+    """Return the seconds that importing the operators adds to Airflow's own."""
+    code = (
+        "import time; from airflow.sdk import BaseOperator; started = time.perf_counter(); "
+        "import airflow_provider_pindo.operators.sms; print(time.perf_counter() - started)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return float(printed.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+    operator(sys.argv[1], text=ONE_TEXT, chunk_size=1000)
+    status = Path("/proc/self/status").read_text()  # of this program alone, as getrusage's is not
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
