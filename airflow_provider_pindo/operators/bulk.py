@@ -275,6 +275,7 @@ class PindoSendBulkSmsOperator(BaseOperator):
         from airflow_provider_pindo.api.recipients import chunks
         from airflow_provider_pindo.operators.bulk_report import Report, Tally
         from airflow_provider_pindo.operators.bulk_sender import BulkSender
+        from airflow_provider_pindo.operators.sources import ListSource
 
         with Report(self.report_path) if self.report_path else nullcontext() as report:
             tally = Tally(found, report)
@@ -288,6 +289,7 @@ class PindoSendBulkSmsOperator(BaseOperator):
                 concurrency=self.concurrency,
                 resend_unknown=self.on_unknown == "resend",
                 read_to_the_end=ledger.has_earlier or report is not None,
+                in_memory=report is None and isinstance(source, ListSource),
             )
             try:
                 run_apart(self._sending, self.pindo_conn_id, settings)

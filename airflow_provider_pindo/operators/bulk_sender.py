@@ -146,6 +146,7 @@ class BulkSender:
     :param tally: is told what came of each chunk, in the same thread.
     :param resend_unknown: send again to those whom an earlier try left unknown.
     :param read_to_the_end: go through all chunks even after a stop, so that the report has everybody.
+    :param in_memory: reading ``chunks`` and telling ``tally`` touches no file, so they need no thread.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class BulkSender:
         concurrency: int,
         resend_unknown: bool = False,
         read_to_the_end: bool = False,
+        in_memory: bool = False,
     ) -> None:
         self._plan = plan
         self._sender = sender
@@ -170,6 +172,7 @@ class BulkSender:
         self.concurrency = concurrency
         self._resend_unknown = resend_unknown
         self._read_to_the_end = read_to_the_end
+        self._in_memory = in_memory
         #: Why it stopped before the end; None when it did not.
         self.stopped: BaseException | None = None
         self._starts_requests = True
@@ -245,7 +248,7 @@ class BulkSender:
         opened: set[asyncio.Task[None]] = set()
         while self.stopped is None or (self._read_to_the_end and not self._is_interrupted):
             try:  # while the chunks before it are being sent
-                chunk = await self._in(self._files, next, self._chunks, None)
+                chunk = await self._read()
             except Exception as error:
                 self._open_no_more(error)
                 break
@@ -258,6 +261,11 @@ class BulkSender:
         await asyncio.gather(*opened)
         await asyncio.gather(*self._written)
 
+    async def _read(self) -> Chunk | None:
+        if self._in_memory:
+            return next(self._chunks, None)
+        return await self._in(self._files, next, self._chunks, None)
+
     async def _send_chunk(self, chunk: Chunk) -> None:
         try:
             outcome = self._ledger.find(chunk)
@@ -267,7 +275,10 @@ class BulkSender:
                 outcome.not_sent = sorted([*outcome.not_sent, *outcome.take_unknown()])
             if outcome.not_sent and self._may_send(chunk, outcome):
                 await self._send_rows(chunk, outcome)
-            self._soon(self._files, self._add, chunk, outcome)
+            if self._in_memory:
+                self._add(chunk, outcome)
+            else:
+                self._soon(self._files, self._add, chunk, outcome)
         except Exception as error:  # the ledger or the report was not written
             self._stop(error)
         finally:
