@@ -68,7 +68,7 @@ def server(*command: str, url: str) -> Iterator[None]:
     """Run a server until the block ends."""
     import requests
 
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
@@ -120,7 +120,7 @@ async def wait_for_replies(
     arrived: dict[str, float] = {}
 
     async def deliver(code: str) -> None:
-        await asyncio.sleep(random.uniform(0, 2 * interval))  # noqa: S311 - no secret
+        await asyncio.sleep(random.uniform(0, 2 * interval))
         await arrive(code)
         arrived[code] = time.monotonic()
 
