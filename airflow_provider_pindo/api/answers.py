@@ -18,6 +18,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
+
 from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
@@ -37,8 +39,6 @@ from airflow_provider_pindo.api.readers import Unreadable
 T = TypeVar("T")
 
 _REASON_LENGTH = 200
-# An escape for half of a surrogate pair, which is no character and which no database stores.
-_half_characters = re.compile(rb"\\u[dD][89a-fA-F]").search
 _MONEY = r"\b(?:balance|credits?|funds?)\b"
 _LACKING = r"\b(?:insufficient|not enough|too low|exceeds?|exhausted|empty)\b"
 _NO_MONEY = re.compile(f"{_LACKING}.*{_MONEY}|{_MONEY}.*{_LACKING}", re.IGNORECASE)
@@ -191,10 +191,16 @@ def _decode(content: bytes) -> Any:
     if not content.strip():
         return None
     try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_leniently(content)
+
+
+def _decode_leniently(content: bytes) -> Any:
+    """Read what is JSON but for a number or a character that nobody can store; these become None and ``?``."""
+    try:
         body = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
-        if _half_characters(content):
-            body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
-        return body
+        return json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         raise Unreadable("it is not JSON") from None
 
