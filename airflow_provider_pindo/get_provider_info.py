@@ -97,5 +97,6 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONNECTION_FIELDS,
             }
         ],
+        "notifications": ["airflow_provider_pindo.notifications.sms.PindoNotifier"],
         "extra-links": ["airflow_provider_pindo.operators.sms.PindoMessageLink"],
     }

@@ -1,0 +1,1 @@
+"""Alerts: what Airflow's callbacks can text."""

@@ -1,0 +1,355 @@
+"""
+Text people when something happens to a DAG or a task.
+
+:class:`PindoNotifier` goes wherever Airflow takes a notifier. It never raises and never takes longer than its
+bound, so that it cannot break what it reports on; and one incident is one message, however many tasks fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import traceback
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseNotifier
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
+from airflow_provider_pindo.api.trim import fit
+from airflow_provider_pindo.notifications.bounded import Budget, in_background
+from airflow_provider_pindo.notifications.incident import read_incident
+from airflow_provider_pindo.notifications.throttle import DECISION_TIME, Pass, Throttle, VariableStore
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from jinja2 import Undefined
+
+    from airflow_provider_pindo.api.values import SmsReceipt
+    from airflow_provider_pindo.hooks.settings import PindoSettings
+
+    Sends = Mapping[str, Future[SmsReceipt] | asyncio.Task[SmsReceipt]]
+
+log = logging.getLogger(__name__)
+
+#: Tries of one message in all, where repeating it is safe: the bound leaves no time for more.
+_MAX_ATTEMPTS = 2
+#: Seconds that are kept for sending; an answer usually takes less than one.
+_SEND_TIME = 3.0
+_GIVEN_UP = "No alert was sent"
+_TOLD_AGAIN = "The alerts that this one told of may be told again by the next"
+_SEPARATORS = re.compile(r"[,;\n]")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The arguments of one alert, rendered."""
+
+    to: tuple[str, ...]
+    text: str
+    sender: str | None
+    incident: str
+    pindo_conn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """
+    What goes out: one text, to each number once.
+
+    :param throttle: of the incident; None without one, or where it cannot be used.
+    :param granted: its permission.
+    """
+
+    to: tuple[str, ...]
+    text: str
+    sender: str | None
+    throttle: Throttle | None = None
+    granted: Pass | None = None
+
+    def settle(self, results: list[BaseException | None], budget: Budget) -> None:
+        """Tell the throttle what became of the messages."""
+        if self.throttle is None or self.granted is None:
+            return
+        if None in results:
+            self.throttle.conclude(self.granted, budget)
+        elif all(map(_certainly_not_sent, results)):
+            self.throttle.withdraw(self.granted)
+
+
+class PindoNotifier(BaseNotifier):
+    """
+    Text one or several people, from any callback of a DAG or a task and from deadline alerts.
+
+    On a DAG it is at its simplest: a run that fails sends one text, whatever failed in it, and nothing has to be
+    remembered::
+
+        with DAG("etl", on_failure_callback=PindoNotifier("+250781234567")):
+            ...
+
+    On a task, or in ``default_args``, every failing task instance would send one. ``throttle`` makes that one
+    text for each incident::
+
+        default_args = {"on_failure_callback": PindoNotifier(ON_CALL, throttle=timedelta(minutes=15))}
+
+    The first failure goes out, the others within the window are held back and counted, and the next text after
+    it says how many there were: ``(499 more held back)``. This works over all processes and machines of a
+    deployment, through Variables in Airflow's database; how, and what race remains, is told in
+    :mod:`airflow_provider_pindo.notifications.throttle`. Where Variables cannot be listed and written (Airflow
+    3.0 to 3.2, and a deadline's ``SyncCallback``) the text goes out unthrottled and the log says so.
+
+    As a deadline alert (Airflow 3.1 and later) it runs in the triggerer::
+
+        DeadlineAlert(..., callback=AsyncCallback(PindoNotifier, kwargs={"to": "+250781234567"}))
+
+    An alert that cannot be sent is logged as an error and does not raise: Airflow would log the recipients along
+    with the exception. A message that may have gone out is not sent again.
+
+    :param to: the people to text: a number, several separated by commas, or a list. (templated)
+    :param text: the message. A name that the callback's context does not have appears as ``?``; a template that
+        cannot be rendered gives way to the default, here and for ``sender`` and ``throttle_key``. Default: what
+        happened, the DAG, the task, the run's date, the try, the first line of the exception with phone numbers
+        masked, and the log's address if it fits. What Airflow knows to be a secret is masked in either.
+        (templated)
+    :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
+    :param max_segments: the text is cut at a word to this many segments, which is what is billed. Default 1.
+    :param throttle: how long a text holds back those after it, as a ``timedelta`` or in seconds; None (default)
+        holds back nothing.
+    :param throttle_key: what belongs to one incident; default: the event (a failure, a retry…), the DAG and the
+        task. Each list of recipients has windows of its own. (templated)
+    :param timeout: seconds for everything together, 10 by default: a failed task ends this much later if Pindo
+        does not answer. All but 3 of them are for the throttle, and a text whose turn it is not known to be goes
+        out: give more where Airflow's API is slow. A ``timedelta`` is taken too.
+    :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
+    :param context: given by Airflow when it awaits the notifier.
+    :raises PindoConfigurationError: when it is made, for a number that makes no sense.
+    """
+
+    template_fields: Sequence[str] = ("to", "text", "sender", "throttle_key", "pindo_conn_id")
+
+    def __init__(
+        self,
+        to: str | Iterable[str],
+        text: str | None = None,
+        *,
+        sender: str | None = None,
+        max_segments: int = 1,
+        throttle: timedelta | float | None = None,
+        throttle_key: str | None = None,
+        timeout: timedelta | float = 10.0,
+        pindo_conn_id: str = "pindo_default",
+        context: Context | None = None,
+    ) -> None:
+        super().__init__()  # Airflow 2.11 takes no context here
+        self.context = context or {}
+        self.to = to
+        self.text = text
+        self.sender = sender
+        self.max_segments = _whole_number("max_segments", max_segments)
+        self.throttle = None if throttle is None else _seconds("throttle", throttle)
+        self.throttle_key = throttle_key
+        self.timeout = _seconds("timeout", timeout)
+        self.pindo_conn_id = pindo_conn_id
+
+    def __call__(self, *args: Any) -> None:
+        """Send, with a callback's context, or with the arguments of an SLA miss of Airflow 2."""
+        # Not the base class's way, which renders into the notifier itself: the next callback would get this
+        # one's text, since a DAG file's notifier serves all of them.
+        self.notify(args[0] if len(args) == 1 else dict(zip(("dag", "task_list"), args, strict=False)))
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Send, with the context that the notifier was made with."""
+        return self.async_notify(self.context).__await__()
+
+    def notify(self, context: Any) -> None:
+        """
+        Send, and wait at most :attr:`timeout` seconds; nothing is raised.
+
+        :param context: of the callback.
+        """
+        with _never_raising(_GIVEN_UP):
+            budget = Budget(self.timeout)
+            draft = budget.run(self._draft, context)
+            from airflow_provider_pindo.hooks.pindo import PindoHook
+
+            with PindoHook(draft.pindo_conn_id, max_attempts=_MAX_ATTEMPTS) as hook:
+                settings = budget.run(lambda: hook.settings)
+                if alert := budget.run(self._admit, draft, settings, budget):
+                    hook.get_conn()  # one session for all of them
+                    sends = {
+                        to: in_background(hook.send_sms, to, alert.text, alert.sender) for to in alert.to
+                    }
+                    wait(sends.values(), timeout=budget.left())
+                    results = _report(sends)
+                    with _never_raising(_TOLD_AGAIN):
+                        budget.run(alert.settle, results, budget)
+
+    async def async_notify(self, context: Any) -> None:
+        """Do as :meth:`notify` does, in an event loop that must not be blocked: the triggerer's."""
+        with _never_raising(_GIVEN_UP):
+            budget = Budget(self.timeout)
+            draft = await budget.run_off_loop(self._draft, context)
+            from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+
+            async with PindoAsyncHook(draft.pindo_conn_id, max_attempts=_MAX_ATTEMPTS) as hook:
+                # Shielded, since outside of the triggerer Airflow's own channel does not survive a cancellation.
+                settings = await asyncio.wait_for(asyncio.shield(hook.get_settings()), budget.left())
+                if alert := await budget.run_off_loop(self._admit, draft, settings, budget):
+                    sends = {
+                        to: asyncio.create_task(hook.send_sms(to, alert.text, alert.sender))
+                        for to in alert.to
+                    }
+                    await asyncio.wait(sends.values(), timeout=budget.left())
+                    results = _report(sends)
+                    for send in sends.values():
+                        send.cancel()
+                    with _never_raising(_TOLD_AGAIN):
+                        await budget.run_off_loop(alert.settle, results, budget)
+
+    def _draft(self, context: Any) -> Draft:
+        """Render the arguments, without touching the notifier."""
+        from jinja2 import StrictUndefined
+
+        from airflow_provider_pindo.notifications.lenient import Missing
+
+        incident = read_incident(context)
+        text = self._rendered("text", context, Missing, "")
+        sender = self._rendered("sender", context, StrictUndefined, None)
+        throttle_key = self._rendered("throttle_key", context, StrictUndefined, None)
+        return Draft(
+            to=tuple(_numbers(self._render_one(self.to, context, Missing))),
+            text=_presentable(text) or _presentable(incident.text()),
+            sender=sender and str(sender),
+            incident=str(throttle_key or incident.name()),
+            pindo_conn_id=str(self._render_one(self.pindo_conn_id, context, StrictUndefined)),
+        )
+
+    def _rendered(self, name: str, context: Any, undefined: type[Undefined], default: Any) -> Any:
+        """Return an argument rendered; ``default`` if that cannot be done."""
+        value = getattr(self, name)
+        try:
+            return default if value is None else self._render_one(value, context, undefined)
+        except Exception as error:
+            log.warning("%r cannot be rendered (%s); its default is used", name, _where(error))
+            return default
+
+    def _render_one(self, value: Any, context: Any, undefined: type[Undefined]) -> Any:
+        # Airflow 2.11 cannot do without the key.
+        context = context if "dag" in context else {**context, "dag": None}
+        env = self.get_template_env(dag=context["dag"])
+        env.undefined = undefined
+        return self.render_template(value, context, jinja_env=env)
+
+    def _admit(self, draft: Draft, settings: PindoSettings, budget: Budget) -> Alert | None:
+        """Return what goes out now; None if it is held back, or nobody is left to text."""
+        to = tuple(_readable(draft.to, settings.country))
+        if not to:
+            log.error("No alert was sent: 'to' has no usable phone number")
+            return None
+        throttle = granted = None
+        if self.throttle is not None:
+            throttle = Throttle(draft.incident, to, self.throttle, VariableStore())
+            try:
+                decision_time = _decision_time(budget)
+                if (granted := decision_time.run(throttle.enter, decision_time)) is None:
+                    log.info("Alert held back and counted: one went out in the last %g s", self.throttle)
+                    return None
+            except Exception as error:
+                log.warning(
+                    "The alert is sent unthrottled, since Variables cannot be used: %s", _where(error)
+                )
+        tail = f" ({granted.held_back} more held back)" if granted and granted.held_back else ""
+        return Alert(to, fit(draft.text, self.max_segments, tail), draft.sender, throttle, granted)
+
+
+#: The notifier under the name that the other providers' notifiers have too.
+send_pindo_notification = PindoNotifier
+
+
+def _decision_time(budget: Budget) -> Budget:
+    """Return what the throttle may use of ``budget``, so that enough is left for sending."""
+    return Budget(min(DECISION_TIME, max(budget.left() - _SEND_TIME, budget.left() / 2)))
+
+
+def _report(sends: Sends) -> list[BaseException | None]:
+    """Log what became of each number's message by now; return it: an error, or None when Pindo took it."""
+    late = PindoUnknownOutcomeError("Pindo did not answer in time. The message may have been sent")
+    results = {to: send.exception() if send.done() else late for to, send in sends.items()}
+    for to, error in results.items():
+        shown = mask_phone_number(to)
+        if error is None:
+            log.info("Pindo took the alert to %s", shown)
+        else:
+            log.error("Alert to %s: %s", shown, error if isinstance(error, PindoError) else _where(error))
+    return list(results.values())
+
+
+def _certainly_not_sent(error: BaseException | None) -> bool:
+    return isinstance(error, PindoError) and not isinstance(error, PindoUnknownOutcomeError)
+
+
+@contextmanager
+def _never_raising(consequence: str) -> Iterator[None]:
+    """Log what goes wrong in words of ours: an exception's own may hold texts, numbers and secrets."""
+    try:
+        yield
+    except Exception as error:
+        log.error("%s: %s", consequence, error if isinstance(error, PindoError) else _where(error))
+
+
+def _where(error: BaseException) -> str:
+    """Return what went wrong as its kind and where it was raised."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {frames[-1].name}" if frames else type(error).__name__
+
+
+def _presentable(text: object) -> str:
+    """Return a text with what Airflow knows to be secret masked, and with nothing that cannot be sent."""
+    from airflow.providers.common.compat.sdk import redact
+
+    return str(redact(str(text).strip())).encode("utf-8", "replace").decode("utf-8")
+
+
+def _numbers(value: Any) -> Iterator[str]:
+    """Yield the numbers in a rendered ``to``; a template may give a list as text."""
+    if isinstance(value, str):
+        for part in _SEPARATORS.split(value):
+            if number := part.strip(" \t\r[]'\""):
+                yield number
+    elif isinstance(value, Iterable):
+        for each in value:
+            yield from _numbers(each)
+    elif value is not None:
+        yield str(value)
+
+
+def _readable(numbers: Iterable[str], country: str | None) -> Iterable[str]:
+    """Return each number once, in E.164; those that cannot be read are logged."""
+    found: dict[str, None] = {}
+    for number in numbers:
+        try:
+            found[parse_phone_number(number, country)] = None
+        except PindoConfigurationError as error:
+            log.error("An alert has nobody to go to: %s", error)
+    return found
+
+
+def _seconds(name: str, value: timedelta | float) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise PindoConfigurationError(f"{name} is {value!r}: give a timedelta, or seconds above 0")
+    return float(seconds)
+
+
+def _whole_number(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1")
+    return value

@@ -1,0 +1,261 @@
+"""
+One incident, one message: the first failure is texted, those that follow are counted.
+
+The processes that fail (tasks on many machines, DAG processors, triggerers) share nothing but Airflow's
+database, and of it only Variables can be written in all of these places. A Variable cannot be incremented or
+taken by one process alone, so nothing is ever read, changed and written back. Everything is in *names* of
+Variables that are each written once::
+
+    pindo_alert.<incident>.note.<ms>.<id>   a failure: written by each, so that it is counted
+    pindo_alert.<incident>.sent.<ms>        a text went out (or is just about to)
+    pindo_alert.<incident>.told.<ms>        failures up to this moment have been told in a text
+
+A failure writes its note and lists the names. With a ``sent`` that is younger than the window it is held back.
+Otherwise it waits :data:`SETTLE` seconds and lists again, so that the notes of others who fail at this moment
+are seen by all of them: the oldest note goes out and the others are held back.
+
+**The race that remains.** Two texts go out instead of one when a second failure is noted so slowly that its
+note appears more than :data:`SETTLE` seconds after the moment it stands for, and the ``sent`` of the first
+text is then as slow to appear: two writes in a row of over a second each. One more text goes out for each
+process to which that happens; nothing is lost by it. The clocks of the machines must agree to within a few
+seconds.
+
+When the process that was to send dies in the seconds before it does, or its text is certainly not sent, failures
+of the next :data:`CONTENTION` seconds are held back too; the first one after that, if there is one, goes out.
+
+**The count** is never too low: what a text says was held back is marked as told only once Pindo has accepted
+that text, so when this is cut short it is told again. Failures of the last :data:`DECISION_TIME` seconds
+before a text are counted in the next one, and so is a failure whose own text was certainly not sent, or went
+out unthrottled because the store took longer than that. (The first use of Variables after a triggerer has
+started may, since Airflow loads its API for it.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from airflow_provider_pindo.notifications.bounded import Budget
+
+PREFIX = "pindo_alert."
+#: Seconds between the two looks of a failure that may go out. A Variable takes some 20 ms to write.
+SETTLE = 1.0
+#: Most seconds that a failure may take to find out whether it goes out; then it does, unthrottled. Long, since a
+#: deployment in which everything fails is a slow one.
+DECISION_TIME = 15.0
+#: Seconds after which a failure that wanted to go out and left no ``sent`` is taken for dead.
+CONTENTION = 2 * DECISION_TIME
+#: Seconds after which anything left of an incident that did not come back is removed: 30 days.
+KEEP = 30 * 86400.0
+
+_KINDS = ("note", "sent", "told")
+_is_ours = re.compile(
+    re.escape(PREFIX)
+    + rf"[0-9a-f]{{16}}\.(?P<kind>{'|'.join(_KINDS)})\.(?P<at>[0-9]+)(?:\.(?P<id>[0-9a-f]+))?"
+).fullmatch
+
+
+class Store(Protocol):
+    """Names that all processes see, once written."""
+
+    def names(self, prefix: str) -> Iterable[str]:
+        """Return all names with this prefix."""
+
+    def write(self, name: str, value: str) -> None:
+        """Write a name; ``value`` is for the people who see it."""
+
+    def delete(self, name: str) -> None:
+        """Delete a name, if it is there."""
+
+
+class StoreUnavailable(Exception):
+    """This Airflow cannot list its Variables."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Note:
+    """One failure: when it was (milliseconds since 1970) and which."""
+
+    at: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """
+    What the names of one incident say.
+
+    :param notes: failures, each once.
+    :param sent: when the latest text went out, in milliseconds; None when none is known.
+    :param told: failures up to this moment have been told.
+    """
+
+    notes: frozenset[Note]
+    sent: int | None
+    told: int
+
+    def holds_back(self, mine: Note, window: int) -> bool:
+        """Return whether ``mine`` is held back: a text went out within the window, or another one will."""
+        since = self.told
+        if self.sent is not None:
+            if mine.at < self.sent + window:
+                return True
+            since = max(since, self.sent + window - 1)
+        since = max(since, mine.at - _ms(CONTENTION))
+        return any(since < note.at and note < mine for note in self.notes)
+
+    def held_back(self, until: int) -> int:
+        """Return how many failures up to ``until`` no text has told yet."""
+        return sum(self.told < note.at <= until for note in self.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """
+    The permission to send one text.
+
+    :param held_back: how many failures the text tells of besides its own.
+    :param mine: the failure that it is sent for.
+    :param until: what was counted ends here.
+    :param sent: the name that says that a text went out.
+    """
+
+    held_back: int
+    mine: Note
+    until: int
+    sent: str
+
+
+class Throttle:
+    """
+    The failures of one incident, as one list of people is told of them.
+
+    :param incident: what they have in common; any text, which people see as the Variables' value.
+    :param people: who is texted: what one list was told is not yet known to another.
+    :param window: seconds for which a text holds back those after it.
+    :param store: where the names are.
+    :param clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        incident: str,
+        people: Iterable[str],
+        window: float,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._incident = incident
+        digest = hashlib.sha256("\n".join((*sorted(people), incident)).encode()).hexdigest()
+        self._prefix = f"{PREFIX}{digest[:16]}."
+        self._window = _ms(window)
+        self._store = store
+        self._clock = clock
+
+    def enter(self, budget: Budget) -> Pass | None:
+        """
+        Note a failure that happens now.
+
+        :param budget: how long it is waited for; afterwards nothing is written that would hold back others.
+        :return: None when its text is held back.
+        :raises Exception: the store cannot be read or written in time.
+        """
+        mine = Note(_ms(self._clock()), uuid.uuid4().hex[:12])
+        self._write("note", mine.at, mine.id)
+        for pause in (0.0, SETTLE):
+            time.sleep(pause)
+            board = self._read()
+            if board.holds_back(mine, self._window):
+                return None
+        if not budget.left():
+            raise TimeoutError
+        sent = self._write("sent", _ms(self._clock()))
+        # A note of before this moment is there, or its writer has given up on the store by now.
+        until = mine.at - _ms(DECISION_TIME)
+        return Pass(board.held_back(until), mine, until, sent)
+
+    def withdraw(self, granted: Pass) -> None:
+        """Certainly nothing was sent: let the next failure go out, and tell this one then."""
+        self._store.delete(granted.sent)
+
+    def conclude(self, granted: Pass, budget: Budget) -> None:
+        """The text was accepted: what it told is not told again, and what is not needed is removed."""
+        self._write("told", granted.until)
+        self._store.delete(self._name("note", granted.mine.at, granted.mine.id))
+        self._clean_up(granted, budget)
+
+    def _clean_up(self, granted: Pass, budget: Budget) -> None:
+        oldest = _ms(self._clock() - KEEP)
+        kept = {granted.sent, self._name("told", granted.until)}
+        for name in sorted(self._store.names(PREFIX)):
+            if not budget.left():
+                return  # what is left was told, so that it only waits for its removal by the next text
+            until = granted.until if name.startswith(self._prefix) else oldest
+            ours = _is_ours(name)
+            if ours and int(ours["at"]) <= until and name not in kept:
+                self._store.delete(name)
+
+    def _read(self) -> Board:
+        found = [ours for name in self._store.names(self._prefix) if (ours := _is_ours(name))]
+        moments = {kind: [int(each["at"]) for each in found if each["kind"] == kind] for kind in _KINDS}
+        return Board(
+            notes=frozenset(Note(int(each["at"]), each["id"]) for each in found if each["kind"] == "note"),
+            sent=max(moments["sent"], default=None),
+            told=max(moments["told"], default=0),
+        )
+
+    def _name(self, kind: str, *parts: object) -> str:
+        return self._prefix + ".".join(map(str, (kind, *parts)))
+
+    def _write(self, kind: str, *parts: object) -> str:
+        name = self._name(kind, *parts)
+        self._store.write(name, self._incident)
+        return name
+
+
+class VariableStore:
+    """Airflow's Variables, where a task, a DAG processor or a triggerer runs."""
+
+    def names(self, prefix: str) -> Iterable[str]:
+        """Return the names of the Variables in Airflow's database with this prefix."""
+        from airflow.providers.common.compat.sdk import Variable
+
+        if hasattr(Variable, "keys"):
+            return list(Variable.keys(prefix=prefix))
+        return _names_in_database(prefix)
+
+    def write(self, name: str, value: str) -> None:
+        """Write a Variable."""
+        from airflow.providers.common.compat.sdk import Variable
+
+        Variable.set(name, value, description="Holds back repeated alerts; PindoNotifier removes it")
+
+    def delete(self, name: str) -> None:
+        """Delete a Variable."""
+        from airflow.providers.common.compat.sdk import Variable
+
+        Variable.delete(name)
+
+
+def _names_in_database(prefix: str) -> list[str]:
+    """List as Airflow 2.11 can, where callbacks have a session of the database."""
+    from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+
+    if AIRFLOW_V_3_0_PLUS:
+        raise StoreUnavailable("Airflow 3.0 to 3.2 cannot list Variables; 2.11 and 3.3 can")
+    from airflow.models.variable import Variable
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        query: Any = select(Variable.key).where(Variable.key.startswith(prefix, autoescape=True))
+        return list(session.scalars(query))
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

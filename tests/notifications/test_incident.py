@@ -1,0 +1,112 @@
+"""What the default text says, from whatever a callback's context has."""
+
+from __future__ import annotations
+
+import datetime as dt
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_pindo.notifications.incident import read_incident
+
+RUN = SimpleNamespace(
+    dag_id="etl", logical_date=dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+)
+LOG_URL = "https://airflow.example.org/dags/etl/runs/r/tasks/load"
+
+
+def task(**changes):
+    values = {"dag_id": "etl", "task_id": "load", "map_index": -1, "try_number": 2, "state": "failed"}
+    return SimpleNamespace(**{**values, "log_url": LOG_URL, **changes})
+
+
+def context(**changes):
+    return {"dag": SimpleNamespace(dag_id="etl"), "dag_run": RUN, "ti": task(), **changes}
+
+
+def test_a_failed_task_is_told_with_everything_one_asks_first():
+    incident = read_incident(context(exception=ValueError("no header\nline 2")))
+    assert incident.text() == (
+        f"Failed: DAG etl, task load, run 2026-11-22 10:00 UTC, try 2. ValueError: no header {LOG_URL}"
+    )
+
+
+def test_a_mapped_task_is_told_with_its_index_but_all_are_one_incident():
+    incidents = [read_incident(context(ti=task(map_index=each))) for each in (3, 4)]
+    assert "task load [3]," in incidents[0].text()
+    assert {each.name() for each in incidents} == {"Failed: DAG etl, task load"}
+
+
+def test_phone_numbers_in_an_exception_are_masked():
+    text = read_incident(context(exception=ValueError("+250781234567 and 0781234567"))).text()
+    assert "781234567" not in text
+    assert "+25078****567" in text
+
+
+def test_a_deadline_callback_has_only_plain_dictionaries():
+    incident = read_incident(
+        {
+            "dag_run": {
+                "dag_id": "etl",
+                "logical_date": None,
+                "run_after": "2026-11-22T10:00:00Z",
+                "state": "running",
+            },
+            "deadline": {"id": "x", "deadline_time": dt.datetime(2026, 11, 22, 10, 30, tzinfo=dt.UTC)},
+        }
+    )
+    assert incident.text() == (
+        "Late: DAG etl, run 2026-11-22 10:00 UTC, due 2026-11-22 10:30 UTC. The run's state: running"
+    )
+
+
+def test_a_callback_of_a_dag_may_have_no_more_than_the_dag_and_a_reason():
+    incident = read_incident({"dag": SimpleNamespace(dag_id="etl"), "run_id": "r", "reason": "timed_out"})
+    assert incident.text() == "Failed: DAG etl. timed_out"
+
+
+def test_a_callback_of_a_dag_names_the_task_only_if_it_is_the_one_that_failed():
+    assert read_incident(context(reason="task_failure")).task_id == "load"
+    assert read_incident(context(reason="task_failure", ti=task(state=None))).task_id == "load"
+    assert read_incident(context(reason="task_failure", ti=task(state="success"))).task_id == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "event"),
+    [
+        ({"ti": task(state="up_for_retry")}, "Will retry"),
+        ({"ti": task(state="success")}, "Succeeded"),
+        ({"ti": task(state="skipped")}, "Skipped"),
+        ({"ti": task(state="running")}, "Started"),
+        ({"ti": task(state=SimpleNamespace(value="success"))}, "Succeeded"),
+        ({"reason": "success"}, "Succeeded"),
+        ({"ti": task(state=None)}, "Failed"),
+        ({"task_list": "load on 2026-11-22\nstore on 2026-11-22"}, "SLA missed"),
+    ],
+)
+def test_the_event_comes_first_and_is_part_of_what_repetitions_have_in_common(changes, event):
+    incident = read_incident(context(**changes))
+    assert incident.text().startswith(f"{event}: DAG etl")
+    assert incident.name().startswith(f"{event}: DAG etl")
+
+
+def test_the_tasks_of_an_sla_miss_are_on_one_line():
+    assert "\n" not in read_incident(context(task_list="a\nb")).text()
+
+
+class Broken:
+    """An object whose every attribute fails, as a task instance without its server can."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+    def __str__(self):
+        raise RuntimeError("str")
+
+
+@pytest.mark.parametrize("key", ["dag", "dag_run", "ti", "exception", "deadline", "reason", "task_list"])
+@pytest.mark.parametrize("make", [lambda: None, str, int, dict, list, Broken], ids=repr)
+def test_nothing_in_a_context_keeps_a_text_from_being_made(key, make):
+    value = make()
+    assert "DAG" in read_incident(context(**{key: value})).text()
+    assert "DAG" in read_incident({key: value}).text()

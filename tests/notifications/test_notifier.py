@@ -1,0 +1,446 @@
+"""PindoNotifier as Airflow calls it; what the phones got is what counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.notifications import throttle
+from airflow_provider_pindo.notifications.sms import PindoNotifier, send_pindo_notification
+
+PHONE, OTHER, THIRD = "+250781234567", "+250781234568", "+250781234569"
+
+DAG = """
+from datetime import datetime, timedelta
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task
+from airflow_provider_pindo.notifications.sms import PindoNotifier
+
+tries = []
+
+def work():
+    END
+
+with DAG("DAG_ID", schedule=None, start_date=datetime(2026, 1, 1), DAG_ARGUMENTS) as dag:
+    task(retry_delay=timedelta(0), TASK_ARGUMENTS)(work)()
+"""
+
+
+def source(end="pass", dag="", task=""):
+    return DAG.replace("END", end).replace("DAG_ARGUMENTS", dag).replace("TASK_ARGUMENTS", task)
+
+
+def phones(sandbox):
+    return [(message["to"], message["text"]) for message in sandbox.messages()]
+
+
+def texts(sandbox):
+    return [message["text"] for message in sandbox.messages()]
+
+
+FAIL = "raise ValueError('no header')"
+FAIL_ONCE = "tries.append(1); assert len(tries) > 1"
+
+
+@pytest.mark.parametrize(
+    ("callback", "end", "start"),
+    [
+        ("on_failure_callback", FAIL, "Failed: DAG DAG_ID, task work, run 20"),
+        ("on_success_callback", "pass", "Succeeded: DAG DAG_ID, task work, run 20"),
+        ("on_execute_callback", "pass", "Started: DAG DAG_ID, task work, run 20"),
+        ("on_skipped_callback", "raise AirflowSkipException", "Skipped: DAG DAG_ID, task work, run 20"),
+        ("on_retry_callback", FAIL_ONCE, "Will retry: DAG DAG_ID, task work, run 20"),
+    ],
+)
+@pytest.mark.parametrize("place", ["task", "default_args"])
+def test_every_callback_of_a_task_sends_one_text(run_dag, sandbox, callback, end, start, place):
+    notifier = f"PindoNotifier('{PHONE}')"
+    retries = "retries=1" if callback == "on_retry_callback" else "retries=0"
+    if place == "task":
+        run = run_dag(source(end, task=f"{retries}, {callback}={notifier}"))
+    else:
+        run = run_dag(source(end, dag=f"default_args={{{callback!r}: {notifier}}}", task=retries))
+    assert len(texts(sandbox)) == 1
+    assert texts(sandbox)[0].startswith(start.replace("DAG_ID", run.dag_id)[:100])
+
+
+def test_a_failure_says_what_one_asks_first(run_dag, sandbox):
+    run = run_dag(source(FAIL, task=f"on_failure_callback=PindoNotifier('{PHONE}', max_segments=2)"))
+    said = rf"Failed: DAG {run.dag_id}, task work, run \S+ \S+ UTC, try 1\. ValueError: no header"
+    assert re.match(said, texts(sandbox)[0])
+
+
+def test_one_notifier_serves_many_callbacks_and_each_gets_its_own_text(run_dag, sandbox):
+    callbacks = "dict.fromkeys(['on_retry_callback', 'on_failure_callback'], NOTIFIER)"
+    notifier = f"PindoNotifier('{PHONE}', '{{{{ ti.try_number }}}}')"
+    run_dag(source(FAIL, dag="default_args=" + callbacks.replace("NOTIFIER", notifier), task="retries=1"))
+    assert texts(sandbox) == ["1", "2"]
+
+
+def test_to_can_come_from_a_template(run_dag, sandbox):
+    numbers = "{{ params.a }}, {{ params.b }}"
+    run_dag(
+        source(
+            FAIL,
+            dag=f"params={{'a': '{PHONE}', 'b': '0781234568'}}",
+            task=f"on_failure_callback=PindoNotifier('{numbers}', 'x')",
+        )
+    )
+    assert sorted(phones(sandbox)) == [(PHONE, "x"), (OTHER, "x")]
+
+
+def test_a_secret_of_airflow_is_masked(run_dag, sandbox):
+    end = (
+        "from airflow.providers.common.compat.sdk import mask_secret\n"
+        "    mask_secret('topsecret')\n    raise ValueError('password topsecret')"
+    )
+    run_dag(source(end, task=f"on_failure_callback=PindoNotifier('{PHONE}', '{{{{ exception }}}}')"))
+    assert texts(sandbox) == ["password ***"]
+
+
+# -- without a DAG: any context will do
+
+
+def test_it_has_the_other_name_too():
+    assert send_pindo_notification is PindoNotifier
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        [PHONE, OTHER],
+        (PHONE, OTHER, PHONE),
+        f"{PHONE}; {OTHER}",
+        f"['{PHONE}', '{OTHER}']",
+        [PHONE, "0781234568", "078 123 4567"],
+        [PHONE, "not a number", OTHER, ""],
+    ],
+)
+def test_each_number_gets_one_text(sandbox, to):
+    PindoNotifier(to, "Muraho")({})
+    assert sorted(phones(sandbox)) == [(PHONE, "Muraho"), (OTHER, "Muraho")]
+
+
+@pytest.mark.parametrize("action", ["drop_before", "drop_after", "status_after"])
+def test_one_number_that_fails_does_not_stop_the_others(sandbox, action):
+    sandbox.add_fault(action, call="send_sms", to=OTHER, status=500, times=None)
+    PindoNotifier([PHONE, OTHER, THIRD], "Muraho")({})
+    assert {PHONE, THIRD} <= {message["to"] for message in sandbox.messages()}
+
+
+@pytest.mark.parametrize("action", ["drop_after", "status_after", "truncate", "empty_body"])
+def test_a_message_that_may_have_gone_out_is_not_sent_again(sandbox, action):
+    sandbox.add_fault(action, call="send_sms", status=500, times=None)
+    PindoNotifier(PHONE, "Muraho")({})
+    assert len(sandbox.requests(call="send_sms")) == 1
+
+
+def test_the_sender_of_the_notifier_is_used(sandbox):
+    sandbox.settings(approved_senders=["PindoTest", "OnCall"])
+    PindoNotifier(PHONE, "Muraho", sender="{{ who }}")({"who": "OnCall"})
+    assert sandbox.messages()[0]["sender"] == "OnCall"
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("{{ ti.task_id }} of {{ dag_id }}", "? of etl"),
+        ("{{ ti.xcom_pull('a')['b'].c(1) }} {{ missing | default('d') }}", "? d"),
+        ("{{ missing + 1 }}", "Failed: DAG etl."),
+        ("{{ 1 / 0 }}", "Failed: DAG etl."),
+        ("{{ never closed", "Failed: DAG etl."),
+        ("", "Failed: DAG etl."),
+        ("  ", "Failed: DAG etl."),
+    ],
+)
+def test_no_template_loses_the_alert(sandbox, text, sent):
+    PindoNotifier(PHONE, text)({"dag_id": "etl", "dag_run": {"dag_id": "etl"}})
+    assert texts(sandbox) == [sent]
+
+
+@pytest.mark.parametrize("wrong", ["{{ missing }}", "{{ 1 / 0 }}", "{{ never closed"])
+def test_a_sender_or_a_key_that_cannot_be_rendered_gives_way_to_the_default(sandbox, wrong):
+    PindoNotifier(PHONE, "Muraho", sender=wrong, throttle_key=wrong)({})
+    assert [(each["text"], each["sender"]) for each in sandbox.messages()] == [("Muraho", "PindoTest")]
+
+
+def test_a_text_that_cannot_be_encoded_is_sent_all_the_same(sandbox):
+    PindoNotifier(PHONE, "a\ud83db")({})
+    assert texts(sandbox) == ["a?b"]
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_a_long_text_costs_no_more_than_allowed(sandbox, segments):
+    PindoNotifier(PHONE, "a word " * 200, max_segments=segments)({})
+    assert sandbox.messages()[0]["item_count"] == segments
+
+
+def test_an_sla_miss_of_airflow_2_is_told(sandbox):
+    PindoNotifier(PHONE)(None, "load on 2026-11-22", "", [], [])
+    assert texts(sandbox) == ["SLA missed: DAG ?. load on 2026-11-22"]
+
+
+async def test_a_deadline_callback_is_awaited_with_its_context(sandbox):
+    context = {
+        "dag_run": {"dag_id": "etl", "run_after": "2026-11-22T10:00:00Z", "state": "running"},
+        "deadline": {"id": "1", "deadline_time": "2026-11-22T10:30:00Z"},
+    }
+    await PindoNotifier(to=[PHONE, OTHER], context=context)
+    late = "Late: DAG etl, run 2026-11-22 10:00 UTC, due 2026-11-22 10:30 UTC. The run's state: running"
+    assert sorted(phones(sandbox)) == [(PHONE, late), (OTHER, late)]
+
+
+def test_a_deadline_alert_can_be_stored_with_the_dag(run_dag):
+    sdk = pytest.importorskip("airflow.sdk", reason="Airflow 2 has no deadlines")
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    kwargs = {"to": [PHONE], "throttle": timedelta(minutes=5), "timeout": 5}
+    callback = sdk.AsyncCallback(PindoNotifier, kwargs=kwargs)
+    reference = sdk.DeadlineReference.DAGRUN_QUEUED_AT
+    alert = sdk.DeadlineAlert(reference=reference, interval=timedelta(minutes=1), callback=callback)
+    dag = sdk.DAG("with_deadline", schedule=None, deadline=alert)
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).dag_id == "with_deadline"
+    assert PindoNotifier(**kwargs, context={}).throttle == 300
+
+
+# -- never raises, never takes long, never tells
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+def either_way(notifier, context=None, *, awaited):
+    """Notify in the one way or the other; the code under test must not care."""
+    if awaited:
+        notifier.context = context or {}
+
+        async def wait():
+            await notifier
+
+        asyncio.run(wait())
+    else:
+        notifier(context or {})
+
+
+awaited = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+
+
+def assert_nothing_is_told(log):
+    assert "Muraho" not in log.text
+    assert "781234567" not in log.text
+    assert "sandbox-token" not in log.text
+
+
+@awaited
+@pytest.mark.parametrize("status", [401, 402, 409, 429, 500])
+def test_a_refusal_is_logged_and_not_raised(sandbox, log, status, awaited):
+    body = {"message": f"Muraho to {PHONE} with sandbox-token"}
+    sandbox.add_fault("status", call="send_sms", status=status, body=body, times=None)
+    either_way(PindoNotifier(PHONE, "Muraho"), awaited=awaited)
+    assert f"Pindo answered {status}" in log.text
+    assert_nothing_is_told(log)
+
+
+@awaited
+@pytest.mark.parametrize(
+    "conn",
+    ["", '{"conn_type": "pindo"}', '{"conn_type": "pindo", "host": "http://127.0.0.1:1", "password": "x"}'],
+)
+def test_a_connection_that_cannot_be_used_is_logged_and_not_raised(monkeypatch, log, conn, awaited):
+    if conn:
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", conn)
+    either_way(PindoNotifier(PHONE, "Muraho", sender="OnCall"), awaited=awaited)
+    assert "No alert was sent: " in log.text or "Nothing was sent" in log.text
+    assert_nothing_is_told(log)
+
+
+@awaited
+@pytest.mark.parametrize("to", ["{{ 1 / 0 }}", "{{ nobody }}", "", [], "0"])
+def test_a_recipient_that_is_none_is_logged_and_not_raised(sandbox, log, to, awaited):
+    either_way(PindoNotifier(to, "Muraho"), awaited=awaited)
+    assert sandbox.messages() == []
+    assert "No alert was sent" in log.text
+
+
+@awaited
+def test_a_pindo_that_hangs_is_given_up_and_the_others_get_theirs(sandbox, log, awaited):
+    sandbox.add_fault("latency", call="send_sms", to=OTHER, seconds=600, times=None)
+    either_way(PindoNotifier([OTHER, PHONE], "Muraho", timeout=1), awaited=awaited)
+    assert phones(sandbox) == [(PHONE, "Muraho")]
+    assert "Pindo did not answer in time. The message may have been sent" in log.text
+    assert_nothing_is_told(log)
+
+
+@pytest.fixture
+def dripping(monkeypatch):
+    """A server that sends its answer one byte at a time, for ever: no timeout of a socket ever ends that."""
+    over = threading.Event()
+
+    def serve(connection):
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not over.wait(0.05):
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return
+
+    def accept():
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=[connection], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=accept, daemon=True).start()
+        extra = '{"sender": "PindoTest"}'
+        conn = (
+            f'{{"conn_type": "pindo", "host": "http://127.0.0.1:{port}", "password": "x", "extra": {extra}}}'
+        )
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", conn)
+        yield
+        over.set()
+
+
+@awaited
+def test_a_pindo_that_drips_is_given_up(dripping, log, awaited):
+    either_way(PindoNotifier(PHONE, "Muraho", timeout=1), awaited=awaited)
+    assert "Pindo did not answer in time" in log.text
+
+
+async def test_the_event_loop_goes_on_while_pindo_hangs(sandbox):
+    sandbox.add_fault("latency", call="send_sms", seconds=600, times=None)
+    beats = 0
+
+    async def beat():
+        nonlocal beats
+        while True:
+            await asyncio.sleep(0.01)
+            beats += 1
+
+    heart = asyncio.create_task(beat())
+    await PindoNotifier(PHONE, "Muraho", timeout=1)
+    heart.cancel()
+    assert beats > 10
+
+
+# -- the throttle
+
+
+def refuse(*args):
+    raise RuntimeError(f"Muraho {PHONE}")
+
+
+def hang(*args):
+    threading.Event().wait()
+
+
+@awaited
+@pytest.mark.parametrize("behaviour", [refuse, hang])
+@pytest.mark.parametrize("operation", ["names", "write"])
+def test_without_variables_it_sends_unthrottled_and_says_so(
+    sandbox, log, monkeypatch, operation, behaviour, awaited
+):
+    monkeypatch.setattr(throttle.VariableStore, "names", lambda self, prefix: [])
+    monkeypatch.setattr(throttle.VariableStore, "write", lambda self, name, value: None)
+    monkeypatch.setattr(throttle.VariableStore, operation, behaviour)
+    for _ in range(2):
+        either_way(PindoNotifier(PHONE, "Muraho", throttle=60, timeout=2), awaited=awaited)
+    assert texts(sandbox) == ["Muraho", "Muraho"]
+    assert log.text.count("sent unthrottled, since Variables cannot be used") == 2
+    assert_nothing_is_told(log)
+
+
+THROTTLED = source(
+    "raise ValueError('x')",
+    task=f"on_failure_callback=PindoNotifier('{PHONE}', throttle=timedelta(hours=1), throttle_key='KEY', timeout=60)",
+)
+
+
+def variables(prefix=throttle.PREFIX):
+    from airflow.models import Variable
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return sorted(session.scalars(select(Variable.key).where(Variable.key.startswith(prefix))))
+
+
+def kinds(names):
+    return Counter(name.split(".")[2] for name in names)
+
+
+def test_a_second_failure_is_held_back_and_noted_in_airflows_database(run_dag, sandbox):
+    before = set(variables())
+    for _ in range(3):
+        assert run_dag(THROTTLED.replace("KEY", "three failures")).state == "failed"
+    assert len(texts(sandbox)) == 1
+    assert kinds(set(variables()) - before) == {"sent": 1, "told": 1, "note": 2}
+
+
+def test_processes_that_share_only_the_database_send_one_text(airflow_database, sandbox):
+    before = set(variables())
+    files = [Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"], f"process_{each}.py") for each in range(3)]
+    for file in files:
+        content = THROTTLED.replace("KEY", "processes").replace("DAG_ID", file.stem)
+        file.write_text(content + "\nif __name__ == '__main__':\n    dag.test()\n")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=Path.cwd()
+        )
+        for file in files
+    ]
+    printed = [process.communicate(timeout=200)[0].decode() for process in processes]
+    assert len(texts(sandbox)) == 1, printed
+    assert kinds(set(variables()) - before) == {"sent": 1, "told": 1, "note": 2}
+
+
+# -- how it is made
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"throttle": 0},
+        {"throttle": "15"},
+        {"throttle": timedelta(seconds=-1)},
+        {"timeout": 0},
+        {"timeout": float("inf")},
+        {"timeout": True},
+        {"max_segments": 0},
+        {"max_segments": 1.5},
+        {"max_segments": True},
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_when_the_dag_is_read(wrong):
+    (name,) = wrong
+    with pytest.raises(PindoConfigurationError, match=f"^{name} is "):
+        PindoNotifier(PHONE, **wrong)
+
+
+def test_airflow_is_told_of_the_notifier():
+    from importlib import import_module
+
+    from airflow_provider_pindo.get_provider_info import get_provider_info
+
+    for path in get_provider_info()["notifications"]:
+        module, name = path.rsplit(".", 1)
+        assert getattr(import_module(module), name) is PindoNotifier

@@ -1,0 +1,256 @@
+"""
+The throttle's decisions, over a store that a test can slow down.
+
+That Airflow's Variables are such a store, over processes, is tested in ``test_notifier.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo.notifications import throttle
+from airflow_provider_pindo.notifications.bounded import Budget
+from airflow_provider_pindo.notifications.throttle import PREFIX, Board, Note, Throttle
+
+WINDOW = 900.0
+AUDIENCE = ("+250781234567",)
+
+
+class Names:
+    """A store in memory; ``before_write`` is called with each name before it appears."""
+
+    def __init__(self) -> None:
+        self.all: set[str] = set()
+        self.before_write = lambda name: None
+        self._lock = threading.Lock()
+
+    def names(self, prefix):
+        with self._lock:
+            return [name for name in self.all if name.startswith(prefix)]
+
+    def write(self, name, value):
+        self.before_write(name)
+        with self._lock:
+            self.all.add(name)
+
+    def delete(self, name):
+        with self._lock:
+            self.all.discard(name)
+
+    def kinds(self):
+        return sorted(name.split(".")[2] for name in self.all)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def settle_quickly(monkeypatch):
+    monkeypatch.setattr(throttle, "SETTLE", 0.05)
+
+
+@pytest.fixture
+def store():
+    return Names()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def incident(store, clock):
+    return Throttle("Failed: DAG etl", AUDIENCE, WINDOW, store, clock)
+
+
+def send(incident: Throttle) -> int:
+    """Enter, have the text accepted, and return how many it tells were held back."""
+    granted = incident.enter(Budget(10))
+    assert granted is not None
+    incident.conclude(granted, Budget(10))
+    return granted.held_back
+
+
+def test_the_first_goes_out_and_those_within_the_window_do_not(incident, clock):
+    assert send(incident) == 0
+    for _ in range(3):
+        clock.now += 1
+        assert incident.enter(Budget(10)) is None
+
+
+def test_the_next_after_the_window_tells_how_many_were_held_back_and_each_once(incident, clock):
+    assert send(incident) == 0
+    for _ in range(7):
+        clock.now += 1
+        assert incident.enter(Budget(10)) is None
+    clock.now += WINDOW
+    assert send(incident) == 7
+    clock.now += WINDOW
+    assert send(incident) == 0
+
+
+def test_what_is_held_back_right_before_a_text_is_told_by_the_one_after(incident, clock):
+    assert send(incident) == 0
+    clock.now += WINDOW - 1
+    assert incident.enter(Budget(10)) is None
+    clock.now += 2
+    assert send(incident) == 0
+    clock.now += WINDOW
+    assert send(incident) == 1
+
+
+def test_only_two_names_are_left_after_a_text(incident, clock, store):
+    send(incident)
+    for _ in range(5):
+        clock.now += 20
+        incident.enter(Budget(10))
+    clock.now += WINDOW
+    send(incident)
+    assert store.kinds() == ["sent", "told"]
+
+
+def test_an_accepted_text_whose_end_was_not_written_is_told_again(incident, clock):
+    assert send(incident) == 0
+    clock.now += 10
+    assert incident.enter(Budget(10)) is None
+    clock.now += WINDOW
+    granted = incident.enter(Budget(10))
+    assert granted is not None  # and its process dies here
+    assert granted.held_back == 1
+    clock.now += WINDOW
+    assert send(incident) == 2
+
+
+def test_a_text_that_was_certainly_not_sent_holds_back_nothing_and_counts(incident, clock):
+    granted = incident.enter(Budget(10))
+    assert granted is not None
+    incident.withdraw(granted)
+    clock.now += throttle.CONTENTION + 1
+    assert send(incident) == 1
+
+
+def test_a_process_that_dies_before_it_sends_silences_the_others_only_for_seconds(incident, clock, store):
+    prefix = store_prefix(incident, store)
+    store.write(f"{prefix}note.{int(clock.now * 1000) - 500}.dead", "")
+    assert incident.enter(Budget(10)) is None
+    clock.now += throttle.CONTENTION + 1
+    assert send(incident) == 2
+
+
+def store_prefix(incident: Throttle, store: Names) -> str:
+    granted = incident.enter(Budget(10))
+    assert granted is not None
+    prefix = granted.sent.partition("sent")[0]
+    store.all.clear()
+    return prefix
+
+
+def test_a_failure_that_is_no_longer_waited_for_holds_back_nobody(incident, store):
+    with pytest.raises(TimeoutError):
+        incident.enter(Budget(0))
+    assert store.kinds() == ["note"]
+
+
+def test_other_people_and_other_incidents_have_windows_of_their_own(store, clock):
+    for name, people in [("a", AUDIENCE), ("b", AUDIENCE), ("a", ("+250781234568",))]:
+        assert send(Throttle(name, people, WINDOW, store, clock)) == 0
+    assert Throttle("a", AUDIENCE, WINDOW, store, clock).enter(Budget(10)) is None
+
+
+def test_of_many_at_one_moment_exactly_one_goes_out_and_all_are_counted(store):
+    def fail(_):
+        return Throttle("a", AUDIENCE, WINDOW, store).enter(Budget(10))
+
+    with ThreadPoolExecutor(32) as pool:
+        granted = [each for each in pool.map(fail, range(200)) if each]
+    assert len(granted) == 1
+    assert sum(name.split(".")[2] == "note" for name in store.all) == 200
+
+
+def test_a_note_that_appears_late_is_held_back_by_the_text_that_went_out(store):
+    def late(name):
+        if threading.current_thread().name == "late" and ".note." in name:
+            time.sleep(4 * throttle.SETTLE)
+
+    store.before_write = late
+    granted = []
+
+    def fail():
+        granted.append(Throttle("a", AUDIENCE, WINDOW, store).enter(Budget(10)))
+
+    threads = [threading.Thread(target=fail, name=name) for name in ("late", "prompt")]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    assert sum(each is not None for each in granted) == 1
+
+
+def test_what_is_left_of_old_incidents_is_removed_and_nothing_else(store, clock):
+    old = int((clock.now - throttle.KEEP - 1) * 1000)
+    young = int((clock.now - throttle.KEEP + 60) * 1000)
+    digest = "0123456789abcdef"
+    kept = {f"{PREFIX}{digest}.note.{young}.ab12", f"{PREFIX}mine", f"{PREFIX}{digest}.other.{old}", "else"}
+    gone = {
+        f"{PREFIX}{digest}.note.{old}.ab12",
+        f"{PREFIX}{digest}.sent.{old}",
+        f"{PREFIX}{digest}.told.{old}",
+    }
+    store.all |= kept | gone
+    send(Throttle("a", AUDIENCE, WINDOW, store, clock))
+    assert kept <= store.all
+    assert not gone & store.all
+
+
+def test_cleaning_up_stops_when_its_time_is_over(incident, clock, store):
+    send(incident)
+    for _ in range(5):
+        clock.now += 20
+        incident.enter(Budget(10))
+    clock.now += WINDOW
+    granted = incident.enter(Budget(10))
+    assert granted is not None
+    incident.conclude(granted, Budget(0))
+    assert store.kinds().count("note") == 5
+    clock.now += WINDOW
+    assert send(incident) == 0
+    assert store.kinds().count("note") == 0
+
+
+def test_the_names_hold_no_phone_number(incident, store):
+    send(incident)
+    incident.enter(Budget(10))
+    assert not any("781234567" in name for name in store.all)
+
+
+def test_a_name_is_short_enough_for_a_variable(store, clock):
+    send(Throttle("x" * 1000, AUDIENCE, WINDOW, store, clock))
+    assert max(map(len, store.all)) < 250
+
+
+notes = st.frozensets(
+    st.builds(Note, st.integers(0, 200_000), st.text("ab", min_size=1, max_size=4)), min_size=1
+)
+
+
+@given(notes, st.none() | st.integers(0, 200_000), st.integers(0, 200_000), st.integers(1, 60_000))
+def test_whoever_sees_the_same_names_lets_at_most_one_of_a_moment_out(found, sent, told, window):
+    board = Board(found, sent, told)
+    out = sorted(each for each in found if not board.holds_back(each, window))
+    recent = [each for each in out if each.at > told and (sent is None or each.at >= sent + window)]
+    for earlier, later in itertools.pairwise(recent):
+        assert later.at - earlier.at >= throttle.CONTENTION * 1000
