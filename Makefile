@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-airflow2 test-postgres bench lint package constraints clean
+.PHONY: help demo up test test-airflow2 test-postgres test-many-alerts bench lint package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
@@ -32,6 +32,9 @@ test-airflow2: .venv-airflow2/dev.stamp  ## Run all tests on Airflow 2.11
 # Needs psycopg2 and asyncpg in .venv and an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
 test-postgres: .venv/dev.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)
 	PINDO_TEST_DATABASE='$(DATABASE)' .venv/bin/python -m pytest tests/e2e/test_inbound.py -k watched $(ARGS)
+
+test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a quarter of an hour
+	PINDO_FAILURES=500 .venv/bin/python -m pytest tests/e2e/test_alerts.py -k many_failing --timeout 3600
 
 bench: .venv/dev.stamp  ## Measure the speed beside plain Python (ARGS=quick leaves out the real Airflow)
 	.venv/bin/python -m benchmarks $(ARGS)

@@ -1,0 +1,109 @@
+"""
+Load a day's sales, check them, and text the right person when something is wrong.
+
+- **The pipeline breaks**: the DAG's failure callback texts everybody on call, once for a run.
+- **The data looks wrong, and nothing broke**: with half the rows of the day before, an analyst is texted, and the
+  pipeline goes on.
+- **It runs late**: a run that has not succeeded when its time is up texts the people on call, also while it still
+  goes on (a deadline alert: Airflow 3.1 and later).
+
+Trigger it with ``What happens`` to see each of them on the sandbox's phones.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import Param, dag, task
+
+from airflow_provider_pindo.notifications.sms import PindoNotifier
+from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+
+ON_CALL = ["+250780000201", "+250780000202"]
+ANALYST = "+250780000203"
+SALES = Path(__file__).with_name("sales.csv")
+DUE_AFTER = timedelta(seconds=40)  # short, so that you can watch it; such a pipeline would have half an hour
+
+ALL_IS_WELL = "all is well"
+NO_AMOUNT = "a row has no amount"
+ROWS_MISSING = "most rows are missing"
+LATE = "it runs late"
+
+try:
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+except ImportError:  # Airflow before 3.1 knows no deadlines
+    deadline: dict[str, Any] = {}
+else:
+    deadline = {
+        "deadline": DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=DUE_AFTER,
+            callback=AsyncCallback(PindoNotifier, kwargs={"to": ON_CALL}),
+        )
+    }
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="Africa/Kigali"),
+    catchup=False,
+    on_failure_callback=PindoNotifier(ON_CALL),
+    tags=["pindo", "sms", "example"],
+    params={
+        "what_happens": Param(
+            ALL_IS_WELL,
+            enum=[ALL_IS_WELL, NO_AMOUNT, ROWS_MISSING, LATE],
+            title="What happens",
+            description="What goes wrong in this run, so that you can see who is texted.",
+        )
+    },
+    doc_md=__doc__,
+    dag_display_name="Pindo: pipeline alerts",
+    **deadline,
+)
+def pindo_pipeline_alerts():
+    @task(task_display_name="Load the sales")
+    def load(params=None) -> list[dict[str, str]]:
+        """Return the rows of the file, with what this run is to suffer from."""
+        with SALES.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if params["what_happens"] == NO_AMOUNT:
+            rows[-1]["amount"] = ""
+        if params["what_happens"] == ROWS_MISSING:
+            rows = rows[:-4]
+        if params["what_happens"] == LATE:
+            time.sleep(DUE_AFTER.total_seconds() + 10)
+        return rows
+
+    @task(task_display_name="Check the quality")
+    def check(rows: list[dict[str, str]]) -> None:
+        """Fail if a row cannot be used."""
+        wrong = [number for number, row in enumerate(rows, start=2) if not row["amount"].isdigit()]
+        if wrong:
+            raise ValueError(f"{SALES.name}: no amount in line {', '.join(map(str, wrong))}")
+
+    @task.short_circuit(task_display_name="Did the rows drop by half?")
+    def dropped_by_half(rows: list[dict[str, str]]) -> dict[str, int]:
+        """Return how many rows there are, if they are at most half of the day before's; else nothing."""
+        today, before = (sum(row["day"] == day for row in rows) for day in ("today", "before"))
+        return {"today": today, "before": before} if today <= before / 2 else {}
+
+    text_analyst = PindoSendSmsOperator(
+        task_id="text_analyst",
+        task_display_name="Text the analyst",
+        to=ANALYST,
+        text="Sales: {{ ti.xcom_pull('dropped_by_half')['today'] }} rows, "
+        "{{ ti.xcom_pull('dropped_by_half')['before'] }} the day before. Is a shop missing?",
+    )
+
+    rows = load()
+    check(rows)
+    dropped_by_half(rows) >> text_analyst
+
+
+pindo_pipeline_alerts()
