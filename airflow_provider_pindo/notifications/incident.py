@@ -44,6 +44,8 @@ class Incident:
     :param why: the exception's first line with phone numbers masked, or what Airflow says of the run: a run
         that has failed misses its deadline too.
     :param log_url: where the task's log is.
+    :param id: what all callbacks of this one event have in common and no others: Airflow may call back twice
+        for one failure.
     """
 
     event: str
@@ -54,6 +56,7 @@ class Incident:
     try_number: str
     why: str
     log_url: str
+    id: str
 
     def text(self) -> str:
         """Return the default text; what matters most comes first, since the end may be cut."""
@@ -82,16 +85,33 @@ def read_incident(context: Mapping[str, Any]) -> Incident:
     ti, run = _get(context, "ti"), _get(context, "dag_run")
     event = _event(context)
     of_run = not ti or (_get(context, "reason") is not None and not _may_have_failed(ti))
+    dag_id = _text(_get(context, "dag", "dag_id") or _get(ti, "dag_id") or _get(run, "dag_id"))
     return Incident(
         event=event,
-        dag_id=_text(_get(context, "dag", "dag_id") or _get(ti, "dag_id") or _get(run, "dag_id")),
+        dag_id=dag_id,
         task_id="" if of_run else _task_id(ti),
         run_date=_date(_get(run, "logical_date") or _get(context, "logical_date") or _get(run, "run_after")),
         due=_date(_get(context, "deadline", "deadline_time")),
         try_number="" if of_run else _text(_get(ti, "try_number")),
         why=_why(context, event),
         log_url="" if of_run else _text(_get(ti, "log_url")),
+        id=_id(context, event, dag_id),
     )
+
+
+def _id(context: Mapping[str, Any], event: str, dag_id: str) -> str:
+    """Return what identifies an event; rather nothing than what another event may have too, which is then lost."""
+    if event == _EVENTS["running"]:
+        return ""  # a task that runs may have several things to say
+    if deadline := _text(_get(context, "deadline", "id")):
+        return f"deadline {deadline}"
+    ti, run = _get(context, "ti"), _get(context, "dag_run")
+    # A run that is cleared, or deleted and made again under its old name, fails anew.
+    parts = [event, dag_id, *(_text(_get(run, name)) for name in ("run_id", "clear_number"))]
+    parts.append(_utc(_get(run, "start_date"), "%Y-%m-%d %H:%M:%S.%f"))
+    if ti and _get(context, "reason") is None:
+        parts += [_task_id(ti), _text(_get(ti, "try_number"))]
+    return "\n".join(parts) if all(parts) else ""
 
 
 def _event(context: Mapping[str, Any]) -> str:
@@ -136,9 +156,13 @@ def _why(context: Mapping[str, Any], event: str) -> str:
 
 def _date(value: Any) -> str:
     """Return a moment (a datetime, or as ISO 8601) as ``2026-11-22 10:00 UTC``."""
+    return _utc(value, "%Y-%m-%d %H:%M UTC")
+
+
+def _utc(value: Any, shown: str) -> str:
     with suppress(Exception):
         moment = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
-        return f"{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
+        return str(moment.astimezone(dt.UTC).strftime(shown))
     return ""
 
 

@@ -55,6 +55,7 @@ class Draft:
     text: str
     sender: str | None
     incident: str
+    failure: str
     pindo_conn_id: str
 
 
@@ -99,7 +100,8 @@ class PindoNotifier(BaseNotifier):
         default_args = {"on_failure_callback": PindoNotifier(ON_CALL, throttle=timedelta(minutes=15))}
 
     The first failure goes out, the others within the window are held back and counted, and the next text after
-    it says how many there were: ``(499 more held back)``. This works over all processes and machines of a
+    it says how many there were: ``(499 more held back)``. A failure that Airflow calls back twice, as it may
+    under load, is one. This works over all processes and machines of a
     deployment, through Variables in Airflow's database; how, and what race remains, is told in
     :mod:`airflow_provider_pindo.notifications.throttle`. Where Variables cannot be listed and written (Airflow
     3.0 to 3.2, and a deadline's ``SyncCallback``) the text goes out unthrottled and the log says so.
@@ -227,6 +229,7 @@ class PindoNotifier(BaseNotifier):
             text=_presentable(text) or _presentable(incident.text()),
             sender=sender and str(sender),
             incident=str(throttle_key or incident.name()),
+            failure=incident.id,
             pindo_conn_id=str(self._render_one(self.pindo_conn_id, context, StrictUndefined)),
         )
 
@@ -257,7 +260,7 @@ class PindoNotifier(BaseNotifier):
             throttle = Throttle(draft.incident, to, self.throttle, VariableStore())
             try:
                 decision_time = _decision_time(budget)
-                if (granted := decision_time.run(throttle.enter, decision_time)) is None:
+                if (granted := decision_time.run(throttle.enter, decision_time, draft.failure)) is None:
                     log.info("Alert held back and counted: one went out in the last %g s", self.throttle)
                     return None
             except Exception as error:

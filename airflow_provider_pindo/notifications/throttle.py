@@ -6,19 +6,24 @@ database, and of it only Variables can be written in all of these places. A Vari
 taken by one process alone, so nothing is ever read, changed and written back. Everything is in *names* of
 Variables that are each written once::
 
-    pindo_alert.<incident>.note.<ms>.<id>   a failure: written by each, so that it is counted
-    pindo_alert.<incident>.sent.<ms>        a text went out (or is just about to)
-    pindo_alert.<incident>.told.<ms>        failures up to this moment have been told in a text
+    pindo_alert.<incident>.note.<ms>.<failure>   a failure: written by each callback, so that it is counted
+    pindo_alert.<incident>.sent.<ms>             a text went out (or is just about to)
+    pindo_alert.<incident>.told.<ms>.<failure>   failures up to this moment, and this one, have been told
 
 A failure writes its note and lists the names. With a ``sent`` that is younger than the window it is held back.
 Otherwise it waits :data:`SETTLE` seconds and lists again, so that the notes of others who fail at this moment
 are seen by all of them: the oldest note goes out and the others are held back.
 
+**A failure may be called back twice** where Airflow is overloaded: by the task, and by the DAG processor when the
+scheduler has missed the task's heartbeats or its end. Both write a note of the same failure, and the first note
+is the one that counts: the failure is told once, and what held it back or told it holds back its second callback
+too. What was told is remembered for :data:`REPEATED` seconds.
+
 **The race that remains.** Two texts go out instead of one when a second failure is noted so slowly that its
 note appears more than :data:`SETTLE` seconds after the moment it stands for, and the ``sent`` of the first
 text is then as slow to appear: two writes in a row of over a second each. One more text goes out for each
-process to which that happens; nothing is lost by it. The clocks of the machines must agree to within a few
-seconds.
+process to which that happens, or when both callbacks of one failure come in the same millisecond; nothing is
+lost by it. The clocks of the machines must agree to within a few seconds.
 
 When the process that was to send dies in the seconds before it does, or its text is certainly not sent, failures
 of the next :data:`CONTENTION` seconds are held back too; the first one after that, if there is one, goes out.
@@ -36,7 +41,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,6 +55,9 @@ SETTLE = 1.0
 DECISION_TIME = 15.0
 #: Seconds after which a failure that wanted to go out and left no ``sent`` is taken for dead.
 CONTENTION = 2 * DECISION_TIME
+#: Seconds for which a failure that was told is remembered, since it may be called back again. Airflow misses a
+#: task's heartbeats after 5 minutes, and its DAG processor may be long in coming to the callback.
+REPEATED = 3600.0
 #: Seconds after which anything left of an incident that did not come back is removed: 30 days.
 KEEP = 30 * 86400.0
 
@@ -79,7 +87,7 @@ class StoreUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Note:
-    """One failure: when it was (milliseconds since 1970) and which."""
+    """One callback of a failure: when it was (milliseconds since 1970) and which failure it was."""
 
     at: int
     id: str
@@ -90,28 +98,31 @@ class Board:
     """
     What the names of one incident say.
 
-    :param notes: failures, each once.
+    :param failures: each with the moment of its first callback, in milliseconds.
     :param sent: when the latest text went out, in milliseconds; None when none is known.
     :param told: failures up to this moment have been told.
+    :param texted: failures that were told by a text of their own.
     """
 
-    notes: frozenset[Note]
+    failures: Mapping[str, int]
     sent: int | None
     told: int
+    texted: frozenset[str] = frozenset()
 
     def holds_back(self, mine: Note, window: int) -> bool:
         """Return whether ``mine`` is held back: a text went out within the window, or another one will."""
         since = self.told
         if self.sent is not None:
-            if mine.at < self.sent + window:
+            if self.failures.get(mine.id, mine.at) < self.sent + window:
                 return True
             since = max(since, self.sent + window - 1)
         since = max(since, mine.at - _ms(CONTENTION))
-        return any(since < note.at and note < mine for note in self.notes)
+        return any(since < at and Note(at, each) < mine for each, at in self.failures.items())
 
-    def held_back(self, until: int) -> int:
-        """Return how many failures up to ``until`` no text has told yet."""
-        return sum(self.told < note.at <= until for note in self.notes)
+    def held_back(self, until: int, mine: str) -> int:
+        """Return how many failures up to ``until``, besides ``mine``, no text has told yet."""
+        known = self.texted | {mine}
+        return sum(self.told < at <= until and each not in known for each, at in self.failures.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +162,23 @@ class Throttle:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._incident = incident
-        digest = hashlib.sha256("\n".join((*sorted(people), incident)).encode()).hexdigest()
-        self._prefix = f"{PREFIX}{digest[:16]}."
+        digest = _short("\n".join((*sorted(people), incident)), 16)
+        self._prefix = f"{PREFIX}{digest}."
         self._window = _ms(window)
         self._store = store
         self._clock = clock
 
-    def enter(self, budget: Budget) -> Pass | None:
+    def enter(self, budget: Budget, failure: str = "") -> Pass | None:
         """
-        Note a failure that happens now.
+        Note a failure that is called back now.
 
         :param budget: how long it is waited for; afterwards nothing is written that would hold back others.
+        :param failure: what all callbacks of this failure have in common and no others; empty (default): not
+            known, and it is taken for one of its own.
         :return: None when its text is held back.
         :raises Exception: the store cannot be read or written in time.
         """
-        mine = Note(_ms(self._clock()), uuid.uuid4().hex[:12])
+        mine = Note(_ms(self._clock()), _short(failure) if failure else uuid.uuid4().hex[:12])
         self._write("note", mine.at, mine.id)
         for pause in (0.0, SETTLE):
             time.sleep(pause)
@@ -177,7 +190,7 @@ class Throttle:
         sent = self._write("sent", _ms(self._clock()))
         # A note of before this moment is there, or its writer has given up on the store by now.
         until = mine.at - _ms(DECISION_TIME)
-        return Pass(board.held_back(until), mine, until, sent)
+        return Pass(board.held_back(until, mine.id), mine, until, sent)
 
     def withdraw(self, granted: Pass) -> None:
         """Certainly nothing was sent: let the next failure go out, and tell this one then."""
@@ -185,17 +198,15 @@ class Throttle:
 
     def conclude(self, granted: Pass, budget: Budget) -> None:
         """The text was accepted: what it told is not told again, and what is not needed is removed."""
-        self._write("told", granted.until)
-        self._store.delete(self._name("note", granted.mine.at, granted.mine.id))
-        self._clean_up(granted, budget)
+        told = self._write("told", granted.until, granted.mine.id)
+        self._clean_up({granted.sent, told}, granted.until - _ms(REPEATED), budget)
 
-    def _clean_up(self, granted: Pass, budget: Budget) -> None:
+    def _clean_up(self, kept: Container[str], oldest_here: int, budget: Budget) -> None:
         oldest = _ms(self._clock() - KEEP)
-        kept = {granted.sent, self._name("told", granted.until)}
         for name in sorted(self._store.names(PREFIX)):
             if not budget.left():
                 return  # what is left was told, so that it only waits for its removal by the next text
-            until = granted.until if name.startswith(self._prefix) else oldest
+            until = oldest_here if name.startswith(self._prefix) else oldest
             ours = _is_ours(name)
             if ours and int(ours["at"]) <= until and name not in kept:
                 self._store.delete(name)
@@ -203,17 +214,16 @@ class Throttle:
     def _read(self) -> Board:
         found = [ours for name in self._store.names(self._prefix) if (ours := _is_ours(name))]
         moments = {kind: [int(each["at"]) for each in found if each["kind"] == kind] for kind in _KINDS}
+        notes = [Note(int(each["at"]), each["id"]) for each in found if each["kind"] == "note"]
         return Board(
-            notes=frozenset(Note(int(each["at"]), each["id"]) for each in found if each["kind"] == "note"),
+            failures={note.id: note.at for note in sorted(notes, reverse=True)},  # the first callback stays
             sent=max(moments["sent"], default=None),
             told=max(moments["told"], default=0),
+            texted=frozenset(each["id"] for each in found if each["kind"] == "told"),
         )
 
-    def _name(self, kind: str, *parts: object) -> str:
-        return self._prefix + ".".join(map(str, (kind, *parts)))
-
     def _write(self, kind: str, *parts: object) -> str:
-        name = self._name(kind, *parts)
+        name = self._prefix + ".".join(map(str, (kind, *parts)))
         self._store.write(name, self._incident)
         return name
 
@@ -255,6 +265,11 @@ def _names_in_database(prefix: str) -> list[str]:
     with create_session() as session:
         query: Any = select(Variable.key).where(Variable.key.startswith(prefix, autoescape=True))
         return list(session.scalars(query))
+
+
+def _short(text: str, length: int = 12) -> str:
+    """Return a short name for a text of any length, which tells nothing of it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def _ms(seconds: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -133,22 +134,10 @@ def fail(deployment: Deployment, dag_id: str, failures: int) -> None:
     wait_until(all_called_back, "every failed task has called back", timeout=60)
 
 
-def callbacks(deployment: Deployment, dag_id: str) -> int:
-    """
-    Return how often the tasks' callback was run, by what it logged.
-
-    That may be more often than tasks have failed: on an overloaded machine Airflow takes a living task for dead
-    and has the DAG processor call back too.
-    """
-    logs = [file for file in (deployment.home / "logs").rglob("*.log") if dag_id in str(file)]
-    said = re.compile(r"held back and counted|Pindo took the alert to \+25078\*\*\*\*567")
-    return sum(len(said.findall(file.read_text(encoding="utf-8", errors="replace"))) for file in logs)
-
-
-def let_an_hour_pass(deployment: Deployment) -> None:
-    """Move every moment that the throttle has written back by an hour."""
+def let_hours_pass(deployment: Deployment) -> None:
+    """Move every moment that the throttle has written back by two hours: its window, and what it remembers."""
     for name in throttle_names(deployment):
-        moved = re.sub(r"\d{13}", lambda moment: str(int(moment[0]) - 3_600_000), name)
+        moved = re.sub(r"\d{13}", lambda moment: str(int(moment[0]) - 7_200_000), name)
         deployment.rest.request("POST", "/variables", json={"key": moved, "value": "moved"})
         deployment.rest.request("DELETE", f"/variables/{name}")
 
@@ -172,6 +161,12 @@ def kinds(deployment: Deployment) -> Counter[str]:
     return Counter(name.split(".")[2] for name in throttle_names(deployment))
 
 
+def old_names(deployment: Deployment) -> list[str]:
+    """Return the throttle's names of over an hour ago."""
+    hour_ago = (time.time() - 3600) * 1000
+    return [name for name in throttle_names(deployment) if int(name.split(".")[3]) < hour_ago]
+
+
 def held_back(text: str) -> int:
     said = re.search(r"\((\d+) more held back\)$", text)
     return int(said.group(1)) if said else 0
@@ -187,20 +182,21 @@ def test_many_failing_tasks_make_one_text_and_the_next_says_how_many_there_were(
     of_run = wait_until(lambda: texts(sandbox, to="+250781234568"), "the DAG's callback was run", timeout=60)
     assert len(of_run) == 1
 
-    let_an_hour_pass(deployment)
+    let_hours_pass(deployment)
     fail(deployment, dag_id, 1)
     all_texts = texts(sandbox)
     assert len(all_texts) == len(first) + 1
     assert re.match(rf"Failed: DAG {dag_id}, task fail \[0\], run .*, try 1\.", all_texts[-1])
-    assert sum(1 + held_back(text) for text in all_texts) == callbacks(deployment, dag_id) >= FAILURES + 1
+    # Under load Airflow calls back twice for some of them; each is one failure all the same.
+    assert sum(1 + held_back(text) for text in all_texts) == FAILURES + 1
 
     def second_of_run() -> bool:
         return len(texts(sandbox, to="+250781234568")) == 2
 
     wait_until(second_of_run, "the DAG's callback was run again", timeout=60)
-    wait_until(
-        lambda: kinds(deployment) == {"sent": 2, "told": 2}, "the Variables are cleaned up", timeout=60
-    )
+    # A text removes what it can in its time, and leaves what is too much to the next.
+    left = max(0, FAILURES - 100)
+    wait_until(lambda: len(old_names(deployment)) <= left, "the Variables are cleaned up", timeout=60)
 
 
 @pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2 has no deadlines")

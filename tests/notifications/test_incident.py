@@ -10,7 +10,11 @@ import pytest
 from airflow_provider_pindo.notifications.incident import read_incident
 
 RUN = SimpleNamespace(
-    dag_id="etl", logical_date=dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    dag_id="etl",
+    run_id="r",
+    logical_date=dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.timezone(dt.timedelta(hours=2))),
+    start_date=dt.datetime(2026, 11, 22, 12, 1, tzinfo=dt.UTC),
+    clear_number=0,
 )
 LOG_URL = "https://airflow.example.org/dags/etl/runs/r/tasks/load"
 
@@ -88,6 +92,62 @@ def test_the_event_comes_first_and_is_part_of_what_repetitions_have_in_common(ch
     incident = read_incident(context(**changes))
     assert incident.text().startswith(f"{event}: DAG etl")
     assert incident.name().startswith(f"{event}: DAG etl")
+
+
+def run(**changes):
+    return SimpleNamespace(**{**vars(RUN), **changes})
+
+
+def test_callbacks_of_one_failure_have_one_id_wherever_they_run():
+    of_task = read_incident(context(exception=ValueError("x"))).id
+    in_dag_processor = context(
+        ti=task(state=None),
+        exception="missed its heartbeats",
+        dag_run=run(start_date="2026-11-22T14:01:00+02:00"),
+    )
+    assert of_task == read_incident(in_dag_processor).id != ""
+    of_run = read_incident(context(reason="task_failure")).id
+    assert of_run == read_incident(context(reason="task_failure", ti=task(task_id="other"))).id != ""
+    assert of_run == read_incident({"dag_run": RUN}).id
+
+
+DEADLINE = {"id": "1", "deadline_time": dt.datetime(2026, 11, 22, 10, 30, tzinfo=dt.UTC)}
+
+
+def test_different_failures_have_different_ids():
+    contexts = [
+        context(),
+        context(dag=SimpleNamespace(dag_id="other")),
+        context(dag_run=run(run_id="other")),
+        context(dag_run=run(clear_number=1)),
+        context(dag_run=run(start_date=RUN.start_date + dt.timedelta(seconds=1))),
+        context(ti=task(task_id="other")),
+        context(ti=task(map_index=0)),
+        context(ti=task(map_index=1)),
+        context(ti=task(try_number=1)),
+        context(ti=task(state="up_for_retry")),
+        context(reason="task_failure"),
+        context(reason="success"),
+        {"dag_run": {"dag_id": "etl"}, "deadline": DEADLINE},
+        {"dag_run": {"dag_id": "etl"}, "deadline": {**DEADLINE, "id": "2"}},
+    ]
+    ids = {read_incident(each).id for each in contexts}
+    assert len(ids - {""}) == len(contexts)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {},
+        {"task_list": "a"},
+        {"dag": SimpleNamespace(dag_id="etl"), "run_id": "r", "reason": "timed_out"},
+        context(dag_run=run(start_date=None)),
+        context(ti=task(try_number=None)),
+        context(ti=task(state="running")),
+    ],
+)
+def test_what_another_event_may_have_too_is_no_id(unknown):
+    assert read_incident(unknown).id == ""
 
 
 def test_the_tasks_of_an_sla_miss_are_on_one_line():

@@ -76,9 +76,9 @@ def incident(store, clock):
     return Throttle("Failed: DAG etl", AUDIENCE, WINDOW, store, clock)
 
 
-def send(incident: Throttle) -> int:
+def send(incident: Throttle, failure: str = "") -> int:
     """Enter, have the text accepted, and return how many it tells were held back."""
-    granted = incident.enter(Budget(10))
+    granted = incident.enter(Budget(10), failure)
     assert granted is not None
     incident.conclude(granted, Budget(10))
     return granted.held_back
@@ -112,14 +112,17 @@ def test_what_is_held_back_right_before_a_text_is_told_by_the_one_after(incident
     assert send(incident) == 1
 
 
-def test_only_two_names_are_left_after_a_text(incident, clock, store):
+def test_what_was_told_is_remembered_for_a_while_and_then_removed_by_the_next_text(incident, clock, store):
     send(incident)
     for _ in range(5):
         clock.now += 20
         incident.enter(Budget(10))
     clock.now += WINDOW
-    send(incident)
-    assert store.kinds() == ["sent", "told"]
+    assert send(incident) == 5
+    assert store.kinds().count("note") == 7
+    clock.now += throttle.REPEATED + throttle.DECISION_TIME
+    assert send(incident) == 0
+    assert store.kinds() == ["note", "sent", "told"]
 
 
 def test_an_accepted_text_whose_end_was_not_written_is_told_again(incident, clock):
@@ -221,14 +224,14 @@ def test_cleaning_up_stops_when_its_time_is_over(incident, clock, store):
     for _ in range(5):
         clock.now += 20
         incident.enter(Budget(10))
-    clock.now += WINDOW
+    clock.now += WINDOW + throttle.REPEATED
     granted = incident.enter(Budget(10))
     assert granted is not None
     incident.conclude(granted, Budget(0))
-    assert store.kinds().count("note") == 5
+    assert store.kinds().count("note") == 7
     clock.now += WINDOW
     assert send(incident) == 0
-    assert store.kinds().count("note") == 0
+    assert store.kinds().count("note") == 2
 
 
 def test_the_names_hold_no_phone_number(incident, store):
@@ -242,15 +245,109 @@ def test_a_name_is_short_enough_for_a_variable(store, clock):
     assert max(map(len, store.all)) < 250
 
 
-notes = st.frozensets(
-    st.builds(Note, st.integers(0, 200_000), st.text("ab", min_size=1, max_size=4)), min_size=1
-)
+# -- one failure, called back twice
 
 
-@given(notes, st.none() | st.integers(0, 200_000), st.integers(0, 200_000), st.integers(1, 60_000))
+def test_a_failure_that_is_held_back_twice_is_counted_once(incident, clock):
+    assert send(incident, "first") == 0
+    for failure in ("a", "b", "a", "c", "b", "a"):
+        clock.now += 20
+        assert incident.enter(Budget(10), failure) is None
+    clock.now += WINDOW
+    assert send(incident, "last") == 3
+
+
+@pytest.mark.parametrize("later", [0.01, 20, WINDOW, throttle.REPEATED - 1])
+def test_a_failure_that_was_texted_is_neither_texted_nor_counted_again(incident, clock, later):
+    assert send(incident, "a") == 0
+    clock.now += later
+    assert incident.enter(Budget(10), "a") is None
+    clock.now += WINDOW + 20
+    assert send(incident, "b") == 0
+
+
+@pytest.mark.parametrize("later", [1, throttle.DECISION_TIME, WINDOW, throttle.REPEATED - WINDOW - 100])
+def test_a_failure_that_was_told_by_another_text_is_neither_texted_nor_counted_again(incident, clock, later):
+    assert send(incident) == 0
+    clock.now += 1
+    assert incident.enter(Budget(10), "a") is None
+    clock.now += WINDOW
+    assert send(incident) == 1
+    clock.now += later
+    assert incident.enter(Budget(10), "a") is None
+    clock.now += WINDOW + 20
+    assert send(incident) == 0
+
+
+def test_a_second_callback_after_the_window_leaves_the_text_to_a_new_failure(incident, clock):
+    assert send(incident) == 0
+    clock.now += 1
+    assert incident.enter(Budget(10), "a") is None
+    clock.now += WINDOW
+    assert incident.enter(Budget(10), "a") is None
+    clock.now += 1
+    assert send(incident, "b") == 1
+
+
+def test_a_second_callback_goes_out_where_the_first_certainly_sent_nothing(incident, clock):
+    granted = incident.enter(Budget(10), "a")
+    assert granted is not None
+    incident.withdraw(granted)
+    clock.now += throttle.CONTENTION + 1
+    assert send(incident, "a") == 0
+    clock.now += WINDOW + 20
+    assert send(incident, "b") == 0
+
+
+def test_a_second_callback_goes_out_where_the_first_died_before_it_sent(incident, clock, store):
+    def die(name):
+        raise SystemExit
+
+    store.before_write = lambda name: ".sent." in name and die(name)
+    with pytest.raises(SystemExit):
+        incident.enter(Budget(10), "a")
+    store.before_write = lambda name: None
+    clock.now += throttle.CONTENTION + 1
+    assert send(incident, "a") == 0
+
+
+def test_of_failures_that_are_all_called_back_twice_at_one_moment_one_goes_out_and_each_counts_once(store):
+    moments = itertools.count(1_700_000_000_000)
+
+    def call_back(failure):
+        incident = Throttle("a", AUDIENCE, WINDOW, store, lambda: next(moments) / 1000)
+        return incident.enter(Budget(10), str(failure))
+
+    with ThreadPoolExecutor(32) as pool:
+        granted = [each for each in pool.map(call_back, [*range(100), *range(100)]) if each]
+    assert len(granted) == 1
+    later = Throttle("a", AUDIENCE, WINDOW, store, lambda: 1_700_000_000 + 2 * WINDOW)
+    later.conclude(granted[0], Budget(10))
+    assert send(later) == 99
+
+
+moments = st.dictionaries(st.text("ab", min_size=1, max_size=4), st.integers(0, 200_000), min_size=1)
+kept = st.none() | st.integers(0, 200_000)
+
+
+@given(moments, kept, st.integers(0, 200_000), st.integers(1, 60_000))
 def test_whoever_sees_the_same_names_lets_at_most_one_of_a_moment_out(found, sent, told, window):
     board = Board(found, sent, told)
-    out = sorted(each for each in found if not board.holds_back(each, window))
+    notes = [Note(at, failure) for failure, at in found.items()]
+    out = sorted(each for each in notes if not board.holds_back(each, window))
     recent = [each for each in out if each.at > told and (sent is None or each.at >= sent + window)]
     for earlier, later in itertools.pairwise(recent):
         assert later.at - earlier.at >= throttle.CONTENTION * 1000
+
+
+@given(moments, kept, st.integers(1, 60_000), st.data())
+def test_a_second_callback_never_changes_what_becomes_of_the_other_failures(found, sent, window, data):
+    again = data.draw(st.sampled_from(sorted(found)))
+    later = found[again] + data.draw(st.integers(1, 200_000))
+    names = Names()
+    incident = Throttle("a", AUDIENCE, window, names)
+    for failure, at in found.items():
+        incident._write("note", at, failure.encode().hex())
+    before = incident._read()
+    incident._write("note", later, again.encode().hex())
+    assert incident._read() == before
