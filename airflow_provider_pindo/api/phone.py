@@ -17,7 +17,8 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 #: Whether a string is a number in E.164, truthy or not.
 is_e164 = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 _NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[ .-]?[0-9]){6,17}")
-_WRITE_E164 = "write it in E.164, such as +250781234567"
+# No whole number, so that who looks for one in a log finds none.
+_WRITE_E164 = "write it in E.164, such as +2507XXXXXXXX"
 
 
 def parse_phone_number(value: object, country: str | None = None) -> str:

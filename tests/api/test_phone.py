@@ -60,7 +60,7 @@ def test_what_is_no_number_is_refused_with_the_reason_and_what_to_write(number, 
     with pytest.raises(PindoConfigurationError, match=reason) as refused:
         parse_phone_number(number, country)
     assert "886543" not in str(refused.value)
-    assert "+250781234567" in str(refused.value) or "RW or KE" in str(refused.value)
+    assert "+2507XXXXXXXX" in str(refused.value) or "RW or KE" in str(refused.value)
 
 
 @given(st.sampled_from(REGIONS))
@@ -84,7 +84,7 @@ def test_whatever_is_written_gives_e164_or_a_refusal_that_hides_it(written, coun
         shown = ""
     assert re.fullmatch(r"\+[1-9][0-9]{7,14}", number)
     whole = re.sub(r"[^0-9]", "", written)
-    assert len(whole) < 7 or whole not in shown.replace("+250781234567", "")
+    assert len(whole) < 7 or whole not in shown
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def after():
             what()
 
         signal.signal(signal.SIGUSR1, act)
-        timers.append(threading.Timer(seconds, signal.raise_signal, [signal.SIGUSR1]))
+        timers.append(threading.Timer(seconds, signal.pthread_kill, [threading.get_ident(), signal.SIGUSR1]))
         timers[-1].start()
 
     before = signal.getsignal(signal.SIGUSR1)
