@@ -18,6 +18,10 @@ from airflow_provider_pindo.api import values
 
 T = TypeVar("T")
 
+#: What a number may come as, and an id. Tuples, since a union of types would be made and walked for every field.
+_NUMERIC = (str, int, float)
+_NAMING = (str, int)
+
 
 class Unreadable(ValueError):
     """The body of a successful answer is not what it should be; the message says what is missing."""
@@ -183,12 +187,13 @@ def _list(raw: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _required(raw: Mapping[str, Any], key: str, convert: Callable[[Any], T]) -> T:
-    if raw.get(key) is None:
+    value = raw.get(key)
+    if value is None:
         raise Unreadable(f"it has no {key!r}")
     try:
-        return convert(raw[key])
+        return convert(value)
     except (ValueError, OverflowError):
-        raise Unreadable(f"its {key!r} is {_kind(raw[key])} that makes no sense there") from None
+        raise Unreadable(f"its {key!r} is {_kind(value)} that makes no sense there") from None
 
 
 def _optional(raw: Mapping[str, Any], key: str, convert: Callable[[Any], T]) -> T | None:
@@ -208,21 +213,24 @@ def _text(value: Any) -> str:
 
 
 def _id_text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+    if isinstance(value, bool) or not isinstance(value, _NAMING) or value == "":
         raise Unreadable
     return str(value)
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or int(value) != float(value):
+    if isinstance(value, bool) or not isinstance(value, _NUMERIC) or int(value) != float(value):
         raise Unreadable
     return int(value)
 
 
 def _amount(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not math.isfinite(float(value)):
+    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
         raise Unreadable
-    return float(value)
+    amount = float(value)
+    if not math.isfinite(amount):
+        raise Unreadable
+    return amount
 
 
 def _kind(value: Any) -> str:

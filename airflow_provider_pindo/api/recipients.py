@@ -132,6 +132,8 @@ def _read_numbers(given: Sequence[Any], country: str | None) -> tuple[list[str],
 
 
 def _as_texts(given: Sequence[Any]) -> list[str]:
+    if set(map(type, given)) == {str}:
+        return list(given)
     return ["" if value is None else value if type(value) is str else str(value) for value in given]
 
 
@@ -147,9 +149,14 @@ def _refuse_missing(first: int, values: dict[str, list[str]]) -> None:
 
 
 def _fill(rows: Rows, template: Template, values: dict[str, list[str]]) -> None:
-    if not template.is_personal and not any("@" in name for name in rows.names):
+    if not template.is_personal and "@" not in "".join(rows.names):
         return
     filled = list(map(template.fill, zip(*(values[name] for name in template.mentioned), strict=True)))
+    if template.is_personal:
+        rows.texts = filled
+    together = "\n".join(filled)  # one look for all: hardly ever is there anything to find
+    if not has_mention(together) and _is_unicode(together):
+        return
     for position, text in enumerate(filled):
         if position in rows.problems:
             continue
@@ -159,8 +166,6 @@ def _fill(rows: Rows, template: Template, values: dict[str, list[str]]) -> None:
             )
         elif not _is_unicode(text):
             rows.problems[position] = _HALF_CHARACTER
-    if template.is_personal:
-        rows.texts = filled
 
 
 def _refuse_half_characters(rows: Rows) -> None:

@@ -24,6 +24,7 @@ import requests
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
+from multidict import CIMultiDict
 
 from airflow_provider_pindo import __version__
 from airflow_provider_pindo.api import calls, values
@@ -336,6 +337,7 @@ class PindoAsyncHook(_Connection, BaseHook):
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
+        self._authorization: CIMultiDict[str] = CIMultiDict()
         self._opening = asyncio.Lock()
 
     async def get_settings(self) -> PindoSettings:
@@ -426,6 +428,8 @@ class PindoAsyncHook(_Connection, BaseHook):
         async with self._opening:
             if self._session is None:
                 self._proxy = settings.proxy()  # read once: going through the environment takes a millisecond
+                # As aiohttp takes headers, so that it need not make this of them for every request.
+                self._authorization = CIMultiDict({"Authorization": f"Bearer {settings.token}"})
                 self._session = await self._open_session(settings)
         return self._session
 
@@ -486,7 +490,7 @@ class PindoAsyncHook(_Connection, BaseHook):
                 params=call.params,
                 data=call.content(),
                 # Not a header of the session: aiohttp shows those to a proxy too.
-                headers={"Authorization": f"Bearer {settings.token}"},
+                headers=self._authorization,
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as response:

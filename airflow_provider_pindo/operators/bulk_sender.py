@@ -29,11 +29,11 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.recipients import Chunk, Plan, requests_of, segments_of
+from airflow_provider_pindo.hooks.pindo import Attempt, PindoAsyncHook
 from airflow_provider_pindo.operators.chunk_ledger import OPEN_CHUNKS, ChunkLedger, Outcome
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.values import BulkReceipt, SmsReceipt
-    from airflow_provider_pindo.hooks.pindo import Attempt, PindoAsyncHook
     from airflow_provider_pindo.operators.bulk_report import Tally
 
 log = logging.getLogger(__name__)
@@ -336,7 +336,7 @@ class BulkSender:
         while True:
             request = await self._line.get()
             if self._starts_requests:
-                attempt = self._working[me] = self._new_attempt()
+                attempt = self._working[me] = Attempt()
                 await self._deliver(request, attempt)
                 self._working[me] = None
             else:
@@ -344,11 +344,6 @@ class BulkSender:
             request.job.requests -= 1
             if not request.job.requests:
                 request.job.done.set()
-
-    def _new_attempt(self) -> Attempt:
-        from airflow_provider_pindo.hooks.pindo import Attempt
-
-        return Attempt()
 
     async def _deliver(self, request: Request, attempt: Attempt) -> None:
         outcome = request.job.outcome
@@ -384,9 +379,8 @@ class BulkSender:
 
     async def _deliver_many(self, request: Request, attempt: Attempt) -> None:
         chunk, asked = request.job.chunk, len(request.places)
-        recipients = [
-            {"phonenumber": chunk.numbers[place], "name": chunk.names[place]} for place in request.places
-        ]
+        numbers, names = chunk.numbers, chunk.names
+        recipients = [{"phonenumber": numbers[place], "name": names[place]} for place in request.places]
         text = self._plan.template.text if request.text is None else request.text
         receipt = await self._hook.send(calls.send_checked_bulk_sms(recipients, text, self._sender), attempt)
         took = asked if receipt.count is None else receipt.count
