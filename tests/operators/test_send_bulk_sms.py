@@ -495,7 +495,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(sandbox, tmp_path, monk
 
 
 def test_a_lost_answer_leaves_its_chunk_unknown_and_sends_the_rest(sandbox):
-    store, arguments = Store(), {"recipients": people(500)}
+    store, arguments = Store(), {"recipients": people(500), "concurrency": 1}
     sandbox.add_fault("drop_after", call="send_bulk_sms", skip=2)
     with pytest.raises(AirflowFailException, match="pindo_bulk_00003") as failed:
         send(store, **arguments)
@@ -508,7 +508,7 @@ def test_a_lost_answer_leaves_its_chunk_unknown_and_sends_the_rest(sandbox):
 @pytest.mark.parametrize(("word", "fault"), [("sent", "drop_after"), ("not_sent", "drop_before")])
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_person_settles_an_unknown_chunk(sandbox, word, fault, bare):
-    store, arguments = Store(), {"recipients": people(300)}
+    store, arguments = Store(), {"recipients": people(300), "concurrency": 1}
     sandbox.add_fault(fault, call="send_bulk_sms", skip=1)
     with pytest.raises(AirflowFailException):
         send(store, **arguments)
