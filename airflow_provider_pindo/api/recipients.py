@@ -20,7 +20,7 @@ from typing import Any
 from airflow_provider_pindo.api.digests import Repeats
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
-from airflow_provider_pindo.api.phone import is_e164, mask_phone_number, parse_phone_number
+from airflow_provider_pindo.api.phone import are_e164, mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.segments import segments
 
 #: Kinds of rows. The first is texted; the others each end in a column of their own.
@@ -117,7 +117,7 @@ def read_rows(block: Block, plan: Plan) -> Rows:
 
 def _read_numbers(given: Sequence[Any], country: str | None) -> tuple[list[str], dict[int, str]]:
     try:
-        if all(map(is_e164, given)):
+        if are_e164(given):
             return list(given), {}
     except TypeError:  # something that is not a string
         pass

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
-from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number, parse_phone_number
+from airflow_provider_pindo.api.phone import (
+    are_e164,
+    is_e164,
+    mask_numbers_in,
+    mask_phone_number,
+    parse_phone_number,
+)
 
 REGIONS = ["RW", "KE", "UG", "TZ", "BI", "CD", "ZM", "FR", "US"]
 
@@ -113,3 +119,14 @@ def test_numbers_inside_a_text_are_masked():
     assert mask_numbers_in("no route to +250781234567 (078 123 4567), code 63510") == (
         "no route to +25078****567 (078****567), code 63510"
     )
+
+
+@pytest.mark.parametrize(
+    "bad", ["0781234567", "+250781234567\n+250781234568", "+250781234567\n", "", "+25078123456\u0667"]
+)
+def test_one_check_for_many_numbers_refuses_what_the_check_of_one_does(bad):
+    good = ["+250781234567", "+250781234568"]
+    assert are_e164(good)
+    assert are_e164([])
+    assert not is_e164(bad)
+    assert not any(map(are_e164, ([bad], [bad, *good], [*good, bad])))
