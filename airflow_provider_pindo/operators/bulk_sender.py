@@ -379,8 +379,11 @@ class BulkSender:
 
     async def _deliver_many(self, request: Request, attempt: Attempt) -> None:
         chunk, asked = request.job.chunk, len(request.places)
-        numbers, names = chunk.numbers, chunk.names
-        recipients = [{"phonenumber": numbers[place], "name": names[place]} for place in request.places]
+        numbers = map(chunk.numbers.__getitem__, request.places)
+        names = map(chunk.names.__getitem__, request.places)
+        recipients = [
+            {"phonenumber": number, "name": name} for number, name in zip(numbers, names, strict=True)
+        ]
         text = self._plan.template.text if request.text is None else request.text
         receipt = await self._hook.send(calls.send_checked_bulk_sms(recipients, text, self._sender), attempt)
         took = asked if receipt.count is None else receipt.count
