@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
+from collections.abc import Callable
+from urllib.parse import quote
 
+import psutil
 import pytest
 
 from airflow_provider_pindo.sandbox import SandboxClient
@@ -38,22 +40,24 @@ ledger = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="the task state store ca
 
 @pytest.fixture
 def cut_off(deployment: Deployment, sandbox: SandboxClient):
-    """Start a send of 600 and, while it is on its way, send its process a signal; returns the run's ID."""
+    """Start a send of 600, cut it off while it is on its way, and wait for its end; returns the run's ID."""
     deployment.add_dag(DAG_ID, DAG)
 
-    def start(number: signal.Signals) -> str:
+    def start(cut: Callable[[psutil.Process, str], None]) -> str:
         sandbox.settings(latency=0.02)
         try:
             run_id = deployment.rest.trigger(DAG_ID)
             task = deployment.rest.wait_for_task(DAG_ID, run_id, TASK)
             wait_until(lambda: len(sandbox.messages()) > 130, "some are texted", timeout=60, interval=0.02)
-            deployment.task_process(task).send_signal(number)
+            process = deployment.task_process(task)
+            cut(process, run_id)
+            wait_until(lambda: not process.is_running(), "its process has ended", timeout=60, interval=0.02)
+            assert len(sandbox.messages()) < COUNT
             wait_until(
                 lambda: deployment.rest.task_instance(DAG_ID, run_id, TASK)["state"] != "running",
                 "the try has ended",
                 timeout=60,
             )
-            assert len(sandbox.messages()) < COUNT
         finally:
             sandbox.settings(latency=0)
         return run_id
@@ -63,7 +67,7 @@ def cut_off(deployment: Deployment, sandbox: SandboxClient):
 
 @ledger
 def test_a_killed_bulk_send_goes_on_and_a_person_settles_the_rest(cut_off, deployment, sandbox):
-    run_id = cut_off(signal.SIGKILL)
+    run_id = cut_off(lambda process, run_id: process.kill())
     rest = deployment.rest
     assert rest.wait_for_run(DAG_ID, run_id) == "failed"
     texted = {message["to"] for message in sandbox.messages()}
@@ -85,11 +89,31 @@ def test_a_killed_bulk_send_goes_on_and_a_person_settles_the_rest(cut_off, deplo
 def test_a_bulk_send_that_is_asked_to_end_ends_cleanly_and_its_retry_sends_the_rest(
     cut_off, deployment, sandbox
 ):
-    run_id = cut_off(signal.SIGTERM)
+    run_id = cut_off(lambda process, run_id: process.terminate())
     assert deployment.rest.wait_for_run(DAG_ID, run_id) == "success"
     assert deployment.rest.xcom(DAG_ID, run_id, TASK)["accepted"] == COUNT
     assert len(sandbox.messages()) == COUNT
     assert set(Counter(message["to"] for message in sandbox.messages()).values()) == {1}
+
+
+@ledger
+def test_a_bulk_send_that_is_marked_failed_ends_and_goes_on_when_it_is_cleared(cut_off, deployment, sandbox):
+    rest = deployment.rest
+    path = "/dags/{}/dagRuns/{}/taskInstances/{}"
+    run_id = cut_off(
+        lambda process, run_id: rest.request(
+            "PATCH", path.format(DAG_ID, quote(run_id), TASK), json={"new_state": "failed"}
+        )
+    )
+    assert rest.wait_for_run(DAG_ID, run_id) == "failed"
+    state = rest.task_state(DAG_ID, run_id, TASK)
+    unknown = [key for key, value in state.items() if value["status"] == "unknown"]
+    assert unknown == []  # what was in flight got its answer within the grace
+    rest.clear(DAG_ID, run_id, TASK)
+    assert rest.wait_for_run(DAG_ID, run_id) == "success"
+    assert rest.xcom(DAG_ID, run_id, TASK)["accepted"] == COUNT
+    assert set(Counter(message["to"] for message in sandbox.messages()).values()) == {1}
+    assert len(sandbox.messages()) == COUNT
 
 
 def test_the_campaign_texts_everybody_in_the_file_once_over_several_tasks(examples, sandbox):
