@@ -32,6 +32,7 @@ from airflow_provider_pindo.api.answers import Answer, no_answer, no_connection,
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.inbound import InboundScan
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
+from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.hooks.failures import describe
 from airflow_provider_pindo.hooks.pooling import MAX_IDLE, PindoAdapter, begin_attempt, request_left
 from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS, Pacer, pause_before_repeating, trying_again
@@ -509,21 +510,6 @@ class _BearerAuth(requests.auth.AuthBase):
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         request.headers["Authorization"] = self._value
         return request
-
-
-class Attempt:
-    """
-    One call on its way, for whoever may have to interrupt it.
-
-    :ivar left: whether a connection stood and the request was handed to it, so that its outcome may be unknown.
-    :ivar is_last: set it, and the call is not tried again.
-    """
-
-    __slots__ = ("is_last", "left")
-
-    def __init__(self) -> None:
-        self.left = False
-        self.is_last = False
 
 
 #: The attempt that the running task makes.

@@ -29,11 +29,12 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.recipients import Chunk, Plan, requests_of, segments_of
-from airflow_provider_pindo.hooks.pindo import Attempt, PindoAsyncHook
+from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.operators.chunk_ledger import OPEN_CHUNKS, ChunkLedger, Outcome
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.values import BulkReceipt, SmsReceipt
+    from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
     from airflow_provider_pindo.operators.bulk_report import Tally
 
 log = logging.getLogger(__name__)
