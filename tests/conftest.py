@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples at every run, however slow the machine; --hypothesis-profile=default looks for new ones.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+# A slow machine is no reason to fail.
+hypothesis.settings.register_profile("without deadline", deadline=None)
+hypothesis.settings.load_profile("without deadline")
 
 _home = tempfile.TemporaryDirectory(prefix="pindo-tests-")
 os.environ.update(
@@ -83,3 +99,34 @@ def run_dag(airflow_database: None, request: pytest.FixtureRequest) -> Callable[
         return module.dag.test(**kwargs)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """
+    Headless Chromium; without one the test is skipped, and fails where PINDO_REQUIRE_BROWSER is set.
+
+    Its driver keeps an event loop, in which no other test can run its own: so it ends with the module.
+    """
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        reason = "it takes the package playwright, and a Chromium on the PATH (Debian's package chromium)"
+        (pytest.fail if os.environ.get("PINDO_REQUIRE_BROWSER") else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    quiet += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=quiet)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[[Page | Locator, str], None]:
+    """Keep a picture of a page or a part of it; in the folder PINDO_SCREENSHOTS, when it is set, for the docs."""
+
+    def take(shown: Page | Locator, name: str) -> None:
+        shown.screenshot(path=Path(os.environ.get("PINDO_SCREENSHOTS", tmp_path)) / f"{name}.png")
+
+    return take

@@ -7,14 +7,19 @@ of ``sandbox`` received.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.deployment import EXAMPLE_DAGS, Deployment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,3 +55,27 @@ def examples(deployment: Deployment) -> Deployment:
         if file.suffix in (".py", ".csv") and b"AssetWatcher" not in file.read_bytes():
             (deployment.dags / file.name).write_bytes(file.read_bytes())
     return deployment
+
+
+@pytest.fixture(scope="module")
+def logged_in(deployment: Deployment, browser: Browser) -> Iterator[BrowserContext]:
+    """Somebody who is logged in to Airflow's UI."""
+    context = browser.new_context(viewport={"width": 1100, "height": 1200})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.goto(deployment.url)
+    page.locator("input[name=username]").fill(deployment.username)
+    page.locator("input[name=password]").fill(deployment.password)
+    page.locator("[type=submit]").click()
+    page.wait_for_url(re.compile(rf"{deployment.url}/(home)?(\?.*)?$"))
+    page.close()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(logged_in: BrowserContext) -> Iterator[Page]:
+    """A new page of their browser."""
+    page = logged_in.new_page()
+    yield page
+    page.close()
