@@ -47,9 +47,14 @@ _NO_MONEY = re.compile(f"{_LACKING}.*{_MONEY}|{_MONEY}.*{_LACKING}", re.IGNORECA
 # carried out, as a 303 does.
 _MOVED = frozenset({307, 308})
 _MAY_HAVE_MOVED = frozenset({301, 302})
-_TIMED_OUT = 408
+# A server or a proxy between gave up waiting (408; nginx's 499, AWS's 460): what it passed on may have been done.
+_TIMED_OUT = frozenset({408, 460, 499})
 # As many characters of a private value in a row as give something of it away.
 _TELLING = 12
+# Characters of a reason that are looked at, so that an answer of megabytes does not hold up an event loop.
+_READ_OF_A_REASON = 2000
+#: Seconds that a ``Retry-After`` counts for at most: whoever waits longer than that rather asks again.
+MAX_RETRY_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +107,18 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     """
     Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3: seconds or a date).
 
-    :return: seconds from now, never negative; None when there is no such header or it cannot be read.
+    :return: seconds from now, from 0 to 3600; None when there is no such header or it cannot be read.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(float(value), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), MAX_RETRY_AFTER)
 
 
 _MAYBE = {
@@ -121,6 +126,7 @@ _MAYBE = {
     "send_bulk_sms": "The messages may have been sent",
     "verify": "The PIN may have been sent",
     "check_verification": "The check may have used up an attempt",
+    "run": "It may have been carried out",
 }
 
 
@@ -131,6 +137,8 @@ def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
     details: dict[str, Any] = {"status": status, "reason": reason}
     if 300 <= status < 400:
         return _redirected(call, answer, token)
+    if status == 402 or (status not in (401, 429) and status < 500 and _NO_MONEY.search(reason)):
+        return PindoInsufficientBalanceError(f"{said}: the wallet is too low; top it up", **details)
     if status in (401, 403):
         return PindoAuthError(
             f"{said}. Put the token that the account's Security page shows into the connection's password; "
@@ -143,16 +151,14 @@ def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
             retry_after=retry_after(answer.headers),
             **details,
         )
-    if 400 <= status < 500 and status != _TIMED_OUT:
-        return _refusal(call, answer, said, details)
+    if 400 <= status < 500 and status not in _TIMED_OUT:
+        return _refusal(answer, said, details)
     if call.safe_to_repeat:
         return PindoServerError(f"{said}; asking again does no harm, try later", **details)
     return PindoUnknownOutcomeError(f"{said}. {_MAYBE[call.name]}", **details)
 
 
-def _refusal(call: Call[Any], answer: Answer, said: str, details: dict[str, Any]) -> PindoError:
-    if answer.status == 402 or _NO_MONEY.search(details["reason"] or ""):
-        return PindoInsufficientBalanceError(f"{said}: the wallet is too low; top it up", **details)
+def _refusal(answer: Answer, said: str, details: dict[str, Any]) -> PindoError:
     if answer.status == 404:
         return PindoNotFoundError(
             f"{said} at {answer.url}: check the id that was asked for, and the connection's host", **details
@@ -177,8 +183,12 @@ def _redirected(
 
 def _did_nothing(answer: Answer, location: str) -> bool:
     """Return whether a redirect of a request that sends certainly came before anything was done."""
-    same_path = urlsplit(location).path.rstrip("/") == urlsplit(answer.url).path.rstrip("/")
-    return answer.status in _MOVED or (answer.status in _MAY_HAVE_MOVED and same_path)
+    if answer.status not in _MAY_HAVE_MOVED:
+        return answer.status in _MOVED
+    try:
+        return urlsplit(location).path.rstrip("/") == urlsplit(answer.url).path.rstrip("/")
+    except ValueError:  # it points nowhere
+        return False
 
 
 def _unreadable(call: Call[Any], what: str, status: int) -> PindoServerError | PindoUnknownOutcomeError:
@@ -228,7 +238,7 @@ def _clean(reason: str, private: tuple[str, ...]) -> str:
     One line and at most 200 characters, since it goes into logs and was written elsewhere. A reason that
     repeats a piece of a private value, whole or not, is not shown at all.
     """
-    reason = " ".join(reason.split())
+    reason = " ".join(reason[:_READ_OF_A_REASON].split())
     for value in private:
         for form in {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
             line = " ".join(form.split())

@@ -38,7 +38,11 @@ class Place:
         """Return whether ``message`` is not new here."""
         if self.after_id is not None and message.id <= self.after_id:
             return True
-        return self.since is not None and message.created_at < self.since
+        if self.since is None:
+            return False
+        # A time in whole seconds may be of any moment in its second.
+        whole = message.created_at.microsecond == 0
+        return message.created_at < (self.since.replace(microsecond=0) if whole else self.since)
 
     def after(self, message_id: int | None) -> Place:
         """Return this place moved on to ``message_id``; never back."""
@@ -107,6 +111,7 @@ class InboundScan:
         self._places: tuple[Place, ...] = (Place(after_id, since),)
         self._newest_first: bool | None = None
         self._seen: set[int] = set()
+        self._pages_without_progress = 0
 
     @classmethod
     def for_all(cls, places: Iterable[Place]) -> Self:
@@ -117,13 +122,17 @@ class InboundScan:
 
     def feed(self, page: InboundPage) -> list[InboundSms]:
         """Take the page that was asked for; return its new messages in its order, and choose the next."""
-        unseen = [message for message in page.messages if message.id not in self._seen]
+        unseen = []
+        for message in page.messages:
+            if message.id not in self._seen:
+                self._seen.add(message.id)
+                unseen.append(message)
         self._note(unseen)
-        self._choose_next(page, progress=bool(unseen))
+        self._choose_next(page)
         return [message for message in unseen if not self._is_known(message)]
 
     def _note(self, unseen: list[InboundSms]) -> None:
-        self._seen.update(message.id for message in unseen)
+        self._pages_without_progress = 0 if unseen else self._pages_without_progress + 1
         if unseen:
             self.highest_id = max(self.highest_id or 0, *(message.id for message in unseen))
             named = any(message.from_number is not None for message in unseen)
@@ -142,19 +151,20 @@ class InboundScan:
         by_id = all(place.after_id is not None and oldest.id <= place.after_id for place in self._places)
         return by_id or all(self._is_known(message) for message in page.messages)
 
-    def _choose_next(self, page: InboundPage, *, progress: bool) -> None:
+    def _choose_next(self, page: InboundPage) -> None:
         asked = self.next_page or 1
         if asked == 1:
             self._newest_first = _newest_first([message.id for message in page.messages])
         if self._newest_first is False and page.pages is not None:
             self.next_page = self._towards_older_from_the_end(asked, page)
         else:
-            self.next_page = self._towards_the_end(asked, page, progress=progress)
+            self.next_page = self._towards_the_end(asked, page)
 
-    def _towards_the_end(self, asked: int, page: InboundPage, *, progress: bool) -> int | None:
+    def _towards_the_end(self, asked: int, page: InboundPage) -> int | None:
         if not page.messages or (self._newest_first and self._reaches_the_known(page, page.messages[-1])):
             return None
-        more = progress if page.pages is None else asked < page.pages
+        # Without their count: one page of known messages may be the page before, moved on by as many new ones.
+        more = self._pages_without_progress < 2 if page.pages is None else asked < page.pages
         return asked + 1 if more else None
 
     def _towards_older_from_the_end(self, asked: int, page: InboundPage) -> int | None:

@@ -57,7 +57,7 @@ class InboundFilter:
         :return: ``{"id", "text", "created_at", "inbound_sms_number", "groups", "raw"}``: the time in ISO 8601
             with its zone, and the pattern's named groups, None for one that took no part.
         """
-        if self._from and _digits(message.from_number) != self._from:
+        if self._from and not _is_number(message.from_number, self._from):
             return None
         if self._to and _digits(message.inbound_sms_number) != self._to:
             return None
@@ -105,8 +105,14 @@ def compile_pattern(pattern: object) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    reason = error.args[0] if error.args else ""
+    reason = error.args[0]
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(error)
+
+
+def _is_number(number: str | None, wanted: str) -> bool:
+    """Return whether ``number`` is the one with the digits ``wanted``; a national one (078…) has their end."""
+    digits = _digits(number)
+    return digits == wanted or (digits.startswith("0") and len(digits) > 8 and wanted.endswith(digits[1:]))
 
 
 def _digits(number: str | None) -> str:

@@ -76,7 +76,7 @@ def _parse_national(value: str, country: str | None) -> str:
     except phonenumbers.NumberParseException as error:
         raise PindoConfigurationError(
             f"phone number {shown} cannot be read as a number of {country} "
-            f"({_PARSE_FAILURES.get(error.error_type, 'not a number')}): {_WRITE_E164}"
+            f"({_PARSE_FAILURES[error.error_type]}): {_WRITE_E164}"
         ) from None
     if number.extension or not phonenumbers.is_valid_number(number):
         why = "has an extension" if number.extension else f"is not a valid number of {country}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from airflow_provider_pindo.api import values
@@ -67,8 +67,10 @@ def read_verification(body: Any) -> values.Verification:
 
 
 def read_verification_check(body: Any) -> values.VerificationCheck:
-    """Read the answer to a right PIN."""
+    """Read the answer to a right PIN, which says "success": any other may be to a wrong one."""
     raw = _object(body)
+    if _required(raw, "message", _text).strip().lower() != "success":
+        raise Unreadable("its 'message' is not 'success'")
     return values.VerificationCheck(
         request_id=_optional(raw, "request_id", _whole),
         message=_optional(raw, "message", _text),
@@ -85,12 +87,13 @@ def read_verification_state(body: Any) -> values.VerificationState:
     )
 
 
-def read_inbound_page(body: Any, timezone: str = "UTC") -> values.InboundPage:
+def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
     """
     Read one page of inbound messages; naive times are of ``timezone``.
 
     One message without a text, or with a time that cannot be read, must not hold up all the others: its text
-    is empty then, and its time that of the message before it, since ids grow with time.
+    is empty then, and its time that of the message after it, since ids grow with time; of the newest it is the
+    moment of reading. So it is taken for newer than it is, and nobody who waits misses it.
     """
     raw = _object(body)
     rows = [_object(row) for row in _list(raw, "inbound_sms")]
@@ -108,20 +111,17 @@ def read_inbound_page(body: Any, timezone: str = "UTC") -> values.InboundPage:
 
 
 def _times_by_id(rows: list[Mapping[str, Any]], timezone: str) -> dict[int, datetime]:
-    """Return each message's time by its id, with the gaps filled from the message before, or else after."""
+    """Return each message's time by its id, with the gaps filled from the message after, or else with now."""
     read = {
         _required(row, "id", _whole): _optional(row, "created_at", lambda value: read_time(value, timezone))
         for row in rows
     }
-    known = [time for _, time in sorted(read.items()) if time is not None]
-    if rows and not known:
+    if rows and not any(read.values()):
         raise Unreadable("none of its messages has a 'created_at' that can be read")
-    times: dict[int, datetime] = {}
-    latest = known[0] if known else None
-    for number, time in sorted(read.items()):
-        latest = time or latest
-        if latest is not None:
-            times[number] = latest
+    times, following = {}, datetime.now(UTC)
+    for number, time in sorted(read.items(), reverse=True):
+        following = time or following
+        times[number] = following
     return times
 
 
@@ -156,7 +156,7 @@ def read_sender_ids(body: Any) -> tuple[values.SenderId, ...]:
     )
 
 
-def read_time(value: Any, timezone: str = "UTC") -> datetime:
+def read_time(value: Any, timezone: str) -> datetime:
     """
     Return a time of Pindo's as an aware UTC one.
 
@@ -219,7 +219,9 @@ def _id_text(value: Any) -> str:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, _NUMERIC) or int(value) != float(value):
+    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
+        raise Unreadable
+    if isinstance(value, float) and not value.is_integer():
         raise Unreadable
     return int(value)
 
@@ -237,4 +239,4 @@ def _kind(value: Any) -> str:
     if value is None:
         return "missing"
     names = {bool: "a boolean", str: "a string", int: "a number", float: "a number", list: "a list"}
-    return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
+    return names.get(type(value), "an object")

@@ -2,9 +2,10 @@
 Whom a bulk send reaches, worked out before the first message leaves.
 
 The list is read twice, in blocks of rows, and never held: :func:`survey` checks all of it and settles for
-every row whether it is sent to; :func:`chunks` then gives those that are, a chunk at a time. Everything here
+every row whether it is sent to; :func:`chunks` then gives those that are, a chunk at a time. Which rows make a chunk
 depends on the input alone, so a later try finds the same rows in the same chunks, and a list that has changed
-in between is noticed before anybody is texted.
+in between is noticed before anybody is texted. Numbers that are excluded may be others at every try: they keep
+their places in the chunks, marked, and no request is made for them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from array import array
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, islice
 from typing import Any
 
 from airflow_provider_pindo.api.digests import Repeats
@@ -25,6 +26,8 @@ from airflow_provider_pindo.api.segments import segments
 
 #: Kinds of rows. The first is texted; the others each end in a column of their own.
 SEND, INVALID, DUPLICATE, EXCLUDED = range(4)
+#: Those that make up the chunks.
+_IN_CHUNKS = frozenset({SEND, EXCLUDED})
 
 #: Bad rows that an error lists one by one; the log has them all.
 LISTED = 100
@@ -84,11 +87,18 @@ class Rows:
     texts: list[str] | None
     problems: dict[int, str]
 
-    def keys(self, template: Template) -> Iterable[Hashable]:
-        """Return what makes each row another message: its number and its filled text."""
+    def keys(self, first: int, template: Template) -> Iterable[Hashable]:
+        """Return what makes each row another message: its number and its filled text; a bad row repeats none."""
+        keys: Iterable[Hashable] = self.numbers
         if self.texts is not None:
-            return zip(self.numbers, self.texts, strict=True)
-        return zip(self.numbers, self.names, strict=True) if template.fields else self.numbers
+            keys = zip(self.numbers, self.texts, strict=True)
+        elif template.fields:
+            keys = zip(self.numbers, self.names, strict=True)
+        if self.problems:
+            keys = list(keys)
+            for position in self.problems:
+                keys[position] = first + position
+        return keys
 
     def digest(self) -> bytes:
         """Return eight bytes that change when a row does."""
@@ -203,15 +213,24 @@ class Survey:
         """Rows in all."""
         return len(self.kinds)
 
-    def count(self, kind: int) -> int:
-        """Return how many rows are of ``kind``."""
-        return self.kinds.count(kind)
+    def count(self, *kinds: int) -> int:
+        """Return how many rows are of one of ``kinds``."""
+        return sum(map(self.kinds.count, kinds))
+
+    @property
+    def in_chunks(self) -> int:
+        """Rows in all chunks: those that are sent to, and the excluded."""
+        return self.count(*_IN_CHUNKS)
+
+    def excluded(self, rows: Iterable[int]) -> set[int]:
+        """Return those of ``rows`` (numbers, from 1) that are excluded."""
+        return {row for row in rows if self.kinds[row - 1] == EXCLUDED}
 
     def fingerprint(self, *options: object) -> str:
-        """Return a short digest of everything that decides who gets what; another input has another."""
+        """Return a short digest of everything but the exclusions that decides who gets what."""
         together = hashlib.sha256(repr(options).encode())
         together.update(self.digests.tobytes())
-        together.update(self.kinds)
+        together.update(self.kinds.replace(bytes([EXCLUDED]), bytes([SEND])))
         return together.hexdigest()[:16]
 
 
@@ -237,7 +256,7 @@ def survey(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) -> 
                     kinds[position] = EXCLUDED
         _refuse_long(block.first, rows, plan)
         found.kinds += kinds
-        repeats.add(rows.keys(plan.template))
+        repeats.add(rows.keys(block.first, plan.template))
     if bad.count and plan.on_invalid == "fail":
         raise PindoConfigurationError(
             f"{bad.count:,} of {found.given:,} recipients cannot be texted, and nothing was sent: {bad}. Mend them, "
@@ -249,7 +268,7 @@ def survey(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) -> 
 
 
 def _mark_repeats(found: Survey, repeats: Repeats, plan: Plan) -> None:
-    positions = [each for each in repeats.find() if found.kinds[each] == SEND]
+    positions = list(repeats.find())
     if positions and plan.on_duplicate == "fail":
         listing = ", ".join(str(each + 1) for each in sorted(positions)[:LISTED])
         raise PindoConfigurationError(
@@ -320,6 +339,7 @@ class Chunk:
     :param index: from 1.
     :param rows: their row numbers, from 1, ascending.
     :param texts: the filled text of each; None when Pindo fills it.
+    :param excluded: row numbers of those who keep their place and are not sent to.
     """
 
     index: int
@@ -327,12 +347,26 @@ class Chunk:
     numbers: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     texts: list[str] | None = None
+    excluded: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def places(self, rows: Collection[int]) -> Sequence[int]:
+        """Return the positions of ``rows``."""
+        if len(rows) == len(self.rows):
+            return range(len(rows))
+        wanted = set(rows)
+        return [place for place, row in enumerate(self.rows) if row in wanted]
 
-#: What the second reading is told of a row that is not sent to: row, number, name, kind, reason.
+    def segments(self, places: Sequence[int], template: Template) -> int:
+        """Return the segments of the messages to those at ``places``."""
+        names = [self.names[place] for place in places]
+        texts = None if self.texts is None else [self.texts[place] for place in places]
+        return sum(segments_of(names, texts, template))
+
+
+#: What the second reading is told of a row that is in no chunk: row, number, name, kind, reason.
 NotSentTo = Callable[[int, str, str, int, str], None]
 
 
@@ -340,7 +374,7 @@ def chunks(
     blocks: Iterable[Block], plan: Plan, found: Survey, size: int, leave_out: NotSentTo | None = None
 ) -> Iterator[Chunk]:
     """
-    Read the rows again, and give those that are sent to in chunks of ``size``.
+    Read the rows again, and give those that are sent to, and the excluded among them, in chunks of ``size``.
 
     :param leave_out: is told of every other row.
     :raises PindoConfigurationError: the rows are not those that were surveyed.
@@ -349,7 +383,7 @@ def chunks(
     for block, kinds, rows in _surveyed(blocks, plan, found):
         if any(kinds):
             _tell(block, kinds, rows, leave_out)
-            wanted = [kind == SEND for kind in kinds]
+            wanted = [kind in _IN_CHUNKS for kind in kinds]
             places = list(compress(range(block.first, block.first + len(kinds)), wanted))
             rows = _only(rows, wanted)
         else:
@@ -358,6 +392,8 @@ def chunks(
         while start < len(places):
             end = start + size - len(chunk)
             chunk.rows += places[start:end]
+            if any(kinds):
+                chunk.excluded |= found.excluded(places[start:end])
             chunk.numbers += rows.numbers[start:end]
             chunk.names += rows.names[start:end]
             if rows.texts is not None:
@@ -368,6 +404,13 @@ def chunks(
                 chunk = Chunk(chunk.index + 1)
     if chunk.rows:
         yield chunk
+
+
+def chunks_by_row(found: Survey, size: int) -> Iterator[Chunk]:
+    """Give the chunks that :func:`chunks` gives, with their row numbers alone, without reading anything."""
+    rows = (row for row, kind in enumerate(found.kinds, start=1) if kind in _IN_CHUNKS)
+    for index, mine in enumerate(iter(lambda: list(islice(rows, size)), []), start=1):
+        yield Chunk(index, mine, excluded=found.excluded(mine))
 
 
 def _surveyed(blocks: Iterable[Block], plan: Plan, found: Survey) -> Iterator[tuple[Block, bytearray, Rows]]:
@@ -399,7 +442,7 @@ def _only(rows: Rows, wanted: Sequence[bool]) -> Rows:
 def _tell(block: Block, kinds: bytearray, rows: Rows, leave_out: NotSentTo | None) -> None:
     if leave_out is not None:
         for position, kind in enumerate(kinds):
-            if kind != SEND:
+            if kind not in _IN_CHUNKS:
                 reason = rows.problems.get(position, "")
                 leave_out(block.first + position, rows.numbers[position], rows.names[position], kind, reason)
 
@@ -409,10 +452,12 @@ def requests_of(chunk: Chunk, places: Sequence[int]) -> Iterator[tuple[str | Non
     Yield the requests that a chunk takes: the text and the positions of those who get it.
 
     :param places: positions of those in the chunk who are to be sent to.
-    :return: one request when Pindo fills the text, which is None then; else one for each different text.
+    :return: one request when Pindo fills the text, which is None then; else one for each different text; none
+        for nobody.
     """
     if chunk.texts is None:
-        yield None, places
+        if places:
+            yield None, places
         return
     same: dict[str, list[int]] = {}
     for place in places:

@@ -22,10 +22,10 @@ class SmsReceipt:
     sms_id: str
     to: str | None = None
     status: str | None = None
-    item_count: int | None = None  # segments
-    item_price: float | None = None  # USD for each segment
-    total_cost: float | None = None  # USD
-    remaining_balance: float | None = None  # USD
+    item_count: int | None = None  #: segments
+    item_price: float | None = None  #: USD for each segment
+    total_cost: float | None = None  #: USD
+    remaining_balance: float | None = None  #: USD
     raw: Json = field(default_factory=dict, repr=False)
 
 
@@ -33,11 +33,11 @@ class SmsReceipt:
 class BulkReceipt:
     """Pindo accepted a bulk request: totals only, it does not say which recipients it took."""
 
-    count: int  # recipients that were taken
-    total: int | None = None  # recipients in the request
+    count: int  #: recipients that were taken
+    total: int | None = None  #: recipients in the request
     status: str | None = None
-    item_price: float | None = None  # USD
-    remaining_balance: float | None = None  # USD
+    item_price: float | None = None  #: USD
+    remaining_balance: float | None = None  #: USD
     raw: Json = field(default_factory=dict, repr=False)
 
 
@@ -46,8 +46,8 @@ class Verification:
     """Pindo sent a PIN; ``request_id`` is what its check, its state and its cancellation are asked by."""
 
     request_id: int
-    network: str | None = None  # mobile network code, such as 63510
-    remaining_balance: float | None = None  # USD
+    network: str | None = None  #: mobile network code, such as 63510
+    remaining_balance: float | None = None  #: USD
     raw: Json = field(default_factory=dict, repr=False)
 
 
@@ -57,7 +57,7 @@ class VerificationCheck:
 
     request_id: int | None = None
     message: str | None = None
-    remaining_balance: float | None = None  # USD
+    remaining_balance: float | None = None  #: USD
     raw: Json = field(default_factory=dict, repr=False)
 
 
@@ -76,9 +76,9 @@ class InboundSms:
 
     id: int
     text: str = field(repr=False)
-    created_at: datetime  # aware, UTC
+    created_at: datetime  #: aware, UTC
     inbound_sms_number: str | None = field(default=None, repr=False)
-    from_number: str | None = field(default=None, repr=False)  # the published list does not name it
+    from_number: str | None = field(default=None, repr=False)  #: the published list does not name it
     raw: Json = field(default_factory=dict, repr=False)
 
 
@@ -88,9 +88,9 @@ class InboundPage:
 
     messages: tuple[InboundSms, ...]
     page: int | None = None
-    pages: int | None = None  # how many pages there are
+    pages: int | None = None  #: how many pages there are
     per_page: int | None = None
-    total: int | None = None  # messages on all pages
+    total: int | None = None  #: messages on all pages
     raw: Json = field(default_factory=dict, repr=False)
 
 

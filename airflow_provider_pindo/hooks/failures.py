@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ _WORDS = (
     (ssl.SSLError, _tls),
     (socket.gaierror, lambda error: "the host name cannot be resolved"),
     (ConnectionRefusedError, lambda error: "the connection was refused"),
+    (http.client.RemoteDisconnected, lambda error: "the connection was closed without an answer"),
     (ConnectionResetError, lambda error: "the connection was reset"),
     (BrokenPipeError, lambda error: "the connection was reset"),
     (TimeoutError, lambda error: "it took too long"),
@@ -60,8 +62,8 @@ _WORDS_BY_NAME = {
     "ClientHttpProxyError": "the proxy refused or failed",
     "ConnectTimeout": "it took too long",
     "ReadTimeout": "it took too long",
-    "RemoteDisconnected": "the connection was closed without an answer",
     "ServerDisconnectedError": "the connection was closed without an answer",
+    "_TooMuch": "the answer was larger than any of Pindo's",
     "IncompleteRead": "the answer was cut short",
     "ClientPayloadError": "the answer was cut short",
     "ContentLengthError": "the answer was cut short",
@@ -80,7 +82,14 @@ _WORDS_BY_NAME = {
         "the answer was not valid HTTP",
     ),
     **dict.fromkeys(
-        ["InvalidURL", "InvalidProxyURL", "LocationParseError", "InvalidSchema", "MissingSchema"],
+        [
+            "InvalidURL",
+            "InvalidProxyURL",
+            "LocationParseError",
+            "InvalidSchema",
+            "MissingSchema",
+            "UnicodeError",
+        ],
         "the address of the host or of the proxy is none",
     ),
 }

@@ -9,27 +9,28 @@ whatever happens: a request is repeated only when it is certain that it did not 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import requests
+import urllib3
+from aiohttp.client_proto import ResponseHandler
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
+from asgiref.sync import sync_to_async
 from multidict import CIMultiDict
 
 from airflow_provider_pindo import __version__
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.answers import Answer, no_answer, no_connection, read_answer
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.inbound import InboundScan
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
 from airflow_provider_pindo.hooks.attempt import Attempt
@@ -37,10 +38,9 @@ from airflow_provider_pindo.hooks.failures import describe
 from airflow_provider_pindo.hooks.pooling import MAX_IDLE, PindoAdapter, begin_attempt, request_left
 from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS, Pacer, pause_before_repeating, trying_again
 from airflow_provider_pindo.hooks.settings import PindoSettings, read_settings
+from airflow_provider_pindo.hooks.tls import ca_bundle, ssl_context
 
 if TYPE_CHECKING:
-    import ssl
-
     from requests import PreparedRequest, Response, Session
 
 T = TypeVar("T")
@@ -51,6 +51,11 @@ _HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": f"airflow-provider-pindo/{__version__}",
 }
+
+
+#: Bytes of an answer that are read; a page of the inbound list has some ten thousand.
+MAX_ANSWER = 32 * 1024**2
+_PIECE = 64 * 1024
 
 
 class _Connection:
@@ -84,7 +89,7 @@ class PindoHook(_Connection, HttpHook):
         self.max_attempts = max_attempts
 
     @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
+    def get_connection_form_widgets(cls) -> dict[str, Any]:  # pragma: no cover - Airflow 2.11
         """Return the form's fields for Airflow 2.11, built from the declaration in the provider info."""
         return _form_widgets()
 
@@ -212,8 +217,11 @@ class PindoHook(_Connection, HttpHook):
     def check_response(self, response: Response) -> None:
         """Raise what an answer to :meth:`run` means; unlike the HTTP provider's, log nothing of its body."""
         if not response.ok or response.is_redirect:
-            call: calls.Call[Any] = calls.Call("run", self.method, "", lambda body: body, safe_to_repeat=True)
-            read_answer(call, _answer(response), self.settings.token)
+            harmless = self.method in ("GET", "HEAD")
+            call: calls.Call[Any] = calls.Call(
+                "run", self.method, "", lambda body: body, safe_to_repeat=harmless
+            )
+            read_answer(call, _answer(response, response.content), self.settings.token)
 
     def request_left(self) -> bool:
         """
@@ -244,14 +252,14 @@ class PindoHook(_Connection, HttpHook):
         session.headers.update(_HEADERS)
         session.verify, session.cert = settings.verify, settings.cert
         if settings.verify is True:
-            session.verify = _ca_bundle(settings) or True
+            session.verify = ca_bundle(settings) or True
         # The environment is read here, once: requests would go through all of it for every message, and put
         # its proxies and certificates before the connection's.
         session.trust_env = False
         proxy = settings.proxy()
         session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
         if session.verify is not True or session.cert:
-            _ssl_context(settings)  # says what is wrong with the files; requests would not
+            ssl_context(settings)  # says what is wrong with the files; requests would not
         self._set_base_url(None)
         self.merged_extra = {"timeout": self._timeout, "allow_redirects": False}
         return self._configure_session_from_mount_adapters(session)
@@ -301,12 +309,19 @@ class PindoHook(_Connection, HttpHook):
                 data=call.content(),
                 timeout=self._timeout,
                 allow_redirects=False,
+                stream=True,
             )
-        # requests lets some of urllib3's and the system's own errors through; all are OSErrors or these.
-        except (requests.RequestException, OSError) as error:
+            body = _Body()
+            with response:
+                for piece in response.iter_content(_PIECE):
+                    body.add(piece)
+        except PindoError:
+            raise
+        # requests lets some of urllib3's and the system's own errors through, and cannot read every Location.
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             failed = no_answer if request_left() else no_connection
             raise failed(call, url, describe(error)) from error
-        return read_answer(call, _answer(response), self.settings.token)
+        return read_answer(call, _answer(response, body.content()), self.settings.token)
 
 
 class PindoAsyncHook(_Connection, BaseHook):
@@ -345,7 +360,9 @@ class PindoAsyncHook(_Connection, BaseHook):
         """Return what the connection says, read once."""
         if self._settings is None:
             settings = read_settings(await get_async_connection(self.pindo_conn_id))
-            await asyncio.to_thread(_mask, settings)
+            # Not in a thread of asyncio's: masking tells Airflow's supervisor, on 3.0 to 3.2 over the triggerer's own
+            # event loop, and out of other threads only asgiref finds the way back to that.
+            await sync_to_async(_mask)(settings)
             self._settings = settings
         return self._settings
 
@@ -427,21 +444,24 @@ class PindoAsyncHook(_Connection, BaseHook):
     async def _get_session(self) -> aiohttp.ClientSession:
         settings = await self.get_settings()
         async with self._opening:
-            if self._session is None:
-                self._proxy = settings.proxy()  # read once: going through the environment takes a millisecond
-                # As aiohttp takes headers, so that it need not make this of them for every request.
-                self._authorization = CIMultiDict({"Authorization": f"Bearer {settings.token}"})
-                self._session = await self._open_session(settings)
-        return self._session
+            if self._session is not None:  # another request was first
+                return self._session
+            self._proxy = settings.proxy()  # read once: going through the environment takes a millisecond
+            # As aiohttp takes headers, so that it need not make this of them for every request.
+            self._authorization = CIMultiDict({"Authorization": f"Bearer {settings.token}"})
+            self._session = await self._open_session(settings)
+            return self._session
 
     async def _open_session(self, settings: PindoSettings) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=self.concurrency,
+            keepalive_timeout=MAX_IDLE,
+            ssl=await asyncio.to_thread(ssl_context, settings),
+        )
+        connector._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
         return aiohttp.ClientSession(
             headers=_HEADERS,
-            connector=aiohttp.TCPConnector(
-                limit=self.concurrency,
-                keepalive_timeout=MAX_IDLE,
-                ssl=await asyncio.to_thread(_ssl_context, settings),
-            ),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
             ),
@@ -495,12 +515,16 @@ class PindoAsyncHook(_Connection, BaseHook):
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as response:
-                content = await response.read()
-        except (aiohttp.ClientError, OSError) as error:
+                body = _Body()
+                async for piece in response.content.iter_any():
+                    body.add(piece)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             failed = no_answer if attempt.left else no_connection
             raise failed(call, url, describe(error)) from error
         # These headers are found in whatever case.
-        return read_answer(call, Answer(response.status, response.headers, content, url), settings.token)
+        return read_answer(
+            call, Answer(response.status, response.headers, body.content(), url), settings.token
+        )
 
 
 class _BearerAuth(requests.auth.AuthBase):
@@ -524,41 +548,39 @@ class _NotesRequest(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-def _ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
-    import ssl
+class _Protocol(ResponseHandler):
+    """A connection that is not used again once something came that nobody had asked for."""
 
-    if settings.verify is False and settings.cert is None:
-        return False
-    bundle = _ca_bundle(settings)
-    try:
-        if bundle is not None and Path(bundle).is_dir():
-            context = ssl.create_default_context(capath=bundle)
-        else:
-            context = ssl.create_default_context(cafile=bundle)
-        if settings.cert is not None:
-            context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
-    except OSError as error:  # ssl.SSLError is one
-        raise PindoConfigurationError(
-            f"the certificates cannot be used ({error}): check the extras 'verify' and 'cert' of the connection, and "
-            "the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
-        ) from error
-    if settings.verify is False:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+    def is_connected(self) -> bool:
+        return super().is_connected() and not self.should_close
 
 
-def _ca_bundle(settings: PindoSettings) -> str | None:
-    """Return the certificates to check the server's with: the connection's, or those that requests goes by."""
-    if isinstance(settings.verify, str):
-        return settings.verify
-    if not settings.trust_env:
-        return None
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
+class _TooMuch(aiohttp.ClientError, requests.RequestException):
+    """The answer is larger than any of Pindo's."""
 
 
-def _answer(response: Response) -> Answer:
+class _Body:
+    """The body of an answer, as it comes in."""
+
+    __slots__ = ("_left", "_pieces")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._left = MAX_ANSWER
+
+    def add(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise _TooMuch
+        self._pieces.append(piece)
+
+    def content(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+def _answer(response: Response, content: bytes) -> Answer:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, response.content, response.url.split("?", 1)[0])
+    return Answer(response.status_code, headers, content, response.url.split("?", 1)[0])
 
 
 def _tested(balance: values.Balance) -> tuple[bool, str]:
@@ -580,7 +602,7 @@ def _mask(settings: PindoSettings) -> None:
         mask_secret(secret)
 
 
-def _form_widgets() -> dict[str, Any]:
+def _form_widgets() -> dict[str, Any]:  # pragma: no cover - Airflow 2.11
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, StringField
 

@@ -1,13 +1,15 @@
 """
 A connection pool for ``requests`` under which "unknown outcome" stays rare and true.
 
-Two things that ``requests`` leaves open are settled here. A server may close a kept connection while it
+Three things that ``requests`` leaves open are settled here. A server may close a kept connection while it
 idles, and a POST written into it looks just like one whose answer was lost: so a connection that has idled
-is not used again. And an exception does not say whether the request ever left: so each attempt notes it.
+is not used again. An exception does not say whether the request ever left: so each attempt notes it. And an
+interim answer (103, say) is not taken for the answer.
 """
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 from typing import Any
@@ -34,6 +36,22 @@ def request_left() -> bool:
     return bool(getattr(_attempt, "left", False))
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """
+    An answer that is none of the interim ones (1xx) which may come before it.
+
+    ``http.client`` passes over 100 alone. Any other would be taken for the answer, and the real one, which stays
+    in the connection, for the answer to the next request.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            status_line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 100 < status_line[1] < 200 or status_line[1] == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return status_line
+            http.client.parse_headers(self.fp)
+
+
 class _NotesRequests:
     """Mixin of a urllib3 connection: connect first, note the request, then send it."""
 
@@ -45,11 +63,11 @@ class _NotesRequests:
 
 
 class _HTTPConnection(_NotesRequests, HTTPConnection):
-    pass
+    response_class = _FinalResponse
 
 
 class _HTTPSConnection(_NotesRequests, HTTPSConnection):
-    pass
+    response_class = _FinalResponse
 
 
 class _NeverIdle:

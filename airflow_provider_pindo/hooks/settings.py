@@ -140,8 +140,17 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         raise PindoConfigurationError(
             f"{wrong} would send the token unencrypted: write https://, or set the extra 'allow_http' to true"
         )
+    if not _can_be_a_name(parts.hostname):
+        raise PindoConfigurationError(f"{wrong} is not an address: write {DEFAULT_HOST}")
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _can_be_a_name(hostname: str) -> bool:
+    try:
+        return bool(hostname.encode("idna"))
+    except UnicodeError:  # a part of it is empty or too long
+        return False
 
 
 def _is_loopback(hostname: str) -> bool:

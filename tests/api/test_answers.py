@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from datetime import UTC, datetime
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
+import pendulum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo.api import calls
+from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.answers import Answer, no_answer, no_connection, read_answer, retry_after
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
@@ -57,10 +61,103 @@ def answer(status, body=None, **headers):
     return Answer(status, headers, content, "https://api.pindo.io/v1/sms/")
 
 
-def test_the_published_receipt_is_read_and_kept_whole():
-    receipt = read_answer(SEND, answer(201, RECEIPT))
-    assert (receipt.sms_id, receipt.item_count, receipt.total_cost) == (RECEIPT["sms_id"], 1, 0.006)
-    assert receipt.raw == RECEIPT
+BULK_RECEIPT = {
+    "count": 2,
+    "total": 3,
+    "status": "sent",
+    "item_price": 0.006,
+    "remaining_balance": 487.49,
+    "network": "MTN",
+}
+INBOUND = {
+    "account_id": 11783,
+    "conversation_id": None,
+    "created_at": "2022-08-05T12:32:42.196907",
+    "id": 20,
+    "inbound_sms_number": "+250781113333",
+    "text": "Hello world !",
+}
+INBOX = {"inbound_sms": [INBOUND], "pages": {"page": 1, "pages": 2, "per_page": 20, "total": 21}}
+PIN_SENT = {"message": "success", "network": "63510", "remaining_balance": 487.49, "request_id": 4}
+SENDER_ID = {"sender_id": "PindoTest", "status": "approved", "countries": ["RW"]}
+
+
+@pytest.mark.parametrize(
+    ("make", "body", "value"),
+    [
+        (
+            lambda: calls.send_sms("+250781234567", "a private text", "PindoTest"),
+            RECEIPT,
+            values.SmsReceipt(
+                "out_sms_01H7DJEJ1YZKTNT8EDXY2C7YG9",
+                to="+250781234567",
+                status="sent",
+                item_count=1,
+                item_price=0.006,
+                total_cost=0.006,
+                remaining_balance=71421.953,
+                raw=RECEIPT,
+            ),
+        ),
+        (
+            lambda: calls.send_bulk_sms(["+250781234567"], "a private text", "PindoTest"),
+            BULK_RECEIPT,
+            values.BulkReceipt(
+                2, total=3, status="sent", item_price=0.006, remaining_balance=487.49, raw=BULK_RECEIPT
+            ),
+        ),
+        (
+            lambda: calls.verify("+250781234567", "PindoTest"),
+            PIN_SENT,
+            values.Verification(4, network="63510", remaining_balance=487.49, raw=PIN_SENT),
+        ),
+        (
+            lambda: calls.check_verification(4, "752623"),
+            PIN_SENT,
+            values.VerificationCheck(4, message="success", remaining_balance=487.49, raw=PIN_SENT),
+        ),
+        (
+            lambda: calls.get_verification(4),
+            {"request_id": "4", "status": "pending"},
+            values.VerificationState(4, "pending", raw={"request_id": "4", "status": "pending"}),
+        ),
+        (lambda: calls.cancel_verification(4), None, values.VerificationState()),
+        (
+            lambda: calls.list_inbound_sms(),
+            INBOX,
+            values.InboundPage(
+                (
+                    values.InboundSms(
+                        20,
+                        "Hello world !",
+                        datetime(2022, 8, 5, 12, 32, 42, 196907, tzinfo=UTC),
+                        inbound_sms_number="+250781113333",
+                        raw=INBOUND,
+                    ),
+                ),
+                page=1,
+                pages=2,
+                per_page=20,
+                total=21,
+                raw=INBOX,
+            ),
+        ),
+        (
+            lambda: calls.list_inbound_sms(),
+            {"inbound_sms": []},
+            values.InboundPage((), raw={"inbound_sms": []}),
+        ),
+        (calls.get_balance, {"amount": "12.5"}, values.Balance(12.5, raw={"amount": "12.5"})),
+        (
+            lambda: calls.list_sender_ids(),
+            {"sender_ids": [SENDER_ID]},
+            (values.SenderId("PindoTest", "approved", raw=SENDER_ID),),
+        ),
+        (lambda: calls.list_sender_ids(), [{"name": "P"}], (values.SenderId("P", raw={"name": "P"}),)),
+    ],
+)
+def test_each_answer_is_read_and_kept_whole(make, body, value):
+    assert read_answer(make(), answer(200, body)) == value
 
 
 def test_unknown_keys_are_kept():
@@ -165,10 +262,14 @@ def test_what_pindo_says_is_repeated_without_secrets():
 
 def test_a_redirect_says_what_was_asked_and_where_it_points():
     with pytest.raises(PindoConfigurationError) as raised:
-        read_answer(SEND, answer(308, location="https://elsewhere.example/v1/sms?key=1"))
+        read_answer(SEND, answer(308, location="https://elsewhere.example/v1/sms?key=1?more=2"))
     assert "POST https://api.pindo.io/v1/sms/" in str(raised.value)
     assert "https://elsewhere.example/v1/sms" in str(raised.value)
     assert "key=1" not in str(raised.value)
+    with pytest.raises(PindoConfigurationError, match=r"was redirected \(308\) to nowhere;"):
+        read_answer(SEND, answer(308))
+    with pytest.raises(PindoUnknownOutcomeError, match=r"was redirected \(300\)"):
+        read_answer(SEND, answer(300))
 
 
 @pytest.mark.parametrize("status", [301, 302])
@@ -197,10 +298,14 @@ def test_a_reason_that_repeats_a_piece_of_the_text_is_not_shown(echo):
 
 
 def test_what_no_database_stores_is_taken_out_of_an_answer():
-    body = b'{"sms_id": "out_sms_1", "note": "half \\ud83d", "rate": NaN, "price": 1e999, "whole": "\\ud83d\\ude00"}'
+    body = (
+        b'{"sms_id": "out_sms_1", "cost": 0.5, "note": "half \\ud83d", "rate": NaN, "price": 1e999, '
+        b'"whole": "\\ud83d\\ude00"}'
+    )
     receipt = read_answer(SEND, answer(201, body))
     assert receipt.raw == {
         "sms_id": "out_sms_1",
+        "cost": 0.5,
         "note": "half ?",
         "rate": None,
         "price": None,
@@ -209,9 +314,114 @@ def test_what_no_database_stores_is_taken_out_of_an_answer():
 
 
 def test_no_connection_is_certain_and_no_answer_is_not():
-    assert type(no_connection(SEND, "https://x", "refused")) is PindoConnectionError
-    assert type(no_answer(SEND, "https://x", "reset")) is PindoUnknownOutcomeError
-    assert type(no_answer(BALANCE, "https://x", "reset")) is PindoServerError
+    certain = no_connection(SEND, "https://x", "refused")
+    assert type(certain) is PindoConnectionError
+    assert str(certain) == "cannot connect to https://x for send_sms: refused. Nothing was sent"
+    unknown = no_answer(SEND, "https://x", "reset")
+    assert type(unknown) is PindoUnknownOutcomeError
+    assert str(unknown) == "POST https://x got no answer: reset. The message may have been sent"
+    harmless = no_answer(BALANCE, "https://x", "reset")
+    assert type(harmless) is PindoServerError
+    assert str(harmless) == "GET https://x got no answer: reset"
+
+
+@pytest.mark.parametrize(
+    ("call", "maybe"),
+    [
+        (SEND, "The message may have been sent"),
+        (EVERY_CALL[2], "The messages may have been sent"),
+        (EVERY_CALL[3], "The PIN may have been sent"),
+        (EVERY_CALL[4], "The check may have used up an attempt"),
+    ],
+)
+def test_an_unknown_outcome_says_what_may_have_happened(call, maybe):
+    for outcome in (answer(500), answer(200, b"<html>"), answer(303, location="/done")):
+        with pytest.raises(PindoUnknownOutcomeError, match=maybe) as raised:
+            read_answer(call, outcome)
+        assert raised.value.status == outcome.status
+
+
+def test_a_failure_that_did_nothing_says_that_asking_again_does_no_harm():
+    with pytest.raises(
+        PindoServerError, match=r"^get_balance: Pindo answered 503 \(down\); asking again"
+    ) as raised:
+        read_answer(BALANCE, answer(503, {"message": "down"}))
+    assert (raised.value.status, raised.value.reason) == (503, "down")
+
+
+def test_a_429_says_how_long_to_wait_and_what_to_set():
+    with pytest.raises(
+        PindoRateLimitError, match=r"Pindo answered 429 \(slow down\).*requests_per_second"
+    ) as raised:
+        read_answer(SEND, Answer(429, {"retry-after": "7"}, b'{"message": "slow down"}'))
+    limit = raised.value
+    assert (limit.retry_after, limit.status, limit.reason) == (7.0, 429, "slow down")
+    assert (PindoRateLimitError("no more").status, str(PindoRateLimitError("no more"))) == (429, "no more")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"message": "one", "error": "two"}, "one"),
+        ({"message": " ", "error": "two"}, "two"),
+        ({"message": 7, "detail": "three"}, "three"),
+        ({"message": ["one"]}, ""),
+        (["one"], ""),
+        (b"<html>", ""),
+        (None, ""),
+        ({"message": "line\n  by\tline\x00"}, "line by line"),
+        ({"message": "x" * 200}, "x" * 200),
+        ({"message": "x" * 201}, "x" * 200 + "…"),
+    ],
+)
+def test_what_pindo_says_is_its_message_on_one_line(body, reason):
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(SEND, answer(400, body))
+    assert raised.value.reason == reason
+    shown = f" ({reason})" if reason else ""
+    assert str(raised.value).startswith(f"send_sms: Pindo answered 400{shown}: it refused")
+
+
+def test_a_refusal_that_a_person_can_mend_says_how():
+    for status, advice in (
+        (401, "Security page"),
+        (402, "top it up"),
+        (404, "at https://api.pindo.io/v1/sms/"),
+    ):
+        with pytest.raises(PindoError, match=advice) as raised:
+            read_answer(SEND, answer(status, {"message": "no"}))
+        assert raised.value.reason == "no"
+
+
+@pytest.mark.parametrize("private", ["752623", 'say "é" now'])
+def test_a_text_is_hidden_in_whatever_form_it_comes_back(private):
+    call = calls.send_sms("+250781234567", private, "PindoTest")
+    for echo in (private, json.dumps(private)[1:-1], json.dumps(private, ensure_ascii=False)[1:-1]):
+        with pytest.raises(PindoRejectedError) as raised:
+            read_answer(call, answer(400, {"message": f"refused: {echo}!"}))
+        assert raised.value.reason == "refused: ***!"
+
+
+@pytest.mark.parametrize(
+    ("piece", "hidden"), [(slice(13), True), (slice(-12, None), True), (slice(-11, None), False)]
+)
+def test_a_piece_of_the_text_is_hidden_from_twelve_characters_on(piece, hidden):
+    text = "Hello Remy, your result is ready"
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(
+            calls.send_sms("+250781234567", text, "P"), answer(400, {"message": f"bad: {text[piece]}"})
+        )
+    assert (raised.value.reason == "a reason that repeats what was sent") is hidden
+
+
+def test_a_word_that_the_text_shares_with_the_reason_is_not_hidden():
+    call = calls.send_sms("+250781234567", "your balance of 5 USD", "PindoTest")
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(call, answer(400, {"message": "unsupported: your balance"}))
+    assert raised.value.reason == "a reason that repeats what was sent"
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(call, answer(400, {"message": "unsupported: your country"}))
+    assert raised.value.reason == "unsupported: your country"
 
 
 @pytest.mark.parametrize(
@@ -219,8 +429,14 @@ def test_no_connection_is_certain_and_no_answer_is_not():
     [
         ("7", 7.0),
         ("0", 0.0),
+        (" 7 ", 7.0),
         ("Sun, 22 Nov 2026 17:00:30 GMT", 30.0),
+        ("Sun, 22 Nov 2026 17:00:30 -0000", 30.0),
+        ("Sun, 22 Nov 2026 19:00:30 +0200", 30.0),
         ("Sun, 22 Nov 2026 16:00:00 GMT", 0.0),
+        ("86400", 3600.0),
+        ("9" * 400, 3600.0),
+        ("Sun, 22 Nov 2026 21:00:00 GMT", 3600.0),
         ("-3", None),
         ("soon", None),
         ("", None),
@@ -231,6 +447,10 @@ def test_retry_after_is_read_in_seconds_and_as_a_date(value, seconds):
     now = datetime(2026, 11, 22, 17, 0, 0, tzinfo=UTC)
     assert retry_after({"retry-after": value}, now) == seconds
     assert retry_after({}, now) is None
+
+
+def test_a_date_counts_from_now():
+    assert 0 < retry_after({"retry-after": format_datetime(datetime.now(UTC) + timedelta(minutes=1))}) <= 60
 
 
 @given(st.text(max_size=40))
@@ -250,12 +470,52 @@ def test_one_odd_inbound_message_does_not_hold_up_the_others():
     page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
     assert [(each.id, each.text, each.created_at.minute) for each in page.messages] == [
         (5, "five", 5),
-        (4, "", 2),
-        (3, "three", 2),
+        (4, "", 5),
+        (3, "three", 5),
         (2, "two", 2),
         (1, "", 2),
     ]
     assert page.messages[1].raw == rows[1]
+
+
+def test_an_inbound_message_names_its_sender_where_pindo_does():
+    rows = [{**INBOUND, "from": sender} for sender in ("+250781234567", 7878, "", True, ["+250"])]
+    for number, row in enumerate(rows):
+        row["id"] = number
+    page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    assert [each.from_number for each in page.messages] == ["+250781234567", "7878", None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "missing"),
+    [
+        (SEND, None, "it is missing, not a JSON object"),
+        (SEND, [], "it is a list, not a JSON object"),
+        (SEND, "sent", "it is a string, not a JSON object"),
+        (SEND, b"{", "it is not JSON"),
+        (SEND, {}, "it has no 'sms_id'"),
+        (SEND, {"sms_id": ""}, "its 'sms_id' is a string that makes no sense there"),
+        (SEND, {"sms_id": True}, "its 'sms_id' is a boolean that makes no sense there"),
+        (BALANCE, {"amount": {}}, "its 'amount' is an object that makes no sense there"),
+        (BALANCE, {"amount": "nan"}, "its 'amount' is a string that makes no sense there"),
+        (BALANCE, {"amount": True}, "its 'amount' is a boolean that makes no sense there"),
+        (calls.verify("+250781234567", "P"), {"request_id": 4.5}, "its 'request_id' is a number that"),
+        (calls.verify("+250781234567", "P"), {"request_id": True}, "its 'request_id' is a boolean that"),
+        (calls.verify("+250781234567", "P"), {"request_id": [4]}, "its 'request_id' is a list that"),
+        (calls.verify("+250781234567", "P"), {"request_id": "1e999"}, "its 'request_id' is a string that"),
+        (calls.list_inbound_sms(), {}, "its 'inbound_sms' is missing, not a list"),
+        (calls.list_inbound_sms(), {"inbound_sms": [7]}, "it is a number, not a JSON object"),
+        (calls.list_inbound_sms(), {"inbound_sms": [{"id": 1}]}, "none of its messages has a 'created_at'"),
+        (calls.list_sender_ids(), {"sender_ids": "P"}, "its 'sender_ids' is a string, not a list"),
+    ],
+)
+def test_what_cannot_be_read_is_named(call, body, missing):
+    with pytest.raises(
+        PindoError, match=re.escape(f"{call.name}: Pindo answered 200, but its body is")
+    ) as raised:
+        read_answer(call, answer(200, body))
+    assert missing in str(raised.value)
+    assert raised.value.status == 200
 
 
 @pytest.mark.parametrize(
@@ -272,3 +532,74 @@ def test_times_become_aware_utc(created_at, timezone, utc):
     page = read_answer(calls.list_inbound_sms(timezone=timezone), answer(200, {"inbound_sms": [message]}))
     assert page.messages[0].created_at == datetime.fromisoformat(utc)
     assert page.messages[0].created_at.utcoffset().total_seconds() == 0
+
+
+def test_times_are_utc_wherever_the_machine_stands():
+    rows = [{"id": 1, "created_at": "2022-08-05T12:32:42"}]
+    with pendulum.test_local_timezone(pendulum.timezone("Africa/Kigali")):
+        page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    assert page.messages[0].created_at.isoformat() == "2022-08-05T12:32:42+00:00"
+
+
+def test_the_newest_message_without_a_time_is_as_new_as_can_be():
+    """Nobody who waits since a moment ago may miss it."""
+    rows = [{"id": 2, "text": "YES"}, {"id": 1, "text": "old", "created_at": "2020-01-01T00:00:00"}]
+    before = datetime.now(UTC)
+    page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    assert before <= page.messages[0].created_at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("given", [2**53 + 1, str(2**53 + 1), 1541815603606036481])
+def test_a_large_id_is_an_id(given):
+    rows = [{"id": given, "text": "YES", "created_at": "2026-11-22T15:05:00"}]
+    page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    assert page.messages[0].id == int(given)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"message": "wrong pin"}, {"message": "failed", "request_id": 4}, {"message": 1}]
+)
+def test_only_success_says_that_a_code_was_right(body):
+    with pytest.raises(PindoUnknownOutcomeError):
+        read_answer(calls.check_verification(4, "752623"), answer(200, body))
+    assert read_answer(calls.check_verification(4, "752623"), answer(200, {"message": "Success"}))
+
+
+def test_an_empty_wallet_is_told_from_a_refused_token():
+    def error(status, message):
+        with pytest.raises(PindoError) as raised:
+            read_answer(calls.get_balance(), answer(status, {"message": message}))
+        return type(raised.value)
+
+    assert error(403, "insufficient balance") is PindoInsufficientBalanceError
+    assert error(403, "forbidden") is error(401, "insufficient balance") is PindoAuthError
+    assert error(429, "balance requests exceeds the limit") is PindoRateLimitError
+
+
+@pytest.mark.parametrize("status", [408, 460, 499])
+def test_a_proxy_that_gave_up_waiting_leaves_the_outcome_unknown(status):
+    with pytest.raises(PindoUnknownOutcomeError):
+        read_answer(calls.send_sms("+250781234567", "Muraho", "PindoTest"), answer(status, {}))
+
+
+def test_a_huge_reason_is_looked_at_in_no_time():
+    text = "Muraho " * 200
+    started = time.perf_counter()
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(
+            calls.send_sms("+250781234567", text, "PindoTest"), answer(400, {"message": "x" * 20_000_000})
+        )
+    assert time.perf_counter() - started < 5  # it was half a minute
+    assert len(raised.value.reason) == 201
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_error_that_speaks_of_money_leaves_the_outcome_unknown(status):
+    with pytest.raises(PindoUnknownOutcomeError):
+        read_answer(SEND, answer(status, {"message": "insufficient balance"}))
+
+
+def test_a_redirect_to_no_address_may_follow_what_was_carried_out():
+    moved = Answer(302, {"location": "http://[::1"}, b"", "https://api.pindo.io/v1/sms/")
+    with pytest.raises(PindoUnknownOutcomeError):
+        read_answer(SEND, moved)

@@ -9,63 +9,134 @@ import pytest
 from airflow_provider_pindo.api import calls
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
-
-def test_a_send_goes_to_the_address_with_the_slash():
-    call = calls.send_sms("0781234567", "Muraho é", "PindoTest", country="RW")
-    assert (call.method, call.path) == ("POST", "/v1/sms/")
-    assert json.loads(call.content()) == {"to": "+250781234567", "text": "Muraho é", "sender": "PindoTest"}
-
-
-def test_a_bulk_send_goes_to_the_address_without_it_and_always_names_the_sender():
-    call = calls.send_bulk_sms(
-        ["+250781234567", {"phonenumber": "0781234568", "name": "Rémy", "age": 40}],
-        "Hi @contact.name",
-        "PindoTest",
-        country="RW",
-    )
-    assert (call.method, call.path) == ("POST", "/v1/sms/bulk")
-    assert call.json == {
-        "recipients": [
-            {"phonenumber": "+250781234567", "name": ""},
-            {"phonenumber": "+250781234568", "name": "Rémy"},
-        ],
-        "text": "Hi @contact.name",
-        "sender": "PindoTest",
-    }
-
-
-def test_a_check_sends_the_code_as_text_and_the_id_as_a_number():
-    assert calls.check_verification("4", "007123").json == {"code": "007123", "request_id": 4}
+PHONE = "+250781234567"
 
 
 @pytest.mark.parametrize(
-    ("call", "safe"),
+    ("make", "name", "request_line", "content", "params"),
     [
-        (calls.send_sms("+250781234567", "x", "P"), False),
-        (calls.send_bulk_sms(["+250781234567"], "x", "P"), False),
-        (calls.verify("+250781234567", "P"), False),
-        (calls.check_verification(4, "123456"), False),
-        (calls.get_verification(4), True),
-        (calls.cancel_verification(4), True),
-        (calls.list_inbound_sms(), True),
-        (calls.get_balance(), True),
-        (calls.list_sender_ids("PindoTest"), True),
+        (
+            lambda: calls.send_sms("0781234567", "Muraho é", "PindoTest", country="RW"),
+            "send_sms",
+            "POST /v1/sms/",  # with the slash: without it Pindo redirects for ever
+            {"to": PHONE, "text": "Muraho é", "sender": "PindoTest"},
+            None,
+        ),
+        (
+            lambda: calls.send_bulk_sms(
+                [PHONE, {"phonenumber": "0781234568", "name": "Rémy", "age": 40}],
+                "Hi @contact.name",
+                "PindoTest",
+                country="RW",
+            ),
+            "send_bulk_sms",
+            "POST /v1/sms/bulk",
+            {
+                "recipients": [
+                    {"phonenumber": PHONE, "name": ""},
+                    {"phonenumber": "+250781234568", "name": "Rémy"},
+                ],
+                "text": "Hi @contact.name",
+                "sender": "PindoTest",
+            },
+            None,
+        ),
+        (
+            lambda: calls.verify("0781234567", "PindoTest", country="RW"),
+            "verify",
+            "POST /v1/sms/verify",
+            {"brand": "PindoTest", "number": PHONE},
+            None,
+        ),
+        (
+            lambda: calls.check_verification("4", " 007123 "),
+            "check_verification",
+            "POST /v1/sms/verify/check",
+            {"code": "007123", "request_id": 4},
+            None,
+        ),
+        (
+            lambda: calls.get_verification(" 4 "),
+            "get_verification",
+            "GET /v1/sms/verify/status/4",
+            None,
+            None,
+        ),
+        (
+            lambda: calls.cancel_verification(4),
+            "cancel_verification",
+            "PUT /v1/sms/verify/cancel/4",
+            None,
+            None,
+        ),
+        (
+            lambda: calls.list_inbound_sms(),
+            "list_inbound_sms",
+            "GET /v1/sms/inbounds",
+            None,
+            {"page": 1, "per_page": 20},
+        ),
+        (
+            lambda: calls.list_inbound_sms(3, 1),
+            "list_inbound_sms",
+            "GET /v1/sms/inbounds",
+            None,
+            {"page": 3, "per_page": 1},
+        ),
+        (lambda: calls.get_balance(), "get_balance", "GET /wallets/self", None, None),
+        (lambda: calls.list_sender_ids(), "list_sender_ids", "GET /sender_ids/", None, None),
+        (lambda: calls.list_sender_ids("P"), "list_sender_ids", "GET /sender_ids/", None, {"name": "P"}),
     ],
-    ids=lambda value: getattr(value, "name", None),
 )
-def test_only_what_sends_or_uses_up_an_attempt_is_not_safe_to_repeat(call, safe):
-    assert call.safe_to_repeat is safe
+def test_each_call_is_the_request_that_pindo_documents(make, name, request_line, content, params):
+    call = make()
+    assert (call.name, f"{call.method} {call.path}", call.params) == (name, request_line, params)
+    assert json.loads(call.content() or b"null") == content
+
+
+@pytest.mark.parametrize(
+    ("make", "safe"),
+    [
+        (lambda: calls.send_sms("+250781234567", "x", "P"), False),
+        (lambda: calls.send_bulk_sms(["+250781234567"], "x", "P"), False),
+        (lambda: calls.verify("+250781234567", "P"), False),
+        (lambda: calls.check_verification(4, "123456"), False),
+        (lambda: calls.get_verification(4), True),
+        (lambda: calls.cancel_verification(4), True),
+        (lambda: calls.list_inbound_sms(), True),
+        (lambda: calls.get_balance(), True),
+        (lambda: calls.list_sender_ids("PindoTest"), True),
+    ],
+)
+def test_only_what_sends_or_uses_up_an_attempt_is_not_safe_to_repeat(make, safe):
+    assert make().safe_to_repeat is safe
 
 
 def test_a_call_shows_no_text_no_code_and_no_number():
-    secret = [calls.send_sms("+250781234567", "secret", "P"), calls.check_verification(4, "752623")]
+    secret = [
+        calls.send_sms(PHONE, "secret", "P"),
+        calls.send_bulk_sms([PHONE], "secret", "P"),
+        calls.check_verification(4, "752623"),
+    ]
     assert not any(word in repr(secret) for word in ("secret", "752623", "781234567"))
+    assert [call.private for call in secret] == [("secret",), ("secret",), ("752623",)]
 
 
-@pytest.mark.parametrize("text", ["", "  \n", None, 7, "half \ud83d"])
-def test_a_text_that_no_phone_can_show_is_refused(text):
-    with pytest.raises(PindoConfigurationError, match="text"):
-        calls.send_sms("+250781234567", text, "PindoTest")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "text is empty"),
+        ("  \n", "text is empty"),
+        (None, "text is of type NoneType"),
+        (7, "text is of type int"),
+        ("half \ud83d", "half a surrogate pair at character 6,"),
+    ],
+)
+def test_a_text_that_no_phone_can_show_is_refused(text, message):
+    with pytest.raises(PindoConfigurationError, match=message):
+        calls.send_sms(PHONE, text, "PindoTest")
+    with pytest.raises(PindoConfigurationError, match=message):
+        calls.send_bulk_sms([PHONE], text, "PindoTest")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +152,15 @@ def test_a_text_that_no_phone_can_show_is_refused(text):
 def test_a_sender_that_pindo_would_not_take_is_refused(sender, message):
     with pytest.raises(PindoConfigurationError, match=message):
         calls.send_sms("+250781234567", "x", sender)
+
+
+def test_a_sender_of_eleven_characters_is_taken_and_a_brand_is_one():
+    assert calls.send_sms(PHONE, "x", "ClinicKigal").json["sender"] == "ClinicKigal"
+    assert calls.verify(PHONE, "ClinicKigal").json["brand"] == "ClinicKigal"
+    with pytest.raises(PindoConfigurationError, match="no brand was given: set the argument 'brand'"):
+        calls.verify(PHONE, None)
+    with pytest.raises(PindoConfigurationError, match="brand 'ClinicKigali' has 12 characters"):
+        calls.verify(PHONE, "ClinicKigali")
 
 
 def test_a_bad_recipient_is_named_by_its_row():
@@ -99,14 +179,19 @@ def test_a_request_id_that_is_no_whole_number_is_refused(request_id):
         calls.get_verification(request_id)
 
 
-@pytest.mark.parametrize("code", [None, "", " ", 752623])
-def test_a_code_that_is_no_text_is_refused_without_being_shown(code):
-    with pytest.raises(PindoConfigurationError, match="code is") as refused:
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [(None, "of type NoneType"), ("", "empty"), (" ", "empty"), (752623, "of type int")],
+)
+def test_a_code_that_is_no_text_is_refused_without_being_shown(code, problem):
+    with pytest.raises(PindoConfigurationError, match=f"code is {problem}:") as refused:
         calls.check_verification(4, code)
     assert "752623" not in str(refused.value)
 
 
 @pytest.mark.parametrize("page", [0, -1, "1", None])
 def test_a_page_that_is_none_is_refused(page):
-    with pytest.raises(PindoConfigurationError, match="page is"):
+    with pytest.raises(PindoConfigurationError, match=f"^page is {page!r}: give a whole number from 1"):
         calls.list_inbound_sms(page)
+    with pytest.raises(PindoConfigurationError, match=f"^per_page is {page!r}"):
+        calls.list_inbound_sms(1, page)

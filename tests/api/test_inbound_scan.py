@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.inbound import InboundScan, Place, loosest, read_since, storable
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
@@ -72,6 +74,15 @@ def test_a_backlog_costs_a_few_pages_at_most(newest_first, asked):
     assert inbox.asked == asked
 
 
+def test_a_page_that_ends_at_the_last_known_message_is_the_last():
+    inbox = Inbox(1000, newest_first=True)
+    assert inbox.read(after_id=998, per_page=2) == [1000, 999]
+    assert inbox.asked == [1, 2]
+    inbox = Inbox(1000, newest_first=True)
+    assert inbox.read(after_id=999, per_page=2) == [1000]
+    assert inbox.asked == [1]
+
+
 def test_since_bounds_the_reading_too():
     inbox = Inbox(1000, newest_first=True)
     assert sorted(inbox.read(since=START + timedelta(minutes=996))) == [996, 997, 998, 999, 1000]
@@ -100,6 +111,24 @@ def test_one_pass_serves_readers_at_different_places(newest_first):
     assert sorted(each.id for each in found if not early.knows(each)) == [95, 96, 97, 98, 99, 100]
     assert scan.highest_id == 100
     assert scan.names_senders is False
+    assert scan.per_page == DEFAULT_PER_PAGE
+
+
+def test_one_message_that_names_its_sender_is_enough():
+    scan = InboundScan(per_page=1)
+    assert (scan.per_page, scan.highest_id, scan.names_senders) == (1, None, None)
+    named = replace(message(3), from_number="+250781234567")
+    for page in ([named], [message(2)]):
+        scan.feed(InboundPage(tuple(page), pages=3))
+        assert (scan.highest_id, scan.names_senders) == (3, True)
+
+
+def test_bounds_hold_nobody_to_what_only_others_know():
+    early, late = (Place(since=START + timedelta(minutes=each)) for each in (3, 60))
+    assert loosest([]) == ()
+    assert loosest([early, late]) == (early,)
+    assert loosest([early, Place(), late]) == (Place(),)
+    assert loosest([Place(after_id=9), Place(after_id=7, since=late.since)]) == (Place(after_id=7),)
 
 
 def test_a_reader_that_knows_less_by_time_than_by_id_gets_both():
@@ -117,14 +146,15 @@ def test_a_reader_that_knows_less_by_time_than_by_id_gets_both():
 def test_a_place_never_moves_back():
     assert Place(after_id=7).after(5) == Place(after_id=7)
     assert Place(after_id=7).after(None) == Place(after_id=7)
-    assert Place().after(5) == Place(after_id=5)
+    assert Place().after(1) == Place(after_id=1)
+    assert Place(after_id=7, since=START).after(9) == Place(after_id=9, since=START)
 
 
 @pytest.mark.parametrize(
     "value", ["", "yesterday", "2026-11-24", "2026-11-24T08:00:00", None, 5, START.replace(tzinfo=None)]
 )
 def test_a_since_that_is_no_moment_is_refused(value):
-    with pytest.raises(PindoConfigurationError, match="since is"):
+    with pytest.raises(PindoConfigurationError, match=r"since is .* such as 2026-11-24T08:00:00\+02:00$"):
         read_since(value)
 
 
@@ -143,13 +173,14 @@ def test_a_page_of_nothing_but_repeats_does_not_end_the_reading():
 
 
 def test_an_unordered_list_is_read_to_its_end():
-    scan = InboundScan(after_id=4)
     pages = {1: [5, 9, 2], 2: [7, 1, 8], 3: [6, 3, 4]}
-    found = []
-    while scan.next_page is not None:
-        page = InboundPage(tuple(map(message, pages[scan.next_page])), pages=3)
-        found += [each.id for each in scan.feed(page)]
-    assert sorted(found) == [5, 6, 7, 8, 9]
+    for known in (4, 6):
+        scan = InboundScan(after_id=known)
+        found = []
+        while scan.next_page is not None:
+            page = InboundPage(tuple(map(message, pages[scan.next_page])), pages=3)
+            found += [each.id for each in scan.feed(page)]
+        assert sorted(found) == list(range(known + 1, 10))
 
 
 def test_a_list_that_does_not_count_its_pages_is_read_until_nothing_comes():
@@ -167,7 +198,31 @@ def test_a_server_that_repeats_its_page_for_ever_is_left():
     while scan.next_page is not None:
         asked += 1
         scan.feed(InboundPage(tuple(map(message, [2, 1]))))
-    assert asked == 2
+    assert asked == 3
+
+
+def test_a_page_of_messages_that_arrives_between_two_requests_hides_none_where_pages_are_not_counted():
+    ids = list(range(30, 10, -1))
+    scan, found = InboundScan(after_id=10), []
+    while scan.next_page is not None:
+        start = (scan.next_page - 1) * 5
+        found += [each.id for each in scan.feed(InboundPage(tuple(map(message, ids[start : start + 5]))))]
+        if scan.next_page == 2:
+            ids = [35, 34, 33, 32, 31, *ids]
+    assert sorted(found) == list(range(11, 31))
+
+
+def test_a_message_that_stands_on_a_page_twice_is_one():
+    scan = InboundScan()
+    assert [each.id for each in scan.feed(InboundPage(tuple(map(message, [2, 2, 1]))))] == [2, 1]
+
+
+def test_a_time_in_whole_seconds_is_of_any_moment_in_its_second():
+    since = START + timedelta(milliseconds=400)
+    place = Place(since=since)
+    assert not place.knows(replace(message(1), created_at=START))
+    assert place.knows(replace(message(1), created_at=START + timedelta(milliseconds=399)))
+    assert place.knows(replace(message(1), created_at=START - timedelta(seconds=1)))
 
 
 def test_a_naive_since_is_refused():

@@ -54,6 +54,11 @@ def test_an_extension_character_is_not_split_over_two_segments():
     assert segments("a" * 151 + "€" + "a" * 153).count == 2
 
 
+@pytest.mark.parametrize(("runs", "count"), [((152, 150, 152), 4), ((152, 152, 150), 3)])
+def test_what_is_left_empty_in_one_segment_moves_what_is_in_the_next(runs, count):
+    assert segments("€".join("a" * run for run in runs)).count == count
+
+
 def test_a_surrogate_pair_is_not_split_over_two_segments():
     assert segments("ê" * 66 + "👍" + "ê" * 66).count == 3  # 134 units, but one is left empty
     assert segments("ê" * 65 + "👍" + "ê" * 67).count == 2
@@ -86,6 +91,18 @@ def test_any_other_text_is_packed_like_a_handset_does(text):
     if found.encoding == "UCS-2":
         assert found.units == len(text.encode("utf-16-le", "surrogatepass")) // 2
         assert found.count == (packed(text, None, 67) if found.units > 70 else 1)
+
+
+@given(st.lists(st.integers(148, 154), min_size=2, max_size=6))
+def test_many_characters_that_do_not_fit_are_each_moved_whole(runs):
+    text = "€".join("a" * run for run in runs)
+    assert segments(text).count == packed(text, GSM_EXTENSION, 153)
+
+
+@given(st.lists(st.integers(62, 68), min_size=2, max_size=6))
+def test_many_surrogate_pairs_that_do_not_fit_are_each_moved_whole(runs):
+    text = "👍".join("ê" * run for run in runs)
+    assert segments(text).count == packed(text, None, 67)
 
 
 @given(any_texts, any_texts)

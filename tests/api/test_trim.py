@@ -82,6 +82,19 @@ def test_a_single_endless_word_is_cut_but_an_endless_address_is_not():
     assert fit("https://" + "x" * 500, 1) == "..."
 
 
+def test_where_not_even_a_character_fits_the_tail_is_left():
+    assert fit("êê", 1, "x" * 150) == "..." + "x" * 150
+
+
+def test_the_first_word_is_cut_although_an_address_follows_it():
+    assert fit("ê" * 100 + " https://example.org/x", 1) == "ê" * 69 + "…"
+    assert fit("x" * 10, 1, "y" * 156) == "x..." + "y" * 156
+
+
+def test_a_word_after_an_address_is_followed_by_no_space():
+    assert fit("see https://example.org " + "word " * 60, 1).endswith(" word...")
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_all_of_the_segments_are_used(limit):
     assert segments(fit("a " * 1000, limit)).count == limit

@@ -409,6 +409,13 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"host": "ftp://user:secret@127.0.0.1:port"}, "more than an address"),
         ({"extra": {"timeout": "soon"}}, "extra 'timeout' of connection 'pindo_default' is 'soon'"),
         ({"extra": {"timezone": "Mars"}}, "not a time zone"),
+        ({"host": "http://127.0.0.1:port"}, "is not an address .*write https://api.pindo.io"),
+        ({"extra": {"timeout": True}}, "extra 'timeout' .* is True: write a number above 0"),
+        ({"extra": {"sender": 7878}}, "extra 'sender' .* is 7878: write a string"),
+        ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': write true or false"),
+        ({"extra": {"cert": ["one.pem"]}}, "extra 'cert' .* is not a path"),
+        ({"extra": {"proxies": ["http://127.0.0.1:9"]}}, "extra 'proxies' .* is not an object"),
+        ({"extra": {"proxies": {"http": "http://["}}}, "the address of the host or of the proxy is none"),
     ],
 )
 def test_a_bad_connection_says_what_is_wrong(make_pindo, sandbox, monkeypatch, changes, message):
@@ -418,6 +425,21 @@ def test_a_bad_connection_says_what_is_wrong(make_pindo, sandbox, monkeypatch, c
     assert re.search(message, said), said
     assert "secret" not in said
     assert "another-token" not in said
+
+
+@pytest.mark.parametrize(("extra", "message"), [("{", "is not JSON"), ("[1]", "is not a JSON object")])
+def test_an_extra_that_is_no_object_is_told(make_pindo, sandbox, monkeypatch, extra, message):
+    connection = {**json.loads(sandbox.connection_json()), "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
+    ok, said = make_pindo().test_connection()
+    assert (ok, message in said) == (False, True), said
+
+
+def test_a_bare_host_means_https(make_pindo, sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, host=sandbox.url.removeprefix("http://"))
+    assert "TLS failed" in make_pindo().test_connection()[1]
+    connect(monkeypatch, sandbox, host=sandbox.url.removeprefix("http://"), schema="http")
+    assert make_pindo().test_connection()[0]
 
 
 def test_a_host_that_speaks_no_tls_is_told(make_pindo, sandbox, monkeypatch):

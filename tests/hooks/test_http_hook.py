@@ -21,7 +21,9 @@ def test_it_is_an_http_hook(hook, sandbox):
     assert isinstance(hook, HttpHook)
     assert PindoHook().url_from_endpoint("/wallets/self") == f"{sandbox.url}/wallets/self"
     assert hook.run("/wallets/self").json() == {"amount": 500.0}
-    assert hook.get_conn() is hook.get_conn()
+    assert hook.get_conn({"X-Trace": "1"}) is hook.get_conn()
+    hook.run("/wallets/self")
+    assert sandbox.requests()[-1]["headers"]["X-Trace"] == "1"
     assert hook.url_from_endpoint("/wallets/self") == f"{sandbox.url}/wallets/self"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import hashlib
 import ipaddress
 import ssl
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -13,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from airflow_provider_pindo.api.errors import PindoConnectionError
+from airflow_provider_pindo.hooks.failures import describe
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from tests.hooks.relay import Relay
 from tests.hooks.test_hooks import PHONE, connect
 
@@ -64,6 +69,15 @@ def test_a_connection_is_used_again_while_it_is_busy(make_pindo, sandbox, monkey
     assert len(sandbox.messages()) == 5
 
 
+async def test_requests_that_start_together_share_one_session(sandbox):
+    async with PindoAsyncHook() as hook:
+        await asyncio.gather(*(hook.send_sms(PHONE, f"Muraho {number}") for number in range(5)))
+        session = hook._session
+        await hook.get_balance()
+        assert hook._session is session
+    assert len(sandbox.messages()) == 5
+
+
 def test_a_connection_that_idled_is_not_used_again(make_pindo, sandbox, monkeypatch):
     with Relay(sandbox.url) as relay:
         connect(monkeypatch, sandbox, host=relay.url)
@@ -86,6 +100,17 @@ def test_an_unknown_certificate_is_refused_and_nothing_is_sent(make_pindo, sandb
 def test_a_ca_bundle_of_ones_own_is_used(make_pindo, sandbox, monkeypatch, tls, certificate, key):
     with Relay(sandbox.url, tls=tls) as relay:
         connect(monkeypatch, sandbox, host=relay.url, extra={key: certificate[0]})
+        make_pindo().send_sms(PHONE, "Muraho")
+    assert len(sandbox.messages()) == 1
+
+
+def test_a_folder_of_certificates_is_used(make_pindo, sandbox, monkeypatch, tls, certificate, tmp_path):
+    made = x509.load_pem_x509_certificate(Path(certificate[0]).read_bytes())
+    # OpenSSL looks for a file that is named by a digest of the subject, less the two bytes that say how long it is.
+    digest = hashlib.sha1(made.subject.public_bytes()[2:]).digest()
+    (tmp_path / f"{int.from_bytes(digest[:4], 'little'):08x}.0").symlink_to(certificate[0])
+    with Relay(sandbox.url, tls=tls) as relay:
+        connect(monkeypatch, sandbox, host=relay.url, extra={"verify": str(tmp_path)})
         make_pindo().send_sms(PHONE, "Muraho")
     assert len(sandbox.messages()) == 1
 
@@ -122,6 +147,18 @@ def test_a_certificate_file_that_is_not_there_is_told(make_pindo, sandbox, monke
     )
 
 
+def test_a_client_certificate_is_shown_to_whom_is_not_checked(
+    make_pindo, sandbox, monkeypatch, tls, certificate
+):
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(certificate[0])
+    with Relay(sandbox.url, tls=tls) as relay:
+        extra = {"verify": False, "cert": list(certificate)}
+        connect(monkeypatch, sandbox, host=relay.url.replace("localhost", "127.0.0.1"), extra=extra)
+        make_pindo().send_sms(PHONE, "Muraho")
+    assert len(sandbox.messages()) == 1
+
+
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_requests_go_through_the_connections_proxy(
     make_pindo, sandbox, monkeypatch, tls, certificate, over_tls
@@ -131,7 +168,7 @@ def test_requests_go_through_the_connections_proxy(
         Relay(server.url, as_proxy=True) as proxy,
     ):
         scheme = "https" if over_tls else "http"
-        extra = {"proxies": {scheme: proxy.url}, "verify": certificate[0]}
+        extra = {"proxies": {scheme: proxy.url} if over_tls else proxy.url, "verify": certificate[0]}
         connect(monkeypatch, sandbox, host=server.url, extra=extra)
         make_pindo().send_sms(PHONE, "Muraho")
         assert len(proxy.asked) == 1
@@ -187,6 +224,10 @@ def test_a_proxy_that_is_not_there_is_certain_and_its_password_is_not_told(make_
     with pytest.raises(PindoConnectionError, match="Nothing was sent") as raised:
         make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
     assert "proxy-secret" not in str(raised.value)
+
+
+def test_a_failure_of_another_kind_is_told_by_its_kind_alone():
+    assert describe(OSError("somebody:proxy-secret")) == "OSError"
 
 
 def test_a_proxy_that_refuses_the_way_is_certain(make_pindo, sandbox, monkeypatch):
