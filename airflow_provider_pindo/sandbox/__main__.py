@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import dataclasses
 import errno
 import ipaddress
 import json
@@ -25,7 +27,7 @@ from airflow_provider_pindo.sandbox.runner import (
     SandboxClient,
     serving,
 )
-from airflow_provider_pindo.sandbox.settings import Settings
+from airflow_provider_pindo.sandbox.settings import Settings, first_id_from_clock
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        settings = Settings().changed(_settings(options))
-        asyncio.run(_serve(options, settings))
+        asyncio.run(_serve(options, _settings(options)))
     except ValueError as error:
         return _fail(str(error))
     except sqlite3.Error as error:
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_pindo.sandbox",
         description="A local Pindo: the SMS API, and a page of phones that shows what arrived.",
-        epilog="Settings for --set are those of airflow_provider_pindo/sandbox/settings.py.",
+        epilog=f"Settings for --set: {', '.join(each.name for each in dataclasses.fields(Settings))}. "
+        "What each does is in the reference of the documentation, on the page of the sandbox.",
     )
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (default %(default)s)")
     parser.add_argument(
@@ -72,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         "--set",
         action="append",
         default=[],
-        metavar="NAME=JSON",
-        help="any setting, such as bulk_limit=100; repeatable",
+        metavar="NAME=VALUE",
+        help="any setting, as JSON or plain text, such as bulk_limit=100; repeatable",
     )
     parser.add_argument(
         "--verbose", action="store_true", help="log one line for each request, numbers masked"
@@ -81,17 +83,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the command line names."""
+def _settings(options: argparse.Namespace) -> Settings:
+    """What the command line sets; ids begin at the clock, since memory ends with the process."""
     named = {name: getattr(options, name) for name in ("balance", "inbound_order", "webhook_url")}
-    chosen = {name: value for name, value in named.items() if value is not None}
+    settings = Settings(first_id=first_id_from_clock()).changed(
+        {name: value for name, value in named.items() if value is not None}
+    )
     for pair in options.set:
-        name, _, value = pair.partition("=")
-        try:
-            chosen[name] = json.loads(value)
-        except ValueError:
-            chosen[name] = value
-    return chosen
+        name, _, written = pair.partition("=")
+        settings = _with(settings, name, written)
+    return settings
+
+
+def _with(settings: Settings, name: str, written: str) -> Settings:
+    """The settings with one changed to its JSON value, or to what is written where only that fits."""
+    try:
+        value: Any = json.loads(written)
+    except ValueError:
+        return settings.changed({name: written})
+    try:
+        return settings.changed({name: value})
+    except ValueError:
+        with contextlib.suppress(ValueError):
+            return settings.changed({name: written})
+        raise
 
 
 async def _serve(options: argparse.Namespace, settings: Settings) -> None:

@@ -34,6 +34,7 @@ AFTER = {
     "wrong_types": "accept, then send every value of the body as another type",
     "close_idle": "answer as usual, then close the idle connection after `seconds` without announcing it",
 }
+#: What each action does, by its name.
 ACTIONS = {**BEFORE, **AFTER}
 
 _NEEDS = {"status": ("status",), "status_after": ("status",), "redirect": ("location",)}
@@ -43,8 +44,8 @@ _NEEDS = {"status": ("status",), "status_after": ("status",), "redirect": ("loca
 class Fault:
     """One fault, as it was set.
 
-    :param action: one of :data:`ACTIONS`.
-    :param call: one of :data:`~.pindo.CALLS`, or ``"*"`` for all.
+    :param action: one of :data:`~airflow_provider_pindo.sandbox.faults.ACTIONS`.
+    :param call: one of :data:`~airflow_provider_pindo.sandbox.pindo.CALLS`, or ``"*"`` for all.
     :param to: only requests whose body names this number, also inside a bulk body; None for all.
     :param skip: let this many matching requests pass first.
     :param times: strike this often, then be gone; None for ever.
@@ -95,7 +96,7 @@ class Fault:
                 self.call == "*" or self.call in CALLS,
                 f"no call {self.call!r}; there are *, {', '.join(CALLS)}",
             ),
-            (self.to is None or isinstance(self.to, str), "to must be a number, or null"),
+            (self.to is None or isinstance(self.to, str), "to must be a phone number, as a text, or null"),
             (_is_count(self.skip, 0), "skip must be an integer of 0 or more"),
             (
                 self.times is None or _is_count(self.times, 1),
@@ -188,31 +189,26 @@ class FaultBook:
 
 
 def with_extra_keys(body: Any) -> Any:
-    """A body with keys in it that no page documents."""
-    if not isinstance(body, dict):
-        return body
+    """A body, an object or a list of them, with keys in each object that no page documents."""
+    if isinstance(body, list):
+        return [with_extra_keys(row) for row in body]
     return {**body, "sandbox_extra": {"nested": [1, 2, 3]}, "trace": "f3a1", "pages_total": None}
 
 
 def with_wrong_types(body: Any) -> Any:
-    """A body of which every value has another type: a number for a text, a list for an object, and so on."""
-    if isinstance(body, dict):
-        return {
-            key: with_wrong_types(value) if isinstance(value, list) else _another(value)
-            for key, value in body.items()
-        }
+    """A body, an object or a list of them, with every value of another type, such as a number for a text."""
     if isinstance(body, list):
-        return {str(index): _another(value) for index, value in enumerate(body)}
-    return _another(body)
+        return [with_wrong_types(row) for row in body]
+    return {key: _another(value) for key, value in body.items()}
 
 
 def _another(value: Any) -> Any:
-    if isinstance(value, bool) or value is None:
-        return "null"
     if isinstance(value, (int, float)):
         return f"about {value}"
     if isinstance(value, str):
         return 7
+    if isinstance(value, list):
+        return {str(index): _another(each) for index, each in enumerate(value)}
     return list(value) if isinstance(value, dict) else {}
 
 

@@ -62,8 +62,3 @@ def network_code(number: str) -> str:
 def _network(number: str) -> tuple[str, str]:
     rwandan = number[4:6] if number.startswith("+250") else ""
     return _RWANDAN_NETWORKS.get(rwandan, ("Other", "00000"))
-
-
-def masked(number: str) -> str:
-    """A number as logs may show it: ``+25078****567``."""
-    return f"{number[:6]}****{number[-3:]}" if len(number) > 9 else "****"

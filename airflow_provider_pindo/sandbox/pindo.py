@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_pindo.api.calls import MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.segments import segments
 from airflow_provider_pindo.sandbox import numbers
-from airflow_provider_pindo.sandbox.settings import Settings
+from airflow_provider_pindo.sandbox.settings import Settings, in_utc, is_unicode
 from airflow_provider_pindo.sandbox.store import (
     Inbound,
     InsufficientBalance,
@@ -50,7 +51,6 @@ CALLS: dict[str, tuple[str, str]] = {
 CALLS_WITH_BODY = frozenset(
     {"send_sms", "send_bulk_sms", "verify", "check_verification", "update_organisation", "request_sender_id"}
 )
-SENDER_LIMIT = 11
 
 _ACCOUNT_ID = 11783
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -223,8 +223,8 @@ class Pindo:
             raise Refusal(409, problem)
 
     def _check_sender(self, sender: str) -> None:
-        if len(sender) > SENDER_LIMIT:
-            raise Refusal(400, f"sender must have at most {SENDER_LIMIT} characters")
+        if len(sender) > MAX_SENDER_LENGTH:
+            raise Refusal(400, f"sender must have at most {MAX_SENDER_LENGTH} characters")
         approved = self.settings.approved_senders
         if approved != "any" and sender not in approved and not self.store.has_sender_id(sender):
             raise Refusal(400, "sender is not approved")
@@ -238,7 +238,7 @@ class Pindo:
         self._check_number(number)
         if self.store.balance < micros(self.settings.item_price):
             raise InsufficientBalance
-        request_id = self.store.next_request_id()
+        request_id = self.store.next_request_id(self.settings.first_id)
         pin = self.settings.pin or _random_pin(self.settings.pin_length)
         expires_at = time.time() + self.settings.pin_ttl
         text = f"Your {brand} verification code is {pin}"
@@ -332,7 +332,7 @@ class Pindo:
 
     def _inject_after(self, page: int) -> None:
         waiting = self.settings.inject_between_pages
-        due = [message for message in waiting if message.get("after_page", 1) == page]
+        due = [message for message in waiting if (message.get("after_page") or 1) == page]
         if due:
             later = tuple(message for message in waiting if message not in due)
             self.settings = self.settings.changed({"inject_between_pages": later})
@@ -341,19 +341,19 @@ class Pindo:
     def receive(self, messages: Iterable[Mapping[str, Any]]) -> list[Inbound]:
         """Phones text the account.
 
-        :param messages: each ``{"from", "text", "to"?, "created_at"?}``; ``to`` defaults to the account's
+        :param messages: each such that :func:`~.settings.is_inbound`; ``to`` defaults to the account's
             number, ``created_at`` (ISO; without a zone it is UTC) to now.
-        :raises ValueError: a ``created_at`` that is no time.
         """
-        received = self.store.add_inbound(
+        rows = (
             (
                 message["from"],
                 message.get("to") or self.settings.inbound_number,
                 message["text"],
-                _aware(message.get("created_at")),
+                _iso(in_utc(message["created_at"])) if message.get("created_at") else now(),
             )
             for message in messages
         )
+        received = self.store.add_inbound(rows, self.settings.first_id)
         for message in received:
             self._announce(
                 {
@@ -420,8 +420,8 @@ class Pindo:
         """``POST /sender_ids``: ask for a sender ID. The sandbox approves it on the spot."""
         body = _object(request.body)
         sender, countries = _text(body, "sender_id"), body.get("countries")
-        if len(sender) > SENDER_LIMIT:
-            raise Refusal(400, f"sender_id must have at most {SENDER_LIMIT} characters")
+        if len(sender) > MAX_SENDER_LENGTH:
+            raise Refusal(400, f"sender_id must have at most {MAX_SENDER_LENGTH} characters")
         if not isinstance(countries, list) or not all(isinstance(code, str) for code in countries):
             raise Refusal(400, "countries must be a list of country codes")
         self.store.add_sender_id(sender, countries)
@@ -481,7 +481,11 @@ def sms_ids(count: int) -> list[str]:
 
 def now() -> str:
     """This moment as ISO, aware, UTC, always with microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+    return _iso(datetime.now(UTC))
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")
 
 
 def numbers_in(body: Any) -> set[str]:
@@ -511,17 +515,6 @@ def _random_pin(length: int) -> str:
     return "".join(secrets.choice("0123456789") for _ in range(length))
 
 
-def _aware(created_at: str | None) -> str:
-    if created_at is None:
-        return now()
-    moment = datetime.fromisoformat(created_at)
-    return (
-        (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-        .astimezone(UTC)
-        .isoformat(timespec="microseconds")
-    )
-
-
 def _object(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refusal(400, "body must be a JSON object, with Content-Type: application/json")
@@ -537,8 +530,7 @@ def _text(body: Mapping[str, Any], key: str) -> str:
 
 
 def _check_unicode(key: str, value: Any) -> None:
-    """JSON can spell half a surrogate pair, which is no character and cannot be sent."""
-    if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+    if isinstance(value, str) and not is_unicode(value):
         raise Refusal(400, f"{key} is not valid Unicode")
 
 

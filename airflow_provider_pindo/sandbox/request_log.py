@@ -1,7 +1,7 @@
 """Every request that reached the sandbox, for tests to assert on and the page to show.
 
 Bounded in two ways: the newest 200,000 requests, and 64 MB of their bodies (the oldest bodies go first).
-Never holds the token: the ``Authorization`` header is dropped, and ``authorized`` says what it was worth.
+Never holds the token: the ``Authorization`` header is left out, and ``authorized`` says what it was worth.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,19 +37,19 @@ class LoggedRequest:
     query: str
     call: str | None
     authorized: bool
-    headers: Iterable[tuple[str, str]]
+    headers: dict[str, str]
     size: int
     body: bytes | None
     status: int | str | None = None
     faults: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The request with its body decoded, its headers without any secret."""
+        """The request with its body decoded."""
         return {
             **self.summary(),
             "query": self.query,
-            "headers": {name: value for name, value in self.headers if name.lower() not in _SECRET_HEADERS},
-            "json": _decoded(self.body),
+            "headers": self.headers,
+            "json": decoded(self.body),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -88,8 +88,9 @@ class RequestLog:
     ) -> LoggedRequest:
         """Note a request as soon as it was read."""
         self._count += 1
+        shown = {name: value for name, value in headers.items() if name.lower() not in _SECRET_HEADERS}
         entry = LoggedRequest(
-            self._count, time.time(), method, path, query, call, authorized, headers.items(), len(body), body
+            self._count, time.time(), method, path, query, call, authorized, shown, len(body), body
         )
         self._entries.append(entry)
         if body:
@@ -127,7 +128,8 @@ class RequestLog:
         return [self._entries[-index].summary() for index in range(1, min(limit, len(self._entries)) + 1)]
 
 
-def _decoded(body: bytes | None) -> Any:
+def decoded(body: bytes | None) -> Any:
+    """The JSON of a body, or None when it has none."""
     try:
         return json.loads(body) if body else None
     except (ValueError, RecursionError):

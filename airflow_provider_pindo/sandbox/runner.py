@@ -58,11 +58,16 @@ class SandboxClient:
         return connection_json(self.url, self.token)
 
     def connection_uri(self) -> str:
-        """The same as a URI."""
+        """The same as a URI.
+
+        An IPv6 address has its brackets and colons quoted, or Airflow would drop the brackets.
+        """
         parts = urlsplit(self.url)
         extras = urlencode(_EXTRAS)
         token = quote(self.token, safe="")
-        return f"pindo://{parts.scheme}://:{token}@{parts.hostname}:{parts.port}/?{extras}"
+        host = parts.hostname or ""
+        host = quote(f"[{host}]") if ":" in host else host
+        return f"pindo://{parts.scheme}://:{token}@{host}:{parts.port}/?{extras}"
 
     # -- what came in
 
@@ -91,7 +96,10 @@ class SandboxClient:
         return found
 
     def state(self) -> dict[str, Any]:
-        """The wallet's ``balance``, and how many ``messages``, ``segments``, ``inbound``, ``requests``."""
+        """The wallet's ``balance``, and how many ``messages``, ``segments``, ``inbound``, ``requests``.
+
+        ``most_in_flight`` is the most requests that were on their way at one time since the last reset.
+        """
         found: dict[str, Any] = self._ask("GET", "state")
         return found
 
@@ -153,7 +161,10 @@ class SandboxClient:
         return float(self._ask("POST", "wallet", body={"add": amount})["balance"])
 
     def reset(self) -> None:
-        """Forget all messages, requests and faults; settings and wallet stand as at the start."""
+        """Forget all messages, requests and faults; settings and wallet stand as at the start.
+
+        Ids go on growing, as Pindo's do: whoever waits for a message with a higher id gets the next one.
+        """
         self._ask("POST", "reset", body={})
 
     def _ask(
@@ -194,6 +205,7 @@ class Sandbox(SandboxClient):
         self._state_file = state
         self._port = port
         self._settings = settings
+        self._first_id = 1
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -210,7 +222,7 @@ class Sandbox(SandboxClient):
         self.stop()
 
     def start(self) -> None:
-        """Serve; :attr:`url` is known once this returns.
+        """Serve; the address is known once this returns.
 
         :raises OSError: the port is taken, or the state file cannot be opened.
         :raises ValueError: no such setting.
@@ -227,7 +239,8 @@ class Sandbox(SandboxClient):
     def stop(self) -> None:
         """Close the port and every connection, and wait until that is done.
 
-        :meth:`start` then serves on the same port again, with what a ``state`` file has kept.
+        :meth:`start` then serves on the same port again, with what a ``state`` file has kept. Without one it
+        has forgotten all but that ids grow: they go on from the clock.
         """
         if self._loop is not None and self._end is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._end.set)
@@ -243,15 +256,17 @@ class Sandbox(SandboxClient):
             self._ready.set()
 
     async def _serve(self) -> None:
-        from airflow_provider_pindo.sandbox.settings import Settings
+        from airflow_provider_pindo.sandbox.settings import Settings, first_id_from_clock
 
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         settings = Settings().changed(self._settings)
+        settings = settings.changed({"first_id": max(settings.first_id, self._first_id)})
         async with serving(DEFAULT_HOST, self._port, (self.token,), self._state_file, settings) as url:
             self.url = url
             self._port = urlsplit(url).port or 0
             self._ready.set()
             await self._end.wait()
+        self._first_id = first_id_from_clock()
 
 
 class serving:

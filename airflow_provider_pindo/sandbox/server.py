@@ -25,6 +25,7 @@ from typing import Any
 
 from aiohttp import web
 
+from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.sandbox import numbers
 from airflow_provider_pindo.sandbox.faults import (
     ACTIONS,
@@ -35,9 +36,9 @@ from airflow_provider_pindo.sandbox.faults import (
     with_wrong_types,
 )
 from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Answer, Pindo, Request, numbers_in
-from airflow_provider_pindo.sandbox.request_log import LoggedRequest, RequestLog
+from airflow_provider_pindo.sandbox.request_log import LoggedRequest, RequestLog, decoded
 from airflow_provider_pindo.sandbox.runner import connection_json
-from airflow_provider_pindo.sandbox.settings import Settings, is_inbound
+from airflow_provider_pindo.sandbox.settings import INBOUND, Settings, is_inbound
 from airflow_provider_pindo.sandbox.store import Store, micros, usd
 from airflow_provider_pindo.sandbox.webhooks import Webhooks
 
@@ -45,6 +46,7 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 PHONES_SHOWN = 40
 MESSAGES_PER_PHONE = 40
 _TICK_SECONDS = 0.2
+_STILL_HERE_SECONDS = 15.0
 _PAGE = Path(__file__).with_name("phones.html")
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -103,6 +105,7 @@ class Server:
         self._log = RequestLog()
         self._limiter = Limiter()
         numbers.number_check(settings.supported_countries)  # compiled now, so that no first call waits for it
+        self._in_flight = self._most_in_flight = 0
         self._changes = 0
         self._changed = asyncio.Event()
         self._closing = False
@@ -113,7 +116,7 @@ class Server:
         app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._plain_errors])
         add = app.router.add_route
         for call, (method, path) in CALLS.items():
-            add(method, path, functools.partial(self._serve, call))
+            add(method, path, functools.partial(self._count_in_flight, call))
         add("*", "/v1/sms", self._redirect_for_ever)
         add("GET", "/", self._page)
         for method, path, handler in self._control_routes():
@@ -140,6 +143,14 @@ class Server:
 
     # -- Pindo's API
 
+    async def _count_in_flight(self, call: str, request: web.Request) -> web.StreamResponse:
+        self._in_flight += 1
+        self._most_in_flight = max(self._most_in_flight, self._in_flight)
+        try:
+            return await self._serve(call, request)
+        finally:
+            self._in_flight -= 1
+
     async def _serve(self, call: str, request: web.Request) -> web.StreamResponse:
         """One call: who asks, how often, what goes wrong, and Pindo's answer."""
         body = await request.read()
@@ -149,16 +160,19 @@ class Server:
             return await self._send(request, entry, Answer(401, {"message": "unauthorized"}))
         if wait := self._limiter.wait(settings.requests_per_second):
             return await self._too_many(request, entry, _retry_after(wait, settings.retry_after))
-        decoded = (
-            _decode(body) if call in CALLS_WITH_BODY and request.content_type == "application/json" else None
+        has_json = call in CALLS_WITH_BODY and request.content_type == "application/json"
+        asked = Request(
+            request.match_info,
+            request.query,
+            decoded(body) if has_json else None,
+            f"{request.scheme}://{request.host}",
         )
-        faults = self._faults.take(call, numbers_in(decoded)) if self._faults else []
+        faults = self._faults.take(call, numbers_in(asked.body)) if self._faults else []
         entry.faults = tuple(fault.action for fault in faults)
         await _sleep(settings.latency + sum(fault.seconds for fault in faults if fault.action == "latency"))
         fault = next((fault for fault in faults if fault.action != "latency"), None)
         if fault is not None and fault.action in BEFORE:
             return await self._fail_before(request, entry, fault)
-        asked = Request(request.match_info, request.query, decoded, f"{request.scheme}://{request.host}")
         answer = self._pindo.answer(call, asked)
         if settings.extra_keys:
             answer = Answer(answer.status, with_extra_keys(answer.body))
@@ -167,7 +181,7 @@ class Server:
         return await self._send(request, entry, answer)
 
     def _note(self, request: web.Request, call: str | None, body: bytes) -> LoggedRequest:
-        if request.transport is not None:
+        if request.transport is not None:  # pragma: no branch - the client may have left
             self._served[request.transport] = self._served.get(request.transport, 0) + 1
         authorized = request.headers.get("Authorization", "") in self._authorizations
         return self._log.add(
@@ -213,7 +227,7 @@ class Server:
         entry.status = status
         self._touch()
         if self._verbose:
-            about = ", ".join(map(numbers.masked, sorted(numbers_in(_decode(entry.body or b"")))[:3]))
+            about = ", ".join(map(mask_phone_number, sorted(numbers_in(decoded(entry.body)))[:3]))
             log.info("%s %s %s %s", entry.method, entry.path, status, about)
 
     async def _too_many(
@@ -264,13 +278,13 @@ class Server:
                 answer = _failure(fault)
             case "extra_keys":
                 answer = Answer(answer.status, with_extra_keys(answer.body))
-            case "wrong_types":
+            case "wrong_types":  # pragma: no branch - the last there is
                 answer = Answer(answer.status, with_wrong_types(answer.body))
         return await self._send(request, entry, answer)
 
     def _drop(self, request: web.Request, entry: LoggedRequest, reset: bool) -> web.StreamResponse:
         """Close the connection without an answer. What is returned is written to nobody."""
-        if request.transport is not None:
+        if request.transport is not None:  # pragma: no branch - the client may have left
             if reset:
                 wire = request.transport.get_extra_info("socket")
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -288,7 +302,7 @@ class Server:
         )
         await response.prepare(request)
         await response.write(body[: len(body) // 2])
-        if request.transport is not None:
+        if request.transport is not None:  # pragma: no branch - the client may have left
             request.transport.close()
         self._settle(entry, answer.status)
         return response
@@ -306,7 +320,7 @@ class Server:
             return await handler(request)
         except web.HTTPException as error:
             answer = Answer(error.status, {"message": error.reason.lower()})
-        except ConnectionError:
+        except ConnectionError:  # pragma: no cover - the client has left, now or a moment later
             raise
         except Exception:
             log.exception("the sandbox itself failed at %s %s", request.method, request.path)
@@ -355,7 +369,7 @@ class Server:
             if request.method in ("POST", "PATCH"):
                 if request.content_type != "application/json":
                     return _json(415, {"message": "send JSON, with Content-Type: application/json"})
-                body = _decode(await request.read())
+                body = decoded(await request.read())
             try:
                 answer = handler(request, body)
             except ValueError as error:
@@ -372,11 +386,13 @@ class Server:
             "balance": usd(self._store.balance),
             **self._store.counts(),
             "requests": self._log.count,
+            "most_in_flight": self._most_in_flight,
             "newest_requests": self._log.newest(20),
             "settings": self._pindo.settings.as_json(),
             "faults": self._faults.as_json(),
             "actions": ACTIONS,
             "calls": list(CALLS),
+            "phones_shown": PHONES_SHOWN,
             "token": self.tokens[0],
             "connection": connection_json(url, self.tokens[0]),
         }
@@ -412,7 +428,7 @@ class Server:
         messages = body if isinstance(body, list) else [body]
         for message in messages:
             if not is_inbound(message):
-                raise ValueError("send {'from', 'text', 'to'?, 'created_at'?}, or a list of them")
+                raise ValueError(f"send {INBOUND}; or a list of them")
         return [message.as_json() for message in self._pindo.receive(messages)]
 
     def _top_up(self, request: web.Request, body: Any) -> dict[str, Any]:
@@ -429,6 +445,7 @@ class Server:
         self._faults.remove()
         self._log.clear()
         self._limiter = Limiter()
+        self._most_in_flight = self._in_flight
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: one whenever something is new, at most five a second."""
@@ -445,7 +462,7 @@ class Server:
             else:
                 self._changed.clear()
                 try:
-                    await asyncio.wait_for(self._changed.wait(), timeout=15)
+                    await asyncio.wait_for(self._changed.wait(), timeout=_STILL_HERE_SECONDS)
                 except TimeoutError:
                     await response.write(b": still here\n\n")
         return response
@@ -470,13 +487,6 @@ def _retry_after(wait: float, form: str) -> str | None:
 def _failure(fault: Fault) -> Answer:
     status = fault.status or 500
     return Answer(status, {"message": f"fault {fault.action} {status}"} if fault.body is None else fault.body)
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _encode(body: Any) -> bytes:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+#: What describes an inbound message, as a refusal says it.
+INBOUND = "{'from', 'text', 'to'?, 'created_at'?}: texts, created_at an ISO time such as 2026-06-10T09:04:31"
 DELIVERY_STATUSES = ("ACCEPTED", "EXPIRED", "DELIVRD", "UNDELIV", "REJECTED", "UNKNOWN")
 
 
@@ -38,8 +42,14 @@ class Settings:
     :param inbound_sender: whether an item of the inbound list has ``from``; the published sample has not.
     :param inbound_number: the account's own number, which replies go to.
     :param inbound_per_page_max: a larger ``per_page`` is read as this.
-    :param inject_between_pages: inbound messages ``{"from", "text", "to"?, "after_page"?}`` that arrive once
-        the page ``after_page`` (default 1) of the inbound list has been served. Each arrives once.
+    :param inject_between_pages: inbound messages ``{"from", "text", "to"?, "created_at"?, "after_page"?}``
+        that arrive once the page ``after_page`` (an integer, default 1) of the inbound list has been served.
+        Each arrives once; ``created_at`` (ISO; without a zone it is UTC) is by default when it arrives.
+    :param first_id: the lowest id that an inbound message or a verification gets. Pindo's ids grow, and
+        whoever waits for a message relies on that alone. So neither a reset nor a lower ``first_id`` takes
+        them back, and a sandbox that remembers nothing has to begin above the one before it: that of the
+        command line, and a ``Sandbox`` that is started again, begin at the microseconds since 1970. The
+        default keeps a new one predictable in a test.
     :param pin_ttl: seconds until a verification expires.
     :param pin_attempts: wrong codes until a verification is locked.
     :param pin_length: digits of a PIN, 4 to 10.
@@ -71,6 +81,7 @@ class Settings:
     inbound_number: str = "+250781113333"
     inbound_per_page_max: int = 100
     inject_between_pages: tuple[Mapping[str, Any], ...] = ()
+    first_id: int = 1
     pin_ttl: float = 300.0
     pin_attempts: int = 5
     pin_length: int = 6
@@ -105,6 +116,31 @@ class Settings:
         return dataclasses.asdict(self)
 
 
+def first_id_from_clock() -> int:
+    """A ``first_id`` above all ids of any sandbox before: the microseconds since 1970.
+
+    None takes a message every microsecond, so none is ever ahead of the clock.
+    """
+    return time.time_ns() // 1000
+
+
+def in_utc(moment: str) -> datetime:
+    """An ISO moment; without a zone it is UTC.
+
+    :raises ValueError: it is none, or one that no calendar has in UTC.
+    """
+    read = datetime.fromisoformat(moment)
+    try:
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be sent: JSON can spell half a surrogate pair, which is no character."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 _Rule = tuple[Callable[[Any], bool], str]
 
 
@@ -121,7 +157,15 @@ def _is_list_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str) and value != "" and is_unicode(value)
+
+
+def _is_moment(value: Any) -> bool:
+    try:
+        in_utc(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def is_inbound(value: Any) -> bool:
@@ -129,9 +173,14 @@ def is_inbound(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
         and _is_text(value.get("from"))
-        and isinstance(value.get("text"), str)
-        and all(value.get(key) is None or _is_text(value[key]) for key in ("to", "created_at"))
+        and (value.get("text") == "" or _is_text(value.get("text")))
+        and (value.get("to") is None or _is_text(value["to"]))
+        and (value.get("created_at") is None or _is_moment(value["created_at"]))
     )
+
+
+def _is_injected(value: Any) -> bool:
+    return is_inbound(value) and (value.get("after_page") is None or _is_integer(value["after_page"]))
 
 
 def _one_of(*values: Any) -> _Rule:
@@ -141,7 +190,8 @@ def _one_of(*values: Any) -> _Rule:
 _AMOUNT: _Rule = (_is_number, "a number of 0 or more")
 _COUNT: _Rule = (_is_integer, "an integer of 1 or more")
 _FLAG: _Rule = (lambda value: isinstance(value, bool), "true or false")
-_NUMBERS: _Rule = (_is_list_of(_is_text), "a list of texts")
+_NUMBER: _Rule = (_is_text, "a phone number, as a text")
+_NUMBERS: _Rule = (_is_list_of(_is_text), "a list of phone numbers, as texts")
 
 _RULES: dict[str, _Rule] = {
     "balance": _AMOUNT,
@@ -162,9 +212,16 @@ _RULES: dict[str, _Rule] = {
     "bulk_bad_number": _one_of("reject", "partial"),
     "inbound_order": _one_of("newest_first", "oldest_first"),
     "inbound_sender": _FLAG,
-    "inbound_number": (_is_text, "a number"),
+    "inbound_number": _NUMBER,
     "inbound_per_page_max": _COUNT,
-    "inject_between_pages": (_is_list_of(is_inbound), "a list of {'from', 'text', 'to'?, 'after_page'?}"),
+    "inject_between_pages": (
+        _is_list_of(_is_injected),
+        f"a list of {INBOUND}, and perhaps after_page, an integer of 1 or more",
+    ),
+    "first_id": (
+        lambda value: _is_integer(value) and value < 2**53,
+        "an integer of 1 or more, below 2**53",
+    ),
     "pin_ttl": _AMOUNT,
     "pin_attempts": _COUNT,
     "pin_length": (lambda value: _is_integer(value) and 4 <= value <= 10, "an integer from 4 to 10"),

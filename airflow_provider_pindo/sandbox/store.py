@@ -9,6 +9,7 @@ so that a wallet adds up after any number of sends.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -137,11 +138,18 @@ class Store:
         self._db.close()
 
     def clear(self, balance: float) -> None:
-        """Forget everything and fill the wallet with ``balance`` USD."""
+        """Forget everything but how far the ids have come, and fill the wallet with ``balance`` USD."""
+        newest = max(self._newest_id("inbound"), self._newest_id("verifications"))
         with self._transaction():
             for table in _TABLES:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this module
             self._set_account("balance", micros(balance))
+            self._set_account("ids_given", newest)
+
+    def _newest_id(self, table: str) -> int:
+        """The highest id that a table's rows have, or had when they were last forgotten."""
+        newest = self._db.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0]  # noqa: S608
+        return max(newest or 0, self._account("ids_given") or 0)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -278,15 +286,15 @@ class Store:
 
     # -- messages from phones
 
-    def add_inbound(self, rows: Iterable[tuple[str, str, str, str]]) -> list[Inbound]:
-        """Receive messages: from whom, to which of the account's numbers, text, created_at."""
-        added = []
+    def add_inbound(self, rows: Iterable[tuple[str, str, str, str]], first_id: int) -> list[Inbound]:
+        """Receive messages: from whom, to which of the account's numbers, text, created_at.
+
+        :param first_id: the lowest id that they may get.
+        """
+        ids = itertools.count(max(first_id, self._newest_id("inbound") + 1))
+        added = [Inbound(number, *row) for number, row in zip(ids, rows, strict=False)]
         with self._transaction():
-            for row in rows:
-                cursor = self._db.execute(
-                    "INSERT INTO inbound (sender, recipient, text, created_at) VALUES (?, ?, ?, ?)", row
-                )
-                added.append(Inbound(int(cursor.lastrowid or 0), *row))
+            self._db.executemany("INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", added)
         return added
 
     def inbound_page(self, newest_first: bool, limit: int, offset: int) -> tuple[list[Inbound], int]:
@@ -301,10 +309,9 @@ class Store:
 
     # -- verifications
 
-    def next_request_id(self) -> int:
-        """The id of the next verification."""
-        newest = self._db.execute("SELECT max(request_id) FROM verifications").fetchone()[0]
-        return (newest or 0) + 1
+    def next_request_id(self, first_id: int) -> int:
+        """The id of the next verification, ``first_id`` or above."""
+        return max(first_id, self._newest_id("verifications") + 1)
 
     def start_verification(self, verification: Verification, message: Message) -> None:
         """Keep a PIN and deliver it to its phone: both or neither. It costs nothing yet."""

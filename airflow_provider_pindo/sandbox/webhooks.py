@@ -8,7 +8,6 @@ is dropped with a warning, so that a campaign cannot fill the memory with events
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +32,7 @@ class Webhooks:
         self._settings = settings
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE_LIMIT)
         self._full = False
-        self._worker: asyncio.Task[None] | None = None
+        self._worker: asyncio.Task[None]
 
     def announce(self, event: dict[str, Any]) -> None:
         """Queue an event, if anybody is to be told."""
@@ -53,10 +52,8 @@ class Webhooks:
 
     async def stop(self) -> None:
         """Stop at once; what is still queued is lost."""
-        if self._worker is not None:
-            self._worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._worker
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
 
     async def _work(self) -> None:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)

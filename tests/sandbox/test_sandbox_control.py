@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from multidict import CIMultiDict
 
-from airflow_provider_pindo.sandbox import Sandbox, SandboxClient, SandboxError
+from airflow_provider_pindo.sandbox import Sandbox, SandboxClient, SandboxError, __main__, server
+from airflow_provider_pindo.sandbox.__main__ import main
+from airflow_provider_pindo.sandbox.pindo import Pindo
+from airflow_provider_pindo.sandbox.request_log import RequestLog
+from airflow_provider_pindo.sandbox.settings import Settings
 
 PHONE = "+250781234567"
 
@@ -35,6 +44,13 @@ def test_the_request_log_tells_everything_but_the_token(api, sandbox):
     assert len(sandbox.requests(call="send_sms")) == 1
 
 
+def test_the_request_log_keeps_no_secret_header_in_memory_either():
+    headers = CIMultiDict({"AUTHORIZATION": "Bearer my-token", "Cookie": "session=1", "Accept": "*/*"})
+    entry = RequestLog().add("GET", "/wallets/self", "", "get_balance", True, headers, b"")
+    headers["X-Later"] = "not of this request"
+    assert entry.headers == {"Accept": "*/*"}
+
+
 def test_old_bodies_leave_the_log_before_it_grows_too_large(api, sandbox, monkeypatch):
     monkeypatch.setattr("airflow_provider_pindo.sandbox.request_log.MAX_BODY_BYTES", 200)
     for number in range(5):
@@ -42,6 +58,55 @@ def test_old_bodies_leave_the_log_before_it_grows_too_large(api, sandbox, monkey
     bodies = [request["json"] for request in sandbox.requests()]
     assert bodies[0] is None
     assert bodies[-1]["text"] == "number 4"
+
+
+def test_a_body_that_is_no_json_is_logged_as_none(api, sandbox):
+    api.ask("POST", "/v1/sms/", data=b"{", headers={"Content-Type": "application/json"})
+    assert sandbox.requests()[0]["json"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sentence"),
+    [("PATCH", "settings", "an object of settings"), ("POST", "faults", "a fault is a JSON object")],
+)
+def test_what_is_no_object_is_refused(api, method, path, sentence):
+    answer = api.ask(method, f"/sandbox/{path}", json=[1])
+    assert (answer.status_code, sentence in answer.text) == (400, True)
+
+
+def test_a_mistake_of_the_sandbox_itself_is_told_as_its_own(api, sandbox, monkeypatch, caplog):
+    monkeypatch.setattr(Pindo, "answer", lambda *_: 1 / 0)
+    assert "the sandbox itself failed" in api.send().json()["message"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_whoever_watches_a_sandbox_where_nothing_happens_is_told_so(api, sandbox, monkeypatch):
+    monkeypatch.setattr(server, "_STILL_HERE_SECONDS", 0.05)
+    with api.ask("GET", "/sandbox/events", stream=True) as events:
+        lines = events.iter_lines()
+        assert any(line == b": still here" for line in lines)
+
+
+def test_phones_are_listed_newest_first_each_with_its_thread(api, sandbox):
+    api.send(PHONE, "one")
+    api.send("+250781234568", "two")
+    sandbox.reply(PHONE, "YES")
+    phones = api.ask("GET", "/sandbox/phones").json()
+    assert [phone["number"] for phone in phones] == [PHONE, "+250781234568"]
+    assert [[message["text"] for message in phone["messages"]] for phone in phones] == [
+        ["one", "YES"],
+        ["two"],
+    ]
+    assert len(api.ask("GET", "/sandbox/phones?find=4568").json()) == 1
+
+
+def test_the_page_is_served_and_its_data_is_json(api, sandbox):
+    page = api.ask("GET", "/")
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert api.ask("GET", "/sandbox/nowhere").json() == {"message": "not found"}
+    sandbox.stop()
+    sandbox.stop()  # once more does no harm
 
 
 def test_settings_are_read_and_changed(sandbox):
@@ -62,6 +127,9 @@ def test_settings_are_read_and_changed(sandbox):
         ({"webhook_url": "file:///etc/passwd"}, "http://"),
         ({"inject_between_pages": [{"text": "x"}]}, "from"),
         ({"pin": 752623}, "digits"),
+        ({"inbound_number": 7878}, "a phone number, as a text"),
+        ({"rejected_numbers": [7878]}, "a list of phone numbers, as texts"),
+        ({"first_id": 2**53}, "below 2"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_and_nothing_changes(sandbox, changes, word):
@@ -104,6 +172,18 @@ def test_reset_goes_back_to_the_start(api):
         assert (state["settings"]["bulk_limit"], state["faults"]) == (7, [])
 
 
+def test_the_state_tells_how_many_requests_were_on_their_way_at_a_time(api, sandbox):
+    sandbox.settings(latency=0.3)
+    with ThreadPoolExecutor(5) as threads:
+        assert all(threads.map(lambda _: api.balance(), range(5)))
+    most = sandbox.state()["most_in_flight"]
+    assert 2 <= most <= 5
+    api.balance()
+    assert sandbox.state()["most_in_flight"] == most
+    sandbox.reset()
+    assert sandbox.state()["most_in_flight"] == 0
+
+
 def test_the_control_api_takes_json_only_so_that_no_web_page_can_use_it(sandbox):
     answer = requests.post(sandbox.url + "/sandbox/reset", data="{}", timeout=5)
     assert answer.status_code == 415
@@ -114,9 +194,9 @@ def test_events_come_when_something_is_new_and_not_for_each_of_many(api, sandbox
     with requests.get(sandbox.url + "/sandbox/events", stream=True, timeout=10) as events:
         lines = events.iter_lines()
         assert next(lines).startswith(b"data: ")
+        started, seen = time.monotonic(), 0
         for _ in range(50):
             api.send()
-        started, seen = time.monotonic(), 0
         for line in lines:
             seen += line.startswith(b"data: ")
             if line == b"data: 50":
@@ -174,17 +254,18 @@ def test_a_sandbox_ends_at_once_although_a_page_is_open_and_a_call_hangs():
         assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8025", "http://[::1]:8025"])
 @pytest.mark.parametrize("token", ["sandbox-token", 'it\'s / "odd" @:?#%'])
-def test_the_connection_is_what_airflow_reads(token):
+def test_the_connection_is_what_airflow_reads(url, token):
     from airflow.models.connection import Connection
 
-    client = SandboxClient("http://127.0.0.1:8025", token)
+    client = SandboxClient(url, token)
     for connection in (
         Connection.from_json(client.connection_json()),
         Connection(uri=client.connection_uri()),
     ):
         host = f"{connection.host}:{connection.port}" if connection.port else connection.host
-        assert (connection.conn_type, host, connection.password) == ("pindo", "http://127.0.0.1:8025", token)
+        assert (connection.conn_type, host, connection.password) == ("pindo", url, token)
         assert connection.extra_dejson == {"sender": "PindoTest", "country": "RW"}
 
 
@@ -228,42 +309,159 @@ def test_the_command_prints_its_address_and_the_connection_and_ends_on_a_signal(
     assert "Warning" not in printed
 
 
-def test_a_port_that_is_taken_is_one_clear_sentence(sandbox):
-    process = start("--port", sandbox.url.rsplit(":", 1)[1])
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 1
+def test_a_port_that_is_taken_is_one_clear_sentence(sandbox, capsys):
+    assert main(["--port", sandbox.url.rsplit(":", 1)[1]]) == 1
+    errors = capsys.readouterr().err
     assert errors.startswith("Error: port ")
     assert "--port" in errors
-    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--set", "colour=green"], ["--state", "/nowhere/at/all.sqlite"], ["--balance", "-1"]]
+    ("arguments", "sentence"),
+    [
+        (["--set", "colour=green"], "no setting 'colour'"),
+        (["--state", "/nowhere/at/all.sqlite"], "cannot keep state in /nowhere/at/all.sqlite"),
+        (["--balance", "-1"], "0 or more"),
+        (["--set", "bulk_limit=0"], "setting 'bulk_limit' must be an integer of 1 or more, not 0"),
+        (["--set", "bulk_limit=many"], "setting 'bulk_limit' must be an integer of 1 or more, not 'many'"),
+        (["--set", "pin"], "4 to 10 digits"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
+    ],
 )
-def test_what_cannot_be_is_one_clear_sentence(arguments):
-    process = start("--port", "0", *arguments)
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 1
+def test_what_cannot_be_is_one_clear_sentence(capsys, arguments, sentence):
+    assert main(["--port", "0", *arguments]) == 1
+    errors = capsys.readouterr().err
     assert errors.startswith("Error: ")
-    assert "Traceback" not in errors
+    assert sentence in errors
+    assert errors.count("\n") == 1
 
 
-def test_the_verbose_log_shows_no_token_no_text_and_no_whole_number():
-    process = start("--port", "0", "--verbose")
-    try:
-        url = process.stdout.readline().split("at ")[1].strip().rstrip("/")
+@pytest.fixture
+def serve(monkeypatch):
+    """Run the command in this process, do something to it, and end it by a signal."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    greeted = threading.Event()
+    told = []
+
+    def greet(client, host, greet=__main__._greet):
+        greet(client, host)
+        told.append(client.url)
+        greeted.set()
+
+    monkeypatch.setattr(__main__, "_greet", greet)
+
+    def run(*arguments, then=lambda url: None):
+        def end():
+            if greeted.wait(20):
+                greeted.clear()
+                try:
+                    then(told.pop())
+                finally:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        ending = threading.Thread(target=end)
+        ending.start()
+        assert main(["--port", "0", *arguments]) == 0
+        ending.join()
+
+    yield run
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+def test_the_verbose_log_shows_no_token_no_text_and_no_whole_number(serve, caplog):
+    def send(url):
         headers = {"Authorization": "Bearer sandbox-token"}
         body = {"to": PHONE, "text": "A secret text", "sender": "PindoTest"}
         requests.post(url + "/v1/sms/", json=body, headers=headers, timeout=5)
         body = {"request_id": 1, "code": "752623"}
         requests.post(url + "/v1/sms/verify/check", json=body, headers=headers, timeout=5)
-        process.terminate()
-        _, errors = process.communicate(timeout=10)
-    finally:
-        process.kill()
-    assert "POST /v1/sms/ 201 +25078****567" in errors
+
+    with caplog.at_level(logging.INFO):
+        serve("--verbose", then=send)
+    logged = "\n".join(record.getMessage() for record in caplog.records)
+    assert "POST /v1/sms/ 201 +25078****567" in logged
     for secret in ("sandbox-token", "secret", PHONE, "752623"):
-        assert secret not in errors
+        assert secret not in logged
+
+
+def test_the_verbose_log_hides_four_digits_at_least_and_nearly_all_of_what_is_no_number(serve, caplog):
+    def send(url):
+        headers = {"Authorization": "Bearer sandbox-token"}
+        for to in ("+2507812345", "A secret text"):
+            body = {"to": to, "text": "x", "sender": "PindoTest"}
+            requests.post(url + "/v1/sms/", json=body, headers=headers, timeout=5)
+
+    with caplog.at_level(logging.INFO):
+        serve("--verbose", then=send)
+    logged = [record.getMessage() for record in caplog.records]
+    assert [line for line in logged if "/v1/sms/" in line] == [
+        "POST /v1/sms/ 409 +250****345",
+        "POST /v1/sms/ 409 A ****",
+    ]
+
+
+def test_ids_go_on_growing_when_the_command_is_run_again(serve):
+    inbound, verifications = [], []
+
+    def use(url):
+        client = SandboxClient(url)
+        inbound.extend(message["id"] for message in client.reply_all([{"from": PHONE, "text": "x"}] * 500))
+        headers = {"Authorization": "Bearer sandbox-token"}
+        for _ in range(2):
+            body = {"number": PHONE, "brand": "Ubuzima"}
+            answer = requests.post(url + "/v1/sms/verify", json=body, headers=headers, timeout=5)
+            verifications.append(answer.json()["request_id"])
+            client.reset()
+
+    serve(then=use)
+    serve(then=use)
+    assert inbound == sorted(set(inbound))
+    assert verifications == sorted(set(verifications))
+    assert (len(inbound), len(verifications)) == (1000, 4)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("inbound_number=7878", "7878"),
+        ("inbound_number=+250781113333", "+250781113333"),
+        ("pin=123456", "123456"),
+        ("pin=007123", "007123"),
+        ("pin=null", None),
+        ('pin="123456"', "123456"),
+        ("approved_senders=any", "any"),
+        ('approved_senders=["Ubuzima"]', ["Ubuzima"]),
+        ("item_price=0.01", 0.01),
+        ("webhook_url=http://127.0.0.1:9/a=b", "http://127.0.0.1:9/a=b"),
+    ],
+)
+def test_a_setting_on_the_command_line_is_json_or_where_only_that_fits_plain_text(serve, written, expected):
+    settings = {}
+    serve("--set", written, then=lambda url: settings.update(SandboxClient(url).settings()))
+    assert settings[written.partition("=")[0]] == expected
+
+
+def test_help_names_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    assert [each.name for each in dataclasses.fields(Settings) if each.name not in printed] == []
+    assert ".py" not in printed
+
+
+@pytest.mark.parametrize(("host", "warns"), [("localhost", False), ("my-machine", True)])
+def test_who_lets_others_in_is_warned(serve, monkeypatch, capsys, host, warns):
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda name, *args, **kwargs: resolve(
+            "127.0.0.1" if name in ("my-machine", "localhost") else name, *args, **kwargs
+        ),
+    )
+    serve("--host", host, "--set", "delivery_status=UNDELIV")
+    assert (f"Warning: {host} is not a loopback address" in capsys.readouterr().out) is warns
 
 
 def test_the_sandbox_imports_no_airflow():

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_pindo.sandbox import SandboxError
+from airflow_provider_pindo.sandbox import Sandbox, SandboxError
 
 PHONE = "+250781234567"
 
@@ -84,6 +84,66 @@ def test_messages_can_arrive_between_two_pages(api, sandbox):
     assert texts(api.inbound(page=1, per_page=2)) == ["later", "late"]
 
 
+def test_a_message_between_two_pages_comes_at_its_own_time_and_to_its_own_number(api, sandbox):
+    message = {"from": PHONE, "text": "late", "to": "7878", "created_at": "2026-06-10T09:00:00+02:00"}
+    sandbox.settings(inject_between_pages=[{**message, "after_page": None}])
+    api.inbound()
+    (item,) = api.inbound()["inbound_sms"]
+    assert (item["inbound_sms_number"], item["created_at"]) == ("7878", "2026-06-10T07:00:00.000000")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"created_at": "soon"}, "created_at an ISO time"),
+        ({"created_at": "0001-01-01T00:00:00+05:00"}, "created_at an ISO time"),
+        ({"created_at": 7}, "created_at an ISO time"),
+        ({"after_page": "1"}, "after_page, an integer of 1 or more"),
+        ({"after_page": 0}, "after_page, an integer of 1 or more"),
+        ({"text": "\ud83d"}, "texts"),
+        ({"to": 7878}, "texts"),
+    ],
+)
+def test_what_could_not_arrive_between_two_pages_is_refused_when_it_is_set(api, sandbox, wrong, sentence):
+    with pytest.raises(SandboxError, match=sentence):
+        sandbox.settings(inject_between_pages=[{"from": PHONE, "text": "late", **wrong}])
+    assert api.inbound()["inbound_sms"] == []
+
+
+def test_ids_go_on_growing_after_a_reset(api, sandbox):
+    before = sandbox.reply(PHONE, "one")["id"]
+    sandbox.reset()
+    sandbox.reset()
+    assert sandbox.reply(PHONE, "two")["id"] > before
+    assert texts(api.inbound()) == ["two"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"first_id": 7}])
+def test_ids_go_on_growing_when_a_sandbox_that_remembers_nothing_is_started_again(settings):
+    with Sandbox(**settings) as sandbox:
+        ids = [sandbox.reply(PHONE, "one")["id"]]
+        for _ in range(2):
+            sandbox.stop()
+            sandbox.start()
+            ids += [message["id"] for message in sandbox.reply_all([{"from": PHONE, "text": "again"}] * 50)]
+    assert ids == sorted(set(ids))
+
+
+def test_ids_go_on_growing_after_a_reset_and_a_restart_with_the_same_file(tmp_path):
+    with Sandbox(state=tmp_path / "pindo.sqlite") as sandbox:
+        before = sandbox.reply(PHONE, "one")["id"]
+        sandbox.reset()
+    with Sandbox(state=tmp_path / "pindo.sqlite") as sandbox:
+        assert sandbox.reply(PHONE, "two")["id"] > before
+
+
+def test_where_ids_begin_is_a_setting_that_never_takes_them_back(sandbox):
+    sandbox.settings(first_id=1000)
+    assert [sandbox.reply(PHONE, "x")["id"] for _ in range(2)] == [1000, 1001]
+    sandbox.settings(first_id=1)
+    assert sandbox.reply(PHONE, "x")["id"] == 1002
+
+
 def test_the_sender_is_shown_only_when_set(api, sandbox):
     sandbox.reply(PHONE, "Muraho", to="7878")
     assert "from" not in api.inbound()["inbound_sms"][0]
@@ -95,15 +155,17 @@ def test_the_sender_is_shown_only_when_set(api, sandbox):
 @pytest.mark.parametrize(
     "message",
     [
+        {"from": ""},
         {"from": PHONE},
         {"text": "x"},
         {"from": PHONE, "text": "x", "created_at": "soon"},
+        {"from": PHONE, "text": "x", "created_at": "9999-12-31T23:59:59-05:00"},
         {"from": PHONE, "text": "\ud83d"},
         {"from": PHONE, "text": "x", "to": 7},
         "x",
     ],
 )
 def test_an_inbound_message_that_is_none_is_refused(sandbox, message):
-    with pytest.raises(SandboxError):
+    with pytest.raises(SandboxError, match=r"send {'from', 'text', 'to'\?, 'created_at'\?}"):
         sandbox.reply_all([message])
     assert sandbox.state()["inbound"] == 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 
-from airflow_provider_pindo.sandbox import Sandbox
+from airflow_provider_pindo.sandbox import Sandbox, server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -18,37 +17,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 PHONE, OTHER = "+250781234567", "+250781230142"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def why_not() -> str | None:
-    """Why no browser can be driven here, or None."""
-    if importlib.util.find_spec("playwright") is None:
-        return "the package playwright is not installed"
-    return None if CHROMIUM else "no Chromium is on the PATH"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if reason := why_not():
-        if os.environ.get("PINDO_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"PINDO_REQUIRE_BROWSER=1, but {reason}")
-        pytest.skip(f"the page needs a browser, and {reason}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -64,6 +32,15 @@ def page(browser: Browser, sandbox: Sandbox) -> Iterator[Page]:
     yield opened
     opened.close()
     assert problems == []
+
+
+@pytest.fixture
+def failing_page(browser: Browser) -> Iterator[Page]:
+    """A page of its own, not open yet, on which requests may fail."""
+    opened = browser.new_page()
+    opened.set_default_timeout(10_000)
+    yield opened
+    opened.close()
 
 
 def phone(page: Page, number: str = PHONE):
@@ -96,6 +73,38 @@ def test_messages_show_up_by_themselves_newest_phone_first(page, api):
     assert "1 segment · UCS-2 · $0.006" in phone(page, OTHER).text_content()
     assert page.locator("#messages").text_content() == "3"
     assert page.locator("#balance").text_content() == "$499.982"
+
+
+def test_a_clinics_day_is_seen_at_a_glance(page, api, sandbox, picture):
+    """Several conversations side by side, a PIN, a lost answer and the cost: the picture in the README."""
+    page.set_viewport_size({"width": 1360, "height": 850})
+    sandbox.settings(pin="752623", approved_senders="any")
+    patients = {"Jean Bosco Habimana": 512, "Thérèse Ingabire": 531, "Chloé Uwimana": 542, "Remy Muhire": 567}
+    recipients = [{"name": name, "phonenumber": f"+250781234{end}"} for name, end in patients.items()]
+    asked = (
+        "Hello @contact.name, your visit at Ubuzima Clinic is tomorrow at 09:30. Reply YES 4821 or NO 4821."
+    )
+    assert api.send_bulk(recipients, asked, sender="Ubuzima").status_code == 201
+    sandbox.reply("+250781234542", "Yes 4821, thank you")
+    sandbox.reply("+250781234567", "YES 4821")
+    api.verify("+250781234519", "Ubuzima")
+    api.send(
+        "+250781234503", "daily_settlement failed at load_ledger, third try. Who takes it?", sender="Ubuzima"
+    )
+    sandbox.reply("+250781234503", "I do")
+    sandbox.add_fault("drop_after", call="send_sms", times=1)
+    with pytest.raises(requests.ConnectionError):
+        api.send("+250781234567", "Murakoze, Remy. See you tomorrow.", sender="Ubuzima")
+
+    phone(page).get_by_text("See you tomorrow").wait_for()
+    page.locator(".rows").get_by_text("fault: drop_after").wait_for()
+    wait_until_equal(page, "document.getElementById('messages').textContent", "7")
+    wait_until_equal(page, "document.getAnimations().length", 0)
+    boxes = [each.bounding_box() for each in page.locator(".phone").all()]
+    assert len(boxes) == 6
+    assert len({box["y"] for box in boxes[:3]}) == 1  # three in a row, and none over another
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    picture(page, "phones")
 
 
 def test_a_text_is_never_read_as_html(page, api, sandbox):
@@ -132,6 +141,61 @@ def test_a_half_typed_reply_survives_what_arrives_meanwhile(page, api):
     assert field.evaluate("field => field === document.activeElement")
     field.type("21")
     assert field.input_value() == "YES 4821"
+
+
+def test_a_half_typed_reply_survives_more_phones_than_the_page_shows(page, api, sandbox, monkeypatch):
+    monkeypatch.setattr(server, "PHONES_SHOWN", 2)
+    api.send(PHONE, "first")
+    field = page.get_by_label(f"Reply as {PHONE}")
+    field.fill("YES 48")
+    others = [f"+25078123014{digit}" for digit in range(3)]
+    for number in others:
+        api.send(number, f"to {number}")
+        phone(page, number).wait_for()
+    assert page.locator(".phone").count() == 3
+    assert field.evaluate("field => field === document.activeElement")
+    field.type("21")
+    page.get_by_label("Find a phone by its number").focus()
+    api.send(OTHER, "more")
+    phone(page, OTHER).get_by_text("more").wait_for()
+    assert field.input_value() == "YES 4821"
+    field.press("Enter")
+    phone(page).locator(".out").get_by_text("YES 4821").wait_for()
+    page.get_by_label("Find a phone by its number").focus()
+    api.send(others[0], "and more")
+    phone(page, others[0]).get_by_text("and more").wait_for()
+    api.send(others[1], "and more")
+    phone(page).wait_for(state="detached")
+    assert page.locator(".phone").count() == 2
+
+
+def test_a_phone_that_is_kept_for_its_reply_is_not_among_those_found_and_shows_no_forgotten_message(
+    page, api, sandbox
+):
+    api.send(PHONE, "first")
+    api.send(OTHER, "other")
+    page.get_by_label(f"Reply as {PHONE}").fill("YES 48")
+    page.get_by_label("Find a phone by its number").fill("0142")
+    phone(page).wait_for(state="hidden")
+    assert phone(page, OTHER).is_visible()
+    page.get_by_label("Find a phone by its number").fill("")
+    phone(page).wait_for()
+    sandbox.reset()
+    phone(page, OTHER).wait_for(state="detached")
+    assert phone(page).get_by_text("first").count() == 0
+    assert page.get_by_label(f"Reply as {PHONE}").input_value() == "YES 48"
+    assert page.locator("#empty").is_hidden()
+
+
+def test_the_page_says_how_many_phones_it_shows(page, api, monkeypatch):
+    monkeypatch.setattr(server, "PHONES_SHOWN", 2)
+    api.send(PHONE)
+    phone(page).wait_for()
+    assert page.locator("#more").is_hidden()
+    api.send(OTHER)
+    page.get_by_text(
+        "These are the 2 phones with the newest messages. Find a number to see another."
+    ).wait_for()
 
 
 def test_a_pin_message_shows_what_its_person_would_see(page, api, sandbox):
@@ -176,6 +240,70 @@ def test_other_faults_are_listed_and_can_be_removed(page, sandbox):
     assert sandbox.faults() == []
 
 
+def test_the_focus_stays_on_a_faults_button_while_messages_come_and_other_faults_change(page, api, sandbox):
+    sandbox.add_fault("status", call="send_sms", to=OTHER, status=500, times=3)
+    sandbox.add_fault("drop_after", call="verify")
+    first, second = page.locator("#others li").first, page.locator("#others li").last
+    second.get_by_text("drop_after verify").wait_for()
+    second.get_by_role("button", name="Remove").focus()
+    api.send(PHONE)
+    assert api.send(OTHER).status_code == 500
+    first.get_by_text("\u00d72").wait_for()
+    wait_until_equal(page, "document.getElementById('messages').textContent", "1")
+    assert page.evaluate("document.activeElement.parentElement.textContent").startswith("drop_after verify")
+    page.keyboard.press("Enter")
+    second.get_by_text("drop_after verify").wait_for(state="detached")
+    assert [fault["action"] for fault in sandbox.faults()] == ["status"]
+
+
+@pytest.mark.parametrize("action", ["drop_before", "drop_after"])
+def test_a_test_message_that_meets_a_broken_connection_says_whose_doing_that_is(
+    failing_page, sandbox, action
+):
+    sandbox.add_fault(action, times=None)
+    failing_page.goto(sandbox.url)
+    failing_page.get_by_role("button", name="Send a test message").click()
+    said = failing_page.get_by_role("alert")
+    said.get_by_text("The connection broke without an answer").wait_for()
+    assert "What goes wrong" in said.text_content()
+
+
+@pytest.mark.parametrize("button", ["Send a test message", "Add 100 dollars to the wallet"])
+def test_whoever_uses_the_page_of_a_sandbox_that_is_gone_is_told_so(failing_page, sandbox, button):
+    failing_page.goto(sandbox.url)
+    failing_page.get_by_role("button", name=button).wait_for()
+    failing_page.locator("#live", has_text="Live").wait_for()
+    sandbox.stop()
+    failing_page.get_by_role("button", name=button).click()
+    failing_page.get_by_role("alert").get_by_text("The sandbox is not running").wait_for()
+
+
+def test_an_error_is_announced_and_stays_long_enough_to_be_read(failing_page, sandbox):
+    failing_page.clock.install()
+    sandbox.add_fault("status", status=503, times=None)
+    failing_page.goto(sandbox.url)
+    failing_page.get_by_role("button", name="Send a test message").wait_for()
+    alert = failing_page.get_by_role("alert")
+    assert (alert.count(), alert.text_content()) == (1, "")  # it is there before it has anything to say
+    failing_page.get_by_role("button", name="Send a test message").click()
+    alert.get_by_text("The sandbox answered 503: fault status 503").wait_for()
+    failing_page.clock.run_for(5_000)
+    assert alert.text_content() == "The sandbox answered 503: fault status 503"
+    failing_page.clock.run_for(30_000)
+    assert alert.text_content() == ""
+
+
+def test_an_error_goes_when_something_else_is_tried(failing_page, sandbox):
+    sandbox.add_fault("status", status=503)
+    failing_page.goto(sandbox.url)
+    failing_page.get_by_role("button", name="Send a test message").click()
+    alert = failing_page.get_by_role("alert")
+    alert.get_by_text("The sandbox answered 503").wait_for()
+    failing_page.get_by_role("button", name="Send a test message").click()
+    phone(failing_page).get_by_text("Muraho!").wait_for()
+    assert alert.text_content() == ""
+
+
 def test_the_wallet_can_be_emptied_and_filled(page, api):
     page.get_by_role("button", name="Empty the wallet").click()
     wait_until_equal(page, "document.getElementById('balance').textContent", "$0.00")
@@ -206,6 +334,10 @@ def test_the_page_says_when_the_sandbox_is_gone_and_comes_back(browser):
         second.reply(PHONE, "back")
         phone(opened).get_by_text("back").wait_for()
     opened.close()
+
+
+def test_no_letter_of_the_page_only_looks_latin():
+    assert re.findall("[\u0370-\u052f]", server._PAGE.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1100, 1280, 1920])

@@ -73,6 +73,15 @@ def test_a_verification_that_never_was_is_not_found(api, request_id):
     assert api.check(request_id, "752623").status_code == 404
 
 
+def test_the_request_id_of_a_forgotten_pin_never_checks_the_pin_of_somebody_else(api, sandbox):
+    sandbox.settings(pin="752623")
+    forgotten = api.verify(PHONE).json()["request_id"]
+    sandbox.reset()
+    sandbox.settings(pin="752623")
+    assert api.verify("+250781230142").json()["request_id"] > forgotten
+    assert api.check(forgotten, "752623").status_code == 404
+
+
 def test_status_and_cancel(api, sandbox):
     sandbox.settings(pin="752623")
     request_id = api.verify(PHONE, "Ubuzima").json()["request_id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -11,6 +12,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+
+from airflow_provider_pindo.sandbox.settings import Settings
+from airflow_provider_pindo.sandbox.webhooks import Webhooks
 
 PHONE = "+250781234567"
 
@@ -105,6 +109,18 @@ def test_a_receiver_that_is_down_misses_the_event(api, sandbox, receiver):
     assert receiver.wait_for(2)[0]["text"] == "second"
     time.sleep(0.2)
     receiver.wait_for(2)
+
+
+async def test_what_still_waits_is_dropped_when_nobody_is_to_be_told_any_more(receiver):
+    settings = Settings(webhook_url=receiver.url)
+    webhooks = Webhooks(lambda: settings)
+    webhooks.announce({"text": "waits"})
+    settings = Settings()
+    webhooks.start()
+    while not webhooks._queue.empty():  # noqa: ASYNC110 - the queue tells nobody
+        await asyncio.sleep(0.01)
+    await webhooks.stop()
+    assert receiver.events == []
 
 
 def test_what_does_not_fit_the_queue_is_dropped_with_one_warning_and_sends_go_on(api, sandbox, caplog):
