@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
@@ -21,12 +21,13 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.operators.once import (
-    ON_UNKNOWN,
+from airflow_provider_pindo.operators.base import (
+    PindoOperator,
     no_retry_where_it_cannot_help,
     read_choice,
     read_flag,
 )
+from airflow_provider_pindo.operators.once import ON_UNKNOWN
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 #: Recipients between two entries of the ledger. Two chunks are on their way at a time, so a killed worker leaves
 #: at most 200 people of whom nobody knows whether they were texted: as many as a person can look up.
 CHUNK_SIZE = 100
-#: More would make the entries of the ledger larger than a person may edit (64 KB).
-MAX_CHUNK_SIZE = 1000
 #: Requests in flight at a time. Pindo publishes no limit; this sends 200 a second where an answer takes 100 ms.
 CONCURRENCY = 20
 #: USD for a segment, for estimates: what Pindo's own sample shows. The first receipt replaces it.
@@ -53,17 +52,17 @@ ON_DUPLICATE = ("drop", "fail", "send")
 ON_REJECTED = ("report", "fail")
 
 
-class PindoSendBulkSmsOperator(BaseOperator):
+class PindoSendBulkSmsOperator(PindoOperator):
     """
     Send a text to many, each once, and account for every one of them.
 
     Before the first message leaves, all recipients are checked. What comes of them is written into Airflow's task
     state store (Airflow 3.3 and later), a chunk at a time, so a retry, after whatever ended the task, sends only
     what was not sent. After a killed worker, or a lost machine, the recipients of the chunks on their way are
-    *unknown*: at most ``2 * chunk_size``, 200 by default. A person settles them, chunk by chunk, in the *Task
-    State* tab of the task instance, by changing ``unknown`` in an entry ``pindo_bulk_00001`` to ``sent`` or
-    ``not_sent``; clearing the task then goes on from there. Sending stops, and the rest is *not sent*, when ten
-    requests in a row get no certain answer.
+    *unknown*: at most ``2 * chunk_size``, 200 by default. A person settles them, chunk by chunk, in the *Task State
+    Store* of the task instance's *Storage* tab, by changing the status ``unknown`` of an entry ``pindo_bulk_00001`` to
+    ``sent`` or ``not_sent``; clearing the task then goes on from there. Sending stops, and the rest is *not sent*, when
+    ten requests in a row get no certain answer.
 
     A text that mentions ``@contact.name`` alone is left to Pindo, which fills the name, and goes out in requests of
     ``chunk_size``. One that mentions other fields (``@contact.time``) is filled here, and goes out one by one,
@@ -89,7 +88,8 @@ class PindoSendBulkSmsOperator(BaseOperator):
         task before the first message (``fail``), or is sent again (``send``). The same number with another text is
         no duplicate.
     :param exclude: numbers that must not be texted: a list, a callable, or a file with one number a line or with a
-        column ``phonenumber``. (templated)
+        column ``phonenumber``. It is read at every try, and may have changed: who has come onto it since is texted no
+        more. (templated)
     :param on_unknown: when nobody can know whether some were texted: ``fail`` (default) sends the rest, then stops
         without retry until a person settles it; ``resend`` sends to them again at the next try (they may get it
         twice); ``accept`` succeeds, with their number in the column ``unknown``. (templated)
@@ -102,15 +102,16 @@ class PindoSendBulkSmsOperator(BaseOperator):
     :param max_segments: fail before the first message if one would take more segments than this.
     :param min_balance: USD that must stay in the wallet: it is read first, and sending stops before it would hold
         less; a retry after a top-up goes on.
-    :param max_cost: USD that the whole may cost, over all tries; sending stops before it would cost more.
+    :param max_cost: USD that the whole may cost, over all tries, with what may have been sent counted as sent;
+        sending stops before it would cost more.
     :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample.
     :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
         reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: ``accepted``, ``rejected``, ``unknown``, ``not_sent``, ``duplicates``, ``excluded``, which add up to
-        ``given``; ``requests``, ``segments``, ``total_cost`` (USD), ``remaining_balance`` (USD; None when Pindo did
-        not say), ``report_path``, and ``rejections``: the first 100 as ``{"row", "phonenumber", "name", "reason"}``.
-        Accepted is not yet delivered.
+        ``given``; ``requests``, ``segments``, ``total_cost`` (USD; estimated where Pindo named no price),
+        ``remaining_balance`` (USD; None when Pindo did not say), ``report_path``, and ``rejections``: the first 100 as
+        ``{"row", "phonenumber", "name", "reason"}``. Accepted is not yet delivered.
     :raises AirflowFailException: a retry cannot help: bad input, a refused token, everybody rejected, an unknown
         outcome. Says how many were texted.
     :raises PindoError: a retry goes on with what was not sent: no connection, too many requests, an empty wallet.
@@ -125,9 +126,8 @@ class PindoSendBulkSmsOperator(BaseOperator):
         "resend",
         "dry_run",
         "report_path",
-        "pindo_conn_id",
+        *PindoOperator.template_fields,
     )
-    ui_color = "#e6f4ee"
 
     def __init__(
         self,
@@ -150,7 +150,6 @@ class PindoSendBulkSmsOperator(BaseOperator):
         max_cost: float | None = None,
         item_price: float = ITEM_PRICE,
         report_path: str | None = None,
-        pindo_conn_id: str = "pindo_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -173,21 +172,19 @@ class PindoSendBulkSmsOperator(BaseOperator):
         self.max_cost = max_cost
         self.item_price = item_price
         self.report_path = report_path
-        self.pindo_conn_id = pindo_conn_id
         self._sending: BulkSender | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everybody, send, and return the columns."""
         from airflow_provider_pindo.api.calls import check_sender
         from airflow_provider_pindo.api.recipients import survey
-        from airflow_provider_pindo.hooks.pindo import PindoHook
         from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
         from airflow_provider_pindo.operators.sources import open_source
 
         with no_retry_where_it_cannot_help():
             self._check_choices()
             dry_run, resend = read_flag("dry_run", self.dry_run), read_flag("resend", self.resend)
-            settings = PindoHook(self.pindo_conn_id).settings
+            settings = self.hook.settings
             sender = check_sender(self.sender or settings.sender)
             plan = self._plan(settings)
             source = open_source(_unwrap(self.recipients), self.columns)
@@ -215,6 +212,8 @@ class PindoSendBulkSmsOperator(BaseOperator):
             self._sending.interrupt()
 
     def _check_choices(self) -> None:
+        from airflow_provider_pindo.operators.chunk_ledger import MAX_CHUNK_SIZE
+
         for name, choices in (
             ("on_invalid", ON_INVALID),
             ("on_duplicate", ON_DUPLICATE),
@@ -224,8 +223,14 @@ class PindoSendBulkSmsOperator(BaseOperator):
             read_choice(name, getattr(self, name), choices)
         for name, most in (("chunk_size", MAX_CHUNK_SIZE), ("concurrency", 1000), ("max_segments", 1000)):
             value = getattr(self, name)
-            if value is not None and not (type(value) is int and 1 <= value <= most):
+            if not (type(value) is int and 1 <= value <= most) and (name, value) != ("max_segments", None):
                 raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1 to {most:,}")
+        for name in ("min_balance", "max_cost", "item_price"):
+            value = getattr(self, name)
+            if not _is_amount(value) and (value is not None or name == "item_price"):
+                raise PindoConfigurationError(
+                    f"{name} is {value!r}: give a number of USD, such as 2.5, not as text"
+                )
 
     def _plan(self, settings: PindoSettings) -> Plan:
         from airflow_provider_pindo.api.calls import check_text
@@ -246,13 +251,14 @@ class PindoSendBulkSmsOperator(BaseOperator):
         return source.blocks(("phonenumber", "name", *plan.extra_fields))
 
     def _rehearse(self, source: Source, plan: Plan, found: Survey) -> dict[str, Any]:
-        from airflow_provider_pindo.api.recipients import chunks, requests_of, segments_of
+        from airflow_provider_pindo.api.recipients import chunks, requests_of
         from airflow_provider_pindo.operators.bulk_report import Tally
 
         requests = segments = 0
         for chunk in chunks(self._blocks(source, plan), plan, found, self.chunk_size):
-            requests += sum(1 for _ in requests_of(chunk, range(len(chunk))))
-            segments += sum(segments_of(chunk.names, chunk.texts, plan.template))
+            places = chunk.places([row for row in chunk.rows if row not in chunk.excluded])
+            requests += sum(1 for _ in requests_of(chunk, places))
+            segments += chunk.segments(places, plan.template)
         columns, cost = Tally(found).columns(), round(segments * self.item_price, 6)
         self.log.info(
             "Dry run: %s. %s segments in %s requests, about %.2f USD",
@@ -274,55 +280,64 @@ class PindoSendBulkSmsOperator(BaseOperator):
     ) -> dict[str, Any]:
         from airflow_provider_pindo.api.recipients import chunks
         from airflow_provider_pindo.operators.bulk_report import Report, Tally
-        from airflow_provider_pindo.operators.bulk_sender import BulkSender
+        from airflow_provider_pindo.operators.bulk_sender import BulkSender, in_words
         from airflow_provider_pindo.operators.sources import ListSource
 
-        with Report(self.report_path) if self.report_path else nullcontext() as report:
-            tally = Tally(found, report)
-            self._sending = BulkSender(
-                plan=plan,
-                sender=sender,
-                chunks=chunks(self._blocks(source, plan), plan, found, ledger.chunk_size, tally.leave_out),
-                ledger=ledger,
-                tally=tally,
-                budget=self._budget(ledger),
-                concurrency=self.concurrency,
-                resend_unknown=self.on_unknown == "resend",
-                read_to_the_end=ledger.has_earlier or report is not None,
-                in_memory=report is None and isinstance(source, ListSource),
-            )
-            try:
-                run_apart(self._sending, self.pindo_conn_id, settings)
-            except BaseException as error:  # the task is being timed out or ended
-                columns = self._account(tally, ledger)
-                self.log.error("Stopped: %s", columns)
-                error.args = (f"{error or type(error).__name__}. {columns}",)
-                raise
-            self._account(tally, ledger)
-        self._judge(self._sending.stopped, tally)
-        result = self._result(tally, self._sending.balance)
+        budget = self._budget(ledger)
+        tally = Tally(found, Report(self.report_path) if self.report_path else None)
+        sending = self._sending = BulkSender(
+            plan=plan,
+            sender=sender,
+            chunks=chunks(self._blocks(source, plan), plan, found, ledger.chunk_size, tally.leave_out),
+            ledger=ledger,
+            tally=tally,
+            budget=budget,
+            concurrency=self.concurrency,
+            resend_unknown=self.on_unknown == "resend",
+            read_to_the_end=ledger.has_earlier or tally.report is not None,
+            in_memory=tally.report is None and isinstance(source, ListSource),
+        )
+        try:
+            run_apart(sending, self.pindo_conn_id, settings)
+        except BaseException as error:  # the task is being timed out or ended
+            columns = self._account(tally, ledger, sending)
+            self.log.error("Stopped: %s", columns)
+            error.args = (f"{in_words(error)}. {columns}",)
+            raise
+        finally:
+            tally.close()
+        self._account(tally, ledger, sending)
+        self._judge(sending.stopped or tally.failure, tally)
+        result = self._result(tally, sending.balance)
         ledger.finish(result)
         self.log.info("Done: %s", tally.columns())
         return result
 
-    def _account(self, tally: Tally, ledger: ChunkLedger) -> Columns:
+    def _account(self, tally: Tally, ledger: ChunkLedger, sending: BulkSender) -> Columns:
         """Add what is not in the tally: chunks that only earlier tries came to, and those without an end."""
-        for outcome, recipients in ledger.rest(tally.sendable):
-            tally.add_counts(outcome, recipients)
-        if self._sending is not None:
-            tally.unknown += self._sending.on_their_way
+        from airflow_provider_pindo.api.recipients import chunks_by_row
+
+        for chunk, outcome in (
+            *sending.on_their_way,
+            *ledger.rest(chunks_by_row(tally.found, ledger.chunk_size)),
+        ):
+            tally.add_counts(chunk, outcome)
         return tally.columns()
 
     def _judge(self, stopped: BaseException | None, tally: Tally) -> None:
         """Raise what the task fails with, if it does; each error ends in the columns."""
+        from airflow_provider_pindo.operators.bulk_sender import in_words
+
         columns = tally.columns()
+        ask_a_person = columns.unknown and self.on_unknown == "fail"
         if isinstance(stopped, PindoError):
             raise type(stopped)(
                 f"{stopped}. {columns}", status=stopped.status, reason=stopped.reason
             ) from stopped
         if stopped is not None:
-            raise AirflowException(f"sending stopped: {stopped}. {columns}") from stopped
-        if columns.unknown and self.on_unknown == "fail":
+            unknown = f" {self._who_is_unknown(tally)}" if ask_a_person else ""
+            raise AirflowException(f"sending stopped: {in_words(stopped)}.{unknown} {columns}") from stopped
+        if ask_a_person:
             raise PindoUnknownOutcomeError(f"{self._who_is_unknown(tally)} {columns}")
         if columns.unknown and self.on_unknown == "resend":
             raise AirflowException(
@@ -330,7 +345,7 @@ class PindoSendBulkSmsOperator(BaseOperator):
                 f"{columns}"
             )
         reasons = ", ".join(dict.fromkeys(each.reason for each in tally.rejections[:10]))
-        if tally.rejected and tally.rejected == tally.sendable:
+        if tally.rejected and not (columns.accepted or columns.unknown or columns.not_sent):
             raise PindoRejectedError(
                 f"everybody was rejected ({reasons}). If that is mended, clear the task with resend=True. {columns}"
             )
@@ -345,12 +360,14 @@ class PindoSendBulkSmsOperator(BaseOperator):
         more = tally.unknown - len(tally.unknowns)
         return (
             f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}. "
-            "Find out (Pindo's dashboard shows it), then open the Task State tab of this task instance, change "
-            f"'unknown' to 'sent' or 'not_sent' in each of the entries {', '.join(tally.unknown_entries)}, and clear "
-            "the task: it goes on from there."
+            "Find out (Pindo's dashboard shows it), then open the Storage tab of this task instance, in its Task State "
+            f"Store change the status of each of the entries {', '.join(tally.unknown_entries)} from 'unknown' to "
+            "'sent' or 'not_sent', and clear the task: it goes on from there."
         )
 
     def _result(self, tally: Tally, balance: float | None) -> dict[str, Any]:
+        from airflow_provider_pindo.api.inbound import storable
+
         return {
             **asdict(tally.columns()),
             "requests": tally.requests,
@@ -358,16 +375,15 @@ class PindoSendBulkSmsOperator(BaseOperator):
             "total_cost": round(tally.cost, 6),
             "remaining_balance": balance,
             "report_path": self.report_path or None,
-            "rejections": [asdict(each) for each in tally.rejections],
+            "rejections": storable([asdict(each) for each in tally.rejections]),
         }
 
     def _budget(self, ledger: ChunkLedger) -> Budget:
-        from airflow_provider_pindo.hooks.pindo import PindoHook
         from airflow_provider_pindo.operators.bulk_sender import Budget
 
         budget = Budget(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
         if self.min_balance is not None or self.max_cost is not None:
-            with PindoHook(self.pindo_conn_id) as hook:
+            with self.hook as hook:
                 budget.balance = hook.get_balance().amount
         return budget
 
@@ -390,6 +406,11 @@ class Supplier:
 def _wrap(value: Any) -> Any:
     """Return ``value``, wrapped if it is a callable."""
     return Supplier(value) if callable(value) else value
+
+
+def _is_amount(value: Any) -> bool:
+    """Return whether ``value`` can be an amount of money."""
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value) and value >= 0
 
 
 def _unwrap(value: Any) -> Any:

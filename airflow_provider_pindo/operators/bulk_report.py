@@ -9,20 +9,23 @@ the try before was killed in the middle of a line.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import nsmallest
-from typing import IO, Any, Self
+from typing import Any
 
 from airflow_provider_pindo.api.recipients import DUPLICATE, EXCLUDED, INVALID, Chunk, Survey
 from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger, Outcome
 from airflow_provider_pindo.operators.sources import storage_path
 
+log = logging.getLogger(__name__)
+
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
 #: Rejections that the result lists one by one.
 LISTED = 100
 
-_COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate", EXCLUDED: "excluded"}
+_COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class Somebody:
     reason: str
 
 
+class ReportError(Exception):
+    """The report cannot be written; what was sent is accounted for all the same."""
+
+
 @dataclass(slots=True)
 class Tally:
     """
@@ -65,13 +72,17 @@ class Tally:
 
     :param found: which rows are not sent to, and why.
     :param report: is written a line for each row; None for no report.
+    :param failure: why the report is not complete; the numbers are right all the same.
+    :param reached: recipients that are excluded now, and stand in another column, where an earlier try put them.
     """
 
     found: Survey
     report: Report | None = None
+    failure: ReportError | None = None
     accepted: int = 0
     rejected: int = 0
     unknown: int = 0
+    reached: int = 0
     visited: int = 0
     requests: int = 0
     segments: int = 0
@@ -80,48 +91,61 @@ class Tally:
     unknowns: list[Somebody] = field(default_factory=list)
     unknown_entries: list[str] = field(default_factory=list)
 
-    @property
-    def sendable(self) -> int:
-        """Recipients that are to be sent to."""
-        return self.found.count(0)
-
     def add(self, chunk: Chunk, outcome: Outcome) -> None:
         """Add a chunk, now that its turn has come."""
         self.visited += len(chunk)
-        self.add_counts(outcome, len(chunk))
+        self.add_counts(chunk, outcome)
         for reasons, people in ((outcome.rejected, self.rejections), (outcome.unknown, self.unknowns)):
             if reasons:
                 people[:] = _first(people, _people(chunk, reasons))
         if outcome.unknown and len(self.unknown_entries) < LISTED:
             self.unknown_entries.append(ChunkLedger.key(chunk.index))
-        if self.report is not None:
-            self.report.add(chunk, outcome)
 
-    def add_counts(self, outcome: Outcome, recipients: int) -> None:
-        """Add the numbers alone, of a chunk whose turn did not come in this try."""
-        self.accepted += outcome.count_accepted(recipients)
+    def add_counts(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Add the numbers alone, of a chunk whose turn did not come to its end in this try."""
+        self.accepted += outcome.count_accepted(len(chunk))
         self.rejected += outcome.count_rejected()
         self.unknown += outcome.count_unknown()
+        self.reached += len(chunk.excluded.difference(outcome.not_sent))
         self.requests += outcome.requests
         self.segments += outcome.segments
         self.cost += outcome.cost
 
     def leave_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
-        """Add a row that is not sent to."""
+        """Add a row that is in no chunk."""
         if kind == INVALID:
             self.rejections[:] = _first(self.rejections, [Somebody(row, number, name, reason)])
+        if self.report is not None and self.failure is None:
+            self._try(self.report.write, [(row, number, name, _COLUMN[kind], reason, "")])
+
+    def write(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Write the lines of a chunk into the report."""
+        if self.report is not None and self.failure is None:
+            self._try(self.report.add, chunk, outcome)
+
+    def close(self) -> None:
+        """Close the report."""
         if self.report is not None:
-            self.report.write([(row, number, name, _COLUMN[kind], reason, "")])
+            self._try(self.report.close)
+
+    def _try(self, write: Callable[..., None], *args: Any) -> None:
+        try:
+            write(*args)
+        except Exception as error:  # every storage has its own
+            if self.failure is None:
+                self.failure = ReportError(f"the report cannot be written ({error})")
+                log.warning("%s: the next try writes it anew", self.failure)
 
     def columns(self) -> Columns:
         """Return where everybody stands now."""
+        excluded = self.found.count(EXCLUDED) - self.reached
         return Columns(
             accepted=self.accepted,
             rejected=self.rejected + self.found.count(INVALID),
             unknown=self.unknown,
-            not_sent=self.sendable - self.accepted - self.rejected - self.unknown,
+            not_sent=self.found.in_chunks - self.accepted - self.rejected - self.unknown - excluded,
             duplicates=self.found.count(DUPLICATE),
-            excluded=self.found.count(EXCLUDED),
+            excluded=excluded,
             given=self.found.given,
         )
 
@@ -146,22 +170,17 @@ class Report:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
-
-    def __enter__(self) -> Self:
-        target = storage_path(self._path)
+        target = storage_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = target.open("w", encoding="utf-8", newline="")
+        # Half a surrogate pair, for which a row is rejected, becomes a question mark.
+        self._file = target.open("w", encoding="utf-8", errors="replace", newline="")
         self._writer = csv.writer(self._file)
         self._writer.writerow(HEADER)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.close()
 
     def add(self, chunk: Chunk, outcome: Outcome) -> None:
         """Write the lines of a chunk."""
         said: dict[int, tuple[str, str]] = dict.fromkeys(outcome.not_sent, ("not_sent", ""))
+        said |= dict.fromkeys(chunk.excluded.intersection(outcome.not_sent), ("excluded", ""))
         for column, reasons in (("rejected", outcome.rejected), ("unknown", outcome.unknown)):
             for reason, rows in reasons.items():
                 said |= dict.fromkeys(rows, (column, reason))
@@ -175,3 +194,7 @@ class Report:
     def write(self, lines: Iterable[tuple[Any, ...]]) -> None:
         """Write lines."""
         self._writer.writerows(lines)
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        self._file.close()

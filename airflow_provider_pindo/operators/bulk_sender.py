@@ -28,7 +28,8 @@ from airflow_provider_pindo.api.errors import (
     PindoRejectedError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.api.recipients import Chunk, Plan, requests_of, segments_of
+from airflow_provider_pindo.api.phone import mask_numbers_in
+from airflow_provider_pindo.api.recipients import Chunk, Plan, requests_of
 from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.operators.chunk_ledger import OPEN_CHUNKS, ChunkLedger, Outcome
 
@@ -79,11 +80,6 @@ class Budget:
     spent: float = 0.0
     reserved: float = 0.0
 
-    @property
-    def is_set(self) -> bool:
-        """Whether there is anything to stop for."""
-        return self.min_balance is not None or self.max_cost is not None
-
     def problem(self, cost: float = 0.0) -> PindoError | None:
         """Return why nothing more may be sent; ``cost`` is that of what is on its way or would be next."""
         if (
@@ -108,7 +104,7 @@ class Job:
     """
     A chunk that is being sent.
 
-    :param price: USD for a segment, by which money was reserved for it.
+    :param price: USD for a segment, by which money is reserved for it.
     :param requests: how many of its requests are left.
     """
 
@@ -126,11 +122,13 @@ class Request:
 
     :param places: positions of its recipients in the chunk.
     :param text: the text; None for that of the plan, whose name Pindo fills.
+    :param segments: segments of its messages, as they are counted here.
     """
 
     job: Job
     places: Sequence[int]
     text: str | None
+    segments: int
     single: bool
 
     @property
@@ -178,7 +176,7 @@ class BulkSender:
         self.stopped: BaseException | None = None
         self._starts_requests = True
         self._is_interrupted = False
-        self._on_their_way: dict[int, int] = {}
+        self._on_their_way: dict[int, tuple[Chunk, Outcome]] = {}
         self._unknown_in_a_row = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._written: set[asyncio.Future[None]] = set()
@@ -231,12 +229,12 @@ class BulkSender:
         """Start no further chunk; those on their way go on."""
         if self.stopped is None:
             self.stopped = error
-            log.warning("Stopping: %s", error)
+            log.warning("Stopping: %s", in_words(error))
 
     @property
-    def on_their_way(self) -> int:
-        """Recipients whose requests may have left, and who are not in the tally yet."""
-        return sum(self._on_their_way.copy().values())
+    def on_their_way(self) -> Sequence[tuple[Chunk, Outcome]]:
+        """Chunks that have been begun and are not in the tally yet, with what is known of them."""
+        return list(self._on_their_way.copy().values())
 
     @property
     def balance(self) -> float | None:
@@ -253,6 +251,7 @@ class BulkSender:
             except Exception as error:
                 self._open_no_more(error)
                 break
+            self._look_at_the_report()
             if chunk is None:
                 break
             await self._one_more.acquire()
@@ -269,38 +268,47 @@ class BulkSender:
 
     async def _send_chunk(self, chunk: Chunk) -> None:
         try:
-            outcome = self._ledger.find(chunk)
-            if outcome is None:
-                outcome = Outcome(not_sent=chunk.rows.copy())
-            elif self._resend_unknown:
-                outcome.not_sent = sorted([*outcome.not_sent, *outcome.take_unknown()])
-            if outcome.not_sent and self._may_send(chunk, outcome):
-                await self._send_rows(chunk, outcome)
-            if self._in_memory:
-                self._add(chunk, outcome)
-            else:
-                self._soon(self._files, self._add, chunk, outcome)
-        except Exception as error:  # the ledger or the report was not written
+            await self._send_rest(chunk)
+        except Exception as error:
             self._stop(error)
         finally:
             self._one_more.release()
 
-    def _may_send(self, chunk: Chunk, outcome: Outcome) -> bool:
-        if self.stopped is None and self._budget.is_set:
-            cost = self._segments(chunk, _places(chunk, outcome.not_sent)) * self._budget.price
-            if problem := self._budget.problem(self._budget.reserved + cost):
-                self._open_no_more(problem)
-            self._budget.reserved += cost
-        return self.stopped is None
+    async def _send_rest(self, chunk: Chunk) -> None:
+        """Send to those in ``chunk`` who have not been sent to."""
+        known = self._ledger.find(chunk)
+        outcome = known or Outcome(not_sent=chunk.rows.copy())
+        if self._resend_unknown:
+            outcome.not_sent = sorted([*outcome.not_sent, *outcome.take_unknown()])
+        self._on_their_way[chunk.index] = chunk, outcome
+        rows = [row for row in outcome.not_sent if row not in chunk.excluded]
+        try:
+            if rows and self.stopped is None:
+                await self._send_rows(Job(chunk, outcome, self._budget.price), rows)
+            elif known is None and self.stopped is None:
+                # All are excluded. It gets an entry all the same, since they are read as far as there is no gap.
+                await self._open(chunk, outcome)
+        except Exception as error:  # the ledger was not written: nobody more was sent to
+            self._stop(error)
+        if self._in_memory:
+            self._add(chunk, outcome)
+        else:
+            self._soon(self._files, self._add, chunk, outcome)
 
-    async def _send_rows(self, chunk: Chunk, outcome: Outcome) -> None:
-        rows = outcome.not_sent
+    async def _open(self, chunk: Chunk, outcome: Outcome) -> None:
         if self._ledger.is_kept:
-            await self._in(self._entries, self._ledger.open, chunk, outcome, rows)
-        self._on_their_way[chunk.index] = len(rows)
-        outcome.not_sent = []
-        job = Job(chunk, outcome, self._budget.price)
-        requests = list(self._requests(job, _places(chunk, rows)))
+            await self._in(self._entries, self._ledger.open, chunk, outcome)
+
+    async def _send_rows(self, job: Job, rows: list[int]) -> None:
+        chunk, outcome = job.chunk, job.outcome
+        requests = list(self._requests(job, chunk.places(rows)))
+        cost = sum(each.segments for each in requests) * job.price
+        if not self._may_send(cost):
+            return
+        cut_off = outcome.cut_off(rows, cost)
+        await self._open(chunk, cut_off)
+        self._on_their_way[chunk.index] = chunk, cut_off
+        outcome.not_sent = cut_off.not_sent.copy()
         job.requests = len(requests)
         for request in requests:
             self._line.put_nowait(request)
@@ -310,16 +318,29 @@ class BulkSender:
             # Entries are written in order, so the next chunk is not opened there before this one is closed.
             self._soon(self._entries, self._ledger.close, chunk, outcome)
 
+    def _may_send(self, cost: float) -> bool:
+        if problem := self._budget.problem(self._budget.reserved + cost):
+            self._open_no_more(problem)
+            return False
+        self._budget.reserved += cost
+        return True
+
     def _requests(self, job: Job, places: Sequence[int]) -> Iterator[Request]:
         for text, group in requests_of(job.chunk, places):
-            yield Request(job, group, text, single=text is not None and len(group) == 1)
+            yield self._request(job, group, text, single=text is not None and len(group) == 1)
+
+    def _request(self, job: Job, places: Sequence[int], text: str | None, *, single: bool = False) -> Request:
+        return Request(job, places, text, job.chunk.segments(places, self._plan.template), single)
 
     def _add(self, chunk: Chunk, outcome: Outcome) -> None:
-        try:
-            self._tally.add(chunk, outcome)
-            self._on_their_way.pop(chunk.index, None)
-        except OSError as error:  # the report cannot be written
-            self._stop(error)
+        self._tally.add(chunk, outcome)
+        self._on_their_way.pop(chunk.index, None)
+        self._tally.write(chunk, outcome)
+        self._look_at_the_report()
+
+    def _look_at_the_report(self) -> None:
+        if self._tally.failure is not None:
+            self._stop(self._tally.failure)
 
     def _soon(self, executor: Executor, do: Callable[..., None], *args: Any) -> None:
         done = asyncio.get_running_loop().run_in_executor(executor, do, *args)
@@ -356,18 +377,26 @@ class BulkSender:
                 else self._deliver_many(request, attempt)
             )
         except PindoUnknownOutcomeError as error:
-            self._unknown(request, error.reason or _first_sentence(error))
+            reason = error.reason or _first_sentence(error)
+            self._unknown(request, reason)
+            self._count_unanswered(reason)
         except PindoRejectedError as error:
             self._rejected(request, error)
         except PindoError as error:
             self._not_sent(request, error)
         except asyncio.CancelledError:
             if not self._is_interrupted:
-                raise
+                raise  # pragma: no cover - the loop itself is being ended
             if attempt.left:
                 self._unknown(request, "the task was ended before Pindo answered")
             else:
-                request.job.outcome.not_sent += request.rows
+                outcome.not_sent += request.rows
+        except Exception as error:  # a library's, or a mistake of ours
+            if attempt.left:
+                self._unknown(request, f"{type(error).__name__} came up before Pindo's answer was read")
+            else:
+                outcome.not_sent += request.rows
+            self._stop(error)
 
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
         chunk, place = request.job.chunk, request.places[0]
@@ -375,8 +404,8 @@ class BulkSender:
             calls.send_sms(chunk.numbers[place], request.text or "", self._sender), attempt
         )
         request.job.outcome.sms_ids[chunk.rows[place]] = receipt.sms_id
-        segments = receipt.item_count or self._segments(chunk, request.places)
-        self._accepted(request, segments, receipt, receipt.total_cost)
+        self._read_receipt(receipt)
+        self._accepted(request, receipt.item_count or request.segments, receipt.total_cost)
 
     async def _deliver_many(self, request: Request, attempt: Attempt) -> None:
         chunk, asked = request.job.chunk, len(request.places)
@@ -387,29 +416,30 @@ class BulkSender:
         ]
         text = self._plan.template.text if request.text is None else request.text
         receipt = await self._hook.send(calls.send_checked_bulk_sms(recipients, text, self._sender), attempt)
-        took = asked if receipt.count is None else receipt.count
-        if 0 < took < asked:
-            self._unknown(request, f"Pindo took {took} of {asked} and does not say which")
-        elif took <= 0:
-            request.job.outcome.rejected.setdefault(f"Pindo took none of {asked}", []).extend(request.rows)
+        self._read_receipt(receipt)
+        if 0 < receipt.count < asked:
+            self._unknown(request, f"Pindo took {receipt.count} of {asked} and does not say which")
+        elif receipt.count <= 0:
+            self._refused(request, f"Pindo took none of {asked}")
         else:
-            self._accepted(request, self._segments(chunk, request.places), receipt, None)
+            self._accepted(request, request.segments, None)
 
-    def _accepted(
-        self, request: Request, segments: int, receipt: SmsReceipt | BulkReceipt, cost: float | None
-    ) -> None:
+    def _read_receipt(self, receipt: SmsReceipt | BulkReceipt) -> None:
+        """Take note that Pindo is up, and of the price and the balance."""
         self._unknown_in_a_row = 0
-        outcome, budget = request.job.outcome, self._budget
         if receipt.item_price is not None:
-            budget.price = receipt.item_price
+            self._budget.price = receipt.item_price
+        if receipt.remaining_balance is not None:
+            self._budget.balance = receipt.remaining_balance
+
+    def _accepted(self, request: Request, segments: int, cost: float | None) -> None:
+        outcome, budget = request.job.outcome, self._budget
         if cost is None:
-            cost = segments * (receipt.item_price or 0.0)
+            cost = segments * budget.price
         self._release(request)
         outcome.segments += segments
         outcome.cost += cost
         budget.spent += cost
-        if receipt.remaining_balance is not None:
-            budget.balance = receipt.remaining_balance
         if problem := budget.problem():
             self._stop(problem)
 
@@ -417,7 +447,11 @@ class BulkSender:
         outcome = request.job.outcome
         outcome.unknown.setdefault(reason, []).extend(request.rows)
         self._release(request)
-        self._budget.spent += self._segments(request.job.chunk, request.places) * self._budget.price
+        cost = request.segments * self._budget.price
+        outcome.unknown_cost += cost
+        self._budget.spent += cost
+
+    def _count_unanswered(self, reason: str) -> None:
         self._unknown_in_a_row += 1
         if self._unknown_in_a_row == UNKNOWN_IN_A_ROW:
             self._stop(
@@ -433,10 +467,12 @@ class BulkSender:
             half = len(request.places) // 2
             for places in (request.places[:half], request.places[half:]):
                 request.job.requests += 1
-                self._line.put_nowait(Request(request.job, places, request.text, single=False))
+                self._line.put_nowait(self._request(request.job, places, request.text))
             return
+        self._refused(request, f"{error.status} {error.reason}" if error.reason else str(error.status))
+
+    def _refused(self, request: Request, reason: str) -> None:
         self._release(request)
-        reason = f"{error.status} {error.reason}" if error.reason else str(error.status)
         request.job.outcome.rejected.setdefault(reason, []).extend(request.rows)
 
     def _not_sent(self, request: Request, error: BaseException) -> None:
@@ -444,19 +480,13 @@ class BulkSender:
         self._stop(error)
 
     def _release(self, request: Request) -> None:
-        if self._budget.is_set:
-            self._budget.reserved -= self._segments(request.job.chunk, request.places) * request.job.price
-
-    def _segments(self, chunk: Chunk, places: Sequence[int]) -> int:
-        names = [chunk.names[place] for place in places]
-        texts = None if chunk.texts is None else [chunk.texts[place] for place in places]
-        return sum(segments_of(names, texts, self._plan.template))
+        self._budget.reserved -= request.segments * request.job.price
 
     async def _show_progress(self) -> None:
         started, before = time.monotonic(), self._tally.visited
         while True:
             await asyncio.sleep(PROGRESS)
-            done, everybody = self._tally.visited, self._tally.sendable
+            done, everybody = self._tally.visited, self._tally.found.in_chunks
             rate = (done - before) / (time.monotonic() - started)
             left = f"{(everybody - done) / rate:,.0f} s left" if rate else "no rate yet"
             log.info(
@@ -475,12 +505,9 @@ class PindoStoppedError(PindoError):
     retry_helps = True
 
 
-def _places(chunk: Chunk, rows: Sequence[int]) -> Sequence[int]:
-    """Return the positions of ``rows`` in the chunk."""
-    if len(rows) == len(chunk.rows):
-        return range(len(rows))
-    wanted = set(rows)
-    return [place for place, row in enumerate(chunk.rows) if row in wanted]
+def in_words(error: BaseException) -> str:
+    """Return what an error says, or its name if it says nothing, without anybody's number."""
+    return mask_numbers_in(str(error)) or type(error).__name__
 
 
 def _first_sentence(error: Exception) -> str:

@@ -3,17 +3,20 @@ The ledger of a bulk send: one entry for the whole, and one for each chunk of re
 
 Before a chunk's first request leaves, its recipients are written down as *unknown*; after the last answer,
 what came of each. A later try reads all entries before it starts: what was sent is not sent again, what was
-not is, and what is *unknown* stays so until a person settles it, chunk by chunk, by changing that word in the
-Task State tab to *sent* or *not_sent*.
+not is, and what is *unknown* stays so until a person settles it, chunk by chunk, by changing the entry's
+status in the Task State Store to *sent* or *not_sent*.
 
 An entry is small whatever the chunk holds: rows are written as ranges (``1-57,59-100``), and only those that
-were not accepted are named.
+were not accepted are named. One that says what no task would write, beside a changed status, is unknown as a
+whole: nothing of it is sent.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 KEY = "pindo_bulk"
 STARTED, FINISHED = "started", "finished"
 
+#: Most recipients in a chunk: more would make the entries larger than a person may edit (64 KB).
+MAX_CHUNK_SIZE = 1000
 #: Chunks that are on their way at a time. After a kill they are all unknown, so it is as few as keep the
 #: requests flowing: one is being sent while the one before it waits for its last answers.
 OPEN_CHUNKS = 2
@@ -41,11 +46,12 @@ class Outcome:
 
     :param rejected: rows by Pindo's reason.
     :param unknown: rows by the reason why nobody can know.
-    :param not_sent: rows whose turn has not come.
+    :param not_sent: rows whose turn has not come, and those that are excluded.
     :param sms_ids: Pindo's id by row, of messages that were sent one by one.
     :param requests: requests that were made.
     :param segments: segments of the accepted messages.
-    :param cost: USD, as far as Pindo said.
+    :param cost: USD that the accepted messages cost, estimated where Pindo did not say.
+    :param unknown_cost: USD that the unknown ones cost, if they were sent: an estimate.
     """
 
     rejected: dict[str, list[int]] = field(default_factory=dict)
@@ -55,6 +61,7 @@ class Outcome:
     requests: int = 0
     segments: int = 0
     cost: float = 0.0
+    unknown_cost: float = 0.0
 
     @property
     def status(self) -> str:
@@ -81,6 +88,24 @@ class Outcome:
         self.unknown = {}
         return rows
 
+    def cut_off(self, rows: list[int], cost: float) -> Outcome:
+        """Return what is known if the task ends while it sends to ``rows``, which would cost ``cost``."""
+        left = [] if len(rows) == len(self.not_sent) else sorted(set(self.not_sent).difference(rows))
+        return replace(
+            self,
+            rejected={reason: some.copy() for reason, some in self.rejected.items()},
+            unknown={**self.unknown, IN_FLIGHT: [*self.unknown.get(IN_FLIGHT, []), *rows]},
+            not_sent=left,
+            sms_ids=self.sms_ids.copy(),
+            unknown_cost=self.unknown_cost + cost,
+        )
+
+    def is_of(self, chunk: Chunk) -> bool:
+        """Return whether it names recipients of ``chunk`` alone, and each once."""
+        named = [*chain(*self.rejected.values(), *self.unknown.values()), *self.not_sent]
+        rows = set(named)
+        return len(rows) == len(named) and rows.issubset(chunk.rows)
+
 
 def format_rows(rows: Iterable[int]) -> str:
     """Return row numbers as ranges, such as ``1-57,59``."""
@@ -94,11 +119,18 @@ def format_rows(rows: Iterable[int]) -> str:
 
 
 def parse_rows(ranges: str) -> list[int]:
-    """Return the row numbers of ``1-57,59``."""
+    """
+    Return the row numbers of ``1-57,59``.
+
+    :raises ValueError: it is none, or has more than a chunk can hold.
+    """
     rows: list[int] = []
-    for part in filter(None, str(ranges).split(",")):
+    for part in filter(None, ranges.split(",")):
         first, _, last = part.partition("-")
-        rows += range(int(first), int(last or first) + 1)
+        some = range(int(first), int(last or first) + 1)
+        if not 0 < len(some) <= MAX_CHUNK_SIZE:
+            raise ValueError(part)
+        rows += some
     return rows
 
 
@@ -108,23 +140,36 @@ class Found:
     An entry of an earlier try.
 
     :param status: its word, as the task wrote it or a person settled it.
-    :param outcome: what it says; None when a person put the bare word in its place.
+    :param outcome: what it says; None when a person put the bare word in its place, or it cannot be read.
     :param recipients: how many the chunk has.
     """
 
     status: str
-    outcome: Outcome | None
-    recipients: int
+    outcome: Outcome | None = None
+    recipients: int = 0
+
+    @property
+    def spent(self) -> float:
+        """USD that were spent, with those of unknown outcome counted as spent."""
+        if self.outcome is None:
+            return 0.0
+        return self.outcome.cost + (self.outcome.unknown_cost if self.status != NOT_SENT else 0.0)
 
     def settled(self, chunk: Chunk) -> Outcome:
         """Return what is known of ``chunk`` now, with the person's word applied to those that were unknown."""
-        outcome = self.outcome
+        outcome, status = self.outcome, self.status
         if outcome is None:
             outcome = Outcome(unknown={IN_FLIGHT: list(chunk.rows)})
-        if self.status == SENT:
-            outcome.take_unknown()
-        elif self.status == NOT_SENT:
-            outcome.not_sent = sorted([*outcome.not_sent, *outcome.take_unknown()])
+        elif self.recipients != len(chunk) or not outcome.is_of(chunk):
+            return Outcome(unknown={IN_FLIGHT: list(chunk.rows)}, unknown_cost=self.spent)
+        if status == UNKNOWN:
+            return outcome
+        unknown = outcome.take_unknown()
+        if status == SENT:
+            outcome.cost += outcome.unknown_cost
+        else:
+            outcome.not_sent = sorted([*outcome.not_sent, *unknown])
+        outcome.unknown_cost = 0.0
         return outcome
 
 
@@ -154,7 +199,8 @@ class ChunkLedger:
         :param chunk_size: recipients in a chunk; a later try keeps to that of the first.
         :param resend: send again in a new go; within the go that sent it has no effect.
         :return: the result of the task when it has finished before; then nothing may be sent.
-        :raises PindoConfigurationError: somebody was, or may have been, texted with another input.
+        :raises PindoConfigurationError: somebody was, or may have been, texted with another input, or nobody can
+            know, since the entry of the whole is none of this task's.
         """
         header = self._ledger.read_value(KEY)
         anew = {
@@ -164,12 +210,22 @@ class ChunkLedger:
             "given": given,
             "chunk_size": chunk_size,
         }
-        if not isinstance(header, Mapping) or (resend and header.get("go") != self._ledger.go):
+        if header is None:
+            self._start(anew)
+            return None
+        if not _is_header(header):
+            raise PindoConfigurationError(
+                f"the entry {KEY!r} in the Task State Store (the Storage tab of this task instance) is not as a task "
+                "wrote it, so nobody can know who was texted, and nothing is sent now. (Chunks are settled one by one, "
+                f"in {ChunkLedger.key(1)!r} and so on.) If everybody is to be texted, delete that entry and clear the "
+                "task; if not, mark the task as success"
+            )
+        if resend and header["go"] != self._ledger.go:
             self._start(anew)
             return None
         self._header = dict(header)
         self._found = self._read_all()
-        if header.get("input") == input:
+        if header["input"] == input:
             finished = header.get("status") == FINISHED and isinstance(header.get("result"), Mapping)
             return dict(header["result"]) if finished else None
         if any(map(_may_have_sent, self._found.values())):
@@ -198,30 +254,30 @@ class ChunkLedger:
 
     @property
     def spent(self) -> float:
-        """USD that earlier tries spent."""
-        return sum(found.outcome.cost for found in self._found.values() if found.outcome)
+        """USD that earlier tries spent, with what they left unknown counted as spent."""
+        return sum(found.spent for found in self._found.values())
 
-    def rest(self, sendable: int) -> Iterator[tuple[Outcome, int]]:
+    def rest(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Outcome]]:
         """
-        Yield what earlier tries did in chunks that this one did not come to, and how many recipients they have.
+        Yield what earlier tries did in chunks that this one did not come to.
 
-        :param sendable: recipients in all chunks.
+        :param chunks: all of them, with their row numbers.
         """
-        while self._found:
-            index, found = self._found.popitem()
-            before = (index - 1) * self.chunk_size
-            rows = list(range(before + 1, min(before + self.chunk_size, sendable) + 1))
-            yield found.settled(Chunk(index, rows)), len(rows)
+        for chunk in chunks:
+            if not self._found:
+                return
+            outcome = self.find(chunk)
+            if outcome is not None:
+                yield chunk, outcome
 
     def find(self, chunk: Chunk) -> Outcome | None:
         """Return what is known of ``chunk`` from earlier tries; None when none of them came to it."""
         found = self._found.pop(chunk.index, None)
         return None if found is None else found.settled(chunk)
 
-    def open(self, chunk: Chunk, outcome: Outcome, rows: list[int]) -> None:
-        """Write that ``rows`` are about to be sent to; raises when Airflow does not take it."""
-        about = replace(outcome, not_sent=[], unknown={**outcome.unknown, IN_FLIGHT: rows})
-        self._ledger.write_value(self.key(chunk.index), self._entry(chunk, about))
+    def open(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Write what will be known if the task is cut off from now on; raises when Airflow does not take it."""
+        self._ledger.write_value(self.key(chunk.index), self._entry(chunk, outcome))
 
     def close(self, chunk: Chunk, outcome: Outcome) -> None:
         """Write what came of a chunk; when that fails, its recipients stay unknown in the ledger."""
@@ -233,7 +289,7 @@ class ChunkLedger:
 
     @staticmethod
     def key(index: int) -> str:
-        """Return the name of a chunk's entry, as the Task State tab shows it."""
+        """Return the name of a chunk's entry, as the Task State Store shows it."""
         return f"{KEY}_{index:05d}"
 
     @property
@@ -253,6 +309,7 @@ class ChunkLedger:
             "requests": outcome.requests,
             "segments": outcome.segments,
             "cost": round(outcome.cost, 6),
+            "unknown_cost": round(outcome.unknown_cost, 6),
             "of": self._of,
             **(
                 {"sms_ids": {str(row): sms_id for row, sms_id in outcome.sms_ids.items()}}
@@ -283,29 +340,57 @@ def _may_have_sent(found: Found) -> bool:
     return found.outcome.count_accepted(found.recipients) > 0
 
 
-def _read_entry(value: Any, of: str) -> Found | None:
-    if not isinstance(value, Mapping):
-        # A person may have put the bare word in place of the whole value.
-        return None if value is None else Found(_word(value), None, 0)
-    if value.get("of") != of:
-        return None
-    return Found(
-        _word(value.get("status")),
-        Outcome(
-            rejected=_ranges(value.get("rejected")),
-            unknown=_ranges(value.get("unknown")),
-            not_sent=parse_rows(value.get("not_sent") or ""),
-            sms_ids={int(row): str(sms_id) for row, sms_id in (value.get("sms_ids") or {}).items()},
-            requests=int(value.get("requests") or 0),
-            segments=int(value.get("segments") or 0),
-            cost=float(value.get("cost") or 0.0),
-        ),
-        int(value.get("recipients") or 0),
+def _is_header(value: Any) -> bool:
+    """Return whether the entry of the whole is one that a task wrote."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("input"), str)
+        and type(value.get("go")) is int
+        and type(size := value.get("chunk_size")) is int
+        and 1 <= size <= MAX_CHUNK_SIZE
     )
 
 
-def _ranges(value: Any) -> dict[str, list[int]]:
-    return {reason: parse_rows(rows) for reason, rows in (value or {}).items()}
+def _read_entry(value: Any, of: str) -> Found | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):  # a person has put the bare word in place of the whole value
+        return Found(_word(value))
+    if value.keys() == {"status"}:
+        return Found(_word(value["status"]))
+    if isinstance(value.get("of"), str) and value["of"] != of:
+        return None
+    try:
+        outcome, recipients = _read_outcome(value), int(value["recipients"])
+        if value["of"] == of and outcome.count_accepted(recipients) == value["accepted"]:
+            return Found(_word(value["status"]), outcome, recipients)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+        pass
+    return Found(UNKNOWN)  # a person has changed something other than the status
+
+
+def _read_outcome(value: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        rejected=_ranges(value["rejected"]),
+        unknown=_ranges(value["unknown"]),
+        not_sent=parse_rows(value["not_sent"]),
+        sms_ids={int(row): str(sms_id) for row, sms_id in value.get("sms_ids", {}).items()},
+        requests=int(value["requests"]),
+        segments=int(value["segments"]),
+        cost=_usd(value["cost"]),
+        unknown_cost=_usd(value["unknown_cost"]),
+    )
+
+
+def _ranges(value: Mapping[str, str]) -> dict[str, list[int]]:
+    return {reason: parse_rows(rows) for reason, rows in value.items()}
+
+
+def _usd(value: Any) -> float:
+    usd = float(value)
+    if not (math.isfinite(usd) and usd >= 0):
+        raise ValueError(value)
+    return usd
 
 
 def _word(status: object) -> str:

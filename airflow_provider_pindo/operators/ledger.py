@@ -38,9 +38,11 @@ class Entry:
 
     :param status: ``sent``, ``not_sent`` or ``unknown``; the word that a person may change.
     :param input: fingerprint of what was sent to whom; None when a person wrote the entry anew.
-    :param go: which go of the task it was: every clear by a person starts a new one, a retry does not.
+    :param go: which go of the task it was: every clear by a person starts a new one, a retry does not. None when
+        a person wrote the entry anew.
     :param to: the recipient, masked, for the person who reads it.
-    :param result: what the task returned, when it was sent.
+    :param result: what Pindo answered, when it was sent; empty when a person settled it as sent and the task has
+        seen that, None when it has not.
     """
 
     status: str
@@ -68,8 +70,8 @@ def decide(entry: Entry | None, planned: Entry, go: int, *, on_unknown: str, res
     :param planned: the entry that would be written for it now.
     :param go: the current go of the task.
     :param on_unknown: ``fail``, ``resend`` or ``accept``.
-    :param resend: send again what was sent in another go; in the go that sent it, and for an unknown outcome,
-        it has no effect.
+    :param resend: send again what was sent in another go. It has no effect in the go that sent it, for an unknown
+        outcome, and for what a person has settled as sent until a try has seen that: it may be a retry.
     """
     if entry is None or entry.status == NOT_SENT:
         return Action.SEND
@@ -83,7 +85,6 @@ def decide(entry: Entry | None, planned: Entry, go: int, *, on_unknown: str, res
 
 
 def _was_sent_in_another_go(entry: Entry, go: int) -> bool:
-    # With a result: a task sent it. What a person has settled as sent is not for `resend` to send again.
     return entry.status == SENT and entry.result is not None and entry.go not in (None, go)
 
 
@@ -97,7 +98,7 @@ class Ledger:
     The ledger's entry of one task instance.
 
     :param context: the task's context.
-    :param key: name of the entry, as the Task State tab shows it.
+    :param key: name of the entry, as the Task State Store tab shows it.
     """
 
     def __init__(self, context: Context, key: str) -> None:

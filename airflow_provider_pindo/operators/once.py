@@ -7,16 +7,20 @@ write, send, write, and turn what went wrong into what Airflow should do about i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.phone import mask_phone_number
+from airflow_provider_pindo.operators.base import (
+    PindoOperator,
+    no_retry_where_it_cannot_help,
+    read_choice,
+    read_flag,
+)
 from airflow_provider_pindo.operators.ledger import (
     NOT_SENT,
     SENT,
@@ -30,8 +34,6 @@ from airflow_provider_pindo.operators.ledger import (
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_pindo.hooks.pindo import PindoHook
 
 ON_UNKNOWN = ("fail", "resend", "accept")
 
@@ -55,18 +57,17 @@ class EndedBeforeSending(BaseException):
     """The task was told to end while its request still waited to leave."""
 
 
-class PindoOnceOperator(BaseOperator):
+class PindoOnceOperator(PindoOperator):
     """
     Base of the operators that text somebody once.
 
     :param on_unknown: ``fail``, ``resend`` or ``accept``: what to do when nobody knows whether it was sent.
     :param resend: send again when a person clears the task after it has sent; not for an unknown outcome.
-    :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
 
-    template_fields: Sequence[str] = ("on_unknown", "resend", "pindo_conn_id")
+    template_fields: Sequence[str] = ("on_unknown", "resend", *PindoOperator.template_fields)
 
-    #: Name of the ledger's entry, as the Task State tab shows it.
+    #: Name of the ledger's entry, as the Task State Store tab shows it.
     ledger_key: str
     #: What the task sends, in its messages.
     what: str
@@ -80,23 +81,14 @@ class PindoOnceOperator(BaseOperator):
         *,
         on_unknown: str = "fail",
         resend: bool | str = False,
-        pindo_conn_id: str = "pindo_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.on_unknown = on_unknown
         self.resend = resend
-        self.pindo_conn_id = pindo_conn_id
         #: What the task returned, for its link button.
         self.result: dict[str, Any] | None = None
         self._is_sending = False
-
-    @cached_property
-    def hook(self) -> PindoHook:
-        """The hook of this task's connection."""
-        from airflow_provider_pindo.hooks.pindo import PindoHook
-
-        return PindoHook(self.pindo_conn_id)
 
     def prepare(self) -> OnceRequest:
         """Check the input and return the request; nothing is sent yet."""
@@ -105,7 +97,8 @@ class PindoOnceOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the request, or return what an earlier try of this task got for it."""
         with self.hook, no_retry_where_it_cannot_help():
-            on_unknown, resend = read_choice("on_unknown", self.on_unknown, ON_UNKNOWN), self._resend()
+            on_unknown = read_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
+            resend = read_flag("resend", self.resend)
             request = self.prepare()
             ledger = self._ledger = Ledger(context, self.ledger_key)
             planned = Entry(
@@ -114,7 +107,7 @@ class PindoOnceOperator(BaseOperator):
                 go=ledger.go,
                 to=mask_phone_number(request.recipient),
             )
-            entry = ledger.read()
+            entry = self._seen(ledger.read(), planned)
             action = decide(entry, planned, ledger.go, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
                 self.result = self._send(request, planned, before=entry)
@@ -122,8 +115,29 @@ class PindoOnceOperator(BaseOperator):
                 self.result = self._keep_silent(action, request, entry or planned)
             return self.result
 
-    def _resend(self) -> bool:
-        return read_flag("resend", self.resend)
+    def _seen(self, entry: Entry | None, planned: Entry) -> Entry | None:
+        """
+        Return the entry; write it down as this go's when a person has settled it as sent.
+
+        They may have done so before a clear or before a retry, which look the same from here: so `resend` takes
+        effect only at the clear after this.
+        """
+        if entry is None or entry.status != SENT or None not in (entry.go, entry.result):
+            return entry
+        seen = replace(
+            entry,
+            input=entry.input or planned.input,
+            go=planned.go,
+            to=entry.to or planned.to,
+            result=entry.result or {},
+        )
+        self._ledger.write(seen)
+        self.log.warning(
+            "A person has settled the ledger's entry %r as sent: nothing is sent now, whatever resend says; it acts "
+            "from the next clear on",
+            self.ledger_key,
+        )
+        return seen
 
     def on_kill(self) -> None:
         """End the task at once if its request still waits to leave; one that has left is waited for."""
@@ -137,15 +151,13 @@ class PindoOnceOperator(BaseOperator):
             replace(planned, status=NOT_SENT) if before is None or before.status == NOT_SENT else before
         )
         try:
-            self._is_sending = True
-            result = request.send()
+            result = self._make(request)
         except PindoUnknownOutcomeError as error:
             return self._unknown(request, error)
         except PindoError:
             self._ledger.write_outcome(as_before)
             raise
-        except BaseException as error:  # the task is being timed out or ended
-            self._is_sending = False
+        except BaseException as error:  # the task is being timed out or ended, or nothing has left
             if not self.hook.request_left():
                 self._ledger.write_outcome(as_before)
             elif not self._ledger.is_kept:  # nothing but this keeps a retry from sending again
@@ -154,11 +166,26 @@ class PindoOnceOperator(BaseOperator):
                     f"{self._how_to_settle(request)}"
                 ) from error
             raise
-        finally:
-            self._is_sending = False
         self._ledger.write_outcome(replace(planned, status=SENT, result=result))
         self.log.info("Pindo took the %s to %s", self.what, planned.to)
         return result
+
+    def _make(self, request: OnceRequest) -> dict[str, Any]:
+        """Make the request; whatever error comes up once it has left is an unknown outcome."""
+        try:
+            self._is_sending = True
+            return request.send()
+        except PindoError:
+            raise
+        except Exception as error:  # a library's, or a mistake of ours
+            if not self.hook.request_left():
+                raise
+            raise PindoUnknownOutcomeError(
+                f"{type(error).__name__} came up after the request had left: the {self.what} to "
+                f"{mask_phone_number(request.recipient)} may have gone out"
+            ) from error
+        finally:
+            self._is_sending = False
 
     def _unknown(self, request: OnceRequest, error: PindoUnknownOutcomeError) -> dict[str, Any]:
         if self.on_unknown == "accept":
@@ -182,10 +209,15 @@ class PindoOnceOperator(BaseOperator):
             self.log.warning("Nobody knows whether the %s reached %s; counted as sent", self.what, shown)
             return self._result_without_receipt(request, UNKNOWN)
         if action is Action.FAIL_CHANGED:
+            clear = (
+                "clear the task with resend=True"
+                if entry.status == SENT
+                else f"{self._change_status('not_sent')}, and clear the task"
+            )
             raise PindoConfigurationError(
                 f"this task has sent, or may have sent, another {self.what} before (to {shown}); its input has "
-                "changed since, and nothing is sent now. If the new one is to go out as well, clear the task "
-                "with resend=True; if not, mark it as success"
+                f"changed since, and nothing is sent now. If the new one is to go out as well, {clear}; if not, "
+                "mark it as success"
             )
         raise PindoUnknownOutcomeError(
             f"an earlier try of this task was cut off while it sent the {self.what} to {shown}, which may have "
@@ -201,36 +233,10 @@ class PindoOnceOperator(BaseOperator):
         )
         if not self._ledger.is_kept:
             return f"{find_out}: if so, mark the task as success; if not, clear it, which sends again"
+        return f"{find_out}, then {self._change_status('sent', 'not_sent')}, and clear the task"
+
+    def _change_status(self, *words: str) -> str:
         return (
-            f"{find_out}, then open the Task State tab of this task instance, change 'unknown' in the entry "
-            f"{self.ledger_key!r} to 'sent' or 'not_sent', and clear the task"
+            "open the Storage tab of this task instance, in its Task State Store change the status of the entry "
+            f"{self.ledger_key!r} from 'unknown' to {' or '.join(map(repr, words))}"
         )
-
-
-def read_flag(name: str, value: object) -> bool:
-    """Return a flag that a template may have given as text: ``"False"`` is false."""
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    word = str(value).strip().lower()
-    if word in ("", "none"):
-        return False
-    if word not in words:
-        raise PindoConfigurationError(f"{name} is {value!r}: give True or False")
-    return words[word]
-
-
-def read_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """Return ``value``, or refuse what is none of ``choices``."""
-    if value not in choices:
-        raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
-    return value
-
-
-@contextmanager
-def no_retry_where_it_cannot_help() -> Iterator[None]:
-    """Turn the errors that a retry cannot mend into ``AirflowFailException``, with the cause kept."""
-    try:
-        yield
-    except PindoError as error:
-        if error.retry_helps:
-            raise
-        raise AirflowFailException(str(error)) from error

@@ -12,7 +12,6 @@ Split a long list of recipients, so that the work spreads over workers.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import zlib
@@ -21,7 +20,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators.sources import BLOCK, lines_of, storage_path, suffix
+from airflow_provider_pindo.operators.sources import read_records, storage_path
 
 #: Digits at the end of a number that decide where it goes: 0781234567 and +250781234567 share them.
 _LAST_DIGITS = 8
@@ -48,8 +47,10 @@ def write_partitions(
     :param partitions: how many files: about as many as tasks are to run at a time.
     :param phonenumber: name of the field with the number.
     :param fields: names of a row's values, where rows are not mappings.
-    :raises PindoConfigurationError: a row has no such field.
+    :raises PindoConfigurationError: a row has no such field, or cannot be read.
     """
+    if not (type(partitions) is int and partitions >= 1):
+        raise PindoConfigurationError(f"partitions is {partitions!r}: give a whole number from 1")
     target = storage_path(folder)
     target.mkdir(parents=True, exist_ok=True)
     paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
@@ -73,25 +74,15 @@ def _place(number: object, partitions: int) -> int:
 
 def _rows(recipients: str | Iterable[Any], fields: Sequence[str] | None) -> Iterator[Mapping[str, Any]]:
     if isinstance(recipients, str):
-        yield from _rows_of_file(recipients)
+        yield from read_records(recipients)
         return
-    for row in recipients:
-        yield row if isinstance(row, Mapping) else dict(zip(fields or (), row, strict=True))
-
-
-def _rows_of_file(path: str) -> Iterator[Mapping[str, Any]]:
-    kind = suffix(path)
-    if kind == ".parquet":
-        from pyarrow.parquet import ParquetFile
-
-        with storage_path(path).open("rb") as raw:
-            for batch in ParquetFile(raw).iter_batches(batch_size=BLOCK):
-                yield from batch.to_pylist()
-        return
-    if kind not in (".csv", ".jsonl", ".ndjson"):
-        raise PindoConfigurationError(
-            f"recipients {path!r} must end in .csv, .jsonl, .ndjson or .parquet, to say how it is read"
-        )
-    with storage_path(path).open("r", encoding="utf-8-sig", newline="") as file:
-        lines = lines_of(file)
-        yield from csv.DictReader(lines) if kind == ".csv" else map(json.loads, filter(str.strip, lines))
+    names = list(fields or ())
+    for number, row in enumerate(recipients, start=1):
+        if isinstance(row, Mapping):
+            yield row
+        elif isinstance(row, str) or len(row) != len(names):
+            raise PindoConfigurationError(
+                f"row {number} is no mapping, and fields does not name each of its values: fields={names!r}"
+            )
+        else:
+            yield dict(zip(names, row, strict=True))

@@ -30,7 +30,7 @@ class PindoMessageLink(BaseOperatorLink):
         # Airflow 3 asks in the task's own process, where it ran; Airflow 2.11 in the webserver.
         if isinstance(operator, PindoSendSmsOperator):
             receipt = operator.result
-        else:
+        else:  # pragma: no cover - Airflow 2.11
             receipt = XCom.get_value(key="return_value", ti_key=ti_key)
         return _page_of(receipt) if isinstance(receipt, dict) else DASHBOARD
 
@@ -52,10 +52,10 @@ class PindoSendSmsOperator(PindoOnceOperator):
     The task writes into Airflow's task state store (Airflow 3.3 and later) what it is about to send and what
     came of it. Cleared with the same input, it returns its first receipt and sends nothing; cleared with
     another recipient, text or sender, it fails and says what to do. When the request left and no certain
-    answer came, it fails without retry, and a person settles the entry ``pindo_sms`` in the *Task State* tab
-    of the task instance by changing its ``unknown`` to ``sent`` or ``not_sent``; clearing the task then goes
-    on from there. Before Airflow 3.3 a killed worker cannot be told from a first try, and the task says so in
-    its log.
+    answer came, it fails without retry, and a person settles the entry ``pindo_sms`` in the *Task State Store*
+    tab of the task instance by changing its status from ``unknown`` to ``sent`` or ``not_sent``; clearing the
+    task then goes on from there. Before Airflow 3.3 a killed worker cannot be told from a first try, and the
+    task says so in its log.
 
     For a mapped task the promise holds as long as the mapped list keeps its order, since the ledger is kept
     by map index. Mind that Airflow renders what ``expand_kwargs`` maps over as templates (and what ``expand``
@@ -71,7 +71,8 @@ class PindoSendSmsOperator(PindoOnceOperator):
         may get it twice); ``accept`` counts it as sent and returns ``{"status": "unknown", "to": …}``.
         (templated)
     :param resend: send again when a person clears the task after it has sent; a retry within the same go
-        never does. ``"False"`` as text is false. (templated)
+        never does. It does not act on an unknown outcome, and after a person settled that as ``sent`` only from
+        the second clear on. ``"False"`` as text is false. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's receipt with its own keys: ``sms_id``, ``status``, ``to``, ``item_count`` (segments),
         ``item_price``, ``total_cost``, ``remaining_balance`` (USD), ``self_url`` and whatever else it sends.
@@ -82,7 +83,6 @@ class PindoSendSmsOperator(PindoOnceOperator):
 
     template_fields: Sequence[str] = ("to", "text", "sender", *PindoOnceOperator.template_fields)
     operator_extra_links = (PindoMessageLink(),)
-    ui_color = "#e6f4ee"
 
     ledger_key = "pindo_sms"
     what = "message"

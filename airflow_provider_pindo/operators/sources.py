@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol
 
@@ -105,13 +106,7 @@ class FileSource:
     """
 
     def __init__(self, path: str, columns: Mapping[str, str]) -> None:
-        readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows, ".parquet": _parquet_rows}
-        self._read = readers.get(suffix(path))
-        if self._read is None:
-            raise PindoConfigurationError(
-                f"recipients {mask_numbers_in(path[:80])!r} is not the path of a file that can be read: it must end in "
-                ".csv, .jsonl, .ndjson or .parquet (if a template gave a list as text, pass the task's output itself)"
-            )
+        self._read = {".csv": _csv_blocks, ".jsonl": _json_blocks, ".parquet": _parquet_blocks}[_kind(path)]
         self._path = path
         self._columns = columns
 
@@ -119,7 +114,7 @@ class FileSource:
         """Read all rows, with the values of these fields."""
         wanted = {field: self._columns.get(field, field) for field in fields}
         first = 1
-        for values in self._read(storage_path(self._path), wanted):  # type: ignore[misc]
+        for values in self._read(storage_path(self._path), wanted):
             yield Block(first, values)
             first += len(values[0])
 
@@ -131,15 +126,39 @@ def storage_path(path: str) -> Any:
     return ObjectStoragePath(path)
 
 
-def lines_of(file: Any) -> Iterator[str]:
-    """Return the lines of an open file; what Airflow 2.11 opens cannot be iterated over itself."""
-    return file if hasattr(type(file), "__iter__") else iter(file.readline, "")
+def read_records(path: str) -> Iterator[Mapping[str, Any]]:
+    """Read the rows of a file, each with all its fields; see :class:`FileSource` for the files that can be read."""
+    read = {".csv": _csv_records, ".jsonl": _json_records, ".parquet": _parquet_records}[_kind(path)]
+    return read(storage_path(path))
 
 
-def suffix(path: str) -> str:
+def _kind(path: str) -> str:
+    kind = _suffix(path).replace(".ndjson", ".jsonl")
+    if kind not in (".csv", ".jsonl", ".parquet"):
+        raise PindoConfigurationError(
+            f"recipients {mask_numbers_in(path)[:80]!r} is not the path of a file that can be read: it must end in "
+            ".csv, .jsonl, .ndjson or .parquet (if a template gave a list as text, pass the task's output itself)"
+        )
+    return kind
+
+
+def _suffix(path: str) -> str:
     """Return what the name of a file ends in, such as ``.csv``."""
     name = path.rsplit("/", 1)[-1]
     return f".{name.rsplit('.', 1)[-1].lower()}" if "." in name else ""
+
+
+def _open(path: Any, mode: str = "r", **options: Any) -> Any:
+    """Open a file; where there is none, the error shows no number that stands in its name's place."""
+    try:
+        return path.open(mode, **options)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {mask_numbers_in(str(path))!r}") from None
+
+
+def _lines_of(file: Any) -> Iterator[str]:
+    """Return the lines of an open file; what Airflow 2.11 opens cannot be iterated over itself."""
+    return file if hasattr(type(file), "__iter__") else iter(file.readline, "")
 
 
 def _places(path: Any, header: Sequence[str], wanted: Mapping[str, str]) -> list[int | None]:
@@ -153,32 +172,62 @@ def _places(path: Any, header: Sequence[str], wanted: Mapping[str, str]) -> list
     return [header.index(column) if column in header else None for column in wanted.values()]
 
 
-def _csv_rows(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
-    with path.open("r", encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(lines_of(file))
+@contextmanager
+def _csv(path: Any) -> Iterator[tuple[list[str], Iterator[list[list[str]]]]]:
+    """Open a CSV file: its header, and its rows in blocks, each as long as the header."""
+    with _open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(_lines_of(file))
         header = next(reader, [])
+        yield header, _even_blocks(path, len(header), reader)
+
+
+def _even_blocks(path: Any, length: int, reader: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+    rows = filter(None, reader)  # a blank line is no row
+    first = 1
+    while block := list(islice(rows, BLOCK)):
+        if any(len(row) != length for row in block):
+            block = [_even(path, length, row, number) for number, row in enumerate(block, first)]
+        yield block
+        first += len(block)
+
+
+def _even(path: Any, length: int, row: list[str], number: int) -> list[str]:
+    if len(row) > length:
+        raise PindoConfigurationError(
+            f"{path.name}: row {number} has {len(row)} fields, and the header {length}, so nobody can know which is "
+            "which: put a field with a comma in it in double quotes"
+        )
+    return row + [""] * (length - len(row))
+
+
+def _csv_blocks(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
+    with _csv(path) as (header, blocks):
         places = _places(path, header, wanted)
-        rows = filter(None, reader)  # a blank line is no row
-        while block := list(islice(rows, BLOCK)):
-            if any(len(row) != len(header) for row in block):
-                block = [row[: len(header)] + [""] * (len(header) - len(row)) for row in block]
+        for block in blocks:
             values = list(zip(*block, strict=True))
             yield [[None] * len(block) if place is None else values[place] for place in places]
 
 
-def _json_rows(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
-    with path.open("r", encoding="utf-8-sig") as file:
-        lines = (line for line in lines_of(file) if line.strip())
-        number = 0
-        while block := list(islice(lines, BLOCK)):
-            rows = []
-            for line in block:
-                number += 1
-                rows.append(_json_row(path, number, line))
-            yield [[row.get(column) for row in rows] for column in wanted.values()]
+def _csv_records(path: Any) -> Iterator[Mapping[str, Any]]:
+    with _csv(path) as (header, blocks):
+        for block in blocks:
+            for row in block:
+                yield dict(zip(header, row, strict=True))
 
 
-def _json_row(path: Any, number: int, line: str) -> Mapping[str, Any]:
+def _json_blocks(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
+    rows = _json_records(path)
+    while block := list(islice(rows, BLOCK)):
+        yield [[row.get(column) for row in block] for column in wanted.values()]
+
+
+def _json_records(path: Any) -> Iterator[Mapping[str, Any]]:
+    with _open(path, encoding="utf-8-sig") as file:
+        for number, line in enumerate(filter(str.strip, _lines_of(file)), start=1):
+            yield _json_record(path, number, line)
+
+
+def _json_record(path: Any, number: int, line: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
     except ValueError:
@@ -188,15 +237,21 @@ def _json_row(path: Any, number: int, line: str) -> Mapping[str, Any]:
     return row
 
 
-def _parquet_rows(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
+@contextmanager
+def _parquet(path: Any) -> Iterator[Any]:
+    """Open a Parquet file."""
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise PindoConfigurationError(
             f"{path.name} is a Parquet file, which pyarrow reads: install airflow-provider-pindo[parquet]"
         ) from None
-    with path.open("rb") as raw:
-        file = ParquetFile(raw)
+    with _open(path, "rb") as raw:
+        yield ParquetFile(raw)
+
+
+def _parquet_blocks(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequence[Any]]]:
+    with _parquet(path) as file:
         header = file.schema_arrow.names
         places = _places(path, header, wanted)
         names = [header[place] for place in places if place is not None]
@@ -207,6 +262,12 @@ def _parquet_rows(path: Any, wanted: Mapping[str, str]) -> Iterator[list[Sequenc
             ]
 
 
+def _parquet_records(path: Any) -> Iterator[Mapping[str, Any]]:
+    with _parquet(path) as file:
+        for batch in file.iter_batches(batch_size=BLOCK):
+            yield from batch.to_pylist()
+
+
 def read_numbers(exclude: object, country: str | None) -> frozenset[str]:
     """
     Return the numbers that must not be texted.
@@ -215,6 +276,12 @@ def read_numbers(exclude: object, country: str | None) -> frozenset[str]:
         line, or whatever recipients can be read from, with a column ``phonenumber``.
     :raises PindoConfigurationError: one of them cannot be read, so that somebody might be texted who opted out.
     """
+    if isinstance(exclude, str) and exclude.lstrip().startswith(("[", "(", "{")):
+        raise PindoConfigurationError(
+            f"exclude is text, {mask_numbers_in(exclude)[:80]!r}, and not a list, and nothing was sent: a template "
+            "makes text of a list unless the DAG has render_template_as_native_obj=True. Set that, or give a callable "
+            "that returns the list"
+        )
     found: set[str] = set()
     row = 0
     for block in _exclusions(exclude):
@@ -231,8 +298,8 @@ def read_numbers(exclude: object, country: str | None) -> frozenset[str]:
 
 def _exclusions(exclude: object) -> Iterator[Iterable[Any]]:
     if _is_path(exclude) and not _has_columns(str(exclude)):
-        with storage_path(str(exclude)).open("r", encoding="utf-8-sig") as file:
-            yield (line.strip() for line in lines_of(file) if line.strip() and line.strip() != _NUMBER)
+        with _open(storage_path(str(exclude)), encoding="utf-8-sig") as file:
+            yield (line.strip() for line in _lines_of(file) if line.strip() and line.strip() != _NUMBER)
         return
     if isinstance(exclude, set | frozenset):
         exclude = sorted(exclude)
@@ -241,7 +308,7 @@ def _exclusions(exclude: object) -> Iterator[Iterable[Any]]:
 
 
 def _has_columns(path: str) -> bool:
-    if suffix(path) != ".csv":
-        return suffix(path) in (".jsonl", ".ndjson", ".parquet")
-    with storage_path(path).open("r", encoding="utf-8-sig") as file:
-        return _NUMBER in next(csv.reader(lines_of(file)), [])
+    if _suffix(path) != ".csv":
+        return _suffix(path) in (".jsonl", ".ndjson", ".parquet")
+    with _csv(storage_path(path)) as (header, _):
+        return _NUMBER in header

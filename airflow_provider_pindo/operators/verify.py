@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender
 from airflow_provider_pindo.api.errors import (
@@ -23,6 +20,12 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
+from airflow_provider_pindo.operators.base import (
+    PindoOperator,
+    no_retry_where_it_cannot_help,
+    read_choice,
+    read_flag,
+)
 from airflow_provider_pindo.operators.ledger import (
     NOT_SENT,
     SENT,
@@ -32,13 +35,7 @@ from airflow_provider_pindo.operators.ledger import (
     Ledger,
     fingerprint,
 )
-from airflow_provider_pindo.operators.once import (
-    OnceRequest,
-    PindoOnceOperator,
-    no_retry_where_it_cannot_help,
-    read_choice,
-    read_flag,
-)
+from airflow_provider_pindo.operators.once import OnceRequest, PindoOnceOperator
 from airflow_provider_pindo.operators.private import PrivateArg, render_private
 
 if TYPE_CHECKING:
@@ -63,7 +60,7 @@ class PindoVerifyOperator(PindoOnceOperator):
     Send a PIN to a phone, once: no retry, crash or clear sends another one by itself.
 
     A later try returns the ``request_id`` that the first one got, from the entry ``pindo_verify`` in the *Task
-    State* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still counts: one that has
+    State Store* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still counts: one that has
     expired or was cancelled cannot be checked, so the task then fails and points to ``resend``. When the state
     that Pindo gives says neither, the ``request_id`` is returned, and the check finds out.
 
@@ -87,7 +84,8 @@ class PindoVerifyOperator(PindoOnceOperator):
         the newer can be checked); ``accept`` counts it as sent and returns ``{"status": "unknown", "number":
         …}``, without the ``request_id`` that a check needs. (templated)
     :param resend: send a new PIN when a person clears the task after it has sent one; a retry within the same
-        go never does. ``"False"`` as text is false. (templated)
+        go never does. It does not act on an unknown outcome, and after a person settled that as ``sent`` only
+        from the second clear on. ``"False"`` as text is false. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's answer with its own keys: ``request_id`` (int), ``network`` (mobile network code),
         ``remaining_balance`` (USD) and whatever else it sends. The PIN is not among them.
@@ -97,7 +95,6 @@ class PindoVerifyOperator(PindoOnceOperator):
     """
 
     template_fields: Sequence[str] = ("number", "brand", *PindoOnceOperator.template_fields)
-    ui_color = "#e6f4ee"
 
     ledger_key = "pindo_verify"
     what = "PIN"
@@ -129,7 +126,8 @@ class PindoVerifyOperator(PindoOnceOperator):
         if request_id is None:
             raise PindoConfigurationError(
                 f"the ledger's entry {self.ledger_key!r} says that the PIN was sent, but has no request_id to check "
-                'it by: add "result": {"request_id": …} to it, or clear the task with resend=True for a new PIN'
+                'it by: put {"status": "sent", "result": {"request_id": …}} in its place and clear the task, or clear '
+                "the task with resend=True for a new PIN"
             )
         try:
             status = self.hook.get_verification(request_id).status
@@ -146,18 +144,15 @@ class PindoVerifyOperator(PindoOnceOperator):
         lost = f"If {shown} got it, it cannot be checked, since its request_id is not known. For a new PIN, "
         if not self._ledger.is_kept:
             return f"{lost}clear the task"
-        return (
-            f"{lost}open the Task State tab of this task instance, change 'unknown' in the entry "
-            f"{self.ledger_key!r} to 'not_sent', and clear the task"
-        )
+        return f"{lost}{self._change_status('not_sent')}, and clear the task"
 
 
-class PindoVerifyCheckOperator(BaseOperator):
+class PindoVerifyCheckOperator(PindoOperator):
     """
     Check the PIN that a person typed.
 
     Each check may use up one of the few attempts that a PIN has, so none is repeated by itself. The answer goes
-    into the ledger (the entry ``pindo_verify_check`` in the *Task State* tab, Airflow 3.3 and later): a retry
+    into the ledger (the entry ``pindo_verify_check`` in the *Task State Store* tab, Airflow 3.3 and later): a retry
     finds it there and asks nothing; a clear returns a right answer again, and asks anew after a wrong one. After
     a 5xx or a lost answer the attempt may be used up, so asking again could burn another: the task looks at the
     verification's state instead, which costs nothing. If that says ``verified``, the code was right; if not, the
@@ -191,9 +186,8 @@ class PindoVerifyCheckOperator(BaseOperator):
         "code",
         "on_wrong_code",
         "cancel_on_failure",
-        "pindo_conn_id",
+        *PindoOperator.template_fields,
     )
-    ui_color = "#e6f4ee"
 
     ledger_key = "pindo_verify_check"
 
@@ -204,7 +198,6 @@ class PindoVerifyCheckOperator(BaseOperator):
         code: str,
         on_wrong_code: str = "fail",
         cancel_on_failure: bool | str = False,
-        pindo_conn_id: str = "pindo_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -212,14 +205,6 @@ class PindoVerifyCheckOperator(BaseOperator):
         self.code = PrivateArg(code)
         self.on_wrong_code = on_wrong_code
         self.cancel_on_failure = cancel_on_failure
-        self.pindo_conn_id = pindo_conn_id
-
-    @cached_property
-    def hook(self) -> PindoHook:
-        """The hook of this task's connection."""
-        from airflow_provider_pindo.hooks.pindo import PindoHook
-
-        return PindoHook(self.pindo_conn_id)
 
     def _do_render_template_fields(
         self,
@@ -325,7 +310,7 @@ class PindoVerifyCheckOperator(BaseOperator):
             self.log.warning("Verification %s was not cancelled: %s", request_id, error)
 
 
-class PindoVerifyCancelOperator(BaseOperator):
+class PindoVerifyCancelOperator(PindoOperator):
     """
     Cancel a verification: its PIN is worth nothing from now on.
 
@@ -340,19 +325,15 @@ class PindoVerifyCancelOperator(BaseOperator):
     :raises PindoError: a retry may help: no connection, too many requests, a 5xx.
     """
 
-    template_fields: Sequence[str] = ("request_id", "pindo_conn_id")
-    ui_color = "#e6f4ee"
+    template_fields: Sequence[str] = ("request_id", *PindoOperator.template_fields)
 
-    def __init__(self, *, request_id: int | str, pindo_conn_id: str = "pindo_default", **kwargs: Any) -> None:
+    def __init__(self, *, request_id: int | str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.request_id = request_id
-        self.pindo_conn_id = pindo_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel, unless it is over."""
-        from airflow_provider_pindo.hooks.pindo import PindoHook
-
-        with PindoHook(self.pindo_conn_id) as hook, no_retry_where_it_cannot_help():
+        with self.hook as hook, no_retry_where_it_cannot_help():
             return cancel(hook, check_request_id(self.request_id))
 
 

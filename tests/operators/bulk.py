@@ -44,8 +44,12 @@ class Store:
     def all(self) -> dict[str, Any]:
         return {key: json.loads(value) for key, value in self._db.execute("SELECT * FROM state ORDER BY key")}
 
+    def delete(self, key: str) -> None:
+        """Delete an entry, as a person does in the Task State Store."""
+        self._db.execute("DELETE FROM state WHERE key = ?", (key,))
+
     def settle(self, status: str) -> None:
-        """Change every ``unknown``, as a person does in the Task State tab."""
+        """Change every ``unknown``, as a person does in the Task State Store."""
         for key, value in self.all().items():
             if value["status"] == "unknown":
                 self.set(key, {**value, "status": status})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
+from dataclasses import asdict
 
 import pytest
 
@@ -22,26 +23,25 @@ from airflow_provider_pindo.operators.ledger import (
 needs_store = pytest.mark.skipif(
     importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
 )
+KEY = "pindo_sms"
 PLANNED = Entry(UNKNOWN, input="this")
 GO, NEXT_GO = 2, 3
 RECEIPT = {"sms_id": "out_sms_1"}
 
 
-class Store:
+class Store(dict):
     """A task state store in memory, which can be told to fail."""
 
     def __init__(self, value=None, failures=0):
-        self.value = value
+        super().__init__({} if value is None else {KEY: value})
         self.failures = failures
-
-    def get(self, key):
-        return self.value
 
     def set(self, key, value, *, retention):
         if self.failures:
             self.failures -= 1
             raise ConnectionError("no API server")
-        self.value = value
+        self[key] = value
+        self.retention = retention
 
 
 class TaskInstance:
@@ -49,7 +49,7 @@ class TaskInstance:
 
 
 def ledger(store):
-    return Ledger({"task_state_store": store, "ti": TaskInstance()}, "pindo_sms")
+    return Ledger({"task_state_store": store, "ti": TaskInstance()}, KEY)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,11 @@ def ledger(store):
         (Entry(SENT, "this", GO), GO, "fail", True, Action.RETURN_RESULT),
         (Entry(SENT, "this", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
         (Entry(SENT, "this", GO, result=RECEIPT), GO, "fail", True, Action.RETURN_RESULT),
-        # Settled as sent by a person: nobody asked for another one.
+        # Settled as sent by a person, perhaps after the clear: this may be a retry.
         (Entry(SENT, "this", GO), NEXT_GO, "fail", True, Action.RETURN_RESULT),
+        # The same, once a try has seen it.
+        (Entry(SENT, "this", GO, result={}), GO, "fail", True, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO, result={}), NEXT_GO, "fail", True, Action.SEND),
         (Entry(SENT, "other", GO), NEXT_GO, "fail", False, Action.FAIL_CHANGED),
         (Entry(SENT, "other", GO), GO, "resend", True, Action.FAIL_CHANGED),
         (Entry(SENT, "other", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
@@ -100,6 +103,20 @@ def test_an_entry_is_read_back_as_it_was_written():
     entry = Entry(SENT, input="this", go=GO, to="+25078****567", result=RECEIPT)
     ledger(store).write(entry)
     assert ledger(store).read() == entry
+    assert store == {
+        KEY: {"status": SENT, "input": "this", "go": GO, "to": "+25078****567", "result": RECEIPT}
+    }
+
+
+@needs_store
+def test_an_entry_never_expires():
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    before, after = Store(), Store()
+    ledger(before).write(PLANNED)
+    ledger(after).write_outcome(PLANNED)
+    assert before.retention is after.retention is NEVER_EXPIRE
+    assert before == after == {KEY: asdict(PLANNED)}
 
 
 @pytest.mark.parametrize("value", ["sent", " Sent ", {"status": "sent"}, {"status": "SENT", "input": None}])
@@ -111,15 +128,25 @@ def test_a_person_may_write_the_word_alone(value):
 def test_a_word_that_is_none_of_the_three_stays_unknown(value, caplog):
     with caplog.at_level(logging.WARNING):
         assert ledger(Store(value)).read().status == UNKNOWN
+    assert f"{KEY} has the status" in caplog.text
     assert "taken as unknown" in caplog.text
 
 
 def test_nothing_is_kept_where_airflow_keeps_nothing_and_the_task_says_so(caplog):
     with caplog.at_level(logging.WARNING):
-        book = Ledger({"ti": TaskInstance()}, "pindo_sms")
+        book = Ledger({"ti": TaskInstance()}, KEY)
     assert "no task state store" in caplog.text
     book.write(PLANNED)
     assert book.read() is None
+
+
+@pytest.mark.parametrize("clears", [True, False])
+def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, clears):
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", str(clears))
+    with caplog.at_level(logging.WARNING):
+        book = ledger(Store())
+    assert (book.is_kept, book.go) == (True, GO)
+    assert ("clearing it sends again" in caplog.text) is clears
 
 
 @needs_store
@@ -134,11 +161,12 @@ def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, m
     monkeypatch.setattr("airflow_provider_pindo.operators.ledger._WRITE_PAUSES", (0, 0, 0))
     store = Store(failures=failures)
     ledger(store).write_outcome(Entry(SENT, input="this"))
-    assert (store.value is not None) is kept
-    assert ("stays unknown" in caplog.text) is not kept
+    assert (KEY in store) is kept
+    assert ("(no API server): what came of the request stays unknown" in caplog.text) is not kept
 
 
 def test_another_recipient_text_or_sender_is_another_input():
     inputs = [("+250781234567", "a", "P"), ("+250781234568", "a", "P"), ("+250781234567", "b", "P")]
     inputs += [("+250781234567", "a", "Q"), ("+250781234567", "aP", "")]
     assert len({fingerprint(*parts) for parts in inputs}) == len(inputs)
+    assert len(fingerprint(*inputs[0])) == 16

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import signal
 import threading
+from dataclasses import asdict
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
-from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN
+from airflow_provider_pindo.hooks.pindo import PindoHook
+from airflow_provider_pindo.hooks.pooling import begin_attempt
+from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN, Entry
 from airflow_provider_pindo.operators.once import EndedBeforeSending
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 
@@ -89,6 +92,140 @@ def test_a_failed_second_send_leaves_the_first_receipt_in_the_ledger(sandbox):
     assert len(sandbox.messages()) == 1
     assert execute(store, go=2, resend=True)["sms_id"] != receipt["sms_id"]
     assert len(sandbox.messages()) == 2
+
+
+@needs_store
+def test_what_an_earlier_try_left_unknown_may_be_accepted(sandbox):
+    store = Store()
+    sandbox.add_fault(call="send_sms", action="drop_after")
+    with pytest.raises(AirflowFailException, match="may have been sent"):
+        execute(store, resend="")
+    assert execute(store, on_unknown="accept") == {"status": "unknown", "to": PHONE}
+    assert len(sandbox.messages()) == 1
+
+
+def lose_the_answer(sandbox, store, **arguments):
+    """Text somebody, without anybody knowing it."""
+    sandbox.add_fault(call="send_sms", action="drop_after")
+    with pytest.raises(AirflowFailException, match="may have been sent") as caught:
+        execute(store, **arguments)
+    return str(caught.value)
+
+
+def change_status(store, word):
+    store["pindo_sms"] = {**store["pindo_sms"], "status": word}
+
+
+def put_the_bare_word(store, word):
+    store["pindo_sms"] = word
+
+
+def write_it_anew(store, word):
+    store["pindo_sms"] = asdict(Entry(word, input=store["pindo_sms"]["input"]))
+
+
+settle = pytest.mark.parametrize("settle", [change_status, put_the_bare_word, write_it_anew])
+
+
+@needs_store
+@settle
+@pytest.mark.parametrize("go", [0, 1], ids=["found by a retry", "found by a clear"])
+@pytest.mark.parametrize("text", ["Muraho", "Mwiriwe"], ids=["the same text", "another text"])
+def test_resend_acts_on_what_a_person_settled_as_sent_from_the_clear_after_it_was_found(
+    sandbox, capfd, settle, go, text
+):
+    store = Store()
+    lose_the_answer(sandbox, store, resend=True)
+    settle(store, "sent")
+    for _ in range(2):  # the second is a retry
+        assert execute(store, go=go, resend=True) == {"status": "sent", "to": PHONE}
+    assert len(sandbox.messages()) == 1
+    assert capfd.readouterr().out.count("as sent: nothing is sent now, whatever resend says") == 1
+    receipt = execute(store, go=2, resend=True, text=text)
+    assert receipt["sms_id"] == sandbox.messages()[-1]["sms_id"]
+    assert execute(store, go=2, resend=True, text=text) == receipt
+    assert len(sandbox.messages()) == 2
+
+
+@needs_store
+@pytest.mark.parametrize("settle", [change_status, write_it_anew])
+def test_another_text_after_one_that_a_person_settled_as_sent_goes_out_by_what_the_error_says(
+    sandbox, settle
+):
+    store = Store()
+    lose_the_answer(sandbox, store)
+    settle(store, "sent")
+    for go in (1, 2):
+        with pytest.raises(AirflowFailException, match="clear the task with resend=True"):
+            execute(store, go=go, text="Mwiriwe")
+    execute(store, go=3, text="Mwiriwe", resend=True)
+    assert [each["text"] for each in sandbox.messages()] == ["Muraho", "Mwiriwe"]
+
+
+@needs_store
+def test_a_bare_word_stands_for_the_text_of_the_go_that_finds_it(sandbox):
+    store = Store(pindo_sms="sent")
+    execute(store)
+    assert store["pindo_sms"] == asdict(
+        Entry(SENT, input=store["pindo_sms"]["input"], go=0, to="+25078****567", result={})
+    )
+    with pytest.raises(AirflowFailException, match="clear the task with resend=True"):
+        execute(store, text="Mwiriwe")
+    assert sandbox.messages() == []
+
+
+@needs_store
+def test_another_text_after_an_unknown_outcome_goes_out_once_a_person_settles_it(sandbox):
+    store = Store()
+    lose_the_answer(sandbox, store)
+    for go, resend in [(0, False), (1, True)]:
+        with pytest.raises(AirflowFailException, match=r"to 'not_sent', and clear the task") as caught:
+            execute(store, go=go, resend=resend, text="Mwiriwe")
+        assert "resend" not in str(caught.value)
+    change_status(store, "not_sent")
+    execute(store, go=2, text="Mwiriwe")
+    assert [each["text"] for each in sandbox.messages()] == ["Muraho", "Mwiriwe"]
+
+
+def send_and_fail(monkeypatch, *, left):
+    """Have the hook raise what is no error of ours, once its request has left or before."""
+    send_sms = PindoHook.send_sms
+
+    def fail(self, *args):
+        begin_attempt()
+        if left:
+            send_sms(self, *args)
+        raise LookupError("not foreseen")
+
+    monkeypatch.setattr(PindoHook, "send_sms", fail)
+
+
+@needs_store
+def test_an_error_that_nobody_foresaw_is_an_unknown_outcome_once_the_request_has_left(sandbox, monkeypatch):
+    store = Store()
+    send_and_fail(monkeypatch, left=True)
+    settled = r"LookupError.*may have gone out.*'pindo_sms' from 'unknown' to 'sent' or 'not_sent'"
+    with pytest.raises(AirflowFailException, match=settled):
+        execute(store)
+    assert status(store) == UNKNOWN
+    assert execute(Store(), on_unknown="accept") == {"status": "unknown", "to": PHONE}
+
+
+def test_without_a_ledger_an_error_that_nobody_foresaw_is_no_end_of_the_task(sandbox, monkeypatch):
+    send_and_fail(monkeypatch, left=True)
+    with pytest.raises(AirflowFailException, match=r"LookupError.*if so, mark the task as success") as caught:
+        execute()
+    assert "was ended" not in str(caught.value)
+
+
+@needs_store
+def test_an_error_that_nobody_foresaw_before_the_request_left_has_sent_nothing(sandbox, monkeypatch):
+    store = Store()
+    send_and_fail(monkeypatch, left=False)
+    with pytest.raises(LookupError):
+        execute(store)
+    assert status(store) == NOT_SENT
+    assert sandbox.messages() == []
 
 
 @needs_store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,63 @@ def test_the_rows_of_a_cursor_are_split_and_one_number_keeps_together(tmp_path):
     assert [[row["name"] for row in part] for part in parts if part] == [["A", "B", "C"]]
 
 
+def test_the_rows_of_a_parquet_file_are_split(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    parquet.write_table(pyarrow.Table.from_pylist(people(10)), tmp_path / "all.parquet")
+    parts = read(write_partitions(str(tmp_path / "all.parquet"), str(tmp_path / "parts"), partitions=2))
+    assert sorted((row for part in parts for row in part), key=lambda row: row["phonenumber"]) == people(10)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(PindoConfigurationError, match=r"must end in \.csv"):
+        write_partitions(str(tmp_path / "all.xlsx"), str(tmp_path), partitions=2)
+
+
 def test_a_row_without_the_number_names_what_it_has(tmp_path):
     with pytest.raises(PindoConfigurationError, match="row 1 has no 'phonenumber'; it has 'tel'"):
         write_partitions([{"tel": "+250781234567"}], str(tmp_path), partitions=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "a.csv",
+            "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
+            "a.csv: row 2 has 3 fields",
+        ),
+        ("a.jsonl", '{"phonenumber": "+250781234567"}\n\n{', "a.jsonl: row 2 is not a JSON object"),
+        ("a.ndjson", "[1]", "a.ndjson: row 1 is not a JSON object"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_where(tmp_path, name, content, says):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PindoConfigurationError, match=says):
+        write_partitions(str(tmp_path / name), str(tmp_path / "parts"), partitions=2)
+
+
+def test_a_row_that_is_too_short_has_empty_fields(tmp_path):
+    (tmp_path / "a.csv").write_text("phonenumber,name\n+250781234567\n")
+    (part,) = read(write_partitions(str(tmp_path / "a.csv"), str(tmp_path / "parts"), partitions=1))
+    assert part == [{"phonenumber": "+250781234567", "name": ""}]
+
+
+@pytest.mark.parametrize("fields", [None, ["phonenumber"], ["phonenumber", "name", "time"]])
+def test_a_row_whose_values_have_no_names_says_so(tmp_path, fields):
+    with pytest.raises(PindoConfigurationError, match="row 2 is no mapping, and fields does not name each"):
+        write_partitions([people(1)[0], ("+250781234567", "A")], str(tmp_path), partitions=2, fields=fields)
+
+
+@pytest.mark.parametrize("partitions", [0, -1, "4", None, True])
+def test_there_is_at_least_one_partition(tmp_path, partitions):
+    with pytest.raises(PindoConfigurationError, match=r"partitions is .*: give a whole number from 1"):
+        write_partitions(people(2), str(tmp_path / "parts"), partitions=partitions)
+    assert not (tmp_path / "parts").exists()
+
+
+def test_parquet_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(PindoConfigurationError, match=r"install airflow-provider-pindo\[parquet\]"):
+        write_partitions(str(tmp_path / "a.parquet"), str(tmp_path / "parts"), partitions=2)

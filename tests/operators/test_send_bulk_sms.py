@@ -7,8 +7,11 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,10 +21,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+from airflow_provider_pindo.operators import bulk
+from airflow_provider_pindo.operators.bulk_report import Report
+from airflow_provider_pindo.operators.chunk_ledger import IN_FLIGHT, ChunkLedger
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from airflow_provider_pindo.sandbox.faults import ACTIONS
 from demo.deployment import AIRFLOW_VERSION
-from tests.operators.bulk import COLUMNS, Store, people, send, times_texted
+from tests.operators.bulk import COLUMNS, Store, context, people, send, times_texted
 
 ROOT = Path(__file__).parent.parent.parent
 PERSONAL = "Muraho @contact.name, at @contact.time"
@@ -56,11 +63,8 @@ def test_the_name_is_left_to_pindo_and_goes_out_in_chunks(sandbox):
     result = send(Store(), recipients=people(250))
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(250)})
     assert sandbox.messages(to="+250780000007")[0]["text"] == "Muraho Name 7"
-    assert [len(each["json"]["recipients"]) for each in sandbox.requests(call="send_bulk_sms")] == [
-        100,
-        100,
-        50,
-    ]
+    sizes = [len(each["json"]["recipients"]) for each in sandbox.requests(call="send_bulk_sms")]
+    assert sorted(sizes) == [50, 100, 100]
     assert (result["accepted"], result["requests"], result["segments"]) == (250, 3, 250)
     assert result["total_cost"] == 1.5
     assert result["remaining_balance"] == 498.5
@@ -119,6 +123,53 @@ def test_a_parquet_file_is_read(sandbox, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "tel,name\n+250781234567,A\n", "a.csv has no column 'phonenumber'; it has 'tel', 'name'"),
+        ("a.jsonl", '{"phonenumber": "+250781234567"}\n{', "a.jsonl: row 2 is not a JSON object"),
+        ("a.jsonl", "[1]", "a.jsonl: row 1 is not a JSON object"),
+        (
+            "a.csv",
+            "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
+            "a.csv: row 2 has 3 fields, and the header 2, so nobody can know which is which: put a field with a comma",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_where(sandbox, tmp_path, name, content, says):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(AirflowFailException, match=re.escape(says)):
+        send(Store(), recipients=tmp_path / name, text="Muraho")
+    assert sandbox.messages() == []
+
+
+def test_a_row_that_is_too_short_is_read_as_far_as_it_goes_and_a_blank_line_is_none(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("phonenumber,name\n+250781234567\n\n+250781234568,B\n")
+    assert send(Store(), recipients=path, text="Muraho")["accepted"] == 2
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_file_that_is_not_there_is_named_without_numbers(sandbox, tmp_path, argument, suffix):
+    path = f"{tmp_path}/+250781234567.{suffix}"
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*\+25078\*\*\*\*567") as missing:
+        send(Store(), **{"recipients": people(1), argument: path})
+    assert "250781234567" not in str(missing.value)
+    assert sandbox.messages() == []
+
+
+def test_a_parquet_file_without_its_reader_says_what_to_install(sandbox, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(AirflowFailException, match=r"install airflow-provider-pindo\[parquet\]"):
+        send(Store(), recipients=tmp_path / "a.parquet")
+
+
+def test_a_callable_is_shown_by_its_name_and_not_by_its_address():
+    operator = PindoSendBulkSmsOperator(task_id="text_all", recipients=people, text="Muraho")
+    assert repr(operator.recipients) == "<callable tests.operators.bulk.people>"
+
+
+@pytest.mark.parametrize(
     "recipients", [iter(["+250781234567"]), (each for each in ["+250781234567"]), {}, 7, None]
 )
 def test_what_cannot_be_read_twice_is_refused(sandbox, recipients):
@@ -165,6 +216,29 @@ def test_bad_rows_can_be_skipped_and_count_as_rejected(sandbox):
     assert result["rejections"][0]["phonenumber"] == "07812"
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_half_characters_are_bad_rows_that_the_result_and_the_report_can_hold(sandbox, tmp_path, on_disk):
+    bad = [
+        {"phonenumber": "+250780000009", "name": "half \ud83d"},
+        {"phonenumber": "07812\ud83d", "name": "A"},
+    ]
+    path = tmp_path / "report.csv"
+    result = send(
+        Store(),
+        recipients=[*people(3), *bad],
+        on_invalid="skip",
+        **({"report_path": str(path)} if on_disk else {}),
+    )
+    assert (result["accepted"], result["rejected"]) == (3, 2)
+    assert [each["name"] for each in result["rejections"]] == ["half \ufffd", "A"]
+    assert result["rejections"][1]["phonenumber"] == "07812\ufffd"
+    if on_disk:
+        rows = {each["row"]: (each["phonenumber"], each["name"], each["outcome"]) for each in report(path)}
+        assert rows["4"] == ("+250780000009", "half ?", "rejected")
+        assert rows["5"] == ("07812?", "A", "rejected")
+        assert len(rows) == 5
+
+
 def test_a_repeated_row_is_a_duplicate_and_another_text_is_not(sandbox):
     to_be = [*people(3, time="8:00"), *people(2, time="8:00"), *people(1, time="15:00")]
     result = send(Store(), recipients=to_be, text=PERSONAL)
@@ -175,13 +249,14 @@ def test_a_repeated_row_is_a_duplicate_and_another_text_is_not(sandbox):
     assert send(Store(), recipients=to_be, text=PERSONAL, on_duplicate="send")["accepted"] == 6
 
 
-@pytest.mark.parametrize("form", ["list", "plain.txt", "table.csv"])
+@pytest.mark.parametrize("form", ["list", "set", "plain.txt", "table.csv"])
 def test_the_excluded_get_nothing(sandbox, tmp_path, form):
     exclude = ["0780000002", "+250780000003"]
-    if form != "list":
+    if "." in form:
         lines = exclude if form == "plain.txt" else ["name,phonenumber", *(f"X,{each}" for each in exclude)]
         (tmp_path / form).write_text("\n".join(lines) + "\n")
-    result = send(Store(), recipients=people(4), exclude=exclude if form == "list" else str(tmp_path / form))
+    given = {"list": exclude, "set": set(exclude)}.get(form, str(tmp_path / form))
+    result = send(Store(), recipients=people(4), exclude=given)
     assert (result["accepted"], result["excluded"]) == (2, 2)
     assert set(times_texted(sandbox)) == {"+250780000001", "+250780000004"}
 
@@ -190,6 +265,21 @@ def test_an_exclusion_that_cannot_be_read_stops_it(sandbox):
     with pytest.raises(AirflowFailException, match="row 2 of exclude cannot be read"):
         send(Store(), recipients=people(4), exclude=["+250780000002", "nobody"])
     assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("text", ["['+250780000002', '+250780000003']", " []", "('+250780000002',)"])
+def test_a_list_that_a_template_made_text_of_is_no_exclusion(sandbox, text):
+    with pytest.raises(AirflowFailException, match="render_template_as_native_obj") as refused:
+        send(Store(), recipients=people(4), exclude=text)
+    assert "250780000002" not in str(refused.value)
+    assert sandbox.messages() == []
+
+
+def test_a_bad_row_makes_no_later_one_a_duplicate(sandbox):
+    to_be = [{"phonenumber": "+250780000009", "name": "half \ud83d"}, *people(9)]
+    result = send(Store(), recipients=to_be, text="Muraho", on_invalid="skip")
+    assert (result["accepted"], result["rejected"], result["duplicates"]) == (9, 1, 0)
+    assert times_texted(sandbox)["+250780000009"] == 1
 
 
 def test_a_dry_run_counts_and_sends_nothing(sandbox):
@@ -250,6 +340,87 @@ def test_it_stops_before_it_costs_more_than_it_may(sandbox):
     assert send(store, max_cost=1, **arguments)["accepted"] == 100
 
 
+def test_it_stops_when_it_costs_more_than_was_thought(sandbox):
+    sandbox.settings(item_price=0.05)
+    with pytest.raises(AirflowFailException, match=r"0\.500 USD were spent") as stopped:
+        send(Store(), recipients=people(1000), chunk_size=10, max_cost=0.2, concurrency=1)
+    assert columns_in(stopped.value)["accepted"] == len(sandbox.messages()) <= 20
+
+
+def test_what_pindo_gives_no_price_for_costs_what_was_thought(sandbox):
+    """Pindo's bulk answer may have no ``item_price``; both the stop and the entries of the ledger count it."""
+    sandbox.add_fault("status_after", call="send_bulk_sms", status=201, body={"count": 5}, times=None)
+    store, arguments = (
+        Store(),
+        {"recipients": people(100), "chunk_size": 5, "max_cost": 0.2, "item_price": 0.01},
+    )
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match=r"max_cost=0\.20") as stopped:
+            send(store, concurrency=1, **arguments)
+        assert columns_in(stopped.value)["accepted"] == len(sandbox.messages()) == 20
+    result = send(store, **{**arguments, "max_cost": None})
+    assert (result["accepted"], result["total_cost"]) == (100, 1.0)
+
+
+def test_money_is_reserved_and_released_at_one_price(sandbox):
+    class Slow(Store):
+        def set(self, key, value, *, retention=None):
+            time.sleep(0.03)  # so that the first receipts come while the second chunk is written down
+            super().set(key, value, retention=retention)
+
+    sandbox.settings(item_price=0.006)
+    arguments = {"recipients": people(400, time=at), "text": PERSONAL, "chunk_size": 50}
+    assert send(Slow(), max_cost=2.6, item_price=0.02, **arguments)["accepted"] == 400
+
+
+def test_what_pindo_takes_none_of_is_no_longer_reserved(sandbox):
+    sandbox.set_balance(100)
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0}, times=3)
+    arguments = {"recipients": people(100), "chunk_size": 10, "concurrency": 1, "item_price": 0.01}
+    result = send(Store(), max_cost=0.75, **arguments)
+    assert (result["accepted"], result["rejected"], result["total_cost"]) == (70, 30, 0.7)
+
+
+@pytest.mark.parametrize(("word", "phones"), [(None, 50), ("sent", 50), ("not_sent", 100)])
+def test_what_may_have_been_sent_counts_as_spent_in_the_next_try_too(sandbox, word, phones):
+    store = Store()
+    arguments = {"recipients": people(100), "chunk_size": 50, "max_cost": 0.6, "item_price": 0.01}
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("drop_before" if word == "not_sent" else "drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowException) as failed:
+        send(store, concurrency=1, **arguments)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (0, 0, 50, 50, 0, 0), strict=True))
+    assert store.get("pindo_bulk_00001")["unknown_cost"] == 0.5
+    if word:
+        store.settle(word)
+    with pytest.raises(AirflowFailException, match=r"max_cost=0\.60"):
+        send(store, go=1, concurrency=1, **arguments)
+    assert len(sandbox.messages()) == 50
+    if word == "sent":
+        assert send(store, go=2, **{**arguments, "max_cost": 2})["total_cost"] == 1.0
+
+
+def test_a_try_that_was_cut_off_counts_as_spent_what_was_on_its_way(sandbox):
+    """The entry that is written before a chunk is sent is all that a killed try leaves."""
+
+    class Killed(Store):
+        def set(self, key, value, *, retention=None):
+            if key not in ("pindo_bulk", *self.all()):
+                super().set(key, value, retention=retention)
+            elif key == "pindo_bulk":
+                super().set(key, {**value, "status": "started"}, retention=retention)
+
+    store = Killed()
+    sandbox.settings(item_price=0.01)
+    arguments = {"recipients": people(100), "chunk_size": 50, "item_price": 0.01}
+    send(store, **arguments)
+    assert [store.get(f"pindo_bulk_0000{chunk}")["unknown_cost"] for chunk in (1, 2)] == [0.5, 0.5]
+    with pytest.raises(AirflowFailException, match="nobody can know"):
+        send(store, max_cost=0.6, **arguments)
+    assert len(sandbox.messages()) == 100
+
+
 def test_nobody_to_text_is_no_failure(sandbox):
     assert send(Store(), recipients=[])["given"] == 0
     assert send(Store(), recipients=people(1), exclude=["+250780000001"])["excluded"] == 1
@@ -262,16 +433,27 @@ def test_nobody_to_text_is_no_failure(sandbox):
         ({"on_invalid": "ignore"}, "on_invalid is 'ignore': give one of fail, skip"),
         ({"on_rejected": "x"}, "on_rejected is 'x'"),
         ({"chunk_size": 0}, "chunk_size is 0: give a whole number from 1 to 1,000"),
+        ({"chunk_size": None}, "chunk_size is None: give a whole number from 1 to 1,000"),
+        ({"chunk_size": True}, "chunk_size is True"),
+        ({"concurrency": None}, "concurrency is None: give a whole number from 1 to 1,000"),
         ({"concurrency": "many"}, "concurrency is 'many'"),
+        ({"max_segments": 0}, "max_segments is 0"),
+        ({"min_balance": "5"}, "min_balance is '5': give a number of USD"),
+        ({"max_cost": float("nan")}, "max_cost is nan: give a number of USD"),
+        ({"max_cost": True}, "max_cost is True: give a number of USD"),
+        ({"item_price": None}, "item_price is None: give a number of USD"),
+        ({"item_price": -1}, "item_price is -1: give a number of USD"),
         ({"recipients": "+250781234567"}, "must end in .csv"),
         ({"text": ""}, "text is empty"),
         ({"sender": "PindoTestCompany"}, "has 16 characters"),
     ],
 )
 def test_a_mistake_in_the_arguments_says_what_to_write(sandbox, arguments, says):
+    store = Store()
     with pytest.raises(AirflowFailException, match=re.escape(says)):
-        send(Store(), **{"recipients": people(1), **arguments})
+        send(store, **{"recipients": people(1), **arguments})
     assert sandbox.messages() == []
+    assert store.all() == {}
 
 
 # -- what came of everybody
@@ -303,6 +485,31 @@ def test_fewer_than_asked_for_makes_the_whole_request_unknown(sandbox):
     assert "pindo_bulk_00001" in str(failed.value)
     assert "+250780000001" not in str(failed.value)
     assert columns_in(failed.value) == dict(zip(COLUMNS, (50, 0, 100, 0, 0, 0), strict=True))
+
+
+def test_none_of_those_asked_for_are_all_rejected(sandbox):
+    sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0, "total": 2})
+    result = send(Store(), recipients=people(3), chunk_size=2, concurrency=1)
+    assert (result["accepted"], result["rejected"]) == (1, 2)
+    assert result["rejections"][1]["reason"] == "Pindo took none of 2"
+    assert len(sandbox.messages()) == 1
+
+
+def test_answers_for_some_are_no_sign_that_pindo_is_down(sandbox):
+    to_be = people(30)
+    sandbox.settings(bulk_bad_number="partial", rejected_numbers=[each["phonenumber"] for each in to_be[::2]])
+    result = send(Store(), recipients=to_be, chunk_size=2, on_unknown="accept")
+    assert (result["unknown"], result["not_sent"]) == (30, 0)
+    assert len(sandbox.messages()) == 15
+
+
+def test_an_answer_for_none_is_no_sign_that_pindo_is_down(sandbox, monkeypatch):
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.UNKNOWN_IN_A_ROW", 2)
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0})
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    result = send(Store(), recipients=people(8), chunk_size=2, concurrency=1, on_unknown="accept")
+    assert (result["accepted"], result["rejected"], result["unknown"]) == (2, 2, 4)
 
 
 def test_a_rejection_does_not_fail_the_task_unless_it_is_to_or_all_are(sandbox):
@@ -369,6 +576,72 @@ def test_the_result_is_small_and_the_report_names_everybody(sandbox, tmp_path):
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a device of Linux")
+def test_a_report_that_cannot_be_written_stops_it_and_the_next_try_goes_on(sandbox):
+    store, arguments = Store(), {"recipients": people(3000), "chunk_size": 100, "concurrency": 1}
+    with pytest.raises(Exception, match="No space left on device"):
+        send(store, report_path="/dev/full", **arguments)
+    assert 0 < len(sandbox.messages()) < 3000
+    assert send(store, **arguments)["accepted"] == 3000
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a device of Linux")
+def test_a_full_disk_hides_neither_the_columns_nor_who_is_unknown(sandbox):
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowException, match="No space left on device") as failed:
+        send(Store(), recipients=people(3000), concurrency=1, report_path="file:///dev/full")
+    columns = columns_in(failed.value)
+    assert columns["unknown"] == 100
+    assert columns["accepted"] + columns["unknown"] == len(sandbox.messages())
+    assert "row 1 (+25078****001: " in str(failed.value)
+    assert "pindo_bulk_00001" in str(failed.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a device of Linux")
+def test_a_report_that_only_its_end_shows_to_be_cut_short_fails_the_task_with_the_columns(sandbox):
+    store, arguments = Store(), {"recipients": ["1", "2"], "on_invalid": "skip", "text": "Muraho"}
+    with pytest.raises(AirflowException, match="No space left on device") as failed:
+        send(store, report_path="/dev/full", **arguments)
+    assert columns_in(failed.value)["rejected"] == 2
+    assert send(store, **arguments)["rejected"] == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a device of Linux")
+def test_a_report_that_cannot_be_closed_hides_no_other_error(sandbox, monkeypatch, caplog):
+    def no_loop():
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(bulk, "_fast_loop", lambda: no_loop)
+    with pytest.raises(OSError, match="too many open files") as failed:
+        send(Store(), recipients=people(3), report_path="/dev/full")
+    assert columns_in(failed.value)["not_sent"] == 3
+    assert "the report cannot be written ([Errno 28] No space left on device)" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("gone")])
+@pytest.mark.parametrize("lines", ["add", "write"])
+def test_a_report_that_fails_once_stops_it_and_leaves_everybody_in_one_column(
+    sandbox, tmp_path, monkeypatch, error, lines
+):
+    def fail_once(self, *args):
+        monkeypatch.undo()
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", sandbox.connection_json())
+        raise error
+
+    monkeypatch.setattr(Report, lines, fail_once)
+    store, arguments = Store(), {"recipients": ["1", *people(3000)], "on_invalid": "skip"}
+    arguments |= {"report_path": str(tmp_path / "report.csv"), "text": "Muraho"}
+    with pytest.raises(AirflowException, match="the report cannot be written") as failed:
+        send(store, **arguments)
+    columns = columns_in(failed.value)
+    assert columns["accepted"] == len(sandbox.messages()) < 3000
+    assert columns["unknown"] == 0
+    assert send(store, **arguments)["accepted"] == 3000
+    assert len(report(tmp_path / "report.csv")) == 3001
+    assert set(times_texted(sandbox).values()) == {1}
+
+
 def test_the_report_has_the_ids_of_single_sends_also_of_an_earlier_try(sandbox, tmp_path):
     store, path = Store(), tmp_path / "report.csv"
     arguments = {
@@ -401,7 +674,7 @@ recipients_of_any_kind = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(recipients=recipients_of_any_kind, duplicates=st.sampled_from(["drop", "send"]), data=st.data())
 def test_the_columns_add_up_to_what_was_given(sandbox, recipients, duplicates, data):
     sandbox.reset()
@@ -460,7 +733,6 @@ def test_another_input_is_refused_once_somebody_was_texted(sandbox):
         {"recipients": people(31)},
         {"recipients": people(30), "text": "Other @contact.name"},
         {"recipients": people(30), "sender": "Other"},
-        {"recipients": people(30), "exclude": ["+250780000001"]},
     ):
         with pytest.raises(AirflowFailException, match="have changed since"):
             send(store, go=1, **arguments)
@@ -471,27 +743,161 @@ def test_another_input_is_taken_as_long_as_nobody_was_texted(sandbox):
     store = Store()
     sandbox.add_fault("status", call="send_bulk_sms", status=401, times=None)
     with pytest.raises(AirflowFailException):
-        send(store, recipients=people(300))
+        send(store, recipients=people(300), exclude=[each["phonenumber"] for each in people(250)])
+    assert "pindo_bulk_00001" in store.all()
     sandbox.clear_faults()
     assert send(store, go=1, recipients=people(200), text="Mended @contact.name")["accepted"] == 200
     assert set(times_texted(sandbox).values()) == {1}
 
 
+def test_who_is_excluded_between_two_tries_is_texted_no_more_and_the_rest_goes_on(sandbox, tmp_path):
+    store, path = Store(), tmp_path / "report.csv"
+    arguments = {"recipients": people(40), "chunk_size": 10, "concurrency": 1, "report_path": str(path)}
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=2)
+    with pytest.raises(PindoInsufficientBalanceError) as stopped:
+        send(store, exclude=["+250780000002"], **arguments)
+    assert columns_in(stopped.value) == dict(zip(COLUMNS, (19, 0, 0, 20, 0, 1), strict=True))
+    stop = ["+250780000002", "+250780000005", "+250780000025", "+250780000040"]
+    result = send(store, exclude=lambda: stop, **arguments)
+    assert [result[each] for each in COLUMNS] == [37, 0, 0, 0, 0, 3]
+    texted = {each["phonenumber"] for each in people(40)} - {stop[0], *stop[2:]}
+    assert times_texted(sandbox) == dict.fromkeys(texted, 1)
+    assert {each["phonenumber"] for each in report(path) if each["outcome"] == "accepted"} == texted
+    assert {each["row"] for each in report(path) if each["outcome"] == "excluded"} == {"2", "25", "40"}
+    assert send(store, go=1, **arguments) == result
+
+
+def test_who_is_excluded_no_more_is_texted_and_shifts_nobody(sandbox):
+    store, arguments = Store(), {"recipients": people(40), "chunk_size": 10, "concurrency": 1}
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=2)
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, exclude=["+250780000002", "+250780000025"], **arguments)
+    assert send(store, **arguments)["accepted"] == 40
+    assert times_texted(sandbox) == {each["phonenumber"]: 1 for each in people(40)}
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_a_long_stretch_of_excluded_hides_no_later_chunk_from_the_next_try(sandbox, still):
+    store, arguments = Store(), {"recipients": people(100), "chunk_size": 10, "concurrency": 1}
+    exclude = [each["phonenumber"] for each in people(70)]
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)
+    with pytest.raises(PindoInsufficientBalanceError) as stopped:
+        send(store, exclude=exclude, **arguments)
+    assert columns_in(stopped.value) == dict(zip(COLUMNS, (10, 0, 0, 20, 0, 70), strict=True))
+    result = send(store, exclude=exclude if still else [], **arguments)
+    assert (result["accepted"], result["excluded"]) == ((30, 70) if still else (100, 0))
+    assert set(times_texted(sandbox).values()) == {1}
+    assert len(sandbox.messages()) == result["accepted"]
+
+
+def test_who_is_unknown_stays_so_when_excluded_and_is_texted_no_more_once_settled(sandbox):
+    store, arguments = Store(), {"recipients": people(10), "exclude": ["+250780000003"]}
+    sandbox.add_fault("drop_before", call="send_bulk_sms")
+    with pytest.raises(AirflowFailException) as failed:
+        send(store, recipients=people(10))
+    assert columns_in(failed.value)["unknown"] == 10
+    with pytest.raises(AirflowFailException) as failed:
+        send(store, **arguments)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (0, 0, 10, 0, 0, 0), strict=True))
+    store.settle("not_sent")
+    result = send(store, go=1, **arguments)
+    assert (result["accepted"], result["excluded"]) == (9, 1)
+    assert "+250780000003" not in times_texted(sandbox)
+
+
+def test_a_chunk_keeps_who_is_unknown_while_it_is_sent_to_those_that_are_excluded_no_more(
+    sandbox, monkeypatch
+):
+    """Some of a chunk are unknown since an earlier try was cut off, and others are sent to now."""
+    store = Store()
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowException):
+        send(store, recipients=people(10), exclude=["+250780000003"])
+    entry = store.get("pindo_bulk_00001")
+    rows = entry["unknown"].popitem()[1]
+    store.set("pindo_bulk_00001", {**entry, "unknown": {IN_FLIGHT: rows}})
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    about_to_send = []
+    monkeypatch.setattr(ChunkLedger, "close", lambda self, *_: about_to_send.append(store.all()))
+    assert send(store, recipients=people(10), on_unknown="accept")["unknown"] == 10
+    assert about_to_send[0]["pindo_bulk_00001"]["unknown"] == {IN_FLIGHT: "1-10"}
+
+
+def test_a_repeated_row_of_an_excluded_number_is_a_duplicate(sandbox):
+    result = send(Store(), recipients=[*people(2), *people(1)], exclude=["+250780000001"])
+    assert (result["accepted"], result["excluded"], result["duplicates"]) == (1, 1, 1)
+
+
+numbers_left_out = st.sets(st.sampled_from([each["phonenumber"] for each in people(12)]), max_size=8)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lists=st.tuples(*[numbers_left_out] * 3), size=st.integers(1, 3), data=st.data())
+def test_whatever_the_exclusions_of_each_try_are_nobody_is_texted_twice_or_against_them(
+    sandbox, lists, size, data
+):
+    sandbox.reset()
+    store, before = Store(), Counter()
+    for fails, exclude in zip((True, True, False), lists, strict=True):
+        if data.draw(st.booleans()):
+            sandbox.add_fault("drop_after", call="send_bulk_sms")
+        if fails:
+            sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=data.draw(st.integers(0, 3)))
+        arguments = {"recipients": people(12), "chunk_size": size, "concurrency": 1, "on_unknown": "accept"}
+        try:
+            columns = send(store, exclude=exclude, **arguments)
+        except PindoInsufficientBalanceError as error:
+            columns = columns_in(error)
+        sandbox.clear_faults()
+        texted = times_texted(sandbox)
+        assert not (texted - before).keys() & exclude
+        assert set(texted.values()) <= {1}
+        assert columns["accepted"] <= len(texted) <= columns["accepted"] + columns["unknown"]
+        if columns["not_sent"] == 0:
+            break
+        assert columns["excluded"] == len(exclude - texted.keys())
+        before = texted
+
+
+def change_after_the_check(monkeypatch, path, number, other):
+    """Change a number in the file between its two readings."""
+
+    def change_and_begin(self, begin=ChunkLedger.begin, **arguments):
+        path.write_text(path.read_text().replace(number, other))
+        return begin(self, **arguments)
+
+    monkeypatch.setattr(ChunkLedger, "begin", change_and_begin)
+
+
 def test_a_file_that_changes_while_it_is_read_is_noticed(sandbox, tmp_path, monkeypatch):
     path = tmp_path / "patients.csv"
     path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(2000)))
-    begin = "airflow_provider_pindo.operators.chunk_ledger.ChunkLedger.begin"
-    from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
-
-    def change_and_begin(self, begin=ChunkLedger.begin, **arguments):
-        path.write_text(path.read_text().replace("+250780001500", "+250790000000"))
-        return begin(self, **arguments)
-
-    monkeypatch.setattr(begin, change_and_begin)
+    change_after_the_check(monkeypatch, path, "+250780001500", "+250790000000")
     with pytest.raises(AirflowFailException, match="the recipients changed while they were read") as failed:
         send(Store(), recipients=str(path))
     assert columns_in(failed.value)["accepted"] == len(sandbox.messages()) == 1000
     assert sandbox.messages(to="+250790000000") == []
+
+
+@pytest.mark.parametrize("more", [[], ["+250780001249"]])
+@pytest.mark.parametrize("changed", ["+250780000001", "+250780001100"])
+def test_what_earlier_tries_did_counts_also_where_this_one_does_not_come_to(
+    sandbox, tmp_path, monkeypatch, changed, more
+):
+    path = tmp_path / "patients.csv"
+    path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(1250)))
+    store, arguments = Store(), {"recipients": str(path), "concurrency": 1, "exclude": ["+250780001250"]}
+    sandbox.add_fault("drop_after", call="send_bulk_sms", skip=1)
+    with pytest.raises(AirflowFailException) as failed:
+        send(store, **arguments)
+    earlier = columns_in(failed.value)
+    assert (earlier["accepted"], earlier["unknown"], earlier["excluded"]) == (1149, 100, 1)
+    change_after_the_check(monkeypatch, path, changed, "+250790000000")
+    arguments["exclude"] += more
+    with pytest.raises(AirflowFailException, match="the recipients changed while they were read") as failed:
+        send(store, **arguments)
+    assert columns_in(failed.value) == earlier
+    assert len(sandbox.messages()) == 1249
 
 
 def test_a_lost_answer_leaves_its_chunk_unknown_and_sends_the_rest(sandbox):
@@ -520,6 +926,131 @@ def test_a_person_settles_an_unknown_chunk(sandbox, word, fault, bare):
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
 
 
+def test_another_word_of_an_entry_than_its_status_settles_nothing(sandbox):
+    """A chunk's entry names the rows that are unknown beside its status: renaming that name must not lose them."""
+    store, arguments = Store(), {"recipients": people(300), "concurrency": 1}
+    sandbox.add_fault("drop_before", call="send_bulk_sms", skip=1)
+    with pytest.raises(AirflowFailException):
+        send(store, **arguments)
+    entry = store.get("pindo_bulk_00002")
+    store.set("pindo_bulk_00002", {("sent" if key == "unknown" else key): entry[key] for key in entry})
+    with pytest.raises(AirflowFailException, match="pindo_bulk_00002") as failed:
+        send(store, go=1, **arguments)
+    assert columns_in(failed.value)["unknown"] == 100
+    store.set("pindo_bulk_00002", "not_sent")
+    assert send(store, go=2, **arguments)["accepted"] == 300
+    assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
+
+
+def cut_off_in_the_middle(sandbox):
+    """Return the store of a send of two chunks, of which the first is half accepted and half unknown."""
+    store = Store()
+    sandbox.add_fault("drop_after", call="send_bulk_sms", skip=1)
+    with pytest.raises(AirflowFailException):
+        send(store, **HALVES)
+    assert (store.get("pindo_bulk_00001")["accepted"], len(sandbox.messages())) == (2, 6)
+    return store
+
+
+HALVES = {
+    "recipients": people(6, time=lambda row: "8:00" if row in (1, 2) else "9:00"),
+    "text": "Come at @contact.time",
+    "chunk_size": 4,
+    "concurrency": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unknown": "sent"},
+        {"unknown": ["3-4"]},
+        {"unknown": {"why": 3}},
+        {"unknown": {"why": "3-x"}},
+        {"unknown": {"why": "4-3"}},
+        {"unknown": {"why": "1-999999999999"}},
+        {"unknown": {"why": "5-6"}},
+        {"unknown": None},
+        {"rejected": {"why": "3-4"}, "accepted": 0},
+        {"not_sent": None},
+        {"not_sent": 3},
+        {"not_sent": "5", "accepted": 1},
+        {"accepted": "2"},
+        {"recipients": "many"},
+        {"recipients": 5, "accepted": 3},
+        {"sms_ids": []},
+        {"segments": "some"},
+        {"cost": "much"},
+        {"cost": float("inf")},
+        {"unknown_cost": -1},
+        {"requests": float("inf")},
+        {"of": None},
+        {"of": 7},
+    ],
+)
+@pytest.mark.parametrize("status", ["unknown", "not_sent"])
+def test_an_entry_that_no_task_wrote_is_unknown_as_a_whole(sandbox, change, status):
+    store = cut_off_in_the_middle(sandbox)
+    store.set("pindo_bulk_00001", {**store.get("pindo_bulk_00001"), "status": status, **change})
+    with pytest.raises(AirflowFailException, match="pindo_bulk_00001") as failed:
+        send(store, go=1, **HALVES)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (2, 0, 4, 0, 0, 0), strict=True))
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+@pytest.mark.parametrize("key", ["of", "status", "unknown", "cost", "recipients"])
+def test_an_entry_that_misses_something_is_unknown_as_a_whole(sandbox, key):
+    store = cut_off_in_the_middle(sandbox)
+    entry = store.get("pindo_bulk_00001")
+    del entry[key]
+    store.set("pindo_bulk_00001", entry)
+    with pytest.raises(AirflowFailException, match="pindo_bulk_00001") as failed:
+        send(store, go=1, **HALVES)
+    assert columns_in(failed.value)["unknown"] == 4
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_a_status_alone_settles_like_the_bare_word(sandbox):
+    store = cut_off_in_the_middle(sandbox)
+    store.set("pindo_bulk_00001", {"status": "sent"})
+    assert send(store, go=1, **HALVES)["accepted"] == 6
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+HEADER = {"status": "finished", "input": "0123456789abcdef", "go": 0, "given": 5, "chunk_size": 2}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sent",
+        "not_sent",
+        "",
+        0,
+        [],
+        {},
+        {"status": "sent"},
+        {**HEADER, "input": None},
+        {**HEADER, "go": "0"},
+        {**HEADER, "chunk_size": None},
+        {**HEADER, "chunk_size": 0},
+        {**HEADER, "chunk_size": 10_000},
+    ],
+)
+def test_anything_else_in_place_of_the_entry_of_the_whole_has_nobody_texted_again(sandbox, value):
+    store, arguments = Store(), {"recipients": people(5), "chunk_size": 2}
+    send(store, **arguments)
+    store.set("pindo_bulk", value)
+    for go, resend in ((0, False), (1, False), (1, True)):
+        with pytest.raises(AirflowFailException, match="delete that entry and clear the task") as refused:
+            send(store, go=go, resend=resend, **arguments)
+        assert "'pindo_bulk'" in str(refused.value)
+    assert set(times_texted(sandbox).values()) == {1}
+    store.delete("pindo_bulk")
+    assert send(store, go=1, **arguments)["accepted"] == 5
+    assert set(times_texted(sandbox).values()) == {2}
+
+
 def test_unknown_recipients_can_be_sent_to_again_at_the_next_try(sandbox):
     store, arguments = Store(), {"recipients": people(30, time=at), "text": PERSONAL, "on_unknown": "resend"}
     sandbox.add_fault("drop_after", to="+250780000007")
@@ -542,6 +1073,127 @@ def test_nothing_is_sent_when_the_ledger_cannot_be_written(sandbox):
     with pytest.raises(AirflowException) as failed:
         send(store, recipients=people(300), chunk_size=100)
     assert columns_in(failed.value)["accepted"] == len(sandbox.messages()) <= 100
+
+
+def test_what_earlier_tries_did_counts_when_the_chunk_cannot_be_opened_again(sandbox):
+    class Gone(Store):
+        gone = False
+
+        def set(self, key, value, *, retention=None):
+            if self.gone and key != "pindo_bulk":
+                raise ConnectionError("503 of +250781234567")
+            super().set(key, value, retention=retention)
+
+    store = Gone()
+    sandbox.add_fault("drop_before", call="send_bulk_sms", skip=1)
+    with pytest.raises(AirflowFailException) as failed:
+        send(store, **HALVES)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (4, 0, 2, 0, 0, 0), strict=True))
+    store.settle("not_sent")
+    store.gone = True
+    with pytest.raises(AirflowException, match=r"503 of \+25078\*\*\*\*567") as failed:
+        send(store, go=1, **HALVES)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (4, 0, 0, 2, 0, 0), strict=True))
+    store.gone = False
+    assert send(store, go=1, **HALVES)["accepted"] == 6
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+@pytest.mark.parametrize("personal", [False, True])
+def test_an_error_that_is_none_of_pindos_stops_it_and_leaves_everybody_in_one_column(
+    sandbox, monkeypatch, has_left, personal
+):
+    async def fail(hook, call, attempt, send=PindoAsyncHook.send):
+        if has_left:
+            await send(hook, call, attempt)
+        raise ZeroDivisionError
+
+    store, arguments = Store(), {"recipients": people(300, time=at), "concurrency": 1}
+    arguments["text"] = PERSONAL if personal else "Muraho"
+    with monkeypatch.context() as patch:
+        patch.setattr(PindoAsyncHook, "send", fail)
+        with pytest.raises(AirflowException, match="sending stopped: ZeroDivisionError") as failed:
+            send(store, **arguments)
+    columns = columns_in(failed.value)
+    assert columns["unknown"] == len(sandbox.messages()) == (0, 1 if personal else 100)[has_left]
+    assert columns["not_sent"] == 300 - columns["unknown"]
+    assert ("ZeroDivisionError came up before" in str(failed.value)) is has_left
+    result = send(store, **arguments, on_unknown="accept")
+    assert (result["accepted"], result["unknown"]) == (columns["not_sent"], columns["unknown"])
+    assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
+
+
+def test_a_mistake_while_a_chunk_is_begun_stops_it(sandbox, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ChunkLedger, "find", fail)
+    with pytest.raises(AirflowException, match="sending stopped: ZeroDivisionError") as failed:
+        send(Store(), recipients=people(500))
+    assert columns_in(failed.value)["not_sent"] == 500
+    assert sandbox.messages() == []
+
+
+def test_a_send_that_does_not_end_in_time_still_says_what_earlier_tries_did(sandbox, monkeypatch):
+    """The task is ended while the ledger hangs, and is not waited for."""
+    hangs = threading.Event()
+
+    class Hangs(Store):
+        ready = False
+
+        def set(self, key, value, *, retention=None):
+            if self.ready and key != "pindo_bulk":
+                operator.on_kill()
+                hangs.wait(30)
+            super().set(key, value, retention=retention)
+
+    store = Hangs()
+    sandbox.add_fault("drop_before", call="send_bulk_sms", skip=1)
+    with pytest.raises(AirflowFailException):
+        send(store, **HALVES)
+    store.settle("not_sent")
+    store.ready = True
+    operator = PindoSendBulkSmsOperator(task_id="text_all", **HALVES)
+
+    def give_up(sending, *args, run_apart=bulk.run_apart):
+        threading.Thread(target=run_apart, args=(sending, *args), daemon=True).start()
+        while not sending._is_interrupted:
+            time.sleep(0.01)
+        raise TimeoutError("the grace is over")
+
+    monkeypatch.setattr(bulk, "run_apart", give_up)
+    try:
+        with pytest.raises(TimeoutError) as ended:
+            operator.execute.__wrapped__(operator, context(store))
+    finally:
+        hangs.set()
+    assert columns_in(ended.value) == dict(zip(COLUMNS, (4, 0, 0, 2, 0, 0), strict=True))
+
+
+def test_what_fails_before_the_first_request_fails_the_task(sandbox, monkeypatch):
+    def no_loop():
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(bulk, "_fast_loop", lambda: no_loop)
+    with pytest.raises(OSError, match="too many open files") as failed:
+        send(Store(), recipients=people(3))
+    assert columns_in(failed.value)["not_sent"] == 3
+
+
+def test_it_needs_no_faster_event_loop(sandbox, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert send(Store(), recipients=people(3))["accepted"] == 3
+
+
+def test_what_an_earlier_send_wrote_of_its_chunks_is_not_taken_for_this_ones(sandbox):
+    store = Store()
+    send(store, recipients=people(300))
+    sandbox.add_fault("status", call="send_bulk_sms", status=401)
+    with pytest.raises(AirflowFailException):
+        send(store, go=1, resend=True, recipients=people(300))
+    assert send(store, go=1, resend=True, recipients=people(300))["accepted"] == 300
+    assert set(times_texted(sandbox).values()) == {2}
 
 
 def test_without_a_ledger_it_still_sends_each_once(sandbox):
@@ -632,11 +1284,44 @@ def test_every_fault_at_random_and_the_columns_still_tell_the_truth(sandbox, tmp
     assert counts["rejected"] > 5
 
 
-def test_a_task_that_is_to_end_starts_nothing_new_and_knows_what_is_unknown(sandbox, tmp_path):
-    import signal
-    import threading
-    import time
+def test_a_task_that_is_told_to_end_while_its_requests_wait_has_not_sent_them(sandbox):
+    sandbox.add_fault("rate_limit", call="send_sms", retry_after=30, times=None, skip=20)
+    store, arguments = Store(), {"recipients": people(50, time=at), "text": PERSONAL}
+    operator = PindoSendBulkSmsOperator(task_id="text_all", **arguments)
 
+    def end_it():
+        while len(sandbox.requests(call="send_sms")) < 21:
+            time.sleep(0.02)
+        operator.on_kill()
+
+    ending = threading.Thread(target=end_it)
+    ending.start()
+    with pytest.raises(PindoError, match="asked to end") as ended:
+        operator.execute.__wrapped__(operator, context(store))
+    ending.join()
+    columns = columns_in(ended.value)
+    assert (columns["accepted"], columns["not_sent"], len(sandbox.messages())) == (20, 30, 20)
+    sandbox.clear_faults()
+    assert send(store, **arguments)["accepted"] == 50
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_a_task_that_is_told_to_end_before_it_began_sends_nothing(sandbox, monkeypatch):
+    operator = PindoSendBulkSmsOperator(task_id="text_all", recipients=people(50), text="Muraho")
+    operator.on_kill()  # not even begun
+
+    def end_first(sending, *args, run_apart=bulk.run_apart):
+        operator.on_kill()
+        run_apart(sending, *args)
+
+    monkeypatch.setattr(bulk, "run_apart", end_first)
+    with pytest.raises(PindoError, match="asked to end") as ended:
+        operator.execute.__wrapped__(operator, context(Store()))
+    assert columns_in(ended.value)["not_sent"] == 50
+    assert sandbox.messages() == []
+
+
+def test_a_task_that_is_to_end_starts_nothing_new_and_knows_what_is_unknown(sandbox, tmp_path):
     sandbox.add_fault("slow_answer", call="send_sms", seconds=30, to="+250780000060")
     store, arguments = Store(), {"recipients": people(400, time=at), "text": PERSONAL}
     sandbox.settings(latency=0.05)
@@ -650,8 +1335,6 @@ def test_a_task_that_is_to_end_starts_nothing_new_and_knows_what_is_unknown(sand
     before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())  # as Airflow's task runner does
     ending = threading.Thread(target=end_it)
     ending.start()
-    from tests.operators.bulk import context
-
     started = time.monotonic()
     try:
         with pytest.raises(PindoError, match="asked to end") as ended:

@@ -79,7 +79,7 @@ def test_a_dropped_answer_fails_without_retry_and_says_what_to_do(run_dag, sandb
     assert (run.state, task(run).try_number) == ("failed", 1)
     assert len(sandbox.messages()) == 1
     logged = "".join(capfd.readouterr())
-    with_a_ledger = "change 'unknown' in the entry 'pindo_sms' to 'sent' or 'not_sent'"
+    with_a_ledger = "change the status of the entry 'pindo_sms' from 'unknown' to 'sent' or 'not_sent'"
     without_one = "if so, mark the task as success; if not, clear it, which sends again"
     assert (with_a_ledger if HAS_LEDGER else without_one) in logged
     assert "+25078****567" in logged

@@ -146,6 +146,66 @@ def test_sent_without_a_request_id_says_what_is_missing(sandbox, send):
     assert sandbox.messages() == []
 
 
+@pytest.mark.parametrize("settled", ["sent", {"status": "sent", "result": {"request_id": 4}}])
+def test_a_clear_with_resend_sends_a_new_pin_after_what_a_person_wrote(sandbox, send, settled):
+    """Verification 4 is none that Pindo knows: its PIN has lapsed."""
+    task = send()
+    task.store["pindo_verify"] = settled
+    with pytest.raises(AirflowFailException, match=r"clear the task with resend=True for a new"):
+        task.clear()
+    task.make = send(resend=True).make
+    with pytest.raises(AirflowFailException):
+        task.run()  # a retry
+    assert sandbox.messages() == []
+    assert task.clear()["request_id"] == 1
+    assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize("resend", [False, True])
+def test_a_request_id_can_be_given_later_to_what_a_person_settled(sandbox, send, resend):
+    send().run()
+    task = send(resend=resend)
+    task.store["pindo_verify"] = "sent"
+    with pytest.raises(
+        AirflowFailException, match=r'put \{"status": "sent", "result": \{"request_id": …\}\} in'
+    ):
+        task.clear()
+    task.store["pindo_verify"] = {"status": "sent", "result": {"request_id": 1}}
+    assert task.clear()["request_id"] == 1
+    assert len(sandbox.messages()) == 1
+
+
+def test_another_number_after_a_lost_answer_gets_its_pin_once_a_person_settles_it(sandbox, send):
+    sandbox.add_fault("drop_after", call="verify")
+    task = send()
+    with pytest.raises(AirflowFailException):
+        task.run()
+    task.make = lambda: PindoVerifyOperator(task_id="send", number="+250788888888", resend=True)
+    with pytest.raises(AirflowFailException, match=r"another PIN.*to 'not_sent'") as caught:
+        task.clear()
+    assert "resend" not in str(caught.value)
+    task.store["pindo_verify"]["status"] = "not_sent"
+    task.clear()
+    assert [message["to"] for message in sandbox.messages()] == [PHONE, "+250788888888"]
+
+
+def test_an_error_that_nobody_foresaw_after_a_pin_left_says_how_to_settle_it(sandbox, send, monkeypatch):
+    from airflow_provider_pindo.hooks.pindo import PindoHook
+
+    verify = PindoHook.verify
+
+    def fail(self, *args):
+        verify(self, *args)
+        raise LookupError
+
+    monkeypatch.setattr(PindoHook, "verify", fail)
+    task = send()
+    for attempt in (task.run, task.run, task.clear):
+        with pytest.raises(AirflowFailException, match=r"request_id is not known.*'not_sent'"):
+            attempt()
+    assert len(sandbox.messages()) == 1
+
+
 def test_accept_goes_on_without_a_request_id(sandbox, send):
     sandbox.add_fault("drop_after", call="verify")
     assert send(on_unknown="accept").run() == {"status": "unknown", "number": PHONE}
@@ -355,6 +415,48 @@ def test_a_task_that_times_out_while_it_looks_at_the_state_asks_no_second_time(
     assert len(checks(sandbox)) == 1
 
 
+class TimedOut(BaseException):
+    """What Airflow raises in the middle of a task whose time is up."""
+
+
+def time_out(*_):
+    raise TimedOut
+
+
+@pytest.mark.parametrize(
+    ("fault", "patched", "status"),
+    [
+        ({"action": "rate_limit", "retry_after": 1}, "time.sleep", "not_sent"),
+        ({"action": "latency", "seconds": 0}, "airflow_provider_pindo.hooks.pindo.read_answer", "unknown"),
+    ],
+    ids=["waiting", "sent"],
+)
+def test_a_check_that_times_out_is_unknown_only_if_it_had_left(
+    sandbox, sent, check, monkeypatch, fault, patched, status
+):
+    sandbox.add_fault(call="check_verification", **fault)
+    task = check(1, sent["pin"])
+    monkeypatch.setattr(patched, time_out)
+    with pytest.raises(TimedOut):
+        task.run()
+    assert task.store["pindo_verify_check"]["status"] == status
+
+
+def test_a_lost_answer_whose_state_is_lost_too_is_unknown(sandbox, sent, check):
+    sandbox.add_fault("drop_after", call="check_verification")
+    sandbox.add_fault("status", call="get_verification", status=403, times=None)
+    with pytest.raises(AirflowFailException, match="may have used up an attempt"):
+        check(1, sent["pin"]).run()
+    assert len(checks(sandbox)) == 1
+
+
+def test_where_airflow_keeps_nothing_a_lost_pin_is_asked_for_by_a_clear(sandbox):
+    sandbox.add_fault("drop_after", call="verify")
+    ti = SimpleNamespace(try_number=1, max_tries=1)
+    with pytest.raises(AirflowFailException, match="For a new PIN, clear the task"):
+        PindoVerifyOperator(task_id="send", number=PHONE).execute({"ti": ti})
+
+
 def test_a_check_that_never_arrived_is_retried(sandbox, sent, check, monkeypatch):
     task = check(1, sent["pin"])
     sandbox.stop()
@@ -423,6 +525,13 @@ def test_cancelling_what_is_over_changes_nothing_and_succeeds(sandbox, sent, che
     check(1, sent["pin"]).run()
     for _ in range(2):
         assert PindoVerifyCancelOperator(task_id="cancel", request_id=1).execute({})["status"] == "verified"
+
+
+def test_a_cancellation_that_pindo_refuses_without_reason_fails(sandbox, sent):
+    sandbox.add_fault("status", call="cancel_verification", status=409)
+    with pytest.raises(AirflowFailException, match="409"):
+        PindoVerifyCancelOperator(task_id="cancel", request_id=1).execute({})
+    assert state(sandbox, 1) == "pending"
 
 
 def test_a_cancellation_whose_answer_was_lost_succeeds(sandbox, sent):

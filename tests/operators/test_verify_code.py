@@ -14,6 +14,8 @@ import sys
 
 import pytest
 
+from airflow_provider_pindo.operators.private import PrivateArg
+
 PIN = "0471"
 
 DAG = """
@@ -131,6 +133,13 @@ def test_the_serialized_dag_and_what_a_webserver_renders_from_it_are_masked(run_
     task = DagSerialization.from_dict(serialized).get_task("check")
     assert task.code == "***"
     assert "ask" in task.upstream_task_ids
+
+
+def test_whatever_shows_the_field_shows_the_mask():
+    masked = PrivateArg("752623")
+    assert [str(masked), repr(masked), f"{masked}", masked.serialize()] == ["***"] * 4
+    assert masked.resolve({}) is masked
+    assert masked.reveal() == "752623"
 
 
 def test_a_template_in_a_native_dag_gives_a_number_which_is_refused(run_check, sandbox, capfd, caplog):

@@ -1,0 +1,66 @@
+"""What every operator here has: the connection, its hook, and how an error ends the task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.hooks.pindo import PindoHook
+
+
+class PindoOperator(BaseOperator):
+    """
+    Base of the operators.
+
+    :param pindo_conn_id: Airflow connection of type ``pindo``.
+    """
+
+    template_fields: Sequence[str] = ("pindo_conn_id",)
+    ui_color = "#e6f4ee"
+
+    def __init__(self, *, pindo_conn_id: str = "pindo_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pindo_conn_id = pindo_conn_id
+
+    @cached_property
+    def hook(self) -> PindoHook:
+        """The hook of this task's connection."""
+        from airflow_provider_pindo.hooks.pindo import PindoHook
+
+        return PindoHook(self.pindo_conn_id)
+
+
+def read_flag(name: str, value: object) -> bool:
+    """Return a flag that a template may have given as text: ``"False"`` is false."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    word = str(value).strip().lower()
+    if word in ("", "none"):
+        return False
+    if word not in words:
+        raise PindoConfigurationError(f"{name} is {value!r}: give True or False")
+    return words[word]
+
+
+def read_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return ``value``, or refuse what is none of ``choices``."""
+    if value not in choices:
+        raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+    return value
+
+
+@contextmanager
+def no_retry_where_it_cannot_help() -> Iterator[None]:
+    """Turn the errors that a retry cannot mend into ``AirflowFailException``, with the cause kept."""
+    try:
+        yield
+    except PindoError as error:
+        if error.retry_helps:
+            raise
+        raise AirflowFailException(str(error)) from error
