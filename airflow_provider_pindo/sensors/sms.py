@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -22,6 +24,7 @@ from airflow_provider_pindo.api.inbound import InboundScan, Place, read_since
 from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
 from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience, pause_after
 from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS
 from airflow_provider_pindo.sensors.memory import WaitingMemory
 
 if TYPE_CHECKING:
@@ -127,11 +130,22 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         try:
             if not self.deferrable:
                 return super().execute(context)
-            if done := self.poke(context):
-                return done.xcom_value
+            with self._skipping():
+                if done := self.poke(context):
+                    return done.xcom_value
         finally:
             self.hook.close()
-        return self._defer()
+        self._defer()
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip the task where ``soft_fail`` or ``never_fail`` ask for it; Airflow does so around a poke alone."""
+        try:
+            yield
+        except (AirflowFailException, PindoError) as error:
+            if self.never_fail or (self.soft_fail and isinstance(error, AirflowFailException)):
+                raise AirflowSkipException(str(error)) from error
+            raise
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the list once."""
@@ -144,16 +158,35 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         matches = self._waiting.matches
         return PokeReturnValue(is_done=len(matches) >= self.min_matches, xcom_value=_oldest_first(matches))
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the messages that the trigger saw."""
-        from airflow_provider_pindo.hooks.pindo import PindoHook
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], failures: int = 0
+    ) -> list[dict[str, Any]]:
+        """
+        Return the messages that the trigger saw.
+
+        :param failures: how often this has been tried in vain; the task then waits again, for the messages stay.
+        """
         from airflow_provider_pindo.triggers.sms import FAILED
 
-        if event["status"] == FAILED:
-            if event["retry_helps"]:
-                raise PindoServerError(event["reason"])
-            raise AirflowFailException(event["reason"])
-        ids = set(event["ids"])
+        with self._skipping():
+            if event["status"] == FAILED:
+                if event["retry_helps"]:
+                    raise PindoServerError(event["reason"])
+                raise AirflowFailException(event["reason"])
+            try:
+                return self._read_again(set(event["ids"]))
+            except PindoError as error:
+                if not error.retry_helps:
+                    raise AirflowFailException(str(error)) from error
+                if failures + 1 >= self.max_consecutive_failures:
+                    raise
+                self.log.warning("Cannot read the messages that matched now, and wait on: %s", error)
+        self._waiting = self._begin(context)
+        self._defer(failures=failures + 1)
+
+    def _read_again(self, ids: set[int]) -> list[dict[str, Any]]:
+        from airflow_provider_pindo.hooks.pindo import PindoHook
+
         with PindoHook(self.pindo_conn_id) as hook:
             messages = [each for each in hook.iter_inbound_sms(after_id=min(ids) - 1) if each.id in ids]
             matches = self._filter().matches(messages)
@@ -183,8 +216,14 @@ class PindoInboundSmsSensor(BaseSensorOperator):
     def _look(self, waiting: _Waiting) -> None:
         scan = InboundScan.for_all([waiting.place])
         found: list[InboundSms] = []
-        while scan.next_page is not None:
-            found += scan.feed(self.hook.list_inbound_sms(scan.next_page, scan.per_page))
+        try:
+            while scan.next_page is not None:
+                found += scan.feed(self.hook.list_inbound_sms(scan.next_page, scan.per_page))
+                self.hook.max_attempts = (
+                    MAX_ATTEMPTS  # a limit on requests must not undo the pages that were read
+                )
+        finally:
+            self.hook.max_attempts = 1
         waiting.wanted.check_senders(scan.names_senders)
         waiting.matches += waiting.wanted.matches(found)
         waiting.place = waiting.place.after(scan.highest_id)
@@ -214,11 +253,14 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         if self.reschedule and not self.deferrable:
             waiting.memory.keep_failures(waiting.patience.failures)
 
-    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Keep away longer from a Pindo that does not answer."""
-        return max(float(super()._get_next_poke_interval(*args, **kwargs)), self._pause)
+    def _get_next_poke_interval(
+        self, started_at: Any, run_duration: Callable[[], float], estimated_poke_count: int
+    ) -> float:
+        """Keep away longer from a Pindo that does not answer, but not beyond the timeout."""
+        interval = super()._get_next_poke_interval(started_at, run_duration, estimated_poke_count)
+        return max(float(interval), min(self._pause, self.timeout - run_duration()))
 
-    def _defer(self) -> None:
+    def _defer(self, **next_kwargs: Any) -> NoReturn:
         from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
         if self._not_in_triggerer:
@@ -229,13 +271,14 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             self.log.warning(
                 "Not started in the triggerer, deferred from the worker: Airflow starts no mapped task there"
             )
-        if self._waiting is None:
+        if self._waiting is None:  # pragma: no cover - poke() has set it
             raise RuntimeError("the list was not looked at before the task was deferred")
         self.defer(
             trigger=PindoInboundSmsTrigger(
                 **{**self._trigger_kwargs(), "since": self._waiting.since.isoformat()}
             ),
             method_name="execute_complete",
+            kwargs=next_kwargs,
             timeout=timedelta(seconds=self.timeout),
         )
 
@@ -252,7 +295,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         }
 
     def _why_not_in_triggerer(self) -> str | None:
-        if not AIRFLOW_V_3_3_PLUS:
+        if not AIRFLOW_V_3_3_PLUS:  # pragma: no cover - Airflow 2.11 to 3.2
             return "this Airflow renders no templates there (3.3 does)"
         if not self.deferrable:
             return "deferrable is False"

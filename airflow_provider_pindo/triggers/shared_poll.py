@@ -5,8 +5,8 @@ A thousand waiting tasks cost Pindo one pass over the list per interval: one req
 what is new (two where the list has its oldest messages first: the first page tells, the last has them). Each
 subscriber has a place of its own, and a pass reads back to the lowest of them: who joins late is caught up by
 the next pass, and misses nothing that came since its place. A pass that fails is told to all and repeated as a
-whole, ever more slowly, once for all. The poll begins with the first subscriber and ends with the last; one
-that is cancelled takes nothing from the others.
+whole, ever more slowly, once for all, with the connection read anew: somebody may have mended it. The poll
+begins with the first subscriber and ends with the last; one that is cancelled takes nothing from the others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo.api.errors import PindoAuthError
 from airflow_provider_pindo.api.inbound import InboundScan, Place
 from airflow_provider_pindo.api.patience import pause_after
+from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.matching import InboundFilter
@@ -152,7 +152,7 @@ class SharedPoll:
 
     async def close(self) -> None:
         """End the poll."""
-        if self._task is not None:
+        if self._task is not None:  # pragma: no branch - whoever leaves has joined
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
@@ -191,16 +191,21 @@ class SharedPoll:
                 error,
             )
             result = error
-            if isinstance(error, PindoAuthError):
-                await self._read_connection_anew()
+            await self._read_connection_anew()
         for subscription in taking_part:
             subscription.give(result)
         return result if isinstance(result, Exception) else None
 
     async def _read(self, scan: InboundScan) -> Round:
         found: list[InboundSms] = []
-        while scan.next_page is not None:
-            found += scan.feed(await self.hook.list_inbound_sms(scan.next_page, scan.per_page))
+        try:
+            while scan.next_page is not None:
+                found += scan.feed(await self.hook.list_inbound_sms(scan.next_page, scan.per_page))
+                self.hook.max_attempts = (
+                    MAX_ATTEMPTS  # a limit on requests must not undo the pages that were read
+                )
+        finally:
+            self.hook.max_attempts = 1
         if scan.names_senders is not None:
             self._names_senders = scan.names_senders or bool(self._names_senders)
         return Round(
@@ -208,7 +213,7 @@ class SharedPoll:
         )
 
     async def _read_connection_anew(self) -> None:
-        """Have the next pass read the connection again: the token in it may have been replaced."""
+        """Have the next pass read the connection again."""
         await self.hook.close()
         self.hook = self._new_hook()
 

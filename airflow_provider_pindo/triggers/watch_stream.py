@@ -50,15 +50,15 @@ class Keeper:
         Return the watcher as it was when its place was last stored.
 
         Without one, its start is fixed and stored now, before anything is read: whatever happens next, it
-        starts there.
+        starts there. Of assets that differ (one was not watched for a while) the place that is furthest behind
+        counts: messages then come again to the others, and none is lost.
         """
-        for store in self._stores:
-            if (stored := await store.aget(self._key)) is not None:
-                watcher = Watcher.from_json(stored)
-                self._stored = watcher.as_json()
-                return watcher
-        watcher = Watcher(Place(since=start))
-        await self._store(watcher.as_json())
+        stored = [await store.aget(self._key) for store in self._stores]
+        watchers = [Watcher.from_json(place) for place in stored if place is not None]
+        watcher = min(watchers, key=_how_far, default=Watcher(Place(since=start)))
+        if any(place != watcher.as_json() for place in stored):
+            await self._store(watcher.as_json())
+        self._stored = watcher.as_json()
         return watcher
 
     def passed(self, tick: int, watcher: Watcher) -> None:
@@ -114,6 +114,11 @@ class WatchClock(SharedStreamProducer):
         for tick, outcome in batch:
             for keeper in tuple(_keepers.get(key, ())):
                 await keeper.settle(tick, failed=outcome.failed > 0)
+
+
+def _how_far(watcher: Watcher) -> tuple[int, float]:
+    place = watcher.place
+    return place.after_id or 0, place.since.timestamp() if place.since else 0.0
 
 
 def _next_tick() -> int:

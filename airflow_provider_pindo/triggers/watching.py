@@ -14,7 +14,7 @@ from __future__ import annotations
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-if not AIRFLOW_V_3_0_PLUS:
+if not AIRFLOW_V_3_0_PLUS:  # pragma: no cover - Airflow 2.11
     raise AirflowOptionalProviderFeatureException(
         "PindoInboundSmsEventTrigger starts DAGs when messages come, which Airflow can do from 3.0 on. Before "
         "it, run a DAG on a schedule that begins with a PindoInboundSmsSensor"
@@ -45,6 +45,15 @@ MAX_MESSAGES = 500
 #: run the first event alone and lets the second wait for a third: an empty one, once it is quiet, is sent.
 CROWDED = timedelta(seconds=60)
 QUIET = timedelta(seconds=10)
+
+
+class _UnusableTriggerError(PindoConfigurationError, TypeError):
+    """
+    An argument cannot be used.
+
+    A ``TypeError`` too, since that is the one error of a trigger's constructor that a triggerer survives (Airflow
+    3.3.2): an argument that was stored may have become unusable by another version of RE2.
+    """
 
 
 class PindoInboundSmsEventTrigger(BaseEventTrigger):
@@ -84,11 +93,14 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
         pindo_conn_id: str = "pindo_default",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        if pattern is not None:
-            compile_pattern(pattern)
+        try:
+            if pattern is not None:
+                compile_pattern(pattern)
+            self.since = None if since is None else read_since(since).isoformat()
+        except PindoConfigurationError as error:
+            raise _UnusableTriggerError(str(error)) from None
         self.pattern = pattern
         self.inbound_number = inbound_number
-        self.since = None if since is None else read_since(since).isoformat()
         self.poll_interval = poll_interval
         self.pindo_conn_id = pindo_conn_id
 
@@ -115,6 +127,9 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
         from airflow_provider_pindo.triggers.watch_stream import WatchClock
 
         return WatchClock(kwargs["pindo_conn_id"], kwargs["poll_interval"])
+
+    def __repr__(self) -> str:
+        return f"<PindoInboundSmsEventTrigger pindo_conn_id={self.pindo_conn_id}, since={self.since}>"
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """

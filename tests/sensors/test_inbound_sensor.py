@@ -15,7 +15,7 @@ from airflow.exceptions import AirflowException, AirflowRescheduleException
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoServerError
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoRateLimitError, PindoServerError
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
@@ -152,6 +152,22 @@ def test_it_waits_through_an_outage(sandbox, mode, fault):
     assert len(Task(**mode).run()) == 1
 
 
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_a_limit_on_requests_that_a_look_exceeds_holds_it_up_and_does_not_undo_it(sandbox, mode):
+    sandbox.reply_all([{"from": PHONE, "text": "YES" if n == 0 else "no"} for n in range(90)])
+    sandbox.settings(requests_per_second=2)
+    assert len(Task(**MODES[mode]).run()) == 1
+    assert len(sandbox.requests(call="list_inbound_sms")) < 25
+
+
+def test_a_server_that_asks_for_too_much_patience_does_not_hold_it_beyond_its_timeout(sandbox):
+    sandbox.add_fault("rate_limit", call="list_inbound_sms", retry_after=86400, times=None)
+    started = time.monotonic()
+    with pytest.raises(AirflowException, match="timeout"):
+        Task(timeout=2, **MODES["poke"]).run()
+    assert time.monotonic() - started < 60
+
+
 def test_it_waits_through_a_timeout(sandbox, mode, monkeypatch):
     sandbox.reply(PHONE, "YES")
     hasty = sandbox.connection_json().replace('"sender"', '"timeout": 0.3, "sender"')
@@ -184,6 +200,57 @@ def test_a_refused_token_fails_it_at_once(sandbox, monkeypatch, mode):
     with pytest.raises(AirflowFailException, match="401"):
         Task(**mode).run()
     assert len(sandbox.requests(call="list_inbound_sms")) == 1
+
+
+def test_a_token_that_is_refused_after_the_deferral_fails_it_without_a_retry(sandbox, monkeypatch):
+    task = Task(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferral:
+        task.new_process().execute(task.context)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_PINDO_DEFAULT", sandbox.connection_json().replace(sandbox.token, "wrong")
+    )
+    event = asyncio.run(first_event(deferral.value.trigger))
+    with pytest.raises(AirflowFailException, match="401"):
+        task.new_process().execute_complete(task.context, event.payload)
+
+
+def test_an_outage_when_it_resumes_sends_it_back_to_wait(sandbox):
+    number = sandbox.reply(PHONE, "YES")["id"]
+    task = Task(deferrable=True, max_consecutive_failures=2)
+    event = {"status": "matched", "ids": [number]}
+    sandbox.add_fault("rate_limit", call="list_inbound_sms", retry_after=600, times=2)
+    with pytest.raises(TaskDeferred) as deferral:
+        task.new_process().execute_complete(task.context, event)
+    assert deferral.value.trigger.since == LONG_AGO
+    with pytest.raises(PindoRateLimitError):
+        task.new_process().execute_complete(task.context, event, **deferral.value.kwargs)
+    assert len(task.new_process().execute_complete(task.context, event, **deferral.value.kwargs)) == 1
+
+
+def test_a_token_that_is_refused_when_it_resumes_fails_it_without_a_retry(sandbox):
+    number = sandbox.reply(PHONE, "YES")["id"]
+    sandbox.add_fault("status", call="list_inbound_sms", status=401)
+    task = Task(deferrable=True)
+    with pytest.raises(AirflowFailException, match="401"):
+        task.new_process().execute_complete(task.context, {"status": "matched", "ids": [number]})
+
+
+@pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
+def test_what_ends_it_skips_it_where_that_is_asked_for(sandbox, mode, flag):
+    sandbox.add_fault("status", call="list_inbound_sms", status=401, times=None)
+    with pytest.raises(AirflowSkipException):
+        Task(**{flag: True}, **mode).run()
+
+
+def test_what_a_retry_may_mend_skips_it_only_where_it_must_never_fail(sandbox):
+    given_up = {"status": "failed", "reason": "no answer", "retry_helps": True}
+    for arguments, error in (
+        ({"soft_fail": True}, PindoServerError),
+        ({"never_fail": True}, AirflowSkipException),
+    ):
+        task = Task(deferrable=True, **arguments)
+        with pytest.raises(error, match="no answer"):
+            task.new_process().execute_complete(task.context, given_up)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "deferrable"])
@@ -296,7 +363,7 @@ def test_it_can_start_in_the_triggerer():
     assert (trigger.pattern, trigger.since, trigger.end_task) == ("{{ x }}", LONG_AGO, True)
 
 
-@pytest.mark.parametrize("arguments", [{"since": None}, {"deferrable": False}])
+@pytest.mark.parametrize("arguments", [{"since": None}, {"deferrable": False}, {"from_number": 250781234567}])
 def test_where_it_cannot_start_in_the_triggerer_it_does_not(arguments):
     sensor = Task(**{"deferrable": True, "start_from_trigger": True, **arguments}).new_process()
     assert not sensor.start_from_trigger
@@ -307,10 +374,12 @@ def test_it_says_why_it_is_deferred_from_the_worker(sandbox, monkeypatch):
     said = []
     log = SimpleNamespace(info=print, warning=lambda message, *values: said.append(message % values))
     monkeypatch.setattr(PindoInboundSmsSensor, "log", log)
-    task = Task(since=None, deferrable=True, start_from_trigger=True)
-    with pytest.raises(TaskDeferred):
-        task.new_process().execute(task.context)
-    assert any("deferred from the worker" in each for each in said)
+    for since, reason in ((None, "only a worker can keep"), (LONG_AGO, "starts no mapped task there")):
+        task = Task(since=since, deferrable=True, start_from_trigger=True)
+        with pytest.raises(TaskDeferred):
+            task.new_process().execute(task.context)
+        assert "deferred from the worker" in said[-1]
+        assert reason in said[-1] or not AIRFLOW_V_3_3_PLUS
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.inbound import Place
 from airflow_provider_pindo.triggers import watching
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
+from airflow_provider_pindo.triggers.watch_stream import Keeper
 from airflow_provider_pindo.triggers.watching import Watcher
 
 PHONE = "+250781234567"
@@ -92,6 +93,10 @@ async def triggerer():
     running = Triggerer()
     yield running
     await running.kill()
+
+
+def place(after_id):
+    return Watcher(Place(after_id=after_id)).as_json()
 
 
 def ids(messages):
@@ -190,6 +195,15 @@ async def test_the_start_is_fixed_before_anything_is_read(sandbox, monkeypatch):
     await later.kill()
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_of_two_assets_the_one_that_is_behind_counts_and_one_that_joins_gets_a_place(order):
+    behind, ahead, joins = Store(pindo_inbound_x=place(10)), Store(pindo_inbound_x=place(5000)), Store()
+    stores = [(behind, ahead)[each] for each in order]
+    accessors = SimpleNamespace(_by_name=dict(zip("abc", [*stores, joins], strict=True)), _by_uri={})
+    watcher = await Keeper(accessors, "x").load(NOW)
+    assert watcher.place.after_id == behind.after_id == ahead.after_id == joins.after_id == 10
+
+
 async def test_one_watcher_that_leaves_takes_nothing_from_the_others(sandbox, triggerer):
     stays, store = [], Store()
     triggerer.start(store, stays)
@@ -253,17 +267,48 @@ def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse():
         PindoInboundSmsEventTrigger(pattern="(?=YES)")
 
 
-async def test_without_a_shared_stream_it_starts_where_it_is_told(sandbox):
+async def test_a_settled_tick_settles_those_before_it_and_is_kept_by_whoever_still_watches():
+    from airflow_provider_pindo.triggers.watch_stream import Keeper, WatchClock, watched_by
+
+    stores = Store(), Store()
+    one, other = (Keeper(SimpleNamespace(_by_name={}, _by_uri={"x": store}), "f") for store in stores)
+    clock = WatchClock("conn", 60)
+    async with watched_by("conn", one):
+        async with watched_by("conn", other):
+            for tick in (1, 2, 3):
+                one.passed(tick, Watcher(Place(after_id=tick)))
+        await clock.advance([(2, SimpleNamespace(failed=0)), (1, SimpleNamespace(failed=0))])
+    assert [store.get("pindo_inbound_f", {}).get("after_id") for store in stores] == [2, None]
+
+
+def test_a_place_that_is_none_is_refused_with_what_to_do():
+    with pytest.raises(PindoConfigurationError, match="is 'here': delete it"):
+        Watcher.from_json("here")
+
+
+async def test_without_a_shared_stream_it_starts_where_it_is_told(sandbox, polls, until):
     """Airflow 3.0 to 3.2 call ``run``."""
     await reply(sandbox, "YES", "NO")
     events = PindoInboundSmsEventTrigger(since=LONG_AGO, poll_interval=0.1, pattern="YES").run()
     assert ids((await anext(events)).payload["messages"]) == [1]
+    following = asyncio.create_task(anext(events))
+    looked = polls()
+    await until(lambda: polls() >= looked + 2)  # nothing new: no event
     await reply(sandbox, "YES")
-    assert ids((await anext(events)).payload["messages"]) == [3]
+    assert ids((await following).payload["messages"]) == [3]
     await events.aclose()
 
 
-async def test_its_event_shows_no_text_and_no_number(sandbox):
+def test_what_cannot_be_made_again_from_storage_ends_no_triggerer():
+    """Airflow 3.3.2 goes on after a TypeError of a trigger's constructor, and after nothing else."""
+    for wrong in ({"pattern": "(?=YES)"}, {"since": "yesterday"}):
+        with pytest.raises(TypeError) as raised:
+            PindoInboundSmsEventTrigger(**wrong)
+        assert isinstance(raised.value, PindoConfigurationError)
+
+
+async def test_neither_it_nor_its_event_shows_a_text_or_a_number(sandbox):
+    assert "1113333" not in repr(PindoInboundSmsEventTrigger(inbound_number="+250781113333"))
     await reply(sandbox, "secret of +250781234567")
     events = PindoInboundSmsEventTrigger(since=LONG_AGO, poll_interval=0.1).run()
     event = await anext(events)

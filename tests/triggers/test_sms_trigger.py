@@ -129,7 +129,8 @@ async def test_neither_its_event_nor_its_repr_shows_a_text_or_a_number(sandbox):
 
 
 @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow 3.3 can")
-async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox, monkeypatch):
+@pytest.mark.parametrize("pushes", [True, False])
+async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox, monkeypatch, pushes):
     """The end-to-end test has what becomes of it; here the supervisor's end of the line stands for Airflow."""
     from airflow.sdk.execution_time import task_runner
 
@@ -141,10 +142,15 @@ async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox, m
 
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(asend=asend), raising=False)
     each = trigger(r"(?P<answer>YES)", end_task=True)
-    each._task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1)
+    task = SimpleNamespace(do_xcom_push=pushes)
+    each._task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1, task=task)
     [event] = await fire(each)
     assert event.task_instance_state == "success"
-    [message] = [each for each in sent if each.type == "SetXCom"]
+    messages = [each for each in sent if each.type == "SetXCom"]
+    if not pushes:
+        assert messages == []
+        return
+    [message] = messages
     assert (message.dag_id, message.run_id, message.task_id, message.key) == (
         "dag",
         "run",
