@@ -51,10 +51,9 @@ class Budget:
 def in_background(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Start ``work`` in a daemon thread of its own; return its future."""
     future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # from here on it cannot be cancelled
 
     def run() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
         try:
             future.set_result(work(*args, **kwargs))
         except BaseException as error:

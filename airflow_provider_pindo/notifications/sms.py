@@ -11,17 +11,17 @@ import asyncio
 import logging
 import re
 import traceback
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
-from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
+from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.trim import fit
 from airflow_provider_pindo.notifications.bounded import Budget, in_background
 from airflow_provider_pindo.notifications.incident import read_incident
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.settings import PindoSettings
 
     Sends = Mapping[str, Future[SmsReceipt] | asyncio.Task[SmsReceipt]]
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 log = logging.getLogger(__name__)
 
@@ -111,9 +114,13 @@ class PindoNotifier(BaseNotifier):
         DeadlineAlert(..., callback=AsyncCallback(PindoNotifier, kwargs={"to": "+250781234567"}))
 
     An alert that cannot be sent is logged as an error and does not raise: Airflow would log the recipients along
-    with the exception. A message that may have gone out is not sent again.
+    with the exception. For the same reason a wrong argument of a deadline, which Airflow reads only when it is
+    missed, is logged and its default used. A message that may have gone out is not sent again by the notifier. But
+    Airflow starts a deadline's callback anew when its triggerer stops in the middle of it, and the text may then
+    come twice. With ``throttle`` it comes once; or not at all, if the triggerer stopped in the moment between the
+    throttle's permission and the sending.
 
-    :param to: the people to text: a number, several separated by commas, or a list. (templated)
+    :param to: the people to text: a number, several separated by commas, or a list. It is needed. (templated)
     :param text: the message. A name that the callback's context does not have appears as ``?``; a template that
         cannot be rendered gives way to the default, here and for ``sender`` and ``throttle_key``. Default: what
         happened, the DAG, the task, the run's date, the try, the first line of the exception with phone numbers
@@ -130,14 +137,15 @@ class PindoNotifier(BaseNotifier):
         out: give more where Airflow's API is slow. A ``timedelta`` is taken too.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :param context: given by Airflow when it awaits the notifier.
-    :raises PindoConfigurationError: when it is made, for a number that makes no sense.
+    :raises PindoConfigurationError: when a DAG file makes it, for a number that makes no sense.
+    :raises TypeError: when a DAG file makes it without ``to``, or with an argument that there is not.
     """
 
     template_fields: Sequence[str] = ("to", "text", "sender", "throttle_key", "pindo_conn_id")
 
     def __init__(
         self,
-        to: str | Iterable[str],
+        to: str | Iterable[str] | None = None,
         text: str | None = None,
         *,
         sender: str | None = None,
@@ -147,16 +155,25 @@ class PindoNotifier(BaseNotifier):
         timeout: timedelta | float = 10.0,
         pindo_conn_id: str = "pindo_default",
         context: Context | None = None,
+        **unknown: Never,
     ) -> None:
         super().__init__()  # Airflow 2.11 takes no context here
+        # Airflow itself makes a deadline's notifier, with a context, and logs the recipients when that raises.
+        is_deadline = context is not None
+        if not is_deadline and to is None:
+            raise TypeError("PindoNotifier misses the argument 'to', the people to text")
+        if not is_deadline and unknown:
+            raise TypeError(f"PindoNotifier got an unexpected keyword argument {next(iter(unknown))!r}")
+        for name in unknown:
+            log.error("A deadline's alert: there is no argument %r; it is not used", name)
         self.context = context or {}
         self.to = to
         self.text = text
         self.sender = sender
-        self.max_segments = _whole_number("max_segments", max_segments)
-        self.throttle = None if throttle is None else _seconds("throttle", throttle)
+        self.max_segments = _read(_whole_number, "max_segments", max_segments, 1, is_deadline)
+        self.throttle = None if throttle is None else _read(_seconds, "throttle", throttle, None, is_deadline)
         self.throttle_key = throttle_key
-        self.timeout = _seconds("timeout", timeout)
+        self.timeout = _read(_seconds, "timeout", timeout, 10.0, is_deadline)
         self.pindo_conn_id = pindo_conn_id
 
     def __call__(self, *args: Any) -> None:
@@ -182,8 +199,8 @@ class PindoNotifier(BaseNotifier):
 
             with PindoHook(draft.pindo_conn_id, max_attempts=_MAX_ATTEMPTS) as hook:
                 settings = budget.run(lambda: hook.settings)
+                hook.get_conn()  # one session for all of them; without it nothing is sent, and nothing held back
                 if alert := budget.run(self._admit, draft, settings, budget):
-                    hook.get_conn()  # one session for all of them
                     sends = {
                         to: in_background(hook.send_sms, to, alert.text, alert.sender) for to in alert.to
                     }
@@ -343,6 +360,17 @@ def _readable(numbers: Iterable[str], country: str | None) -> Iterable[str]:
         except PindoConfigurationError as error:
             log.error("An alert has nobody to go to: %s", error)
     return found
+
+
+def _read(read: Callable[[str, Any], T], name: str, value: object, default: D, is_lenient: bool) -> T | D:
+    """Return what ``read`` makes of an argument; for a mistake ``default``, if it is to be lenient."""
+    try:
+        return read(name, value)
+    except PindoConfigurationError as error:
+        if not is_lenient:
+            raise
+        log.error("A deadline's alert: %s; its default is used", mask_numbers_in(str(error)))
+        return default
 
 
 def _seconds(name: str, value: timedelta | float) -> float:

@@ -258,13 +258,14 @@ def _names_in_database(prefix: str) -> list[str]:
 
     if AIRFLOW_V_3_0_PLUS:
         raise StoreUnavailable("Airflow 3.0 to 3.2 cannot list Variables; 2.11 and 3.3 can")
-    from airflow.models.variable import Variable
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
+    else:  # pragma: no cover - Airflow 2.11
+        from airflow.models.variable import Variable
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
 
-    with create_session() as session:
-        query: Any = select(Variable.key).where(Variable.key.startswith(prefix, autoescape=True))
-        return list(session.scalars(query))
+        with create_session() as session:
+            query: Any = select(Variable.key).where(Variable.key.startswith(prefix, autoescape=True))
+            return list(session.scalars(query))
 
 
 def _short(text: str, length: int = 12) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -124,7 +125,7 @@ def test_it_has_the_other_name_too():
         f"{PHONE}; {OTHER}",
         f"['{PHONE}', '{OTHER}']",
         [PHONE, "0781234568", "078 123 4567"],
-        [PHONE, "not a number", OTHER, ""],
+        [PHONE, "not a number", OTHER, "", None, 250781234567],
     ],
 )
 def test_each_number_gets_one_text(sandbox, to):
@@ -279,7 +280,7 @@ def test_a_recipient_that_is_none_is_logged_and_not_raised(sandbox, log, to, awa
 @awaited
 def test_a_pindo_that_hangs_is_given_up_and_the_others_get_theirs(sandbox, log, awaited):
     sandbox.add_fault("latency", call="send_sms", to=OTHER, seconds=600, times=None)
-    either_way(PindoNotifier([OTHER, PHONE], "Muraho", timeout=1), awaited=awaited)
+    either_way(PindoNotifier([OTHER, PHONE], "Muraho", timeout=5), awaited=awaited)
     assert phones(sandbox) == [(PHONE, "Muraho")]
     assert "Pindo did not answer in time. The message may have been sent" in log.text
     assert_nothing_is_told(log)
@@ -322,7 +323,7 @@ def dripping(monkeypatch):
 
 @awaited
 def test_a_pindo_that_drips_is_given_up(dripping, log, awaited):
-    either_way(PindoNotifier(PHONE, "Muraho", timeout=1), awaited=awaited)
+    either_way(PindoNotifier(PHONE, "Muraho", timeout=3), awaited=awaited)
     assert "Pindo did not answer in time" in log.text
 
 
@@ -363,10 +364,87 @@ def test_without_variables_it_sends_unthrottled_and_says_so(
     monkeypatch.setattr(throttle.VariableStore, "write", lambda self, name, value: None)
     monkeypatch.setattr(throttle.VariableStore, operation, behaviour)
     for _ in range(2):
-        either_way(PindoNotifier(PHONE, "Muraho", throttle=60, timeout=2), awaited=awaited)
+        either_way(PindoNotifier(PHONE, "Muraho", throttle=60, timeout=6), awaited=awaited)
     assert texts(sandbox) == ["Muraho", "Muraho"]
     assert log.text.count("sent unthrottled, since Variables cannot be used") == 2
     assert_nothing_is_told(log)
+
+
+def test_where_variables_cannot_be_listed_it_sends_unthrottled(sandbox, log, monkeypatch):
+    """As on Airflow 3.0 to 3.2."""
+    sdk = pytest.importorskip("airflow.sdk", reason="Airflow 2.11 can list them")
+    if hasattr(sdk.Variable, "keys"):
+        monkeypatch.delattr(sdk.Variable, "keys")
+    monkeypatch.setattr(throttle.VariableStore, "write", lambda self, name, value: None)
+    PindoNotifier(PHONE, "Muraho", throttle=60)({})
+    assert texts(sandbox) == ["Muraho"]
+    assert "sent unthrottled, since Variables cannot be used" in log.text
+
+
+class Names(dict):
+    """A store in memory."""
+
+    def names(self, prefix):
+        return [name for name in self if name.startswith(prefix)]
+
+    write = dict.__setitem__
+    delete = dict.pop
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """The names that the throttle writes."""
+    found = Names()
+    monkeypatch.setattr("airflow_provider_pindo.notifications.sms.VariableStore", lambda: found)
+    monkeypatch.setattr(throttle, "SETTLE", 0.05)
+    return found
+
+
+@awaited
+@pytest.mark.parametrize("field", ["verify", "cert"])
+def test_an_alert_whose_certificate_cannot_be_used_holds_back_nothing(
+    sandbox, names, log, monkeypatch, tmp_path, field, awaited
+):
+    (tmp_path / "bad.pem").write_text("no certificate")
+    connection = json.loads(sandbox.connection_json())
+    connection["extra"][field] = str(tmp_path / "bad.pem")
+    with monkeypatch.context() as patched:
+        patched.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
+        either_way(PindoNotifier(PHONE, "Muraho", throttle=60), awaited=awaited)
+    assert sandbox.messages() == []
+    assert field in log.text
+    assert "sent" not in kinds(names)
+    monkeypatch.setattr(throttle, "CONTENTION", 0.0)
+    either_way(PindoNotifier(PHONE, "Muraho", throttle=60), awaited=awaited)
+    assert len(sandbox.messages()) == 1
+
+
+def deadline(name):
+    """The context of a deadline's callback."""
+    return {
+        "deadline": {"id": name, "deadline_time": "2026-11-22T10:30:00Z"},
+        "dag_run": {"dag_id": "etl", "run_id": "r", "state": "running"},
+    }
+
+
+@pytest.mark.parametrize(("arguments", "received"), [({"throttle": 60}, 1), ({}, 2)])
+async def test_an_alert_that_a_triggerer_stops_in_the_middle_of_goes_out_once_only_with_throttle(
+    sandbox, names, arguments, received
+):
+    """Airflow cancels the callback then, and another triggerer starts it anew."""
+    sandbox.add_fault("slow_answer", call="send_sms", seconds=1)
+
+    async def alert():
+        await PindoNotifier(PHONE, "Late", context=deadline("1"), **arguments)
+
+    first = asyncio.create_task(alert())
+    while not (sandbox.messages() or first.done()):
+        await asyncio.wait([first], timeout=0.05)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await alert()
+    assert texts(sandbox) == ["Late"] * received
 
 
 THROTTLED = source(
@@ -394,6 +472,20 @@ def test_a_second_failure_is_held_back_and_noted_in_airflows_database(run_dag, s
         assert run_dag(THROTTLED.replace("KEY", "three failures")).state == "failed"
     assert len(texts(sandbox)) == 1
     assert kinds(set(variables()) - before) == {"sent": 1, "told": 1, "note": 3}
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"), [({"action": "status", "status": 401}, 2), ({"action": "drop_after"}, 1)]
+)
+def test_only_a_text_that_was_certainly_not_sent_holds_back_nothing(
+    run_dag, sandbox, monkeypatch, fault, requests
+):
+    monkeypatch.setattr(throttle, "CONTENTION", 0.0)
+    sandbox.add_fault(call="send_sms", **fault)
+    for _ in range(2):
+        run_dag(THROTTLED.replace("KEY", fault["action"]))
+    assert len(sandbox.requests(call="send_sms")) == requests
+    assert len(texts(sandbox)) == 1
 
 
 MAIN = """
@@ -428,7 +520,7 @@ def run_processes(run_dag, tmp_path):
                     env=os.environ | {"AIRFLOW__CORE__DAGS_FOLDER": str(file.parent)},
                 )
             )
-        return [process.communicate(timeout=200)[0].decode() for process in processes]
+        return [process.communicate(timeout=500)[0].decode() for process in processes]
 
     return run
 
@@ -517,6 +609,48 @@ def test_a_number_that_makes_no_sense_is_refused_when_the_dag_is_read(wrong):
     (name,) = wrong
     with pytest.raises(PindoConfigurationError, match=f"^{name} is "):
         PindoNotifier(PHONE, **wrong)
+
+
+async def fire(**kwargs):
+    """Have Airflow make and await a deadline's notifier, as its triggerer does; return what came of it."""
+    callback = pytest.importorskip("airflow.triggers.callback", reason="Airflow 2 has no deadlines")
+    path = f"{PindoNotifier.__module__}.{PindoNotifier.__qualname__}"
+    trigger = callback.CallbackTrigger(path, {"context": deadline("mistaken"), **kwargs})
+    return [event.payload["state"] async for event in trigger.run()][-1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"throttle": 0}, "throttle is 0: give a timedelta, or seconds above 0"),
+        ({"timeout": "10"}, "timeout is '10': give a timedelta, or seconds above 0"),
+        ({"max_segments": PHONE}, "max_segments is '+25078****567': give a whole number from 1"),
+        ({"txet": "Muraho"}, "there is no argument 'txet'"),
+    ],
+)
+async def test_a_mistake_in_a_deadline_is_logged_masked_and_the_alert_goes_out(sandbox, log, wrong, said):
+    assert await fire(to=PHONE, text="Muraho", **wrong) == "success"
+    assert texts(sandbox) == ["Muraho"]
+    assert said in log.text
+    assert_nothing_is_told(log)
+
+
+async def test_a_deadline_that_names_nobody_is_logged_without_the_number_that_it_has(sandbox, log):
+    assert await fire(number=PHONE, text="Muraho") == "success"
+    assert sandbox.messages() == []
+    assert "there is no argument 'number'" in log.text
+    assert "'to' has no usable phone number" in log.text
+    assert_nothing_is_told(log)
+
+
+def test_an_argument_that_there_is_not_is_refused_when_the_dag_is_read():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'txet'"):
+        PindoNotifier(PHONE, txet="Muraho")
+
+
+def test_a_notifier_for_nobody_is_refused_when_the_dag_is_read():
+    with pytest.raises(TypeError, match="misses the argument 'to'"):
+        PindoNotifier(text="Muraho")
 
 
 def test_airflow_is_told_of_the_notifier():
