@@ -52,8 +52,8 @@ def up() -> NoReturn:
   Phones    {deployment.sandbox.url}/
   DAGs      {EXAMPLE_DAGS}, read again when they change
 
-  Press "Trigger" on a DAG and watch the phones. pindo_inbound_router waits for what you type on a phone:
-  switch it on.
+  Press "Trigger" on a DAG and watch the phones. pindo_inbound_router answers what you type on a phone, if it
+  has a number in it, such as BALANCE 0781234567: switch it on.
   Ctrl-C stops everything and forgets it.
 """,
             flush=True,

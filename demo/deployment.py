@@ -6,8 +6,8 @@ local executor, DAG processor, triggerer; on Airflow 2.11 webserver, scheduler, 
 of its own, on free loopback ports, in a temporary ``AIRFLOW_HOME`` with SQLite. However the block ends, every
 process is stopped and the folder removed. The user's own Airflow and home folder are not touched.
 
-What belongs to a deployment is known by an environment variable that all its processes inherit, so that a
-task whose parents were killed is found too.
+What belongs to a deployment, and to each of its components, is known by environment variables that all
+processes inherit, so that a task whose parents were killed is found too.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import requests
@@ -42,6 +42,7 @@ AIRFLOW_VERSION = int(version("apache-airflow").split(".")[0])
 EXAMPLE_DAGS = Path(__file__).resolve().parent.parent / "example_dags"
 USERNAME = "admin"
 _MARK = "PINDO_DEPLOYMENT"
+_COMPONENT = "PINDO_COMPONENT"
 
 
 class DeploymentError(RuntimeError):
@@ -96,7 +97,7 @@ class Deployment:
 
     @property
     def components(self) -> dict[str, list[str]]:
-        """The command of each component, by its name."""
+        """The command of each component, by its name; they are started in this order."""
         port = self.url.rpartition(":")[2]
         web = {
             3: ["api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1"],
@@ -107,11 +108,11 @@ class Deployment:
             commands.append(["dag-processor"])
         sandbox = ["--host", "127.0.0.1", "--port", self.sandbox.url.rpartition(":")[2]]
         return {
-            "sandbox": ["airflow_provider_pindo.sandbox", *sandbox, "--token", self.sandbox.token],
-            **{command[0]: ["airflow", *command] for command in commands},
+            "sandbox": python("airflow_provider_pindo.sandbox", *sandbox, "--token", self.sandbox.token),
+            **{command[0]: python("airflow", *command) for command in commands},
         }
 
-    def __enter__(self) -> Deployment:
+    def __enter__(self) -> Self:
         try:
             self._start_all()
         except BaseException as error:
@@ -137,17 +138,20 @@ class Deployment:
         (self.home / "components").mkdir()
         self._progress("Starting the sandbox and creating Airflow's database")
         self.start("sandbox")
-        self.airflow("db", "migrate")
-        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; it stays set
+        self._create_database()
         self._create_login()
         self._progress(f"Starting Airflow {version('apache-airflow')}: scheduler, executor and the others")
-        names = [name for name in self.components if name != "sandbox"]
-        for name in names:
-            self.start(name)
+        for name in self.components:
+            if name not in self._processes:
+                self.start(name)
         wait_until(lambda: self._answers(self.sandbox.url), "the sandbox answers", timeout=60)
         wait_until(self._is_healthy, "all of Airflow is healthy", timeout=180)
         self.rest.create_pool("pindo", slots=40, description="Requests to Pindo at a time")
+
+    def _create_database(self) -> None:
+        self.airflow("db", "migrate")
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; it stays set
 
     def _create_login(self) -> None:
         if AIRFLOW_VERSION >= 3:
@@ -188,28 +192,29 @@ class Deployment:
 
     def start(self, name: str) -> None:
         """Start a component; after :meth:`kill`, start it again."""
-        with self.component_log(name).open("ab") as log, _interrupts_wait():
+        with self.component_log(name).open("ab") as log, interrupts_wait():
             self._processes[name] = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", *self.components[name]],
+                self.components[name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self.environment(),
+                env={**self.environment(), _COMPONENT: name},
                 cwd=self.home,
                 start_new_session=True,  # so that Ctrl-C reaches us alone
             )
 
     def kill(self, name: str) -> None:
-        """Kill a component outright (SIGKILL), as a machine that dies does. Its children live on."""
+        """Kill a component outright (SIGKILL), with all that it started, as a machine that dies does."""
         process = self._processes.pop(name)
         process.kill()
+        _kill_all(lambda: self.processes(name))
         process.wait()
 
     def airflow(self, *command: str, timeout: float = 180) -> str:
         """Run an ``airflow`` command against this deployment and return what it printed."""
-        with _interrupts_wait():
+        with interrupts_wait():
             process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "airflow", *command],
+                python("airflow", *command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -262,17 +267,19 @@ class Deployment:
             raise RuntimeError(f"process {task_instance['pid']} has no parent")
         return supervisor
 
-    def processes(self) -> list[psutil.Process]:
-        """Return every living process of this deployment, tasks included."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+    def processes(self, component: str | None = None) -> list[psutil.Process]:
+        """Return every living process of this deployment, or of one component, tasks included."""
+        return [process for process in psutil.process_iter() if self._is_ours(process, component)]
 
-    def _is_ours(self, process: psutil.Process) -> bool:
+    def _is_ours(self, process: psutil.Process, component: str | None) -> bool:
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and bool(
-                process.environ().get(_MARK) == self._mark
-            )
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            environment = process.environ()
         except (psutil.Error, OSError):  # gone, or somebody else's
             return False
+        is_ours = environment.get(_MARK) == self._mark
+        return is_ours and component in (None, environment.get(_COMPONENT))
 
     def environment(self) -> dict[str, str]:
         """Return the environment of every process: the caller's, without any other Airflow's settings."""
@@ -306,7 +313,7 @@ class Deployment:
 
     def stop(self) -> None:
         """Stop every process and remove the folder. Signals that come meanwhile are dealt with afterwards."""
-        with _interrupts_wait():
+        with interrupts_wait():
             self.rest.close()
             for process in self._processes.values():
                 process.terminate()
@@ -315,16 +322,27 @@ class Deployment:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
-            while left := self.processes():  # what would not stop, and tasks whose parents are gone
-                for straggler in left:
-                    straggler.kill()
-                psutil.wait_procs(left, timeout=1)
+            _kill_all(self.processes)  # what would not stop, and tasks whose parents are gone
             for process in self._processes.values():
                 process.wait()
             self._processes.clear()
             if self._folder is not None:
                 self._folder.cleanup()
                 self._folder = None
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module by the Python that runs this."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _kill_all(find: Callable[[], list[psutil.Process]]) -> None:
+    """Kill what ``find`` returns until it finds no more: what is killed may just have started another."""
+    while left := find():
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
 
 
 def _airflow_3_settings(deployment: Deployment, secret: str) -> dict[str, str]:
@@ -390,7 +408,7 @@ def tail(file: Path, lines: int = 40) -> str:
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
+def interrupts_wait() -> Iterator[None]:
     """Hold back Ctrl-C and requests to end until the block is done, so that no process is forgotten."""
     if threading.current_thread() is not threading.main_thread():
         yield

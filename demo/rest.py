@@ -181,7 +181,7 @@ class AirflowRest:
     def patch_task_state(
         self, dag_id: str, run_id: str, task_id: str, key: str, value: Json, *, map_index: int = -1
     ) -> None:
-        """Change one entry of the state store, as a person does in the Task State tab (Airflow 3.3)."""
+        """Change one entry of the state store, as a person does in the Task State Store tab (Airflow 3.3)."""
         path = f"{self._task_path(dag_id, run_id, task_id)}/state-store/{quote(key)}"
         self.request("PATCH", path, params={"map_index": map_index}, json={"value": value})
 

@@ -4,12 +4,14 @@ Text every patient of a clinic the time of tomorrow's appointment.
 Each day at 17:00 in Kigali, the DAG reads the next day's appointments from ``appointments.csv`` beside this
 file and sends each patient one message with their own time. A row whose phone number cannot be read, or that
 Pindo rejects, never holds up the others, and a row that stands there twice is texted once. The last task lists
-who was not texted and why, so that the reception can call them.
+who was not texted and why, so that the reception can call them (the first 100: for a longer list give
+``report_path``, and everybody is in a file).
 
 The CSV has one appointment per row: ``date, time, name, phone, doctor``. The date is ``2026-11-24``, or the
 word ``tomorrow``, which the shipped file uses so that there is something to send on whichever day you try it.
 Numbers without a country code, such as 0781234567, are read as those of the country in the connection's extra
-``country``.
+``country``. The numbers in the shipped file are made up, and may be somebody's: put your own there before you
+point this at the real Pindo.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ KIGALI = "Africa/Kigali"
     dag_display_name="Pindo: appointment reminders",
 )
 def pindo_appointment_reminders():
-    @task(task_display_name="Read tomorrow's appointments")
+    # Airflow logs what such a task returns, unless it is told not to.
+    @task(task_display_name="Read tomorrow's appointments", show_return_value_in_logs=False)
     def read_appointments(dag_run=None, params=None) -> list[dict[str, Any]]:
         """
         Return the next day's appointments, each with its ``day`` in words.
@@ -67,7 +70,7 @@ def pindo_appointment_reminders():
         appointments = [{**row, "date": day.isoformat(), "day": f"{day:%A %d %B}"} for row in rows]
         return sorted(appointments, key=lambda each: (each["time"], each["name"], each["phone"]))
 
-    @task(task_display_name="Report who was not texted")
+    @task(task_display_name="Report who was not texted", show_return_value_in_logs=False)
     def report(appointments: list[dict[str, Any]], sent: dict[str, Any]) -> dict[str, Any]:
         """Return and log how many were texted, and who was not, with the reason."""
         not_texted = [
@@ -79,6 +82,7 @@ def pindo_appointment_reminders():
         return {"texted": sent["accepted"], "not_texted": not_texted}
 
     appointments = read_appointments()
+    # [START howto_operator_pindo_send_bulk_sms]
     texted = PindoSendBulkSmsOperator(
         task_id="text_patients",
         task_display_name="Text the patients",
@@ -90,6 +94,7 @@ def pindo_appointment_reminders():
         on_invalid="skip",
         retries=2,
     )
+    # [END howto_operator_pindo_send_bulk_sms]
     report(appointments, texted.output)
 
 

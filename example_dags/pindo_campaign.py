@@ -10,6 +10,9 @@ all machines and all DAGs, and is changed in the UI (Admin, Pools) while a campa
 Each task keeps its own ledger: whatever happens to one, its retry sends to those whom it has not reached. Rows of
 one number share a partition, so nobody who stands in the file twice is texted twice. Nobody on the opt-out list is
 texted at all.
+
+The numbers in the shipped file are made up, and may be somebody's: give your own before you point this at the
+real Pindo.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
             type="string",
             title="Recipients",
             description="A CSV, JSON Lines or Parquet file with the columns name, phone and district: a path, or a "
-            "URL such as s3://….",
+            "URL such as s3://bucket/file.csv.",
         ),
         "opted_out": Param(
             str(HERE / "opted_out.csv"),
@@ -49,6 +52,7 @@ REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
         "text": Param(
             "Hello @contact.name, free eye checks this Saturday in @contact.district. Kigali Family Clinic",
             type="string",
+            format="multiline",
             title="Text",
             description="Mention any column as @contact.column.",
         ),
@@ -57,14 +61,22 @@ REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
             type="string",
             title="Folder",
             description="Where the partitions and the reports go; every worker must reach it, so with several "
-            "machines a URL such as s3://….",
+            "machines a URL such as s3://bucket/folder.",
         ),
-        "partitions": Param(4, type="integer", minimum=1, maximum=1000, title="Partitions"),
+        "partitions": Param(
+            4,
+            type="integer",
+            minimum=1,
+            maximum=1000,
+            title="Partitions",
+            description="How many tasks share the recipients.",
+        ),
     },
     doc_md=__doc__,
     dag_display_name="Pindo: campaign",
 )
 def pindo_campaign():
+    # [START howto_write_partitions]
     @task(task_display_name="Split the recipients")
     def split(params=None, run_id=None) -> list[str]:
         """Return the partitions' paths."""
@@ -77,6 +89,8 @@ def pindo_campaign():
             phonenumber="phone",
         )
 
+    # [END howto_write_partitions]
+
     @task(task_display_name="Add up")
     def add_up(parts: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the columns of all partitions together, and where the reports are."""
@@ -88,6 +102,7 @@ def pindo_campaign():
             "reports": [part["report_path"] for part in parts],
         }
 
+    # [START howto_operator_pindo_send_bulk_sms_mapped]
     texted = PindoSendBulkSmsOperator.partial(
         task_id="text_partition",
         task_display_name="Text a partition",
@@ -102,6 +117,7 @@ def pindo_campaign():
         pool_slots=REQUESTS_OF_A_TASK,
         retries=3,
     ).expand(recipients=split())
+    # [END howto_operator_pindo_send_bulk_sms_mapped]
     add_up(texted.output)
 
 

@@ -5,6 +5,9 @@ Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pi
 who sent a message; the code does, and the moment of asking keeps last week's replies out. Who says yes is
 confirmed, who says no is offered another time, and who does not reply lands on the list that the reception
 calls. All patients are waited for in the triggerer, by one request to Pindo per interval, and take no worker.
+
+With the real Pindo, send from a number of your account's, or name one in the text: a phone cannot reply to a name
+such as PindoTest. The patients' numbers are made up, and may be somebody's: give your own.
 """
 
 from __future__ import annotations
@@ -52,15 +55,17 @@ def asked_for(what: str) -> Callable[[Any], bool]:
         "patients": Param(
             PATIENTS,
             type="array",
+            items={"type": "object", "required": ["name", "to", "time"]},
             title="Patients",
-            description="Whom to ask: a list of name, to (E.164) and time.",
+            description="Whom to ask: a list of name, to (such as +250781234567) and time.",
         )
     },
     doc_md=__doc__,
     dag_display_name="Pindo: confirm appointments",
 )
 def pindo_confirm_appointment():
-    @task(task_display_name="Write the questions")
+    # Airflow logs what such a task returns, unless it is told not to.
+    @task(task_display_name="Write the questions", show_return_value_in_logs=False)
     def write_questions(params=None, dag_run=None) -> list[dict[str, Any]]:
         """
         Return one question for each patient, with a code that no other patient of this run has.
@@ -76,6 +81,7 @@ def pindo_confirm_appointment():
             while code in codes:
                 code = 1000 + (code - 999) % 9000
             codes.add(code)
+            # [START howto_sensor_pindo_inbound_sms_code]
             questions.append(
                 {
                     "name": patient["name"],
@@ -86,14 +92,19 @@ def pindo_confirm_appointment():
                     "since": asked_at,
                 }
             )
+            # [END howto_sensor_pindo_inbound_sms_code]
         return questions
 
     @task_group
     def ask(name: str, to: str, text: str, pattern: str, since: str):
-        question = PindoSendSmsOperator(task_id="text_patient", to=to, text=text)
+        # [START howto_sensor_pindo_inbound_sms]
+        question = PindoSendSmsOperator(
+            task_id="text_patient", task_display_name="Text the question", to=to, text=text, retries=2
+        )
 
         wait = PindoInboundSmsSensor(
             task_id="wait_for_reply",
+            task_display_name="Wait for the reply",
             pattern=pattern,
             since=since,
             timeout=WAIT,
@@ -101,8 +112,9 @@ def pindo_confirm_appointment():
             soft_fail=True,  # no reply is no failure
             deferrable=True,
         )
+        # [END howto_sensor_pindo_inbound_sms]
 
-        @task(trigger_rule="all_done")
+        @task(trigger_rule="all_done", task_display_name="Read the reply")
         def read_reply(replies: list[dict[str, Any]] | None = None) -> str:
             """Return what the patient's last word asks for."""
             if not replies:
@@ -110,19 +122,19 @@ def pindo_confirm_appointment():
             return "confirm" if replies[-1]["groups"]["answer"].lower() == "yes" else "rebook"
 
         @task.run_if(asked_for("confirm"))
-        @task
+        @task(task_display_name="Keep the appointment")
         def confirm(name: str) -> str:
             """Keep the appointment."""
             return name
 
         @task.run_if(asked_for("rebook"))
-        @task
+        @task(task_display_name="Offer another time")
         def rebook(name: str) -> str:
             """Free the time and offer another one."""
             return name
 
         @task.run_if(asked_for("call"))
-        @task
+        @task(task_display_name="Leave it to the reception")
         def call(name: str) -> str:
             """Nothing came: somebody has to call."""
             return name
@@ -130,7 +142,7 @@ def pindo_confirm_appointment():
         question >> wait
         read_reply(wait.output) >> [confirm(name), rebook(name), call(name)]
 
-    @task(trigger_rule="all_done")
+    @task(trigger_rule="all_done", task_display_name="List what the patients said")
     def report(questions: list[dict[str, Any]], ti=None) -> dict[str, list[str]]:
         """Return and log who was confirmed, who wants another time, and whom to call."""
         lists: dict[str, list[str]] = {"confirm": [], "rebook": [], "call": []}

@@ -3,15 +3,15 @@ Answer every message that comes in (Airflow 3.3).
 
 The asset ``pindo_inbox`` is watched: whenever messages come, Airflow runs this DAG with them. Each one is
 classified (STOP, a question about the balance, anything else) and answered, and a number that says STOP lands
-in the Variable ``pindo_stop_list``, which sends to many leave out:
-``exclude="{{ var.json.get('pindo_stop_list', []) }}"``.
+in the Variable ``pindo_stop_list``, which sends to many leave out (``exclude`` takes a callable that reads it).
 
 A run may bring several events of the asset, and after a triggerer was killed messages may come a second time,
 with the same ids. ``take_new_messages`` therefore goes through all events and drops ids that it has seen; one
 run at a time does that, while the answers of several runs go out side by side.
 
 Pindo's inbound list does not say who sent a message unless your account's does. Where it does not, people write
-their number into the text ("BALANCE 0781234567"), and a message without any number is only counted.
+their number into the text ("BALANCE 0781234567"), and a message without any number is only counted. Mind that
+whoever texts in then chooses who is answered, at your cost.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ STOP_LIST = "pindo_stop_list"
 REMEMBERED = 2000  # message ids; a repeat is never that old
 
 if AIRFLOW_V_3_3_PLUS:
+    # [START howto_trigger_pindo_inbound_sms_event]
     from airflow.sdk import Asset, AssetWatcher
 
     from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
@@ -38,10 +39,18 @@ if AIRFLOW_V_3_3_PLUS:
         "pindo_inbox",
         watchers=[AssetWatcher(name="pindo_inbox", trigger=PindoInboundSmsEventTrigger(poll_interval=10))],
     )
+    # [END howto_trigger_pindo_inbound_sms_event]
 
 
 def pindo_inbound_router():
-    @task(inlets=[INBOX], max_active_tis_per_dag=1)
+    # [START howto_trigger_pindo_inbound_sms_event_messages]
+    # Airflow logs what such a task returns, unless it is told not to.
+    @task(
+        inlets=[INBOX],
+        max_active_tis_per_dag=1,
+        show_return_value_in_logs=False,
+        task_display_name="Take the new messages",
+    )
     def take_new_messages(
         triggering_asset_events=None, asset_state_store=None, run_id=None
     ) -> list[dict[str, Any]]:
@@ -61,7 +70,9 @@ def pindo_inbound_router():
         store.set("taken_by", dict(list(taken_by.items())[-REMEMBERED:]))
         return [new[each] for each in sorted(new)]
 
-    @task
+    # [END howto_trigger_pindo_inbound_sms_event_messages]
+
+    @task(task_display_name="Tell what they ask for", show_return_value_in_logs=False)
     def classify(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what to answer to whom."""
         from airflow_provider_pindo.api.phone import parse_phone_number
@@ -78,13 +89,14 @@ def pindo_inbound_router():
             if re.search(r"(?i)^\s*stop\b", text):
                 answer = {"kind": "stop", "text": "You will get no more messages from us."}
             elif re.search(r"(?i)\bbalance\b", text):
-                answer = {"kind": "balance", "text": "Your balance is 12,500 RWF."}
+                answer = {"kind": "balance", "text": "Your balance is 12,500 RWF."}  # look yours up here
             else:
                 answer = {"kind": "other", "text": "Thank you. Somebody will call you back."}
             answers.append({"to": to, **answer})
         return answers
 
-    @task(max_active_tis_per_dag=1)
+    # [START howto_stop_list]
+    @task(max_active_tis_per_dag=1, task_display_name="Note who said STOP")
     def update_stop_list(answers: list[dict[str, Any]]) -> None:
         """Add the numbers that said STOP to the list that sends to many leave out."""
         stopped = Variable.get(STOP_LIST, default=[], deserialize_json=True)
@@ -92,14 +104,17 @@ def pindo_inbound_router():
         if added:
             Variable.set(STOP_LIST, sorted({*stopped, *added}), serialize_json=True)
 
-    @task
+    # [END howto_stop_list]
+
+    @task(task_display_name="Write the answers", show_return_value_in_logs=False)
     def write_answers(answers: list[dict[str, Any]]) -> list[dict[str, str]]:
         """Return the messages to send."""
         return [{"to": answer["to"], "text": answer["text"]} for answer in answers]
 
     answers = classify(take_new_messages())
     stopped = update_stop_list(answers)
-    stopped >> PindoSendSmsOperator.partial(task_id="answer").expand_kwargs(write_answers(answers))
+    texted = PindoSendSmsOperator.partial(task_id="answer", task_display_name="Text the answers", retries=2)
+    stopped >> texted.expand_kwargs(write_answers(answers))
 
 
 if AIRFLOW_V_3_3_PLUS:

@@ -11,7 +11,8 @@ in Airflow's database, as every answer to a form: with the form (``hitl_detail``
 by the end of the run it has been used or cancelled. On Airflow 3.1 and 3.2 the triggerer, which waits for the
 answer there, logs it too.
 
-Forms came with Airflow 3.1; on an older Airflow this file says so in the log and has no DAG.
+Forms came with Airflow 3.1; on an older Airflow this file says so in the log and has no DAG. The form's time limit
+needs apache-airflow-providers-standard 1.12.2 or later.
 """
 
 from __future__ import annotations
@@ -52,13 +53,17 @@ TIME_TO_ANSWER = timedelta(minutes=5)
     dag_display_name="Pindo: phone verification",
 )
 def pindo_phone_verification():
+    # [START howto_operator_pindo_verify]
     send_pin = PindoVerifyOperator(
         task_id="send_pin",
         task_display_name="Text a PIN",
         number="{{ params.phone }}",
+        retries=2,
     )
     request_id = send_pin.output["request_id"]
+    # [END howto_operator_pindo_verify]
 
+    # [START howto_operator_pindo_verify_ask]
     ask_code = HITLEntryOperator(
         task_id="ask_code",
         task_display_name="Ask for the code",
@@ -68,7 +73,9 @@ def pindo_phone_verification():
         options=["OK"],  # named, so that there are no defaults: with those, no answer would count as "OK"
         response_timeout=TIME_TO_ANSWER,
     )
+    # [END howto_operator_pindo_verify_ask]
 
+    # [START howto_operator_pindo_verify_check]
     check_code = PindoVerifyCheckOperator(
         task_id="check_code",
         task_display_name="Check the code",
@@ -76,6 +83,7 @@ def pindo_phone_verification():
         code="{{ ti.xcom_pull('ask_code')['params_input']['secret_code'] }}",
         on_wrong_code="return",
     )
+    # [END howto_operator_pindo_verify_check]
 
     @task.branch(task_display_name="Was it right?")
     def decide(answer: dict) -> str:
@@ -89,6 +97,7 @@ def pindo_phone_verification():
     def not_verified() -> None:
         print("The code was wrong: nothing is changed")
 
+    # [START howto_operator_pindo_verify_cancel]
     cancel_pin = PindoVerifyCancelOperator(
         task_id="cancel_pin",
         task_display_name="Make the PIN worthless",
@@ -98,6 +107,7 @@ def pindo_phone_verification():
     send_pin >> ask_code >> check_code
     decide(check_code.output) >> [verified(), not_verified()]
     check_code >> cancel_pin.as_teardown(setups=send_pin)
+    # [END howto_operator_pindo_verify_cancel]
 
 
 if HITLEntryOperator is not None:
@@ -105,5 +115,5 @@ if HITLEntryOperator is not None:
 else:
     logging.getLogger(__name__).warning(
         "No DAG pindo_phone_verification here: it asks a person by Airflow's human-in-the-loop form, which needs "
-        "Airflow 3.1 or later and apache-airflow-providers-standard"
+        "Airflow 3.1 or later and apache-airflow-providers-standard 1.12.2 or later"
     )

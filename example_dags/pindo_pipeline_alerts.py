@@ -35,10 +35,11 @@ ROWS_MISSING = "most rows are missing"
 LATE = "it runs late"
 
 try:
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
 except ImportError:  # Airflow before 3.1 knows no deadlines
     deadline: dict[str, Any] = {}
 else:
+    # [START howto_notifier_pindo_deadline]
     deadline = {
         "deadline": DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
@@ -46,17 +47,21 @@ else:
             callback=AsyncCallback(PindoNotifier, kwargs={"to": ON_CALL}),
         )
     }
+    # [END howto_notifier_pindo_deadline]
 
 
 @dag(
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="Africa/Kigali"),
     catchup=False,
+    # [START howto_notifier_pindo]
     on_failure_callback=PindoNotifier(ON_CALL),
+    # [END howto_notifier_pindo]
     tags=["pindo", "sms", "example"],
     params={
         "what_happens": Param(
             ALL_IS_WELL,
+            type="string",
             enum=[ALL_IS_WELL, NO_AMOUNT, ROWS_MISSING, LATE],
             title="What happens",
             description="What goes wrong in this run, so that you can see who is texted.",
@@ -99,6 +104,7 @@ def pindo_pipeline_alerts():
         to=ANALYST,
         text="Sales: {{ ti.xcom_pull('dropped_by_half')['today'] }} rows, "
         "{{ ti.xcom_pull('dropped_by_half')['before'] }} the day before. Is a shop missing?",
+        retries=2,
     )
 
     rows = load()

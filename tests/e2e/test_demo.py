@@ -35,6 +35,8 @@ def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             [sys.executable, "-m", "demo", *arguments],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+            # Ctrl-C counts, also where the tests run in the background and would hand down that it does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -41,11 +41,7 @@ def no_log_shows(deployment: Deployment, *secrets: str) -> None:
 
 def restart_triggerer(deployment: Deployment) -> None:
     """Kill the triggerer outright, with the process that runs its triggers, and start another."""
-    triggerer = deployment._processes["triggerer"].pid
-    children = [each for each in deployment.processes() if each.ppid() == triggerer]
     deployment.kill("triggerer")
-    for child in children:
-        child.kill()
     deployment.start("triggerer")
 
 

@@ -7,6 +7,8 @@ most one message that nobody asked for by name.
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from demo.deployment import AIRFLOW_VERSION, Deployment
@@ -90,7 +92,7 @@ class Send:
         return self.rest.task_state(self.dag_id, self.run_id, TASK)["pindo_sms"]
 
     def settle(self, word):
-        """Change the entry's word and nothing else, as a person does in the Task State tab."""
+        """Change the entry's word and nothing else, as a person does in the Task State Store tab."""
         self.rest.patch_task_state(
             self.dag_id, self.run_id, TASK, "pindo_sms", {**self.entry, "status": word}
         )
@@ -126,7 +128,7 @@ def test_an_unknown_outcome_waits_for_a_person_and_goes_on_from_what_they_say(
     assert len(sandbox.messages()) == arrived
     assert send.entry["status"] == "unknown"
     assert send.entry["to"] == "+25078****567"
-    assert "open the Task State tab" in send.log()
+    assert "open the Storage tab of this task instance" in send.log()
 
     assert send.clear() == "failed"  # nobody has said anything yet
     assert len(sandbox.messages()) == arrived
@@ -136,6 +138,28 @@ def test_an_unknown_outcome_waits_for_a_person_and_goes_on_from_what_they_say(
     assert len(sandbox.messages()) == in_all
     assert send.result["status"] == "sent"
     assert ("sms_id" in send.result) is (word == "not_sent")
+
+
+@ledger
+@pytest.mark.browser
+def test_a_person_settles_it_in_the_ui(send, sandbox, page, picture):
+    sandbox.add_fault(call="send_sms", action="drop_before")
+    send.start()
+    assert send.wait_for_end() == "failed"
+
+    page.goto(f"{send.deployment.url}/dags/{send.dag_id}/runs/{quote(send.run_id)}/tasks/{TASK}")
+    page.get_by_role("link", name="Storage").click()
+    page.get_by_role("link", name="Task State Store").wait_for()
+    page.get_by_label("Edit Task State Store").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text('"unknown"', exact=True).dblclick()  # once it is coloured as a value
+    page.keyboard.insert_text("not_sent")  # at once: of what is typed fast, the editor forgets letters
+    picture(dialog, "settle")
+    dialog.get_by_role("button", name="Save").click()
+    wait_until(lambda: send.entry["status"] == "not_sent", "the entry is saved", timeout=30)
+
+    assert send.clear() == "success"
+    assert len(sandbox.messages()) == 1
 
 
 @ledger

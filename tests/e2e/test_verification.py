@@ -9,18 +9,15 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from urllib.parse import quote
 
 import pytest
 
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment
 from demo.rest import wait_until
+from tests.e2e.person import DAG_ID, PHONE, Person
 
 pytestmark = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="forms and the ledger came later")
-
-DAG_ID = "pindo_phone_verification"
-PHONE = "+250780000101"
 
 
 @pytest.fixture
@@ -34,46 +31,6 @@ def sandbox(sandbox: SandboxClient) -> SandboxClient:
 def person(examples: Deployment, sandbox: SandboxClient) -> Person:
     """Somebody in front of the form of the example DAG."""
     return Person(examples, sandbox)
-
-
-class Person:
-    """Triggers the DAG and answers its form through Airflow's REST API."""
-
-    def __init__(self, deployment: Deployment, sandbox: SandboxClient) -> None:
-        self._deployment = deployment
-        self.rest = deployment.rest
-        self._sandbox = sandbox
-
-    def starts(self, dag_id: str = DAG_ID) -> str:
-        """Trigger a run, wait for its form and return the run's ID."""
-        self.rest.wait_for_dag(dag_id)
-        run_id = self.rest.trigger(dag_id, conf={"phone": PHONE})
-        self.rest.wait_for_task(dag_id, run_id, "ask_code", state="awaiting_input")
-        # Whoever answers before the scheduler has noticed that the task's process ended gets a failed task. A
-        # person is never that fast.
-        noticed = re.compile(f"Received executor event.*'ask_code'.*{re.escape(run_id)}").search
-        log = self._deployment.component_log("scheduler")
-        wait_until(
-            lambda: noticed(log.read_text()), "the scheduler has noticed that ask_code waits", timeout=60
-        )
-        return run_id
-
-    def reads_the_pin(self) -> str:
-        """Return the PIN of the one message on the phone."""
-        (message,) = self._sandbox.messages(to=PHONE)
-        return str(message["pin"])
-
-    def types(self, run_id: str, code: str) -> dict[str, str]:
-        """Answer the form and return the state of each task once the run has ended."""
-        form = f"/dags/{DAG_ID}/dagRuns/{quote(run_id)}/taskInstances/ask_code/-1/hitlDetails"
-        answer = {"chosen_options": ["OK"], "params_input": {"secret_code": code}}
-        self.rest.request("PATCH", form, json=answer)
-        return self.waits(run_id)
-
-    def waits(self, run_id: str, dag_id: str = DAG_ID) -> dict[str, str]:
-        """Return the state of each task once the run has ended."""
-        self.rest.wait_for_run(dag_id, run_id)
-        return {each["task_id"]: each["state"] for each in self.rest.task_instances(dag_id, run_id)}
 
 
 def statuses(sandbox: SandboxClient, call: str) -> list[int]:
@@ -150,8 +107,9 @@ def test_a_killed_task_leaves_one_pin_until_a_person_settles_it(steps, deploymen
     assert rest.wait_for_run(steps, run_id) == "failed"
     assert rest.task_instance(steps, run_id, "send")["try_number"] == 2
     assert len(sandbox.messages()) == 1
-    assert "change 'unknown' in the entry 'pindo_verify' to 'not_sent'" in deployment.task_log(
-        steps, run_id, "send", try_number=2
+    assert (
+        "change the status of the entry 'pindo_verify' from 'unknown' to 'not_sent'"
+        in deployment.task_log(steps, run_id, "send", try_number=2)
     )
     entry = rest.task_state(steps, run_id, "send")["pindo_verify"]
     rest.patch_task_state(steps, run_id, "send", "pindo_verify", {**entry, "status": "not_sent"})
