@@ -4,13 +4,15 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-airflow2 test-postgres test-many-alerts bench lint package constraints clean
+.PHONY: help demo up test test-airflow2 test-pythons test-cluster test-postgres test-many-alerts mutants bench \
+	bench-waiting bench-cluster lint docs package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
 # The lowest and the highest Python that each Airflow is tested with. PYTHON=/path/to/python chooses one.
 PYTHONS3 := 11 13
 PYTHONS2 := 11 12
+FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
 QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
@@ -23,26 +25,50 @@ demo: .venv/run.stamp  ## Text tomorrow's patients once, through real Airflow an
 up: .venv/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox until Ctrl-C
 	@.venv/bin/python -m demo up
 
-test: .venv/dev.stamp  ## Run all tests on Airflow 3.3 (ARGS="-k ledger" for some of them)
-	.venv/bin/python -m pytest $(ARGS)
+test: .venv/dev.stamp  ## Run all tests but those on a cluster, on Airflow 3.3 (ARGS="-k ledger" for some of them)
+	.venv/bin/python -m pytest $(if $(ARGS),,--cov) $(ARGS)
 
-test-airflow2: .venv-airflow2/dev.stamp  ## Run all tests on Airflow 2.11
+test-airflow2: .venv-airflow2/dev.stamp  ## Run the same on Airflow 2.11
 	.venv-airflow2/bin/python -m pytest $(ARGS)
 
-# Needs psycopg2 and asyncpg in .venv and an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
-test-postgres: .venv/dev.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)
+test-pythons: $(FOUND:%=.venv-%/dev.stamp)  ## Run all but the end-to-end tests on every Python of the PATH
+	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
+	for found in $(FOUND); do .venv-$$found/bin/python -m pytest -m 'not e2e' $(ARGS) || exit 1; done
+
+# Needs an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
+test-postgres: .venv/cluster.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)
+	@test -n '$(DATABASE)' || { echo 'Name an empty database: DATABASE=postgresql+psycopg2://...' >&2; exit 1; }
 	PINDO_TEST_DATABASE='$(DATABASE)' .venv/bin/python -m pytest tests/e2e/test_inbound.py -k watched $(ARGS)
+
+# Where the servers are: PINDO_TEST_POSTGRES and PINDO_TEST_REDIS, if they are not where they usually are.
+test-cluster: .venv/cluster.stamp  ## Kill parts of a cluster (Celery, Postgres, Redis) while it texts people
+	.venv/bin/python -m pytest -m cluster tests/e2e $(ARGS)
 
 test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a quarter of an hour
 	PINDO_FAILURES=500 .venv/bin/python -m pytest tests/e2e/test_alerts.py -k many_failing --timeout 3600
 
+mutants: .venv/mutants.stamp  ## Break api/ and the ledger in 2,000 places, one at a time, and list what no test sees
+	nice .venv/bin/mutmut run --max-children 1 $(ARGS)
+	.venv/bin/mutmut results
+
 bench: .venv/dev.stamp  ## Measure the speed beside plain Python (ARGS=quick leaves out the real Airflow)
 	.venv/bin/python -m benchmarks $(ARGS)
+
+bench-waiting: .venv/dev.stamp  ## Measure what a thousand tasks cost that wait for a reply: twenty minutes
+	.venv/bin/python -m benchmarks.waiting $(ARGS)
+
+bench-cluster: .venv/cluster.stamp  ## Measure how a campaign grows with its workers, and draw it: half an hour
+	.venv/bin/python -m benchmarks.scaling $(ARGS)
 
 lint: .venv/dev.stamp  ## Check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+docs: .venv/docs.stamp  ## Build the documentation into build/docs, every warning an error
+	rm -rf build/docs
+	.venv/bin/python -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "The documentation is at build/docs/index.html"
 
 package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sdist, and install the wheel apart
 	rm -rf dist
@@ -53,9 +79,11 @@ package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sd
 	.venv-package/bin/python -m pip install $(QUIETLY) --force-reinstall --no-deps dist/*.whl
 	AIRFLOW_HOME="$$PWD/.venv-package/airflow" .venv-package/bin/airflow providers list --output plain \
 		| grep '^airflow-provider-pindo '
+	cp tests/package/typed_dag.py .venv-package
+	cd .venv-package && ../.venv/bin/mypy --strict --config-file= --python-executable bin/python typed_dag.py
 
 clean:  ## Remove the environments and everything else that was made here
-	rm -rf .venv .venv-airflow2 .venv-package .venv-constraints build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-airflow2 .venv-3.* .venv-package .venv-constraints build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make_venv,FOLDER,AIRFLOW,PYTHONS): a virtual environment with the first Python that fits.
@@ -71,10 +99,13 @@ define make_venv
 	exit 1
 endef
 
-# $(call install,FOLDER,AIRFLOW,CONSTRAINTS,WHAT): hatchling is installed first, so that its version is pinned too.
+# What builds the packages that come as source, ours among them; installed first, so that it is pinned too.
+BUILDERS := hatchling editables setuptools wheel
+
+# $(call install,FOLDER,AIRFLOW,CONSTRAINTS,WHAT)
 define install
 	@echo "Installing into $(1): Airflow $(2) and $(4), a minute or two"
-	@$(1)/bin/python -m pip install $(QUIETLY) -c $(3) hatchling editables
+	@$(1)/bin/python -m pip install $(QUIETLY) -c $(3) $(BUILDERS)
 	@$(1)/bin/python -m pip install $(QUIETLY) -c $(3) \
 		--no-build-isolation 'apache-airflow==$(2)' -e '$(4)'
 	@touch $@
@@ -92,28 +123,37 @@ endef
 	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.)
 .venv/dev.stamp: .venv/run.stamp
 	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[dev])
+.venv/cluster.stamp: .venv/dev.stamp
+	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[cluster])
+.venv/mutants.stamp: .venv/dev.stamp
+	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[mutants])
+.venv/docs.stamp: .venv/dev.stamp
+	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[docs])
+.venv-3.%/dev.stamp: pyproject.toml constraints/airflow-3.3.txt
+	python3.$* -m venv --clear .venv-3.$*
+	$(call install,.venv-3.$*,$(AIRFLOW3),constraints/airflow-3.3.txt,.[dev])
 .venv-airflow2/dev.stamp: pyproject.toml constraints/airflow-2.11.txt | .venv-airflow2/bin/python
 	$(call install,.venv-airflow2,$(AIRFLOW2),constraints/airflow-2.11.txt,.[dev])
 
-# $(call pin,FILE,AIRFLOW,PYTHONS): the newest versions that go together. Each Python keeps to what was found for
+# $(call pin,FILE,AIRFLOW,PYTHONS,EXTRAS): the newest versions that go together. Each Python keeps to what was found for
 # those before it, so that one list serves all.
 define pin
 	@set -e; : > $(1).all; for python in $(3); do \
-		printf '%s\n' apache-airflow==$(2) apache-airflow-providers-standard hatchling editables \
+		printf '%s\n' apache-airflow==$(2) apache-airflow-providers-standard $(BUILDERS) \
 			| .venv-constraints/bin/uv pip compile --quiet --no-annotate --no-header --no-config \
-				--python-version "$$python" --extra dev -c $(1).all pyproject.toml - > $(1).new; \
+				--python-version "$$python" $(foreach extra,$(4),--extra $(extra)) -c $(1).all pyproject.toml - > $(1).new; \
 		cat $(1).new >> $(1).all; \
 	done
 	@sort -u $(1).all > $(1).new
 	@cut -d= -f1 $(1).new | uniq -d | { ! grep . ; } || { echo "$(1): two versions of these" >&2; exit 1; }
-	@{ echo "# Made by 'make constraints': the development environment, for Python $(3)"; cat $(1).new; } > $(1)
+	@{ echo "# Made by 'make constraints': for Python $(3) and the extras $(4)"; cat $(1).new; } > $(1)
 	@rm $(1).all $(1).new
 	@echo "$(1): $$(grep -c == $(1)) packages"
 endef
 
 constraints: | .venv-constraints/bin/uv  ## Pin the newest versions of everything anew
-	$(call pin,constraints/airflow-3.3.txt,$(AIRFLOW3),3.11 3.12 3.13)
-	$(call pin,constraints/airflow-2.11.txt,$(AIRFLOW2),3.11 3.12)
+	$(call pin,constraints/airflow-3.3.txt,$(AIRFLOW3),3.11 3.12 3.13,dev cluster docs mutants)
+	$(call pin,constraints/airflow-2.11.txt,$(AIRFLOW2),3.11 3.12,dev)
 
 .venv-constraints/bin/uv:
 	$(call make_venv,.venv-constraints,$(AIRFLOW3),$(PYTHONS3))

@@ -117,7 +117,7 @@ def main() -> None:
         )
         line("10,000 personal texts", ours, "bare aiohttp", bare, "0.85")
         line(
-            "the same over HttpHook.run",
+            "one at a time over HttpHook.run (ten times 1,000)",
             10 * clients.http_provider_loop(fast, few[:1000]),
             "bare aiohttp",
             bare,

@@ -1,237 +1,372 @@
 """
-What waiting for messages costs: ``python benchmarks/waiting.py`` (two minutes; ``--help`` for the sizes).
+What waiting for messages costs: ``make bench-waiting`` (twenty minutes; ``--help`` for the sizes).
 
-* Many triggers in one process, as they are in a triggerer, each waiting for a reply with a code of its own:
-  requests per interval, CPU, and the time from a message's arrival until its trigger fires. Beside them as
-  many ``HttpSensorTrigger`` of the HTTP provider, each asking for its reply in its deferrable way.
-* A sensor that starts before a backlog of old messages: pages read, and memory.
+* A thousand deferred ``PindoInboundSmsSensor`` on the one triggerer of a real Airflow, each waiting for a reply
+  with a code of its own; then, in an Airflow of their own, as many deferred ``HttpSensor`` of the HTTP provider,
+  each asking for its reply. Measured: requests per interval and the triggerer's CPU while all wait, and the time
+  from a reply's arrival until Airflow has recorded the task's end. Half of the replies come at random moments of
+  a hundred seconds, the other half all at once, after those. Every twentieth task resumes on a worker and is
+  shown apart: its time has a worker's start in it. All others end in the triggerer (see
+  :mod:`benchmarks.sensors`). Before all this, one run goes through to its end: at the first event Airflow's
+  triggerer loads an API server of its own, which takes seconds, once.
+* More and more of them on one triggerer: requests per interval, CPU and memory, to see how many it holds.
+* A sensor that starts before a backlog of old messages: pages read, and the peak memory of its process.
 * A hostile text of 100 kB against patterns with nested quantifiers: milliseconds.
 
-Servers are processes of their own, so that the CPU is the triggers' alone. Loopback only.
+Loopback only. CPU is that of the triggerer's processes, whatever else the machine does meanwhile; the times are
+the machine's, so it should do nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
+import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import NamedTuple
 
-_home = tempfile.TemporaryDirectory(prefix="pindo-benchmark-")
-os.environ |= {"AIRFLOW_HOME": _home.name, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+import requests
 
-from airflow_provider_pindo.api.matching import compile_pattern  # noqa: E402
-from airflow_provider_pindo.sandbox import SandboxClient  # noqa: E402
-from demo.deployment import free_port  # noqa: E402
+from airflow_provider_pindo.sandbox import Sandbox
+from demo.deployment import Deployment, free_port
+from demo.rest import wait_until
 
 PHONE = "+250781234567"
+TASKS_OF_A_RUN = 20
+SPREAD = 100.0
+INTERVALS = 6
 
-# A server on which a reply is a page of its own: 404 until it has come, as HttpSensorTrigger wants it.
-REPLY_SERVER = """
-import sys
-from aiohttp import web
+DAG = """
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG
+from benchmarks.sensors import {sensor}
 
-come, asked = set(), 0
-
-async def reply(request):
-    global asked
-    asked += 1
-    return web.Response(status=200 if request.match_info["code"] in come else 404)
-
-async def arrive(request):
-    come.add(request.match_info["code"])
-    return web.Response()
-
-async def count(request):
-    return web.Response(text=str(asked))
-
-app = web.Application()
-app.add_routes([web.get("/reply/{code}", reply), web.post("/arrive/{code}", arrive), web.get("/asked", count)])
-web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
+with DAG("waiting", schedule=None, start_date=datetime(2026, 1, 1), max_active_runs=1000) as dag:
+    for number in range({tasks}):
+        code = "{{{{ dag_run.conf['run'] }}}}" + f"{{number:02}}"
+        {sensor}(f"wait_{{number:02}}", code, {interval}, on_worker=number == {tasks} - 1)
 """
 
 
-@contextmanager
-def server(*command: str, url: str) -> Iterator[None]:
-    """Run a server until the block ends."""
-    import requests
+@dataclass(frozen=True)
+class Side:
+    """
+    One of the two that are compared.
 
-    process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    :param sensor: which of :mod:`benchmarks.sensors`.
+    :param arrive: has replies with these codes arrive.
+    :param asked: returns how many requests the server has had.
+    """
+
+    sensor: str
+    arrive: Callable[[list[str]], object]
+    asked: Callable[[], int]
+
+
+class Waited(NamedTuple):
+    """What came out: requests per interval, share of one core, and seconds from arrival to end."""
+
+    requests: float
+    alone: float
+    cpu: float
+    spread: list[float]
+    at_once: list[float]
+    on_worker: list[float]
+
+
+@contextmanager
+def airflow_with(settings: dict[str, str], count: int) -> Iterator[Deployment]:
+    """Start an Airflow whose triggerer takes ``count`` triggers, with an empty DAGs folder."""
+    settings = {
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "AIRFLOW__TRIGGERER__CAPACITY": str(count),
+        **settings,
+    }
+    with (
+        tempfile.TemporaryDirectory() as dags,
+        Deployment(Path(dags), settings=settings, keep_logs=True, progress=tell) as airflow,
+    ):
+        yield airflow
+
+
+def tell(line: str) -> None:
+    """Say how far it is, beside the tables."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def reply_server() -> Iterator[str]:
+    """Run :mod:`benchmarks.replies`; gives its address."""
+    url = f"http://127.0.0.1:{free_port()}"
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.replies", url.rpartition(":")[2]])
     try:
-        for _ in range(200):
-            try:
-                requests.get(url, timeout=5)
-                break
-            except requests.ConnectionError:
-                time.sleep(0.1)
-        yield
+        wait_until(lambda: _answers(f"{url}/asked"), "the replies' server answers", timeout=30)
+        yield url
     finally:
         process.terminate()
         process.wait()
 
 
-@contextmanager
-def sandbox() -> Iterator[SandboxClient]:
-    """Run a sandbox, which the connection ``pindo_default`` points to."""
-    port = free_port()
-    client = SandboxClient(f"http://127.0.0.1:{port}")
-    os.environ["AIRFLOW_CONN_PINDO_DEFAULT"] = client.connection_json()
-    command = ["-m", "airflow_provider_pindo.sandbox", "--port", str(port), "--token", client.token]
-    with server(*command, url=client.url):
-        yield client
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
 
 
-async def wait_for_replies(
-    triggers: dict[str, Any], arrive: Callable[[str], Awaitable[None]], interval: float
-) -> tuple[list[float], float]:
-    """
-    Run all triggers, and let the reply of every tenth arrive at a random moment of two intervals.
+def wait_by_pindo(count: int, interval: float) -> Waited:
+    """Have sensors of this provider wait for messages of the sandbox."""
+    with airflow_with({}, count) as airflow:
 
-    :return: seconds from each arrival until its trigger fired, and seconds of CPU for each interval of mere
-        waiting.
-    """
-    fired: dict[str, float] = {}
+        def arrive(codes: list[str]) -> None:
+            airflow.sandbox.reply_all([{"from": PHONE, "text": f"YES {code}"} for code in codes])
 
-    async def run(code: str, trigger: Any) -> None:
-        async for _ in trigger.run():
-            fired[code] = time.monotonic()
-            return
-
-    tasks = {code: asyncio.create_task(run(code, trigger)) for code, trigger in triggers.items()}
-    replied = list(triggers)[::10]
-    await asyncio.sleep(2 * interval)  # all have started
-    cpu = time.process_time()
-    await asyncio.sleep(4 * interval)
-    cpu = (time.process_time() - cpu) / 4
-    arrived: dict[str, float] = {}
-
-    async def deliver(code: str) -> None:
-        await asyncio.sleep(random.uniform(0, 2 * interval))
-        await arrive(code)
-        arrived[code] = time.monotonic()
-
-    await asyncio.gather(*map(deliver, replied), *(tasks[code] for code in replied))
-    for task in tasks.values():
-        task.cancel()
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
-    return [max(0.0, fired[code] - arrived[code]) for code in replied], cpu
+        side = Side("pindo", arrive, lambda: airflow.sandbox.state()["requests"])
+        return wait(airflow, side, count, interval)
 
 
-def show(name: str, requests_each: float, cpu: float, interval: float, latencies: list[float]) -> None:
-    """Print one row of the table."""
-    cuts = statistics.quantiles(latencies, n=100)
-    print(
-        f"  {name:<22} {requests_each:>12,.1f} {cpu / interval:>8.1%} {cuts[49]:>10.2f} s {cuts[98]:>8.2f} s"
+def wait_by_http(count: int, interval: float) -> Waited:
+    """Have sensors of the HTTP provider wait for pages."""
+    with reply_server() as url:
+        connection = json.dumps({"conn_type": "http", "host": url})
+        side = Side(
+            "http",
+            lambda codes: requests.post(f"{url}/arrive", json=codes, timeout=30).raise_for_status(),
+            lambda: int(requests.get(f"{url}/asked", timeout=30).json()),
+        )
+        with airflow_with({"AIRFLOW_CONN_REPLIES": connection}, count) as airflow:
+            return wait(airflow, side, count, interval)
+
+
+def wait(airflow: Deployment, side: Side, count: int, interval: float) -> Waited:
+    """Start the tasks, measure while all wait, let the replies come, and see when each task has ended."""
+    source = DAG.format(sensor=side.sensor, tasks=TASKS_OF_A_RUN, interval=interval)
+    airflow.add_dag("waiting", source)
+    warm_up(airflow, side)
+    alone = triggerer_cpu(airflow, 2 * interval)
+    runs = start(airflow, range(1, count // TASKS_OF_A_RUN + 1))
+    time.sleep(2 * interval)
+    asked = side.asked()
+    cpu = triggerer_cpu(airflow, INTERVALS * interval)
+    asked = side.asked() - asked
+    codes = codes_of(runs)
+    random.Random(1).shuffle(codes)
+    spread, at_once = codes[: len(codes) // 2], codes[len(codes) // 2 :]
+    arrived = arrive_spread(side, spread)
+    arrived |= dict.fromkeys(at_once, time.time())
+    side.arrive(at_once)
+    took = {code: end - arrived[code] for code, end in ends(airflow, runs).items()}
+
+    def times(of: list[str], *, on_worker: bool) -> list[float]:
+        last = f"{TASKS_OF_A_RUN - 1:02}"
+        return [took[code] for code in of if code.endswith(last) == on_worker]
+
+    return Waited(
+        asked / INTERVALS,
+        alone,
+        cpu,
+        times(spread, on_worker=False),
+        times(at_once, on_worker=False),
+        times(spread, on_worker=True),
     )
 
 
+def warm_up(airflow: Deployment, side: Side) -> None:
+    """Let one run come to its end, so that what Airflow loads for its first event is loaded."""
+    runs = start(airflow, [0])
+    side.arrive(codes_of(runs))
+    ends(airflow, runs)
+
+
+def codes_of(runs: Iterable[int]) -> list[str]:
+    """Return the codes that the tasks of the runs wait for."""
+    return [f"{run:03}{number:02}" for run in runs for number in range(TASKS_OF_A_RUN)]
+
+
+def start(airflow: Deployment, runs: Iterable[int]) -> dict[int, str]:
+    """Start runs, wait until the triggers of all their tasks run, and return the runs' ids."""
+    since = datetime.now(UTC).isoformat()
+    before = started_triggers(airflow)
+    ids = {run: airflow.rest.trigger("waiting", conf={"run": f"{run:03}", "since": since}) for run in runs}
+    wait_until(
+        lambda: started_triggers(airflow) == before + len(ids) * TASKS_OF_A_RUN,
+        "all triggers run",
+        timeout=600,
+        interval=1,
+    )
+    return ids
+
+
+def started_triggers(airflow: Deployment) -> int:
+    """Return how many triggers have ever run: the first line of each one's log says that it starts."""
+    return sum(1 for _ in (airflow.home / "logs").rglob("*.trigger.*.log"))
+
+
+def triggerer_cpu(airflow: Deployment, seconds: float) -> float:
+    """Return what share of one core the triggerer's processes take."""
+    before, started = cpu_seconds(airflow, "triggerer"), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(airflow, "triggerer") - before) / (time.monotonic() - started)
+
+
+def cpu_seconds(airflow: Deployment, component: str) -> float:
+    """Return how much CPU time the processes of a component have used."""
+    times = [each.cpu_times() for each in airflow.processes(component)]
+    return sum(each.user + each.system for each in times)
+
+
+def arrive_spread(side: Side, codes: list[str]) -> dict[str, float]:
+    """Let replies come at random moments; return when each did."""
+    arrived = {}
+    started = time.monotonic()
+    for moment, code in zip(sorted(random.uniform(0, SPREAD) for _ in codes), codes, strict=True):
+        time.sleep(max(0.0, started + moment - time.monotonic()))
+        arrived[code] = time.time()
+        side.arrive([code])
+    return arrived
+
+
+def ends(airflow: Deployment, runs: dict[int, str]) -> dict[str, float]:
+    """Wait until all runs have ended, well, and return when each task did, by its code."""
+    found = {}
+    for run, run_id in runs.items():
+        if (state := airflow.rest.wait_for_run("waiting", run_id, timeout=900)) != "success":
+            raise RuntimeError(f"run {run_id}: {state}")
+        for task in airflow.rest.task_instances("waiting", run_id):
+            found[f"{run:03}{task['task_id'][-2:]}"] = datetime.fromisoformat(task["end_date"]).timestamp()
+    return found
+
+
 def many_waiting(count: int, interval: float) -> None:
-    """Compare ``count`` waiting triggers with as many of the HTTP provider."""
-    print(f"{count:,} waiting triggers, one look every {interval:g} s")
-    print(f"  {'':<22} {'requests per':>12} {'CPU':>8} {'fires after':>12} {'':>10}")
-    print(f"  {'':<22} {'interval':>12} {'':>8} {'median':>12} {'99 %':>10}")
-    codes = [f"{number:05}" for number in range(count)]
-    with sandbox() as running:
-        asyncio.run(_pindo(running, codes, interval))
-    asyncio.run(_http(codes, interval))
+    """Print what ``count`` waiting tasks cost, and how soon they end, on both sides."""
+    ours = wait_by_pindo(count, interval)
+    theirs = wait_by_http(count, interval)
+    print(f"| {count:,} tasks, a look every {interval:g} s | PindoInboundSmsSensor | HttpSensor | ratio |")
+    print("|---|---|---|---|")
+
+    def row(what: str, shown: str, a: float, b: float) -> None:
+        print(f"| {what} | {shown.format(a)} | {shown.format(b)} | {b / a:.1f} |", flush=True)
+
+    row("requests per interval", "{:,.1f}", ours.requests, theirs.requests)
+    row(
+        f"the triggerer's CPU, all waiting (none: {ours.alone:.0%}, {theirs.alone:.0%})",
+        "{:.0%} of a core",
+        ours.cpu,
+        theirs.cpu,
+    )
+    for name, a, b in (
+        (f"{len(ours.spread)} replies within {SPREAD:.0f} s", ours.spread, theirs.spread),
+        (f"{len(ours.at_once)} replies at once", ours.at_once, theirs.at_once),
+        (f"{len(ours.on_worker)} tasks that resume on a worker", ours.on_worker, theirs.on_worker),
+    ):
+        row(f"{name}: arrival to end, median", "{:.1f} s", statistics.median(a), statistics.median(b))
+        last = "99th percentile" if min(len(a), len(b)) >= 100 else "longest"
+        row(f"the same, {last}", "{:.1f} s", percentile_99(a), percentile_99(b))
 
 
-async def _pindo(running: SandboxClient, codes: list[str], interval: float) -> None:
-    from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
-
-    since = datetime.now(UTC)
-    triggers = {
-        code: PindoInboundSmsTrigger(
-            pattern=rf"(?i)\b(?P<answer>yes|no)\W*{code}\b", since=since, poke_interval=interval
-        )
-        for code in codes
-    }
-    passes: list[int] = []
-
-    async def arrive(code: str) -> None:
-        if not passes:
-            passes.append(len(await asyncio.to_thread(running.requests, call="list_inbound_sms")))
-        await asyncio.to_thread(running.reply, PHONE, f"YES {code}")
-
-    latencies, cpu = await wait_for_replies(triggers, arrive, interval)
-    show("PindoInboundSmsTrigger", passes[0] / 6, cpu, interval, latencies)
+def percentile_99(times: list[float]) -> float:
+    """Return the 99th percentile; of fewer than a hundred, the longest."""
+    return statistics.quantiles(times, n=100, method="inclusive")[98] if len(times) >= 100 else max(times)
 
 
-async def _http(codes: list[str], interval: float) -> None:
-    import aiohttp
-    from airflow.providers.http.triggers.http import HttpSensorTrigger
-
-    url = f"http://127.0.0.1:{free_port()}"
-    os.environ["AIRFLOW_CONN_REPLIES"] = json.dumps({"conn_type": "http", "host": url})
-    with server("-c", REPLY_SERVER, url.rpartition(":")[2], url=f"{url}/asked"):
-        triggers = {
-            code: HttpSensorTrigger(endpoint=f"reply/{code}", http_conn_id="replies", poke_interval=interval)
-            for code in codes
-        }
-        asked: list[int] = []
-        async with aiohttp.ClientSession() as session:
-
-            async def arrive(code: str) -> None:
-                if not asked:
-                    async with session.get(f"{url}/asked") as answer:
-                        asked.append(int(await answer.text()))
-                async with session.post(f"{url}/arrive/{code}"):
-                    pass
-
-            latencies, cpu = await wait_for_replies(triggers, arrive, interval)
-        show("HttpSensorTrigger", asked[0] / 6, cpu, interval, latencies)
+def holding(counts: list[int], interval: float) -> None:
+    """Print what a triggerer takes that holds more and more of our sensors."""
+    print("\n| sensors on one triggerer | requests per interval | CPU | memory |\n|---|---|---|---|")
+    with airflow_with({}, max(counts)) as airflow:
+        airflow.add_dag("waiting", DAG.format(sensor="pindo", tasks=TASKS_OF_A_RUN, interval=interval))
+        started = 0
+        for count in counts:
+            start(airflow, range(started // TASKS_OF_A_RUN, count // TASKS_OF_A_RUN))
+            started = count
+            time.sleep(2 * interval)
+            asked = airflow.sandbox.state()["requests"]
+            cpu = triggerer_cpu(airflow, INTERVALS * interval)
+            asked = airflow.sandbox.state()["requests"] - asked
+            memory = sum(each.memory_info().rss for each in airflow.processes("triggerer")) / 1024**2
+            print(
+                f"| {count:,} | {asked / INTERVALS:.1f} | {cpu:.0%} of a core | {memory:,.0f} MB |",
+                flush=True,
+            )
 
 
 def backlog(size: int) -> None:
-    """Start a sensor before a list of ``size`` old messages, in both orders."""
+    """Print what a sensor reads, and needs, that starts before old messages, in both orders of the list."""
+    print("\n| a sensor that starts before old messages | pages read | peak memory |\n|---|---|---|")
+    old = [{"from": PHONE, "text": "old", "created_at": "2026-01-01T00:00:00"}]
+    for order in ("newest_first", "oldest_first"):
+        with Sandbox() as running:
+            running.settings(inbound_order=order)
+            for add in (100, size - 100):
+                for start_at in range(0, add, 5000):
+                    running.reply_all(old * min(5000, add - start_at))
+                before = running.state()["requests"]
+                command = [sys.executable, "-m", "benchmarks.waiting", "--look"]
+                environment = {**os.environ, "AIRFLOW_CONN_PINDO_DEFAULT": running.connection_json()}
+                memory = subprocess.run(
+                    command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+                ).stdout
+                pages, there = running.state()["requests"] - before, running.state()["inbound"]
+                print(
+                    f"| {there:,}, {order.replace('_', ' ')} | {pages} | {float(memory):.1f} MB |", flush=True
+                )
+
+
+def look() -> None:
+    """Look once, as a sensor that starts now, and print this process's peak memory in MB."""
     from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 
-    print(f"\nA sensor that starts before a backlog of {size:,} messages")
-    with sandbox() as running:
-        old = [{"from": PHONE, "text": "old", "created_at": "2026-01-01T00:00:00"}] * 5000
-        for _ in range(size // len(old)):
-            running.reply_all(old)
-        for order in ("newest_first", "oldest_first"):
-            running.settings(inbound_order=order)
-            before = len(running.requests(call="list_inbound_sms"))
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            sensor = PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime.now(UTC))
-            sensor.poke({"ti": SimpleNamespace(start_date=None)})
-            pages = len(running.requests(call="list_inbound_sms")) - before
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
-            print(f"  {order:<14} {pages} pages read, {grown:.1f} MiB more memory")
+    sensor = PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime.now(UTC))
+    sensor.poke({"ti": SimpleNamespace(start_date=None)})
+    status = Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
 
 def hostile_text(size: int = 100_000) -> None:
     """Match a text that was written to stall a matcher."""
-    print(f"\nA text of {size // 1000} kB against")
+    from airflow_provider_pindo.api.matching import compile_pattern
+
+    print(f"\n| a text of {size // 1000} kB against | |\n|---|---|")
     for pattern in (r"(a+)+$", r"(\w*\s*)*$x", r"^(([a-z])+.)+[A-Z]([a-z])+$"):
         compiled = compile_pattern(pattern)
         started = time.perf_counter()
         compiled.search("a" * size + "!")
-        print(f"  {pattern:<28} {(time.perf_counter() - started) * 1000:8.2f} ms")
+        print(f"| `{pattern}` | {(time.perf_counter() - started) * 1000:.2f} ms |")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0].strip())
+    parser.add_argument("--sensors", type=int, default=1000, help=f"a multiple of {TASKS_OF_A_RUN}")
+    parser.add_argument("--interval", type=float, default=5.0, help="seconds between two looks")
+    parser.add_argument("--held", type=int, nargs="*", default=[1000, 2000, 4000], help="likewise, ascending")
+    parser.add_argument("--backlog", type=int, default=100_000)
+    parser.add_argument("--look", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.look:
+        look()
+        return
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
+    many_waiting(given.sensors, given.interval)
+    if given.held:
+        holding(given.held, given.interval)
+    backlog(given.backlog)
+    hostile_text()
+    print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0].strip())
-    parser.add_argument("--sensors", type=int, default=1000)
-    parser.add_argument("--interval", type=float, default=5.0, help="seconds between two looks")
-    parser.add_argument("--backlog", type=int, default=100_000)
-    given = parser.parse_args()
-    many_waiting(given.sensors, given.interval)
-    backlog(given.backlog)
-    hostile_text()
+    with tempfile.TemporaryDirectory(prefix="pindo-benchmark-") as home:
+        os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+        main()

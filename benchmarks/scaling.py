@@ -1,0 +1,297 @@
+"""
+How sending grows with the workers: ``make bench-cluster`` (half an hour; ``--help`` for the sizes).
+
+A cluster (Celery, Redis, Postgres) runs the example campaign against a sandbox that takes 100 ms for each request,
+with 1, 2 and 3 workers. Beside it 3 workers do what one would write without this provider: an ``HttpOperator``
+mapped over the recipients, a task for each. What counts is what a person waits for: a whole run, with the
+splitting of the file, the starts of the tasks and the reports.
+
+A worker runs 2 tasks at a time and a task of the campaign has 10 requests in flight, so that a worker sends at
+most 200 texts a second, whatever its CPU; the pool has a slot for each request of all workers. The table is
+printed, and the curve is drawn from the same numbers, as ``docs/images/scaling.svg``.
+
+Before that, a task does nothing but write entries into its ledger, and another nothing but read: how long each
+takes, and what CPU time the API server spends on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.waiting import cpu_seconds
+from demo.cluster import Cluster, missing_services
+from demo.deployment import EXAMPLE_DAGS
+
+PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "scaling.svg"
+CAMPAIGN = "pindo_campaign"
+WORKERS = 3
+TASKS_OF_A_WORKER = 2
+REQUESTS_OF_A_TASK = 10  # in the example
+POOL = WORKERS * TASKS_OF_A_WORKER * REQUESTS_OF_A_TASK
+LATENCY = 0.1
+#: Airflow's own defaults, where the cluster is set to notice sooner what has died.
+PATIENT = {
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "600",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300",
+}
+
+ONE_TASK_EACH = """
+import json
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.http.operators.http import HttpOperator
+
+with DAG("one_task_each", schedule=None, start_date=datetime(2026, 1, 1), params={"recipients": 0}) as dag:
+
+    @task
+    def bodies(params=None):
+        people = range(params["recipients"])
+        return [
+            json.dumps({"to": f"+25078{row:07}", "text": f"Hello Remy {row}", "sender": "PindoTest"})
+            for row in people
+        ]
+
+    HttpOperator.partial(task_id="text", http_conn_id="bare", endpoint="v1/sms/").expand(data=bodies())
+"""
+
+LEDGER = """
+import time
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG, task
+from airflow_provider_pindo.operators.ledger import Ledger
+
+with DAG("ledger", schedule=None, start_date=datetime(2026, 1, 1), params={"writes": 0, "reads": 0}) as dag:
+
+    @task
+    def use(**context):
+        ledger, params = Ledger(context, "pindo_bulk"), context["params"]
+        started = time.perf_counter()
+        for chunk in range(params["writes"]):
+            ledger.write_value(f"pindo_bulk_{chunk:05}", {"status": "sent", "recipients": 100, "rows": "1-100"})
+        for chunk in range(params["reads"]):
+            ledger.read_value("pindo_bulk_00000")
+        return time.perf_counter() - started
+
+    use()
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that texted everybody: by how many workers, in how many task instances and seconds."""
+
+    workers: int
+    recipients: int
+    tasks: dict[str, int]
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Recipients per second."""
+        return self.recipients / self.seconds
+
+    def row(self, what: str) -> str:
+        """Return the row of the table."""
+        shares = ", ".join(f"{count:,}" for _, count in sorted(self.tasks.items()))
+        instances = f"{sum(self.tasks.values()):,}"
+        return (
+            f"| {what} | {self.workers} | {self.recipients:,} | {instances} ({shares}) | {self.seconds:.0f} s "
+            f"| {self.rate:,.1f} |"
+        )
+
+
+def run(cluster: Cluster, dag_id: str, recipients: int, conf: dict[str, Any]) -> Run:
+    """Run a DAG to its end, and see that it has texted everybody."""
+    cluster.sandbox.reset()
+    cluster.sandbox.settings(latency=LATENCY, balance=10_000)
+    run_id = cluster.rest.trigger(dag_id, conf=conf)
+    state = cluster.rest.wait_for_run(dag_id, run_id, timeout=7200)
+    reached = cluster.sandbox.state()["messages"]
+    if (state, reached) != ("success", recipients):
+        raise RuntimeError(f"{run_id} of {dag_id}: {state}, {reached:,} of {recipients:,} reached")
+    ended = cluster.rest.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+    return Run(
+        len(cluster.workers), recipients, tasks_of_each_worker(cluster, dag_id, run_id), ended["duration"]
+    )
+
+
+def tasks_of_each_worker(cluster: Cluster, dag_id: str, run_id: str) -> dict[str, int]:
+    """Return how many task instances each worker ran."""
+    path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+    found: Counter[str] = Counter()
+    while True:
+        page = cluster.rest.request("GET", path, params={"limit": 100, "offset": found.total()})
+        found.update(each["hostname"] for each in page["task_instances"])
+        if found.total() >= page["total_entries"]:
+            return dict(found)
+
+
+def campaign(cluster: Cluster, recipients: int, partitions: int) -> Run:
+    """Run the example campaign."""
+    with tempfile.TemporaryDirectory() as folder:
+        people = (f"Remy {row},+25078{row:07},Huye\n" for row in range(recipients))
+        Path(folder, "everybody.csv").write_text("name,phone,district\n" + "".join(people))
+        Path(folder, "nobody.csv").write_text("phonenumber\n")
+        conf = {
+            "recipients": f"{folder}/everybody.csv",
+            "opted_out": f"{folder}/nobody.csv",
+            "folder": folder,
+            "partitions": partitions,
+        }
+        return run(cluster, CAMPAIGN, recipients, conf)
+
+
+def prepare(cluster: Cluster) -> None:
+    """Add the DAGs, the connection of the second and the pool's slots."""
+    cluster.add_dag(CAMPAIGN, (EXAMPLE_DAGS / f"{CAMPAIGN}.py").read_text(encoding="utf-8"))
+    cluster.add_dag("one_task_each", ONE_TASK_EACH)
+    cluster.add_dag("ledger", LEDGER)
+    headers = f'{{"Authorization": "Bearer {cluster.sandbox.token}", "Content-Type": "application/json"}}'
+    connection = {"connection_id": "bare", "conn_type": "http", "host": cluster.sandbox.url, "extra": headers}
+    cluster.rest.request("POST", "/connections", json=connection)
+    pool = {"pool": "pindo", "slots": POOL, "include_deferred": False}
+    cluster.rest.request("PATCH", "/pools/pindo", json=pool)
+
+
+def compare(cluster: Cluster, recipients: int) -> Run:
+    """Print how both ways text the same people, and return the run of the task for each."""
+    ours = campaign(cluster, recipients, WORKERS * TASKS_OF_A_WORKER)
+    print(ours.row("campaign"), flush=True)
+    theirs = run(cluster, "one_task_each", recipients, {"recipients": recipients})
+    print(theirs.row("`HttpOperator`, a task each"), flush=True)
+    fewer = sum(theirs.tasks.values()) / sum(ours.tasks.values())
+    print(
+        f"| ratio | | | {fewer:.0f} times fewer | | {ours.rate / theirs.rate:.0f} times the rate |",
+        flush=True,
+    )
+    return theirs
+
+
+def curve(cluster: Cluster, recipients: int) -> list[Run]:
+    """Print and return the campaign with all workers, and with ever fewer of them."""
+    runs = []
+    while cluster.workers:
+        runs.append(campaign(cluster, recipients, 2 * WORKERS * TASKS_OF_A_WORKER))
+        print(runs[-1].row("campaign"), flush=True)
+        cluster.kill(cluster.workers.pop())
+    return runs[::-1]
+
+
+def ledger(cluster: Cluster, entries: int) -> None:
+    """Print what a write into a task's ledger takes, and a read."""
+
+    def use(**params: int) -> tuple[float, float]:
+        before = cpu_seconds(cluster, "api-server")
+        run_id = cluster.rest.trigger("ledger", conf=params)
+        if (state := cluster.rest.wait_for_run("ledger", run_id)) != "success":
+            raise RuntimeError(f"{run_id} of ledger: {state}")
+        return cluster.rest.xcom("ledger", run_id, "use"), cpu_seconds(cluster, "api-server") - before
+
+    print("| of the ledger | takes | CPU time of the API server |\n|---|---|---|")
+    use()
+    _, cpu_of_a_run = use()
+    for what, params in (("a write", {"writes": entries}), ("a read", {"writes": 1, "reads": entries})):
+        seconds, cpu = use(**params)
+        print(
+            f"| {what} | {1000 * seconds / entries:.1f} ms | {1000 * (cpu - cpu_of_a_run) / entries:.1f} ms |"
+        )
+
+
+def draw(runs: list[Run], beside: Run) -> str:
+    """Return the curve as SVG, on a ground of its own, so that it reads on a light page and on a dark one."""
+    top = 100 * (int(max(each.rate for each in runs)) // 100 + 1)
+
+    def place(workers: int, rate: float) -> tuple[float, float]:
+        return 80 + 180 * (workers - 0.5), 300 - 240 * rate / top
+
+    lines = []
+    for rate in range(0, top + 1, 100):
+        _, y = place(1, rate)
+        lines.append(f'<path class="grid" d="M80 {y:.0f}H620"/>')
+        lines.append(f'<text x="70" y="{y + 4:.0f}" class="end">{rate}</text>')
+    for each in runs:
+        x, y = place(each.workers, each.rate)
+        workers = f"{each.workers} worker" + "s" * (each.workers > 1)
+        lines += [
+            f'<circle class="ours" cx="{x:.0f}" cy="{y:.1f}" r="5"/>',
+            f'<text x="{x:.0f}" y="{y - 12:.0f}" class="bold">{each.rate:.0f}</text>',
+            f'<text x="{x:.0f}" y="322">{workers}</text>',
+        ]
+    points = " ".join("{:.0f},{:.1f}".format(*place(each.workers, each.rate)) for each in runs)
+    x, y = place(beside.workers, beside.rate)
+    title = f"Recipients per second: a campaign of {runs[0].recipients:,}, {LATENCY * 1000:.0f} ms latency"
+    limits = (
+        f"{TASKS_OF_A_WORKER} tasks at a time on a worker, {REQUESTS_OF_A_TASK} requests in flight in each"
+    )
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 360" font-family="sans-serif" font-size="13">
+<title>Recipients per second with 1, 2 and 3 workers</title>
+<style>
+  .ground {{ fill: #fff }} text {{ fill: #24292f; text-anchor: middle }} .grid {{ stroke: #d0d7de }}
+  .ours {{ stroke: #0f7b4f; fill: #0f7b4f; stroke-width: 2 }} .theirs {{ fill: #bc4c00 }}
+  .bold {{ font-weight: bold }} .end {{ text-anchor: end }} .start {{ text-anchor: start }}
+  @media (prefers-color-scheme: dark) {{
+    .ground {{ fill: #161b22 }} text {{ fill: #e6edf3 }} .grid {{ stroke: #3d444d }}
+    .ours {{ stroke: #3fb98a; fill: #3fb98a }} .theirs {{ fill: #f0883e }}
+  }}
+</style>
+<rect class="ground" width="640" height="360" rx="8"/>
+<text x="20" y="28" class="start bold">{title}</text>
+{chr(10).join(lines)}
+<polyline class="ours" style="fill: none" points="{points}"/>
+<circle class="theirs" cx="{x:.0f}" cy="{y:.1f}" r="5"/>
+<text x="{x - 12:.0f}" y="{y - 8:.0f}" class="end">HttpOperator, a task for each recipient: {beside.rate:.1f}</text>
+<text x="20" y="348" class="start">{limits}</text>
+</svg>
+"""
+
+
+def main() -> None:
+    """Print the table and draw the curve."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0].strip())
+    parser.add_argument("--recipients", type=int, default=18_000, help="of the curve")
+    parser.add_argument("--beside", type=int, default=1000, help="of the comparison with HttpOperator")
+    parser.add_argument("--entries", type=int, default=1000, help="of the ledger, to write and to read")
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    given = parser.parse_args()
+    if missing := missing_services():
+        sys.exit("\n".join(missing))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
+    size: dict[str, Any] = {"workers": WORKERS, "worker_concurrency": TASKS_OF_A_WORKER, "triggerers": 1}
+    with (
+        tempfile.TemporaryDirectory() as dags,
+        Cluster(Path(dags), **size, settings=PATIENT, keep_logs=True, progress=tell) as cluster,
+    ):
+        prepare(cluster)
+        campaign(cluster, 100, WORKERS * TASKS_OF_A_WORKER)  # imports, and whatever else happens once
+        ledger(cluster, given.entries)
+        print(
+            f"\nCeleryExecutor, {TASKS_OF_A_WORKER} tasks at a time on a worker. The campaign: {REQUESTS_OF_A_TASK} "
+            f"requests in flight in a task, as many slots of the pool 'pindo', which has {POOL}. HttpOperator: "
+            "default_pool, 128 slots.\n"
+        )
+        print("| | workers | recipients | task instances (of each worker) | time | recipients per second |")
+        print("|---|---|---|---|---|---|")
+        beside = compare(cluster, given.beside)
+        runs = curve(cluster, given.recipients)
+    given.picture.write_text(draw(runs, beside), encoding="utf-8")
+    print(f"\nload at the end: {os.getloadavg()[0]:.1f}; the curve is in {given.picture.name}")
+
+
+def tell(line: str) -> None:
+    """Say how far it is, beside the table."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
