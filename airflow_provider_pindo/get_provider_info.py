@@ -25,8 +25,8 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "timeout": {
         "label": "Timeout",
-        "description": "Seconds to wait for an answer; 30 when empty. A message whose answer does not come is "
-        "not repeated, so rather too long than too short.",
+        "description": "Seconds to wait for an answer, and for each further piece of one; 30 when empty. A message "
+        "whose answer does not come is not repeated, so rather too long than too short.",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
     },
     "requests_per_second": {
@@ -71,6 +71,11 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Pindo",
                 "external-doc-url": "https://docs.pindo.ai/",
+                "how-to-guide": [
+                    f"/docs/howto/{page}.rst"
+                    for page in ("send", "bulk", "verify", "wait", "watch", "alert", "hook")
+                ],
+                "logo": "/docs/integration-logos/Pindo.svg",
                 "tags": ["service"],
             }
         ],

@@ -17,13 +17,38 @@ from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, get_prov
 from airflow_provider_pindo.hooks.pindo import PindoHook
 
 AIRFLOW_VERSION = int(version("apache-airflow").split(".")[0])
+ROOT = Path(__file__).parent.parent
+
+
+def schema_of_airflow(name):
+    return json.loads((Path(airflow.__file__).parent / name).read_text(encoding="utf-8"))
 
 
 def test_it_is_what_airflows_schema_asks_for():
-    schema = json.loads(
-        (Path(airflow.__file__).parent / "provider_info.schema.json").read_text(encoding="utf-8")
-    )
-    jsonschema.validate(get_provider_info(), schema)
+    jsonschema.validate(get_provider_info(), schema_of_airflow("provider_info.schema.json"))
+
+
+def test_it_is_what_airflow_asks_of_its_own_providers():
+    """This schema knows the form's fields, and takes no key that it does not know."""
+    schema = schema_of_airflow("provider.yaml.schema.json")
+    of_its_repository = {"state": "ready", "source-date-epoch": 0, "dependencies": []}
+    asked_for = {key: value for key, value in of_its_repository.items() if key in schema["properties"]}
+    jsonschema.validate({**get_provider_info(), **asked_for}, schema)
+
+
+def test_what_it_points_to_is_there():
+    (integration,) = get_provider_info()["integrations"]
+    for path in [integration["logo"], *integration["how-to-guide"]]:
+        assert path.startswith("/docs/")
+        assert (ROOT / path[1:]).is_file(), path
+    assert len(integration["how-to-guide"]) == len(list((ROOT / "docs" / "howto").glob("*.rst")))
+
+
+def test_every_part_belongs_to_the_integration():
+    info = get_provider_info()
+    (integration,) = info["integrations"]
+    for kind in ("operators", "sensors", "hooks", "triggers"):
+        assert {group["integration-name"] for group in info[kind]} == {integration["integration-name"]}
 
 
 def test_airflow_finds_it_by_its_entry_point():
@@ -48,25 +73,22 @@ def test_every_module_and_class_that_is_named_exists():
 
 def test_every_module_with_something_public_is_named():
     info = get_provider_info()
-    package = Path(importlib.import_module("airflow_provider_pindo").__file__ or "").parent
     for kind, modules in {
         "operators": ["sms", "verify"],
         "sensors": ["sms"],
         "triggers": ["sms"],
         "hooks": ["pindo"],
     }.items():
-        there = {
-            f"airflow_provider_pindo.{kind}.{each}"
-            for each in modules
-            if (package / kind / f"{each}.py").exists()
-        }
-        assert {module for group in info.get(kind, []) for module in group["python-modules"]} == there
+        named = [module for group in info[kind] for module in group["python-modules"]]
+        assert named == [f"airflow_provider_pindo.{kind}.{each}" for each in modules]
 
 
-def test_the_link_button_is_registered():
-    assert (
-        "airflow_provider_pindo.operators.sms.PindoMessageLink" in ProvidersManager().extra_links_class_names
-    )
+def test_airflow_loads_the_link_button_and_the_notifier():
+    manager = ProvidersManager()
+    assert "airflow_provider_pindo.operators.sms.PindoMessageLink" in manager.extra_links_class_names
+    assert "airflow_provider_pindo.notifications.sms.PindoNotifier" in [
+        getattr(each, "notification_class_name", each) for each in manager.notification
+    ]
 
 
 def test_the_hook_of_a_connection_is_ours(sandbox):
@@ -85,6 +107,12 @@ def test_the_form_shows_every_field_and_hides_what_means_nothing():
     assert behaviour["hidden_fields"] == ["login", "schema"]
     assert behaviour["relabeling"]["password"] == "API token"
     assert behaviour["placeholders"]["host"] == "https://api.pindo.io"
+
+
+def test_what_the_form_hides_is_declared_once_for_both_versions():
+    behaviour = PindoHook.get_ui_field_behaviour()
+    assert behaviour["hidden_fields"] == ["login", "schema"]
+    assert behaviour.keys() == {"hidden_fields", "relabeling", "placeholders"}
 
 
 @pytest.mark.skipif(AIRFLOW_VERSION >= 3, reason="Airflow 3 reads the form from the provider info alone")

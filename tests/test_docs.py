@@ -1,0 +1,158 @@
+"""The documentation: nothing public is left out, and what it shows is there and runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
+from airflow_provider_pindo.sandbox.faults import ACTIONS
+from demo.deployment import EXAMPLE_DAGS
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # Airflow 2.11
+    from airflow.models.dagbag import DagBag
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.rst"))
+MARKDOWN = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+PUBLIC = [
+    "PindoHook",
+    "PindoAsyncHook",
+    "PindoSendSmsOperator",
+    "PindoSendBulkSmsOperator",
+    "PindoVerifyOperator",
+    "PindoVerifyCheckOperator",
+    "PindoVerifyCancelOperator",
+    "PindoInboundSmsSensor",
+    "PindoInboundSmsTrigger",
+    "PindoInboundSmsEventTrigger",
+    "PindoNotifier",
+    "send_pindo_notification",
+]
+
+
+def text_of(*pages: Path) -> str:
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_has_a_how_to_and_an_entry_in_the_reference(name):
+    assert re.search(rf"\b{name}\b", text_of(*DOCS.glob("howto/*.rst")))
+    assert re.search(rf"^\.\. auto\w+:: .*\b{name}$", text_of(*DOCS.glob("reference/*.rst")), re.MULTILINE)
+
+
+@pytest.mark.parametrize("hook", [PindoHook, PindoAsyncHook])
+def test_every_call_of_a_hook_is_in_the_reference_and_in_the_how_to(hook):
+    calls = {
+        name for name, value in vars(hook).items() if callable(value) and re.match("[a-z]+_|verify", name)
+    }
+    calls -= {"get_conn", "get_settings", "check_response", "request_left"}
+    calls -= {"get_connection_form_widgets", "get_ui_field_behaviour"}
+    assert len(calls) >= 11
+    how_to, reference = text_of(DOCS / "howto" / "hook.rst"), text_of(DOCS / "reference" / "hooks.rst")
+    for call in calls - {"test_connection"}:
+        assert f"``{call}(" in how_to, call
+    for call in calls:
+        assert len(re.findall(rf"\b{call}\b", reference)) == 2, call
+
+
+def test_every_field_of_the_connection_and_every_fault_of_the_sandbox_is_told():
+    connection, sandbox = text_of(DOCS / "connection.rst"), text_of(DOCS / "sandbox.rst")
+    assert [field for field in CONNECTION_FIELDS if f"``{field}``" not in connection] == []
+    assert [action for action in ACTIONS if f"* - ``{action}``" not in sandbox] == []
+
+
+def inclusions() -> Iterator[tuple[Path, Path, dict[str, str]]]:
+    """Yield each inclusion of code: the page, the file and the options."""
+    for page in PAGES:
+        found = re.finditer(
+            r"^\.\. literalinclude:: /(\S+)\n((?:   :.*\n)+)", text_of(page), flags=re.MULTILINE
+        )
+        for match in found:
+            options = dict(re.findall(r":([a-z-]+): (.*)", match[2]))
+            yield page, (DOCS / match[1]).resolve(), options
+
+
+def shown(file: Path, options: dict[str, str]) -> str:
+    """Return the lines between the markers of an inclusion."""
+    code = file.read_text(encoding="utf-8")
+    start, end = options["start-after"], options["end-before"]
+    assert (code.count(f"{start}\n"), code.count(f"{end}\n")) == (1, 1)
+    return code.partition(f"{start}\n")[2].partition(end)[0].rpartition("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("page", "file", "options"),
+    [pytest.param(*each, id=f"{each[0].stem}-{each[2]['start-after'].split()[-1]}") for each in inclusions()],
+)
+def test_what_a_page_includes_is_marked_in_the_file_and_stands_at_the_margin(page, file, options):
+    lines = shown(file, options)
+    assert lines.strip()
+    indented = len(re.match(" *", lines.lstrip("\n"))[0])
+    assert int(options.get("dedent", 0)) == indented
+
+
+def test_every_marked_piece_of_an_example_is_shown_somewhere():
+    marked = {
+        (file.name, name)
+        for file in EXAMPLE_DAGS.glob("*.py")
+        for name in re.findall(r"# \[START (\w+)\]", text_of(file))
+    }
+    assert marked == {
+        (file.name, options["start-after"].split()[-1][:-1]) for _, file, options in inclusions()
+    }
+
+
+def python_blocks() -> Iterator[tuple[Path, str]]:
+    """Yield each piece of Python that is written on a page itself."""
+    for page in PAGES:
+        block = r"^( *)\.\. code-block:: python\n\n((?:(?:\1   .*)?\n)+)"
+        for match in re.finditer(block, text_of(page) + "\n", flags=re.MULTILINE):
+            yield page, dedent(match[2])
+    for page in MARKDOWN:
+        for match in re.finditer(r"^```python\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
+            yield page, match[1]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [pytest.param(code, id=f"{name_of(page)}-{at}") for at, (page, code) in enumerate(python_blocks())],
+)
+def test_the_python_on_a_page_runs(code, monkeypatch, tmp_path):
+    names: dict[str, object] = {"__name__": "snippet"}
+    exec(compile(code, "snippet.py", "exec"), names)
+    for name, value in names.items():
+        if name.startswith("test_") and callable(value):
+            value(monkeypatch)
+    if "@dag" in code:
+        (tmp_path / "snippet.py").write_text(code, encoding="utf-8")
+        bag = DagBag(dag_folder=tmp_path / "snippet.py")
+        assert bag.import_errors == {}
+        assert len(bag.dags) == 1
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MARKDOWN], ids=name_of)
+def test_the_commands_and_files_that_a_page_names_are_there(page):
+    targets = set(re.findall(r"^([a-z0-9-]+):", text_of(ROOT / "Makefile"), flags=re.MULTILINE))
+    commands = re.findall(r"(?:``?|^ *)make ([a-z0-9-]+)", text_of(page), flags=re.MULTILINE)
+    assert set(commands) <= targets
+    links = re.findall(r"\]\((?!http)([^)#]+)|src=\"([^\"]+)\"", text_of(page))
+    missing = [link for link in map("".join, links) if not (page.parent / link).exists()]
+    missing += [
+        path
+        for path in re.findall(r"``?((?:tests|docs|demo|example_dags)/[\w./]+)``?", text_of(page))
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []
