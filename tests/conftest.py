@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -29,10 +28,6 @@ settings.load_profile("steady")
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
-
-# A slow machine is no reason to fail.
-hypothesis.settings.register_profile("without deadline", deadline=None)
-hypothesis.settings.load_profile("without deadline")
 
 _home = tempfile.TemporaryDirectory(prefix="pindo-tests-")
 os.environ.update(
