@@ -57,10 +57,11 @@ class Wire:
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client, client.makefile("rb") as lines:
-            while request := list(iter(lines.readline, b"\r\n")):
-                if request[-1] == b"":
-                    return
-                [length] = [int(line[15:]) for line in request if line.lower().startswith(b"content-length:")]
+            while lines.readline():  # b"" when the client has gone
+                length = 0
+                while (line := lines.readline()).strip():
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line[15:])
                 lines.read(length)
                 for number, piece in enumerate(self._scripts.pop(0)):
                     time.sleep(PAUSE if number else 0)
