@@ -370,6 +370,9 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
         # Airflow 2 takes the local executor with a server database alone; for a few tasks SQLite does as well.
         "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{deployment.home}/airflow.db?timeout=60",
+        # A task that ends would schedule the next ones itself, beside the scheduler. Only the lock of a row keeps the
+        # two from starting the same task twice, and SQLite locks no row.
+        "AIRFLOW__SCHEDULER__SCHEDULE_AFTER_TASK_EXECUTION": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
         "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",
