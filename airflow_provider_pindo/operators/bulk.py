@@ -9,10 +9,11 @@ import contextvars
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
@@ -69,7 +70,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
     ``concurrency`` at a time; equal texts of a chunk go out together. The result is the same.
 
     For a mapped task the promise holds as long as the mapped list keeps its order, since the ledger is kept by map
-    index. Before Airflow 3.3 there is no ledger: a retry sends to everybody again, and the task says so in its log.
+    index. Before Airflow 3.3 there is no ledger: a try that fails after it has texted somebody does not retry; the
+    retry of a killed worker, and a clear, send to everybody again.
 
     :param recipients: a list of mappings with ``phonenumber``, ``name`` and any other field, or of bare numbers;
         the XCom of one, also of a mapped task; a callable without arguments that returns one; or the path or URL of
@@ -113,7 +115,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         ``remaining_balance`` (USD; None when Pindo did not say), ``report_path``, and ``rejections``: the first 100 as
         ``{"row", "phonenumber", "name", "reason"}``. Accepted is not yet delivered.
     :raises AirflowFailException: a retry cannot help: bad input, a refused token, everybody rejected, an unknown
-        outcome. Says how many were texted.
+        outcome; or, where there is no ledger, somebody was texted. Says how many were texted.
     :raises PindoError: a retry goes on with what was not sent: no connection, too many requests, an empty wallet.
     """
 
@@ -280,7 +282,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
     ) -> dict[str, Any]:
         from airflow_provider_pindo.api.recipients import chunks
         from airflow_provider_pindo.operators.bulk_report import Report, Tally
-        from airflow_provider_pindo.operators.bulk_sender import BulkSender, in_words
+        from airflow_provider_pindo.operators.bulk_sender import BulkSender
         from airflow_provider_pindo.operators.sources import ListSource
 
         budget = self._budget(ledger)
@@ -297,6 +299,17 @@ class PindoSendBulkSmsOperator(PindoOperator):
             read_to_the_end=ledger.has_earlier or tally.report is not None,
             in_memory=tally.report is None and isinstance(source, ListSource),
         )
+        if ledger.is_kept:
+            return self._carry_out(settings, sending, tally, ledger)
+        with self._no_retry_once_somebody_was_texted(tally):
+            return self._carry_out(settings, sending, tally, ledger)
+
+    def _carry_out(
+        self, settings: PindoSettings, sending: BulkSender, tally: Tally, ledger: ChunkLedger
+    ) -> dict[str, Any]:
+        """Send, account for everybody, and return the columns or fail with them."""
+        from airflow_provider_pindo.operators.bulk_sender import in_words
+
         try:
             run_apart(sending, self.pindo_conn_id, settings)
         except BaseException as error:  # the task is being timed out or ended
@@ -307,11 +320,29 @@ class PindoSendBulkSmsOperator(PindoOperator):
         finally:
             tally.close()
         self._account(tally, ledger, sending)
-        self._judge(sending.stopped or tally.failure, tally)
+        self._judge(sending.stopped or tally.failure, tally, ledger)
         result = self._result(tally, sending.balance)
         ledger.finish(result)
         self.log.info("Done: %s", tally.columns())
         return result
+
+    @contextmanager
+    def _no_retry_once_somebody_was_texted(self, tally: Tally) -> Iterator[None]:
+        """Without a ledger nothing but this keeps a retry from texting them again, whatever ended this try."""
+        from airflow_provider_pindo.operators.bulk_sender import in_words
+
+        try:
+            yield
+        except BaseException as error:
+            if not tally.accepted and (self.on_unknown == "resend" or not tally.unknown):
+                raise
+            columns = str(tally.columns())
+            raise AirflowFailException(
+                f"{in_words(error).removesuffix(columns).rstrip('. ')}. This Airflow keeps no ledger (it came with "
+                "3.3): a retry or a clear sends to everybody again, so the task does not retry. To reach the others, "
+                "put those who were, or may have been, texted (Pindo's dashboard and the report show them) into exclude, "
+                f"and clear the task; if none are left, mark it as success. {columns}"
+            ) from error
 
     def _account(self, tally: Tally, ledger: ChunkLedger, sending: BulkSender) -> Columns:
         """Add what is not in the tally: chunks that only earlier tries came to, and those without an end."""
@@ -324,7 +355,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
             tally.add_counts(chunk, outcome)
         return tally.columns()
 
-    def _judge(self, stopped: BaseException | None, tally: Tally) -> None:
+    def _judge(self, stopped: BaseException | None, tally: Tally, ledger: ChunkLedger) -> None:
         """Raise what the task fails with, if it does; each error ends in the columns."""
         from airflow_provider_pindo.operators.bulk_sender import in_words
 
@@ -335,10 +366,10 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 f"{stopped}. {columns}", status=stopped.status, reason=stopped.reason
             ) from stopped
         if stopped is not None:
-            unknown = f" {self._who_is_unknown(tally)}" if ask_a_person else ""
+            unknown = f" {self._who_is_unknown(tally, ledger)}" if ask_a_person else ""
             raise AirflowException(f"sending stopped: {in_words(stopped)}.{unknown} {columns}") from stopped
         if ask_a_person:
-            raise PindoUnknownOutcomeError(f"{self._who_is_unknown(tally)} {columns}")
+            raise PindoUnknownOutcomeError(f"{self._who_is_unknown(tally, ledger)} {columns}")
         if columns.unknown and self.on_unknown == "resend":
             raise AirflowException(
                 "nobody can know whether some were texted: the next try sends to them again, as on_unknown says. "
@@ -352,17 +383,19 @@ class PindoSendBulkSmsOperator(PindoOperator):
         if tally.rejected and self.on_rejected == "fail":
             raise PindoRejectedError(f"some were rejected ({reasons}), and on_rejected is 'fail'. {columns}")
 
-    def _who_is_unknown(self, tally: Tally) -> str:
+    def _who_is_unknown(self, tally: Tally, ledger: ChunkLedger) -> str:
         people = "; ".join(
             f"row {each.row} ({mask_phone_number(each.phonenumber)}: {each.reason})"
             for each in tally.unknowns
         )
         more = tally.unknown - len(tally.unknowns)
+        who = f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}."
+        if not ledger.is_kept:
+            return who
         return (
-            f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}. "
-            "Find out (Pindo's dashboard shows it), then open the Storage tab of this task instance, in its Task State "
-            f"Store change the status of each of the entries {', '.join(tally.unknown_entries)} from 'unknown' to "
-            "'sent' or 'not_sent', and clear the task: it goes on from there."
+            f"{who} Find out (Pindo's dashboard shows it), then open the Storage tab of this task instance, in its "
+            f"Task State Store change the status of each of the entries {', '.join(tally.unknown_entries)} from 'unknown' "
+            "to 'sent' or 'not_sent', and clear the task: it goes on from there."
         )
 
     def _result(self, tally: Tally, balance: float | None) -> dict[str, Any]:

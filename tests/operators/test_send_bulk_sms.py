@@ -1201,6 +1201,90 @@ def test_without_a_ledger_it_still_sends_each_once(sandbox):
     assert set(times_texted(sandbox).values()) == {1}
 
 
+class TaskTimeout(BaseException):
+    """As Airflow's AirflowTaskTimeout: no Exception."""
+
+
+def too_many_requests(sandbox, _):
+    sandbox.add_fault("rate_limit", call="send_sms", retry_after=3600, times=None, skip=20)
+
+
+def an_empty_wallet(sandbox, _):
+    sandbox.add_fault("status", call="send_sms", status=402, skip=20)
+
+
+def lost_answers(sandbox, _):
+    sandbox.add_fault("drop_after", call="send_sms", times=None, skip=20)
+
+
+def a_timeout(sandbox, monkeypatch):
+    def time_out(*arguments, run_apart=bulk.run_apart):
+        run_apart(*arguments)
+        raise TaskTimeout("Timeout, PID: 7")
+
+    too_many_requests(sandbox, monkeypatch)
+    monkeypatch.setattr(bulk, "run_apart", time_out)
+
+
+def a_report_that_is_not_uploaded(_, monkeypatch):
+    def fail(*_):
+        raise OSError("upload failed")
+
+    monkeypatch.setattr(Report, "close", fail)
+
+
+def a_timeout_while_the_report_is_uploaded(_, monkeypatch):
+    def time_out(*_):
+        raise TaskTimeout
+
+    monkeypatch.setattr(Report, "close", time_out)
+
+
+ENDS = [
+    too_many_requests,
+    an_empty_wallet,
+    lost_answers,
+    a_timeout,
+    a_report_that_is_not_uploaded,
+    a_timeout_while_the_report_is_uploaded,
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_without_a_ledger_a_try_that_has_texted_somebody_does_not_retry(sandbox, tmp_path, monkeypatch, end):
+    end(sandbox, monkeypatch)
+    arguments = {"recipients": people(50, time=at), "text": PERSONAL, "concurrency": 1, "chunk_size": 10}
+    with pytest.raises(AirflowFailException, match="keeps no ledger") as failed:
+        send(None, report_path=str(tmp_path / "report.csv"), **arguments)
+    columns = columns_in(failed.value)
+    assert columns["accepted"] + columns["unknown"] == len(sandbox.messages()) >= 20
+    assert str(failed.value).count(" accepted, ") == 1
+    assert "Task State Store" not in str(failed.value)
+    texted = times_texted(sandbox)
+    monkeypatch.undo()
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", sandbox.connection_json())
+    sandbox.clear_faults()
+    send(None, exclude=[*texted], **arguments)
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_without_a_ledger_a_try_that_has_texted_nobody_retries(sandbox):
+    sandbox.add_fault("rate_limit", call="send_bulk_sms", retry_after=3600, times=None)
+    with pytest.raises(PindoError, match="429") as stopped:
+        send(None, recipients=people(50))
+    assert stopped.value.retry_helps
+
+
+@pytest.mark.parametrize(("skip", "retries"), [(0, True), (1, False)])
+def test_without_a_ledger_resend_repeats_those_who_are_unknown_as_long_as_they_are_all(
+    sandbox, skip, retries
+):
+    sandbox.add_fault("drop_after", call="send_bulk_sms", skip=skip, times=None)
+    with pytest.raises(AirflowException) as failed:
+        send(None, recipients=people(20), chunk_size=10, concurrency=1, on_unknown="resend")
+    assert isinstance(failed.value, AirflowFailException) is not retries
+
+
 def start_task(store, **arguments):
     """Start the operator in a process of its own."""
     process = subprocess.Popen(
