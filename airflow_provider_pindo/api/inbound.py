@@ -46,7 +46,7 @@ class Place:
 
     def after(self, message_id: int | None) -> Place:
         """Return this place moved on to ``message_id``; never back."""
-        if message_id is None or message_id <= (self.after_id or 0):
+        if message_id is None or (self.after_id is not None and message_id <= self.after_id):
             return self
         return replace(self, after_id=message_id)
 
@@ -106,12 +106,12 @@ class InboundScan:
         self.next_page: int | None = 1
         #: Highest id on the pages that were read, known messages included; None when there was none.
         self.highest_id: int | None = None
-        #: Whether the messages on those pages say who sent them; None when there was none.
+        #: Whether the messages on those pages say who sent them; None when there were too few to tell.
         self.names_senders: bool | None = None
         self._places: tuple[Place, ...] = (Place(after_id, since),)
         self._newest_first: bool | None = None
         self._seen: set[int] = set()
-        self._pages_without_progress = 0
+        self._pages_with_progress = self._pages_without_progress = 0
 
     @classmethod
     def for_all(cls, places: Iterable[Place]) -> Self:
@@ -132,11 +132,18 @@ class InboundScan:
         return [message for message in unseen if not self._is_known(message)]
 
     def _note(self, unseen: list[InboundSms]) -> None:
-        self._pages_without_progress = 0 if unseen else self._pages_without_progress + 1
-        if unseen:
-            self.highest_id = max(self.highest_id or 0, *(message.id for message in unseen))
-            named = any(message.from_number is not None for message in unseen)
-            self.names_senders = named or bool(self.names_senders)
+        if not unseen:
+            self._pages_without_progress += 1
+            return
+        self._pages_with_progress += 1
+        self._pages_without_progress = 0
+        ids = [message.id for message in unseen]
+        self.highest_id = max(ids if self.highest_id is None else [self.highest_id, *ids])
+        if any(message.from_number is not None for message in unseen):
+            self.names_senders = True
+        elif len(unseen) >= self.per_page or any("from" not in message.raw for message in unseen):
+            # An empty field says little, a whole page of them, or none at all, says enough.
+            self.names_senders = bool(self.names_senders)
 
     def _is_known(self, message: InboundSms) -> bool:
         return all(place.knows(message) for place in self._places)
@@ -163,13 +170,23 @@ class InboundScan:
     def _towards_the_end(self, asked: int, page: InboundPage) -> int | None:
         if not page.messages or (self._newest_first and self._reaches_the_known(page, page.messages[-1])):
             return None
-        # Without their count: one page of known messages may be the page before, moved on by as many new ones.
-        more = self._pages_without_progress < 2 if page.pages is None else asked < page.pages
-        return asked + 1 if more else None
+        is_last = page.pages is not None and asked >= page.pages
+        return None if is_last or self._goes_in_circles() else asked + 1
+
+    def _goes_in_circles(self) -> bool:
+        """
+        Return whether the pages have brought nothing for too long.
+
+        Those before may come once more, moved on by as many new messages, but not more of them than there were.
+        """
+        return self._pages_without_progress > self._pages_with_progress + 1
 
     def _towards_older_from_the_end(self, asked: int, page: InboundPage) -> int | None:
         if asked == 1:  # the oldest messages; the new ones are at the end
             return page.pages if page.pages is not None and page.pages > 1 else None
+        if self._goes_in_circles():  # there are fewer pages than it says: read them in their order
+            self._newest_first = None
+            return 2
         if asked == 2:
             return None
         reached = bool(page.messages) and self._reaches_the_known(page, page.messages[0])

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.inbound import storable
+from airflow_provider_pindo.api.phone import parse_phone_number
 from airflow_provider_pindo.api.values import InboundSms
 
 
@@ -21,9 +23,10 @@ class InboundFilter:
     The messages that somebody waits for.
 
     :param pattern: RE2 pattern searched in the text; None takes every text.
-    :param from_number: E.164 number of the sender; None takes every sender.
+    :param from_number: number of the sender; None takes every sender.
     :param inbound_number: the account's own number or short code that the message came to; None takes all.
-    :raises PindoConfigurationError: RE2 does not take the pattern.
+    :param country: whose national numbers are understood, here and in the messages; None: nobody's.
+    :raises PindoConfigurationError: RE2 does not take the pattern, or a number is none.
     """
 
     def __init__(
@@ -32,10 +35,13 @@ class InboundFilter:
         *,
         from_number: str | None = None,
         inbound_number: str | None = None,
+        country: str | None = None,
     ) -> None:
         self._pattern = None if pattern is None else compile_pattern(pattern)
-        self._from = _digits(from_number)
-        self._to = _digits(inbound_number)
+        self._country = country
+        # A template that renders to nothing must not take every sender, or every number.
+        self._from = None if from_number is None else _digits(parse_phone_number(from_number, country))
+        self._to = None if inbound_number is None else _own_number(inbound_number, country)
 
     def check_senders(self, names_senders: bool | None) -> None:
         """
@@ -57,9 +63,9 @@ class InboundFilter:
         :return: ``{"id", "text", "created_at", "inbound_sms_number", "groups", "raw"}``: the time in ISO 8601
             with its zone, and the pattern's named groups, None for one that took no part.
         """
-        if self._from and not _is_number(message.from_number, self._from):
+        if self._from is not None and _canonical(message.from_number, self._country) != self._from:
             return None
-        if self._to and _digits(message.inbound_sms_number) != self._to:
+        if self._to is not None and _canonical(message.inbound_sms_number, self._country) != self._to:
             return None
         text = storable(message.text)
         found = self._pattern.search(text) if self._pattern is not None else None
@@ -109,12 +115,26 @@ def _reason(error: Exception) -> str:
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(error)
 
 
-def _is_number(number: str | None, wanted: str) -> bool:
-    """Return whether ``number`` is the one with the digits ``wanted``; a national one (078…) has their end."""
-    digits = _digits(number)
-    return digits == wanted or (digits.startswith("0") and len(digits) > 8 and wanted.endswith(digits[1:]))
+def _own_number(number: str, country: str | None) -> str:
+    digits = _canonical(number, country)
+    if not digits:
+        raise PindoConfigurationError(
+            f"inbound_number is {number!r}: give the account's number or short code that the message comes to, or "
+            "None for any"
+        )
+    return digits
 
 
-def _digits(number: str | None) -> str:
-    """Return a number's digits alone: the same number comes with and without its plus."""
-    return re.sub(r"\D", "", number or "")
+def _canonical(number: str | None, country: str | None) -> str:
+    """Return the digits by which the same number is the same: with its plus, without, after 00, or national."""
+    digits = _digits(number or "")
+    if digits.startswith("00"):
+        return digits[2:]
+    if digits.startswith("0") and country is not None:
+        with suppress(PindoConfigurationError):  # no number of that country; a short code, say
+            return _digits(parse_phone_number(digits, country))
+    return digits
+
+
+def _digits(number: str) -> str:
+    return re.sub(r"\D", "", number)

@@ -91,12 +91,16 @@ def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
     """
     Read one page of inbound messages; naive times are of ``timezone``.
 
-    One message without a text, or with a time that cannot be read, must not hold up all the others: its text
-    is empty then, and its time that of the message after it, since ids grow with time; of the newest it is the
-    moment of reading. So it is taken for newer than it is, and nobody who waits misses it.
+    One message that is odd must not hold up all the others. Without a text, its text is empty; with a time that
+    cannot be read, its time is that of the message after it, since ids grow with time, and of the newest it is
+    the moment of reading: so it is taken for newer than it is, and nobody who waits misses it. One without an id
+    that is a number cannot be told from the next and is left out, and counted in ``left_out``.
     """
     raw = _object(body)
-    rows = [_object(row) for row in _list(raw, "inbound_sms")]
+    given_rows = _list(raw, "inbound_sms")
+    rows = [row for row in given_rows if _has_id(row)]
+    if given_rows and not rows:
+        raise Unreadable("none of its messages has an 'id' that is a number")
     times = _times_by_id(rows, timezone)
     given = raw.get("pages")
     pages: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
@@ -106,8 +110,13 @@ def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
         pages=_optional(pages, "pages", _whole),
         per_page=_optional(pages, "per_page", _whole),
         total=_optional(pages, "total", _whole),
+        left_out=len(given_rows) - len(rows),
         raw=raw,
     )
+
+
+def _has_id(row: Any) -> bool:
+    return isinstance(row, Mapping) and _optional(row, "id", _whole) is not None
 
 
 def _times_by_id(rows: list[Mapping[str, Any]], timezone: str) -> dict[int, datetime]:

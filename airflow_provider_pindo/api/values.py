@@ -91,6 +91,7 @@ class InboundPage:
     pages: int | None = None  #: how many pages there are
     per_page: int | None = None
     total: int | None = None  #: messages on all pages
+    left_out: int = 0  #: messages on this page without an id that can be read
     raw: Json = field(default_factory=dict, repr=False)
 
 

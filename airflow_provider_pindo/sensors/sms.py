@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     AirflowFailException,
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
@@ -23,7 +23,6 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoErro
 from airflow_provider_pindo.api.inbound import InboundScan, Place, read_since
 from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
 from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience, pause_after
-from airflow_provider_pindo.api.phone import parse_phone_number
 from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS
 from airflow_provider_pindo.sensors.memory import WaitingMemory
 
@@ -59,13 +58,13 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         the text. One that RE2 does not take is an error when the DAG is parsed; a template's, when the task
         runs. (templated)
     :param from_number: the sender's number, where messages name one; where they do not, the task fails and
-        says so. (templated)
+        says so. National numbers, here and in the messages, are read by the connection's ``country``. (templated)
     :param inbound_number: the account's number or short code that the message must have come to; any when
         None. (templated)
     :param since: aware time, or one as ISO text: messages created then or later count. Where a reply is
-        awaited, the moment of the send. Default: this task's first start, which retries and clears do not
-        move (Airflow 3.3; before it, the run's start). Pindo's times are compared with it, so the connection's
-        ``timezone`` must be right. (templated)
+        awaited, the moment of the send, or of the run. Default: this task's first start, which retries and
+        clears do not move (Airflow 3.3 without ``clear_on_success``; before it, the run's start). Pindo's times
+        are compared with it, so the connection's ``timezone`` must be right. (templated)
     :param min_matches: how many messages must match; all that do by then are returned.
     :param max_consecutive_failures: how many looks at the list may fail in a row; 20, which with the default
         ``poke_interval`` of a minute bridges an hour and a half.
@@ -133,17 +132,17 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             with self._skipping():
                 if done := self.poke(context):
                     return done.xcom_value
+                self._defer(context)
         finally:
             self.hook.close()
-        self._defer()
 
     @contextmanager
     def _skipping(self) -> Iterator[None]:
         """Skip the task where ``soft_fail`` or ``never_fail`` ask for it; Airflow does so around a poke alone."""
         try:
             yield
-        except (AirflowFailException, PindoError) as error:
-            if self.never_fail or (self.soft_fail and isinstance(error, AirflowFailException)):
+        except (AirflowFailException, AirflowSensorTimeout, PindoError) as error:
+            if self.never_fail or (self.soft_fail and not isinstance(error, PindoError)):
                 raise AirflowSkipException(str(error)) from error
             raise
 
@@ -181,8 +180,8 @@ class PindoInboundSmsSensor(BaseSensorOperator):
                 if failures + 1 >= self.max_consecutive_failures:
                     raise
                 self.log.warning("Cannot read the messages that matched now, and wait on: %s", error)
-        self._waiting = self._begin(context)
-        self._defer(failures=failures + 1)
+                self._waiting = self._begin(context)
+                self._defer(context, failures=failures + 1)
 
     def _read_again(self, ids: set[int]) -> list[dict[str, Any]]:
         from airflow_provider_pindo.hooks.pindo import PindoHook
@@ -191,10 +190,11 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             messages = [each for each in hook.iter_inbound_sms(after_id=min(ids) - 1) if each.id in ids]
             matches = self._filter().matches(messages)
         if missing := ids - {match["id"] for match in matches}:
-            raise AirflowException(
-                f"inbound messages {sorted(missing)} matched, and are gone from Pindo's list, or match no more"
-            )
-        self.log.info("Matched by messages %s", sorted(ids))
+            gone = f"inbound messages {sorted(missing)} matched, and are gone from Pindo's list, or match no more"
+            if len(matches) < self.min_matches:
+                raise PindoServerError(gone)
+            self.log.warning("%s; the others are enough", gone)
+        self.log.info("Matched by messages %s", [match["id"] for match in matches])
         return matches
 
     def _begin(self, context: Context) -> _Waiting:
@@ -209,9 +209,12 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         )
 
     def _filter(self) -> InboundFilter:
-        if self.from_number:
-            self.from_number = parse_phone_number(self.from_number, self.hook.settings.country)
-        return InboundFilter(self.pattern, from_number=self.from_number, inbound_number=self.inbound_number)
+        return InboundFilter(
+            self.pattern,
+            from_number=self.from_number,
+            inbound_number=self.inbound_number,
+            country=self.hook.settings.country,
+        )
 
     def _look(self, waiting: _Waiting) -> None:
         scan = InboundScan.for_all([waiting.place])
@@ -260,7 +263,8 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         interval = super()._get_next_poke_interval(started_at, run_duration, estimated_poke_count)
         return max(float(interval), min(self._pause, self.timeout - run_duration()))
 
-    def _defer(self, **next_kwargs: Any) -> NoReturn:
+    def _defer(self, context: Context, **next_kwargs: Any) -> NoReturn:
+        """Wait in the triggerer for what is left of the timeout, which began with this try of the task."""
         from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
         if self._not_in_triggerer:
@@ -279,8 +283,16 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             ),
             method_name="execute_complete",
             kwargs=next_kwargs,
-            timeout=timedelta(seconds=self.timeout),
+            timeout=self._left(context),
         )
+
+    def _left(self, context: Context) -> timedelta:
+        """Return how long this try of the task may go on waiting."""
+        timeout, now = timedelta(seconds=self.timeout), datetime.now(UTC)
+        left = timeout - (now - (context["ti"].start_date or now))
+        if left <= timedelta(0):
+            raise AirflowSensorTimeout(f"no reply within {self.timeout:,.0f} seconds, the sensor's timeout")
+        return left
 
     def _trigger_kwargs(self) -> dict[str, Any]:
         return {

@@ -13,22 +13,26 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
 import logging
+import math
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
 from airflow_provider_pindo.api.inbound import InboundScan, Place
-from airflow_provider_pindo.api.patience import pause_after
+from airflow_provider_pindo.api.patience import SHORTEST_PAUSE, pause_after
 from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.matching import InboundFilter
     from airflow_provider_pindo.api.values import InboundSms
     from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-    from airflow_provider_pindo.hooks.settings import PindoSettings
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,29 @@ log = logging.getLogger(__name__)
 _GATHERING = 0.2
 #: Seconds that one subscriber may match messages until another gets its turn.
 _TURN = 0.005
+
+_HOOKS = "airflow_provider_pindo.hooks.pindo"
+
+
+class UnusableTriggerError(PindoConfigurationError, TypeError):
+    """
+    An argument cannot be used.
+
+    A ``TypeError`` too, since that is the one error of a trigger's constructor that a triggerer survives (Airflow
+    3.3.2): an argument that was stored may have become unusable by another version of RE2.
+    """
+
+
+def read_interval(name: str, value: object) -> float:
+    """
+    Return the seconds between two looks at the list.
+
+    :raises UnusableTriggerError: it is no time of 0 or more; names the argument.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise UnusableTriggerError(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
+    return float(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +72,14 @@ class Round:
 
     :param messages: the messages that are new to the subscriber, oldest first.
     :param highest_id: highest id on the pages that were read; None when there was no message at all.
-    :param names_senders: whether messages say who sent them; None when there was none yet.
+    :param names_senders: whether messages say who sent them; None when there were too few to tell.
+    :param country: whose national numbers the connection reads.
     """
 
     messages: tuple[InboundSms, ...]
     highest_id: int | None
     names_senders: bool | None
+    country: str | None = None
 
     async def matches(self, wanted: InboundFilter) -> list[dict[str, Any]]:
         """Return the messages that are wanted; a burst of long texts does not hold up the other triggers."""
@@ -73,17 +102,17 @@ class Subscription:
     :param interval: seconds between two rounds, at most.
     """
 
-    def __init__(self, poll: SharedPoll, place: Place, interval: float) -> None:
+    def __init__(self, place: Place, interval: float) -> None:
         self.place = place
         self.interval = interval
-        self._poll = poll
-        self._results: asyncio.Queue[Round | Exception] = asyncio.Queue()
+        self._results: asyncio.Queue[Round | PindoError] = asyncio.Queue()
 
     async def next_round(self) -> Round:
         """
         Wait for the next pass and return what is new since the last one.
 
-        :raises PindoError: the pass failed; the poll goes on, and the next one makes up for it.
+        :raises PindoError: the pass failed; the poll goes on, and the next one makes up for it. Whatever failed, an
+            Airflow that does not give the connection for a moment too, it is an error of Pindo's tree.
         """
         return self._take(await self._results.get())
 
@@ -91,20 +120,16 @@ class Subscription:
         """Return the rounds that have come already, without waiting; failed passes left out."""
         rounds = []
         while not self._results.empty():
-            with suppress(Exception):  # the poll has told it
+            with suppress(PindoError):  # the poll has told it
                 rounds.append(self._take(self._results.get_nowait()))
         return rounds
 
-    async def settings(self) -> PindoSettings:
-        """Return what the connection says."""
-        return await self._poll.hook.get_settings()
-
-    def give(self, result: Round | Exception) -> None:
+    def give(self, result: Round | PindoError) -> None:
         """Put the result of a pass where the subscriber finds it."""
         self._results.put_nowait(result)
 
-    def _take(self, result: Round | Exception) -> Round:
-        if isinstance(result, Exception):
+    def _take(self, result: Round | PindoError) -> Round:
+        if isinstance(result, PindoError):
             raise result.with_traceback(None)  # many raise the same one
         messages = tuple(message for message in result.messages if not self.place.knows(message))
         self.place = self.place.after(result.highest_id)
@@ -135,9 +160,9 @@ class SharedPoll:
 
     def join(self, place: Place, interval: float) -> Subscription:
         """Take part from the next pass on, which comes within ``interval`` seconds."""
-        subscription = Subscription(self, place, interval)
+        subscription = Subscription(place, max(interval, SHORTEST_PAUSE))
+        self._interval = min(self._interval, subscription.interval)
         self._subscriptions.add(subscription)
-        self._interval = min(self._interval, interval)
         self._joined.set()
         if self._task is None:
             # In a context of its own: what it logs is not the first subscriber's alone.
@@ -166,7 +191,7 @@ class SharedPoll:
             self._interval = min((each.interval for each in self._subscriptions), default=float("inf"))
             await self._rest(started, error)
 
-    async def _rest(self, started: float, error: Exception | None) -> None:
+    async def _rest(self, started: float, error: PindoError | None) -> None:
         """Wait until the next pass is due; whoever joins with a shorter interval brings it forward."""
         loop = asyncio.get_running_loop()
         while (left := started + pause_after(self._failures, self._interval, error) - loop.time()) > 0:
@@ -175,14 +200,15 @@ class SharedPoll:
                 async with asyncio.timeout(left):
                     await self._joined.wait()
 
-    async def _pass(self) -> Exception | None:
+    async def _pass(self) -> PindoError | None:
         """Read what is new to anybody and give it to all who wait; return what went wrong."""
         taking_part = tuple(self._subscriptions)
-        result: Round | Exception
+        result: Round | PindoError
         try:
             result = await self._read(InboundScan.for_all(each.place for each in taking_part))
             self._failures = 0
-        except Exception as error:
+        except Exception as reason:
+            error = reason if isinstance(reason, PindoError) else _unforeseen(reason)
             self._failures += 1
             log.warning(
                 "Inbound messages of connection %r: pass failed, %d in a row: %s",
@@ -194,7 +220,7 @@ class SharedPoll:
             await self._read_connection_anew()
         for subscription in taking_part:
             subscription.give(result)
-        return result if isinstance(result, Exception) else None
+        return result if isinstance(result, PindoError) else None
 
     async def _read(self, scan: InboundScan) -> Round:
         found: list[InboundSms] = []
@@ -209,12 +235,16 @@ class SharedPoll:
         if scan.names_senders is not None:
             self._names_senders = scan.names_senders or bool(self._names_senders)
         return Round(
-            tuple(sorted(found, key=lambda message: message.id)), scan.highest_id, self._names_senders
+            tuple(sorted(found, key=lambda message: message.id)),
+            scan.highest_id,
+            self._names_senders,
+            (await self.hook.get_settings()).country,
         )
 
     async def _read_connection_anew(self) -> None:
         """Have the next pass read the connection again."""
-        await self.hook.close()
+        with suppress(Exception):  # what does not close is not used again
+            await self.hook.close()
         self.hook = self._new_hook()
 
     def _new_hook(self) -> PindoAsyncHook:
@@ -222,6 +252,11 @@ class SharedPoll:
 
         # The poll's own pace is the retry: one that waits here would hold up nobody less.
         return PindoAsyncHook(self.pindo_conn_id, max_attempts=1)
+
+
+def _unforeseen(error: Exception) -> PindoServerError:
+    """Return an error that waiting may mend for one that is not Pindo's, such as of the store of connections."""
+    return PindoServerError(f"the inbound list cannot be read ({type(error).__name__}: {error})")
 
 
 _polls: dict[tuple[asyncio.AbstractEventLoop, str], SharedPoll] = {}
@@ -234,8 +269,11 @@ async def waiting(pindo_conn_id: str, *, place: Place, interval: float) -> Async
 
     :param pindo_conn_id: the connection.
     :param place: from where on messages are new.
-    :param interval: seconds between two rounds, at most; the poll keeps the shortest of its subscribers'.
+    :param interval: seconds between two rounds, at most; the poll keeps the shortest of its subscribers', and no
+        shorter one than a tenth of a second.
     """
+    if _HOOKS not in sys.modules:  # a third of a second, for which the triggerer must not stand still
+        await asyncio.to_thread(importlib.import_module, _HOOKS)
     key = (asyncio.get_running_loop(), pindo_conn_id)
     poll = _polls.get(key) or _polls.setdefault(key, SharedPoll(pindo_conn_id))
     subscription = poll.join(place, interval)

@@ -9,17 +9,16 @@ carries ids, or does not show what it carries: no text and no number reaches the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.inbound import Place, read_since
-from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
+from airflow_provider_pindo.api.matching import InboundFilter
 from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience
-from airflow_provider_pindo.api.phone import parse_phone_number
-from airflow_provider_pindo.triggers.shared_poll import Subscription, waiting
+from airflow_provider_pindo.triggers.shared_poll import read_interval, waiting
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.triggers.watching import PindoInboundSmsEventTrigger
@@ -52,7 +51,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
     :param from_number: number of the sender; None takes every sender.
     :param inbound_number: the account's number that the message came to; None takes all.
     :param min_matches: how many messages must match.
-    :param poke_interval: seconds between two looks at the inbound list.
+    :param poke_interval: seconds between two looks at the inbound list, or a timedelta.
     :param max_consecutive_failures: how many looks in a row may fail.
     :param end_task: end the task here, with the matches as its XCom, instead of resuming it on a worker.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
@@ -66,7 +65,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
         from_number: str | None = None,
         inbound_number: str | None = None,
         min_matches: int = 1,
-        poke_interval: float = 60.0,
+        poke_interval: float | timedelta = 60.0,
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
         end_task: bool = False,
         pindo_conn_id: str = "pindo_default",
@@ -77,7 +76,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
         self.from_number = from_number
         self.inbound_number = inbound_number
         self.min_matches = min_matches
-        self.poke_interval = poke_interval
+        self.poke_interval = read_interval("poke_interval", poke_interval)
         self.max_consecutive_failures = max_consecutive_failures
         self.end_task = end_task
         self.pindo_conn_id = pindo_conn_id
@@ -107,13 +106,18 @@ class PindoInboundSmsTrigger(BaseTrigger):
         """Wait, and fire one event."""
         try:
             matches = await self._wait()
+            if self.end_task:
+                event = await self._end_task(matches)
+            else:
+                event = TriggerEvent({"status": MATCHED, "ids": [each["id"] for each in matches]})
         except PindoError as error:
-            yield TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
-            return
-        if self.end_task:
-            yield await self._end_task(matches)
-        else:
-            yield TriggerEvent({"status": MATCHED, "ids": [each["id"] for each in matches]})
+            event = TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
+        except Exception as error:
+            # A trigger that crashes has its task skipped under soft_fail, though a reply may have come.
+            self.log.exception("Waiting for messages failed")
+            reason = f"waiting for messages failed ({type(error).__name__}: {error})"
+            event = TriggerEvent({"status": FAILED, "reason": reason, "retry_helps": True})
+        yield event
 
     async def _end_task(self, matches: list[dict[str, Any]]) -> TriggerEvent:
         """
@@ -139,12 +143,11 @@ class PindoInboundSmsTrigger(BaseTrigger):
         return TaskSuccessEvent()
 
     async def _wait(self) -> list[dict[str, Any]]:
-        compile_pattern(self.pattern)
         place = Place(since=read_since(self.since))
         patience = Patience(self.max_consecutive_failures)
         matches: list[dict[str, Any]] = []
         async with waiting(self.pindo_conn_id, place=place, interval=self.poke_interval) as subscription:
-            wanted = await self._filter(subscription)
+            wanted: InboundFilter | None = None
             while len(matches) < self.min_matches:
                 try:
                     found = await subscription.next_round()
@@ -152,12 +155,15 @@ class PindoInboundSmsTrigger(BaseTrigger):
                     patience.failed(error)
                     continue
                 patience.succeeded()
+                wanted = wanted or self._filter(found.country)
                 wanted.check_senders(found.names_senders)
                 matches += await found.matches(wanted)
         return matches
 
-    async def _filter(self, subscription: Subscription) -> InboundFilter:
-        from_number = self.from_number
-        if from_number:
-            from_number = parse_phone_number(from_number, (await subscription.settings()).country)
-        return InboundFilter(self.pattern, from_number=from_number, inbound_number=self.inbound_number)
+    def _filter(self, country: str | None) -> InboundFilter:
+        return InboundFilter(
+            self.pattern,
+            from_number=self.from_number,
+            inbound_number=self.inbound_number,
+            country=country,
+        )

@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
 from airflow_provider_pindo.api.inbound import Place
 from airflow_provider_pindo.triggers.shared_poll import waiting
 from airflow_provider_pindo.triggers.watching import Watcher
@@ -103,7 +103,7 @@ class WatchClock(SharedStreamProducer):
             while True:
                 try:
                     await subscription.next_round()
-                except Exception:  # noqa: S112
+                except PindoError:
                     continue  # the poll has told it, and goes on
                 tick = _next_tick()
                 yield tick, tick

@@ -22,18 +22,18 @@ if not AIRFLOW_V_3_0_PLUS:  # pragma: no cover - Airflow 2.11
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
 from airflow_provider_pindo.api.inbound import Place, read_since
-from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
+from airflow_provider_pindo.api.matching import InboundFilter
 from airflow_provider_pindo.triggers.events import MessagesArrived
-from airflow_provider_pindo.triggers.shared_poll import Round, waiting
+from airflow_provider_pindo.triggers.shared_poll import Round, UnusableTriggerError, read_interval, waiting
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -45,15 +45,6 @@ MAX_MESSAGES = 500
 #: run the first event alone and lets the second wait for a third: an empty one, once it is quiet, is sent.
 CROWDED = timedelta(seconds=60)
 QUIET = timedelta(seconds=10)
-
-
-class _UnusableTriggerError(PindoConfigurationError, TypeError):
-    """
-    An argument cannot be used.
-
-    A ``TypeError`` too, since that is the one error of a trigger's constructor that a triggerer survives (Airflow
-    3.3.2): an argument that was stored may have become unusable by another version of RE2.
-    """
 
 
 class PindoInboundSmsEventTrigger(BaseEventTrigger):
@@ -78,8 +69,8 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
         when the watcher starts for the first time, and goes on from its place ever after; default: then. An
         older Airflow uses it whenever a triggerer starts: with ``since``, messages since then come again with
         every start; without it, those that came while no triggerer ran are missed.
-    :param poll_interval: seconds between two looks at the inbound list; 10, well above what a scheduler takes
-        to make a run of an event.
+    :param poll_interval: seconds between two looks at the inbound list, or a timedelta; 10, well above what a
+        scheduler takes to make a run of an event.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
 
@@ -89,19 +80,18 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
         pattern: str | None = None,
         inbound_number: str | None = None,
         since: datetime | str | None = None,
-        poll_interval: float = 10.0,
+        poll_interval: float | timedelta = 10.0,
         pindo_conn_id: str = "pindo_default",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         try:
-            if pattern is not None:
-                compile_pattern(pattern)
+            InboundFilter(pattern, inbound_number=inbound_number)
             self.since = None if since is None else read_since(since).isoformat()
         except PindoConfigurationError as error:
-            raise _UnusableTriggerError(str(error)) from None
+            raise UnusableTriggerError(str(error)) from None
         self.pattern = pattern
         self.inbound_number = inbound_number
-        self.poll_interval = poll_interval
+        self.poll_interval = read_interval("poll_interval", poll_interval)
         self.pindo_conn_id = pindo_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -126,7 +116,7 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
         """Return the clock of the shared stream."""
         from airflow_provider_pindo.triggers.watch_stream import WatchClock
 
-        return WatchClock(kwargs["pindo_conn_id"], kwargs["poll_interval"])
+        return WatchClock(kwargs["pindo_conn_id"], read_interval("poll_interval", kwargs["poll_interval"]))
 
     def __repr__(self) -> str:
         return f"<PindoInboundSmsEventTrigger pindo_conn_id={self.pindo_conn_id}, since={self.since}>"
@@ -142,13 +132,14 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
 
         keeper = Keeper(self.asset_state_store, self._fingerprint())
         watcher = await keeper.load(self._start())
-        wanted = self._filter()
+        wanted: InboundFilter | None = None
         async with (
             waiting(self.pindo_conn_id, place=watcher.place, interval=self.poll_interval) as subscription,
             watched_by(self.pindo_conn_id, keeper),
         ):
             async for tick in shared_stream:
                 for found in subscription.rounds_at_hand():
+                    wanted = wanted or self._filter(found.country)
                     await watcher.take(found, wanted)
                 if event := watcher.next_event(datetime.now(UTC)):
                     yield event
@@ -157,18 +148,20 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire the messages that are new at each poll (Airflow 3.0 to 3.2)."""
         watcher = Watcher(Place(since=self._start()))
-        wanted = self._filter()
+        wanted: InboundFilter | None = None
         async with waiting(
             self.pindo_conn_id, place=watcher.place, interval=self.poll_interval
         ) as subscription:
             while True:
-                with suppress(Exception):  # the poll has told it, and goes on
-                    await watcher.take(await subscription.next_round(), wanted)
+                with suppress(PindoError):  # the poll has told it, and goes on
+                    found = await subscription.next_round()
+                    wanted = wanted or self._filter(found.country)
+                    await watcher.take(found, wanted)
                 if event := watcher.next_event(datetime.now(UTC)):
                     yield event
 
-    def _filter(self) -> InboundFilter:
-        return InboundFilter(self.pattern, inbound_number=self.inbound_number)
+    def _filter(self, country: str | None) -> InboundFilter:
+        return InboundFilter(self.pattern, inbound_number=self.inbound_number, country=country)
 
     def _start(self) -> datetime:
         return datetime.now(UTC) if self.since is None else read_since(self.since)
@@ -202,16 +195,17 @@ class Watcher:
 
         :raises PindoConfigurationError: it is nothing that was stored here.
         """
-        if not isinstance(stored, Mapping):
-            raise PindoConfigurationError(
-                f"the place kept in the asset's state store is {stored!r}: delete it"
+        try:
+            after_id, since, last = stored.get("after_id"), stored.get("since"), stored.get("last_event")
+            place = Place(
+                after_id=None if after_id is None else int(after_id),
+                since=None if since is None else read_since(since),
             )
-        after_id, since, last = stored.get("after_id"), stored.get("since"), stored.get("last_event")
-        place = Place(
-            after_id=None if after_id is None else int(after_id),
-            since=None if since is None else read_since(since),
-        )
-        last_event = None if last is None else read_since(last)
+            last_event = None if last is None else read_since(last)
+        except (AttributeError, TypeError, ValueError):
+            raise PindoConfigurationError(
+                f"the place kept in the asset's state store is {stored!r}: delete it, and the watcher starts anew"
+            ) from None
         return cls(place, last_event, owes_flush=bool(stored.get("owes_flush")))
 
     def as_json(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.inbound import InboundScan, Place, loosest, read_since, storable
+from airflow_provider_pindo.api.readers import Unreadable, read_inbound_page
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -192,13 +193,50 @@ def test_a_list_that_does_not_count_its_pages_is_read_until_nothing_comes():
     assert found == [9, 8, 7, 6]
 
 
-def test_a_server_that_repeats_its_page_for_ever_is_left():
+@pytest.mark.parametrize("pages", [None, 10**9])
+@pytest.mark.parametrize("ids", [[2, 1], [1, 2], [1]])
+def test_a_server_that_repeats_its_page_for_ever_is_left(ids, pages):
     scan = InboundScan()
     asked = 0
     while scan.next_page is not None:
         asked += 1
-        scan.feed(InboundPage(tuple(map(message, [2, 1]))))
-    assert asked == 3
+        scan.feed(InboundPage(tuple(map(message, ids)), pages=pages))
+    assert asked <= 7
+
+
+def test_a_page_count_that_is_far_too_high_hides_no_message():
+    inbox = Inbox(30, newest_first=False)
+    scan, found = InboundScan(after_id=25), []
+    while scan.next_page is not None:
+        page = replace(inbox.page(scan.next_page, 5), pages=5000)
+        found += [each.id for each in scan.feed(page)]
+    assert sorted(found) == [26, 27, 28, 29, 30]
+    assert len(inbox.asked) < 15
+
+
+@given(
+    size=st.integers(1, 60),
+    arrivals=st.dictionaries(st.integers(1, 4), st.integers(1, 25), max_size=2),
+)
+def test_however_many_arrive_between_two_pages_that_are_not_counted_nothing_is_lost(size, arrivals):
+    # At one moment as many as were read push all that was read onto pages of their own.
+    arrivals = {asked: min(count, 5 * asked) for asked, count in list(arrivals.items())[:1]}
+    inbox = Inbox(size, newest_first=True, arrivals=arrivals)
+    scan, found = InboundScan(), []
+    while scan.next_page is not None:
+        page = replace(inbox.page(scan.next_page, 5), pages=None)
+        found += [each.id for each in scan.feed(page)]
+    assert set(range(1, size + 1)) <= set(found)
+
+
+def test_an_id_of_zero_or_below_is_known_once_it_was_read():
+    place = Place().after(-3)
+    assert place.knows(message(-3))
+    assert not place.knows(message(0))
+    assert place.after(0).knows(message(0))
+    scan = InboundScan()
+    scan.feed(InboundPage((message(0), message(-3)), pages=1))
+    assert scan.highest_id == 0
 
 
 def test_a_page_of_messages_that_arrives_between_two_requests_hides_none_where_pages_are_not_counted():
@@ -228,3 +266,31 @@ def test_a_time_in_whole_seconds_is_of_any_moment_in_its_second():
 def test_a_naive_since_is_refused():
     with pytest.raises(PindoConfigurationError, match="no time zone"):
         InboundScan(since=datetime(2026, 1, 1))
+
+
+GOOD = {"id": 5, "text": "YES", "created_at": "2026-01-01T00:00:00"}
+
+
+@pytest.mark.parametrize(
+    "odd", [None, 7, {**GOOD, "id": None}, {**GOOD, "id": "in_01H7"}, {**GOOD, "id": 10**30}]
+)
+def test_a_message_without_an_id_holds_up_no_other(odd):
+    page = read_inbound_page({"inbound_sms": [GOOD, odd, {**GOOD, "id": 4}]}, "UTC")
+    assert [each.id for each in page.messages] == [5, 4]
+    assert page.left_out == 1
+
+
+def test_a_list_in_which_no_message_has_an_id_is_none():
+    with pytest.raises(Unreadable, match="'id'"):
+        read_inbound_page({"inbound_sms": [{**GOOD, "id": "in_01H7"}]}, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("senders", "named"),
+    [([None], None), ([None, "+250781234567"], True), ([None] * DEFAULT_PER_PAGE, False), ([], None)],
+)
+def test_an_empty_sender_is_no_sign_that_none_is_named_until_there_are_many(senders, named):
+    rows = [{**GOOD, "id": number, "from": sender} for number, sender in enumerate(senders)]
+    scan = InboundScan()
+    scan.feed(read_inbound_page({"inbound_sms": rows}, "UTC"))
+    assert scan.names_senders is named

@@ -101,8 +101,29 @@ def test_a_text_that_is_no_unicode_matches_and_can_be_stored():
 
 
 def test_a_sender_in_national_form_is_the_same_sender():
-    wanted = InboundFilter(from_number="+250781234567")
-    for same in ("+250781234567", "250781234567", "0781234567", "078 123 4567", "081234567"):
+    wanted = InboundFilter(from_number="078 123 4567", country="RW")
+    for same in ("+250781234567", "250781234567", "0781234567", "078 123 4567", "00250781234567"):
         assert wanted.match(message("hi", from_number=same)), same
-    for other in ("0781234568", "01234567", "0981234567", "067", None):
+    for other in ("0781234568", "01234567", "0981234567", "067", "Pindo", None):
         assert not wanted.match(message("hi", from_number=other)), other
+
+
+def test_a_stranger_whose_national_number_reads_the_same_is_another_sender():
+    abroad = InboundFilter(from_number="+254781234567", country="RW")
+    assert not abroad.match(message("hi", from_number="0781234567"))
+    of_no_country = InboundFilter(from_number="+250781234567")
+    assert not of_no_country.match(message("hi", from_number="0781234567"))
+
+
+def test_the_accounts_number_may_be_given_as_its_people_write_it():
+    wanted = InboundFilter(inbound_number="0781 113 333", country="RW")
+    assert wanted.match(message("hi", inbound_sms_number="250781113333"))
+    short_code = InboundFilter(inbound_number="04821", country="RW")
+    assert short_code.match(message("hi", inbound_sms_number="04821"))
+
+
+@pytest.mark.parametrize("nothing", ["", "None", "PINDO"])
+@pytest.mark.parametrize("name", ["inbound_number", "from_number"])
+def test_what_is_no_number_does_not_stand_for_every_number(name, nothing):
+    with pytest.raises(PindoConfigurationError, match="number"):
+        InboundFilter("YES", **{name: nothing}, country="RW")

@@ -12,7 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowRescheduleException
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoRateLimitError, PindoServerError
@@ -68,7 +73,7 @@ class Task:
 
     @property
     def context(self):
-        ti = SimpleNamespace(start_date=datetime.now(UTC), get_first_reschedule_date=lambda _: self.started)
+        ti = SimpleNamespace(start_date=self.started, get_first_reschedule_date=lambda _: self.started)
         context = {"ti": ti, "dag_run": SimpleNamespace(start_date=self.started)}
         return context if self.store is None else {**context, "task_state_store": self.store}
 
@@ -260,10 +265,24 @@ def test_a_timeout_ends_it_as_any_sensor(sandbox, mode, soft_fail, error):
         Task(timeout=0.3, soft_fail=soft_fail, **MODES[mode]).run()
 
 
-def test_the_deferral_has_the_sensors_timeout(sandbox):
+def test_the_deferral_has_what_is_left_of_the_sensors_timeout(sandbox):
+    task = Task(timeout=300, deferrable=True)
+    task.started -= timedelta(seconds=100)
     with pytest.raises(TaskDeferred) as deferral:
-        Task(timeout=300, deferrable=True).new_process().execute(Task().context)
-    assert deferral.value.timeout == timedelta(seconds=300)
+        task.new_process().execute(task.context)
+    assert timedelta(seconds=100) < deferral.value.timeout <= timedelta(seconds=200)
+
+
+@pytest.mark.parametrize(
+    ("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)]
+)
+def test_an_outage_when_it_resumes_does_not_prolong_its_timeout(sandbox, soft_fail, error):
+    number = sandbox.reply(PHONE, "YES")["id"]
+    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=None)
+    task = Task(deferrable=True, timeout=300, soft_fail=soft_fail)
+    task.started -= timedelta(seconds=301)
+    with pytest.raises(error, match="no reply within 300 seconds"):
+        task.new_process().execute_complete(task.context, {"status": "matched", "ids": [number]})
 
 
 def test_a_sender_that_messages_do_not_name_fails_it_loudly(sandbox, mode):
@@ -332,10 +351,21 @@ def test_a_backlog_is_not_read(sandbox, order):
     assert len(sandbox.requests(call="list_inbound_sms")) <= 3
 
 
-def test_a_message_that_is_gone_when_the_task_resumes_is_said(sandbox):
+def test_a_message_that_is_gone_when_the_task_resumes_is_waited_for_again(sandbox):
     task = Task(deferrable=True)
-    with pytest.raises(AirflowException, match=r"\[7\] matched, and are gone"):
-        task.new_process().execute_complete(task.context, {"status": "matched", "ids": [7]})
+    event = {"status": "matched", "ids": [7]}
+    with pytest.raises(TaskDeferred):
+        task.new_process().execute_complete(task.context, event)
+    task = Task(deferrable=True, max_consecutive_failures=1, soft_fail=True)
+    with pytest.raises(PindoServerError, match=r"\[7\] matched, and are gone"):
+        task.new_process().execute_complete(task.context, event)
+
+
+def test_a_message_that_is_gone_is_not_missed_where_the_others_are_enough(sandbox):
+    number = sandbox.reply(PHONE, "YES")["id"]
+    task = Task(deferrable=True)
+    found = task.new_process().execute_complete(task.context, {"status": "matched", "ids": [number, 7]})
+    assert [each["id"] for each in found] == [number]
 
 
 @pytest.mark.parametrize("pattern", ["(?=YES)", r"(YES) \1", "(YES", ""])

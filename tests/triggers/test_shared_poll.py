@@ -146,6 +146,33 @@ async def test_a_connection_that_was_mended_is_read_anew(sandbox, monkeypatch):
                 break
 
 
+async def test_an_airflow_that_does_not_give_the_connection_for_a_moment_is_waited_through(
+    sandbox, monkeypatch
+):
+    sandbox.reply(PHONE, "one")
+    right = sandbox.connection_json()
+    monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
+    async with waiting(CONN, place=Place(), interval=0.5) as subscription:
+        with pytest.raises(PindoServerError, match="the inbound list cannot be read"):
+            await subscription.next_round()
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
+        while True:
+            with suppress(PindoServerError):  # a pass may have begun before
+                assert await texts(subscription, 1) == ["one"]
+                break
+
+
+async def test_an_interval_of_nothing_is_no_storm_of_requests(sandbox, polls):
+    async with waiting(CONN, place=Place(), interval=0.0) as subscription:
+        for _ in range(3):
+            await subscription.next_round()
+        started = asyncio.get_running_loop().time()
+        before = polls()
+        while asyncio.get_running_loop().time() < started + 0.5:
+            await subscription.next_round()
+        assert polls() - before < 10
+
+
 async def test_who_joins_with_a_shorter_interval_brings_the_next_pass_forward(sandbox):
     async with waiting(CONN, place=Place(), interval=3600) as patient:
         await patient.next_round()

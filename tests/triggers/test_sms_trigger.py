@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -50,6 +50,28 @@ async def test_it_goes_on_from_its_since_wherever_it_is_made_again(sandbox):
     for _ in range(2):  # a triggerer that is killed leaves another to start from the same arguments
         [event] = await fire(PindoInboundSmsTrigger(**arguments))
         assert event.payload["ids"] == [2]
+
+
+async def test_the_interval_may_be_a_timedelta(sandbox):
+    sandbox.reply(PHONE, "YES")
+    waits = trigger(poke_interval=timedelta(seconds=0.5))
+    assert waits.serialize()[1]["poke_interval"] == 0.5
+    [event] = await fire(waits)
+    assert event.payload["ids"] == [1]
+
+
+@pytest.mark.parametrize("interval", [-1, float("nan"), float("inf"), "30", None, True])
+def test_an_interval_that_is_none_is_refused_before_it_can_hold_up_the_others(interval):
+    # A TypeError is what a triggerer survives.
+    with pytest.raises(TypeError, match=r"poke_interval is .*give seconds"):
+        trigger(poke_interval=interval)
+
+
+async def test_what_goes_wrong_beyond_pindo_resumes_the_task_instead_of_skipping_it(sandbox):
+    sandbox.reply(PHONE, "YES")
+    [event] = await fire(trigger(end_task=True))  # and there is no task, here
+    assert event.payload["status"] == "failed"
+    assert event.payload["retry_helps"] is True
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}])
