@@ -2,7 +2,7 @@
 Ask patients whether they come, wait for their replies, and do what they say.
 
 Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pindo's inbound list does not say
-who sent a message; the code does, and the moment of asking keeps last week's replies out. Who says yes is
+who sent a message; the code does, and the moment of the run keeps last week's replies out. Who says yes is
 confirmed, who says no is offered another time, and who does not reply lands on the list that the reception
 calls. All patients are waited for in the triggerer, by one request to Pindo per interval, and take no worker.
 
@@ -70,9 +70,10 @@ def pindo_confirm_appointment():
         """
         Return one question for each patient, with a code that no other patient of this run has.
 
-        The codes follow from the run, so a retry of this task asks with the same ones.
+        The codes and the moment follow from the run. So when the run is cleared, nobody is asked again, and
+        the replies that have come since are found.
         """
-        asked_at = pendulum.now("UTC").isoformat()
+        moment = getattr(dag_run, "run_after", None) or dag_run.logical_date  # Airflow 3, 2
         questions: list[dict[str, Any]] = []
         codes: set[int] = set()
         for patient in params["patients"]:
@@ -89,7 +90,7 @@ def pindo_confirm_appointment():
                     "text": f"Hello {patient['name']}, do you come tomorrow at {patient['time']}? "
                     f"Reply YES {code} or NO {code}. Kigali Family Clinic",
                     "pattern": rf"(?i)\b(?P<answer>yes|no)\W*{code}\b",
-                    "since": asked_at,
+                    "since": moment.isoformat(),
                 }
             )
             # [END howto_sensor_pindo_inbound_sms_code]

@@ -5,9 +5,10 @@ The asset ``pindo_inbox`` is watched: whenever messages come, Airflow runs this 
 classified (STOP, a question about the balance, anything else) and answered, and a number that says STOP lands
 in the Variable ``pindo_stop_list``, which sends to many leave out (``exclude`` takes a callable that reads it).
 
-A run may bring several events of the asset, and after a triggerer was killed messages may come a second time,
-with the same ids. ``take_new_messages`` therefore goes through all events and drops ids that it has seen; one
-run at a time does that, while the answers of several runs go out side by side.
+A run may bring several events of the asset, and messages may come a second time, with the same ids: after a
+triggerer was killed, or when another asset is watched in the same way that had not come as far. So
+``take_new_messages`` goes through all events and drops ids that it has seen, and those that are older than all that
+it remembers; one run at a time does that, while the answers of several runs go out side by side.
 
 Pindo's inbound list does not say who sent a message unless your account's does. Where it does not, people write
 their number into the text ("BALANCE 0781234567"), and a message without any number is only counted. Mind that
@@ -27,7 +28,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 
 STOP_LIST = "pindo_stop_list"
-REMEMBERED = 2000  # message ids; a repeat is never that old
+REMEMBERED = 2000  # message ids; what is older than these was taken long ago
 
 if AIRFLOW_V_3_3_PLUS:
     # [START howto_trigger_pindo_inbound_sms_event]
@@ -62,12 +63,13 @@ def pindo_inbound_router():
         """
         store = asset_state_store[INBOX]
         taken_by = store.get("taken_by") or {}
+        oldest = min(map(int, taken_by)) if len(taken_by) >= REMEMBERED else 0
         new = {}
         for event in triggering_asset_events[INBOX]:
             for message in event.extra["payload"]["messages"]:
-                if taken_by.setdefault(str(message["id"]), run_id) == run_id:
+                if message["id"] >= oldest and taken_by.setdefault(str(message["id"]), run_id) == run_id:
                     new[message["id"]] = message
-        store.set("taken_by", dict(list(taken_by.items())[-REMEMBERED:]))
+        store.set("taken_by", dict(list(taken_by.items())[-max(REMEMBERED, len(new)) :]))
         return [new[each] for each in sorted(new)]
 
     # [END howto_trigger_pindo_inbound_sms_event_messages]

@@ -99,7 +99,7 @@ class WaitForWordOperator(BaseOperator):
 def pindo_low_balance():
     # [START howto_hook_pindo]
     @task.short_circuit(task_display_name="Is the wallet low?")
-    def read_wallet(params=None, run_id=None) -> dict[str, Any]:
+    def read_wallet(params=None, run_id=None, dag_run=None) -> dict[str, Any]:
         """Return what to ask for; nothing, which skips the rest, when the wallet holds enough."""
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
@@ -110,7 +110,8 @@ def pindo_low_balance():
         return {
             "amount": f"{amount:,.2f}",
             "code": str(1000 + zlib.crc32(run_id.encode()) % 9000),  # a retry asks with the same one
-            "since": pendulum.now("UTC").isoformat(),
+            # The run's moment, which a clear does not move: a reply that has come is found then.
+            "since": (getattr(dag_run, "run_after", None) or dag_run.logical_date).isoformat(),
         }
 
     # [END howto_hook_pindo]
