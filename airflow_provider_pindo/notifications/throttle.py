@@ -26,7 +26,8 @@ process to which that happens, or when both callbacks of one failure come in the
 lost by it. The clocks of the machines must agree to within a few seconds.
 
 When the process that was to send dies in the seconds before it does, or its text is certainly not sent, failures
-of the next :data:`CONTENTION` seconds are held back too; the first one after that, if there is one, goes out.
+of the next :data:`CONTENTION` seconds are held back too; the first one after that goes out, if there is one, however
+many came in between.
 
 **The count** is never too low: what a text says was held back is marked as told only once Pindo has accepted
 that text, so when this is cut short it is told again. Failures of the last :data:`DECISION_TIME` seconds
@@ -116,8 +117,14 @@ class Board:
             if self.failures.get(mine.id, mine.at) < self.sent + window:
                 return True
             since = max(since, self.sent + window - 1)
-        since = max(since, mine.at - _ms(CONTENTION))
-        return any(since < at and Note(at, each) < mine for each, at in self.failures.items())
+        leader = since - _ms(CONTENTION)
+        for note in sorted({mine, *(Note(at, each) for each, at in self.failures.items())}):
+            if since < note.at and note.at > leader + _ms(CONTENTION):
+                # The first that goes out, or the first after one that left no text: that one is taken for dead.
+                if note == mine:
+                    return False
+                leader = note.at
+        return True
 
     def held_back(self, until: int, mine: str) -> int:
         """Return how many failures up to ``until``, besides ``mine``, no text has told yet."""

@@ -145,6 +145,21 @@ def test_a_text_that_was_certainly_not_sent_holds_back_nothing_and_counts(incide
     assert send(incident) == 1
 
 
+def test_failures_that_never_stop_do_not_keep_the_next_text_from_going_out(incident, clock):
+    granted = incident.enter(Budget(10))
+    assert granted is not None
+    incident.withdraw(granted)
+    went_out = []
+    for number in range(1, 60):
+        clock.now += 20
+        if granted := incident.enter(Budget(10)):
+            incident.conclude(granted, Budget(10))
+            went_out.append(number)
+    assert went_out[0] == 2
+    assert all(20 * (later - sooner) >= WINDOW for sooner, later in itertools.pairwise(went_out))
+    assert len(went_out) > 1
+
+
 def test_a_process_that_dies_before_it_sends_silences_the_others_only_for_seconds(incident, clock, store):
     prefix = store_prefix(incident, store)
     store.write(f"{prefix}note.{int(clock.now * 1000) - 500}.dead", "")
