@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (default %(default)s)")
     parser.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="0 picks a free one (default %(default)s)"
+        "--port", type=_port, default=DEFAULT_PORT, help="0 picks a free one (default %(default)s)"
     )
     parser.add_argument(
         "--token", action="append", metavar="TOKEN", help=f"API token; repeatable (default {DEFAULT_TOKEN})"
@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         "--verbose", action="store_true", help="log one line for each request, numbers masked"
     )
     return parser
+
+
+def _port(written: str) -> int:
+    if not written.isdecimal() or int(written) > 65535:
+        raise argparse.ArgumentTypeError(f"{written!r} is no port: give a number from 0 to 65535")
+    return int(written)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -83,7 +83,7 @@ class Fault:
         for key in definition:
             if key not in names:
                 raise ValueError(f"no fault field {key!r}; there are {', '.join(names)}")
-        if definition.get("action") not in ACTIONS:
+        if definition.get("action") not in list(ACTIONS):  # it may be anything, a list too
             raise ValueError(f"no fault action {definition.get('action')!r}; there are {', '.join(ACTIONS)}")
         fault = cls(**definition)
         if problem := fault._problem():
@@ -93,7 +93,7 @@ class Fault:
     def _problem(self) -> str | None:
         checks: list[tuple[bool, str]] = [
             (
-                self.call == "*" or self.call in CALLS,
+                self.call == "*" or self.call in list(CALLS),
                 f"no call {self.call!r}; there are *, {', '.join(CALLS)}",
             ),
             (self.to is None or isinstance(self.to, str), "to must be a phone number, as a text, or null"),

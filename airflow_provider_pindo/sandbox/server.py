@@ -2,8 +2,8 @@
 
 Three surfaces on one port. ``/v1``, ``/v2``, ``/wallets``, ``/orgs`` and ``/sender_ids`` are Pindo's, behind
 a bearer token, each path exactly as Pindo spells it. ``/sandbox/…`` sets and reads what a test wants to
-set and read; it has no token, since the sandbox listens on loopback, but takes JSON only, so that no web
-page elsewhere can use it. ``/`` is the page of phones. Everything runs in one event loop.
+set and read; it has no token, since the sandbox listens on loopback, but takes JSON only, so that an ordinary
+web page elsewhere cannot use it. ``/`` is the page of phones. Everything runs in one event loop.
 """
 
 from __future__ import annotations

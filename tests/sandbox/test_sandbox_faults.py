@@ -98,6 +98,15 @@ def test_extra_keys_come_on_top(api, sandbox):
     assert set(api.ask("GET", "/wallets/self").json()) > {"amount"}
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [{"action": ["x"]}, {"action": {}}, {"action": "status", "call": []}, {"action": "status", "call": {}}],
+)
+def test_a_fault_of_no_known_kind_is_refused(sandbox, fault):
+    refused = requests.post(f"{sandbox.url}/sandbox/faults", json=fault, timeout=10)
+    assert refused.status_code == 400
+
+
 def test_wrong_types_change_every_value(api, sandbox):
     plain = api.send().json()
     sandbox.reply(PHONE, "x")
