@@ -45,7 +45,8 @@ test-cluster: .venv/cluster.stamp  ## Kill parts of a cluster (Celery, Postgres,
 	.venv/bin/python -m pytest -m cluster tests/e2e $(ARGS)
 
 test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a quarter of an hour
-	PINDO_FAILURES=500 .venv/bin/python -m pytest tests/e2e/test_alerts.py -k many_failing --timeout 3600
+	PINDO_FAILURES=500 .venv/bin/python -m pytest tests/e2e/test_alerts.py -k many_failing --timeout 3600 \
+		-o faulthandler_timeout=4000
 
 mutants: .venv/mutants.stamp  ## Break api/ and the ledger in 2,000 places, one at a time, and list what no test sees
 	nice .venv/bin/mutmut run --max-children 1 $(ARGS)

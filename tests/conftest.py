@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -30,12 +31,20 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 _home = tempfile.TemporaryDirectory(prefix="pindo-tests-")
+for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
+    del os.environ[name]  # such as where the user's own database is
 os.environ.update(
     {
         "AIRFLOW_HOME": _home.name,
         "AIRFLOW__CORE__DAGS_FOLDER": f"{_home.name}/dags",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        # Airflow's bound for reading a DAG file uses the timer of pytest-timeout, and leaves it stopped.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "0",
+        # With seconds to wait for the database's lock: on a busy machine the five that SQLite gives are too few.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_home.name}/airflow.db?timeout=60",
+        "NO_PROXY": "127.0.0.1,localhost",  # whatever proxy the user has
+        "no_proxy": "127.0.0.1,localhost",
     }
 )
 
@@ -91,7 +100,11 @@ def run_dag(airflow_database: None, request: pytest.FixtureRequest) -> Callable[
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-        return module.dag.test(**kwargs)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
+            return module.dag.test(**kwargs)
+        finally:
+            signal.signal(signal.SIGTERM, on_sigterm)  # Airflow's task runner leaves its own
 
     return run
 

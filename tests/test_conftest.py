@@ -1,0 +1,51 @@
+"""What all tests rely on: a bound that holds, a request to end that is heard, and no Airflow but their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DAG = """
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG, task
+
+with DAG("DAG_ID", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    task(task_id="work")(lambda: None)()
+"""
+ENVIRONMENT = "import json, os, tests.conftest; print(json.dumps(dict(os.environ)))"
+
+
+@pytest.mark.timeout(600)
+def test_a_dag_that_ran_leaves_the_bound_of_its_test_and_the_request_to_end(run_dag):
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    assert run_dag(DAG).state == "success"
+    assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    assert signal.getsignal(signal.SIGTERM) is on_sigterm
+
+
+def test_the_users_own_airflow_is_out_of_reach():
+    theirs = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://theirs",
+        "AIRFLOW_CONN_PINDO_DEFAULT": "{}",
+    }
+    printed = subprocess.run(
+        [sys.executable, "-c", ENVIRONMENT],
+        cwd=ROOT,
+        env={**os.environ, **theirs},
+        check=True,
+        capture_output=True,
+        timeout=120,
+    ).stdout
+    found = json.loads(printed)
+    assert (
+        found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+        == f"sqlite:///{found['AIRFLOW_HOME']}/airflow.db?timeout=60"
+    )
+    assert "AIRFLOW_CONN_PINDO_DEFAULT" not in found
