@@ -13,6 +13,7 @@ AIRFLOW2 := 2.11.2
 PYTHONS3 := 11 13
 PYTHONS2 := 11 12
 FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
+FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
 QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
@@ -31,9 +32,9 @@ test: .venv/dev.stamp  ## Run all tests but those on a cluster, on Airflow 3.3 (
 test-airflow2: .venv-airflow2/dev.stamp  ## Run the same on Airflow 2.11
 	.venv-airflow2/bin/python -m pytest $(ARGS)
 
-test-pythons: $(FOUND:%=.venv-%/dev.stamp)  ## Run all but the end-to-end tests on every Python of the PATH
+test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run all but the end-to-end tests on every Python of the PATH
 	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
-	for found in $(FOUND); do .venv-$$found/bin/python -m pytest -m 'not e2e' $(ARGS) || exit 1; done
+	for venv in $(FOUND_VENVS); do $$venv/bin/python -m pytest -m 'not e2e' $(ARGS) || exit 1; done
 
 # Needs an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
 test-postgres: .venv/cluster.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)
@@ -84,7 +85,7 @@ package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sd
 	cd .venv-package && ../.venv/bin/mypy --strict --config-file= --python-executable bin/python typed_dag.py
 
 clean:  ## Remove the environments and everything else that was made here
-	rm -rf .venv .venv-airflow2 .venv-3.* .venv-package .venv-constraints build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-airflow2 .venv-airflow2-3.* .venv-3.* .venv-package .venv-constraints build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make_venv,FOLDER,AIRFLOW,PYTHONS): a virtual environment with the first Python that fits.
@@ -133,6 +134,9 @@ endef
 .venv-3.%/dev.stamp: pyproject.toml constraints/airflow-3.3.txt
 	python3.$* -m venv --clear .venv-3.$*
 	$(call install,.venv-3.$*,$(AIRFLOW3),constraints/airflow-3.3.txt,.[dev])
+.venv-airflow2-3.%/dev.stamp: pyproject.toml constraints/airflow-2.11.txt
+	python3.$* -m venv --clear .venv-airflow2-3.$*
+	$(call install,.venv-airflow2-3.$*,$(AIRFLOW2),constraints/airflow-2.11.txt,.[dev])
 .venv-airflow2/dev.stamp: pyproject.toml constraints/airflow-2.11.txt | .venv-airflow2/bin/python
 	$(call install,.venv-airflow2,$(AIRFLOW2),constraints/airflow-2.11.txt,.[dev])
 
