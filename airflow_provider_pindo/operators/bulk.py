@@ -175,6 +175,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self.item_price = item_price
         self.report_path = report_path
         self._sending: BulkSender | None = None
+        self._is_to_end = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everybody, send, and return the columns."""
@@ -209,7 +210,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
             return self._send(settings, sender, source, plan, found, ledger)
 
     def on_kill(self) -> None:
-        """Stop sending; what is in flight gets a short grace. Called when the task is to end."""
+        """Send nothing more; what is in flight gets a short grace. Called when the task is to end."""
+        self._is_to_end = True
         if self._sending is not None:
             self._sending.interrupt()
 
@@ -299,6 +301,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
             read_to_the_end=ledger.has_earlier or tally.report is not None,
             in_memory=tally.report is None and isinstance(source, ListSource),
         )
+        if self._is_to_end:  # it was told so before there was anything to interrupt
+            sending.interrupt()
         if ledger.is_kept:
             return self._carry_out(settings, sending, tally, ledger)
         with self._no_retry_once_somebody_was_texted(tally):
@@ -340,8 +344,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
             raise AirflowFailException(
                 f"{in_words(error).removesuffix(columns).rstrip('. ')}. This Airflow keeps no ledger (it came with "
                 "3.3): a retry or a clear sends to everybody again, so the task does not retry. To reach the others, "
-                "put those who were, or may have been, texted (Pindo's dashboard and the report show them) into exclude, "
-                f"and clear the task; if none are left, mark it as success. {columns}"
+                "put those who were, or may have been, texted (Pindo's dashboard and the report show them) into "
+                f"exclude, and clear the task; if none are left, mark it as success. {columns}"
             ) from error
 
     def _account(self, tally: Tally, ledger: ChunkLedger, sending: BulkSender) -> Columns:
@@ -370,7 +374,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
             raise AirflowException(f"sending stopped: {in_words(stopped)}.{unknown} {columns}") from stopped
         if ask_a_person:
             raise PindoUnknownOutcomeError(f"{self._who_is_unknown(tally, ledger)} {columns}")
-        if columns.unknown and self.on_unknown == "resend":
+        if tally.unknown > tally.unknown_excluded and self.on_unknown == "resend":
             raise AirflowException(
                 "nobody can know whether some were texted: the next try sends to them again, as on_unknown says. "
                 f"{columns}"
@@ -384,22 +388,35 @@ class PindoSendBulkSmsOperator(PindoOperator):
             raise PindoRejectedError(f"some were rejected ({reasons}), and on_rejected is 'fail'. {columns}")
 
     def _who_is_unknown(self, tally: Tally, ledger: ChunkLedger) -> str:
+        from airflow_provider_pindo.operators.bulk_report import LISTED
+        from airflow_provider_pindo.operators.chunk_ledger import NOT_AS_WRITTEN
+
         people = "; ".join(
             f"row {each.row} ({mask_phone_number(each.phonenumber)}: {each.reason})"
+            if each.phonenumber
+            else f"row {each.row} ({each.reason})"
             for each in tally.unknowns
         )
         more = tally.unknown - len(tally.unknowns)
         who = f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}."
         if not ledger.is_kept:
             return who
+        entries = ", ".join(tally.unknown_entries[:LISTED])
+        more_entries = ", …" if len(tally.unknown_entries) > LISTED else ""
+        mend = (
+            " Of an entry that is not as the task wrote it, such as the bare word, first put the value back, with "
+            "another status alone; if it is lost, on_unknown='accept' texts nobody of its chunk, and "
+            "on_unknown='resend' everybody."
+        )
         return (
             f"{who} Find out (Pindo's dashboard shows it), then open the Storage tab of this task instance, in its "
-            f"Task State Store change the status of each of the entries {', '.join(tally.unknown_entries)} from 'unknown' "
-            "to 'sent' or 'not_sent', and clear the task: it goes on from there."
+            f"Task State Store change the status of each of the entries {entries}{more_entries} from 'unknown' to "
+            "'sent' or 'not_sent', and clear the task: it goes on from there."
+            f"{mend if any(each.reason == NOT_AS_WRITTEN for each in tally.unknowns) else ''}"
         )
 
     def _result(self, tally: Tally, balance: float | None) -> dict[str, Any]:
-        from airflow_provider_pindo.api.inbound import storable
+        from airflow_provider_pindo.api.storable import storable
 
         return {
             **asdict(tally.columns()),

@@ -53,7 +53,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Somebody:
-    """A recipient that the result or an error names."""
+    """A recipient that the result or an error names; by the row alone where the number was not read in this try."""
 
     row: int
     phonenumber: str
@@ -74,6 +74,8 @@ class Tally:
     :param report: is written a line for each row; None for no report.
     :param failure: why the report is not complete; the numbers are right all the same.
     :param reached: recipients that are excluded now, and stand in another column, where an earlier try put them.
+    :param unknown_excluded: those of them that are unknown.
+    :param unknown_entries: the first entries of the ledger with somebody unknown, and one more if there are more.
     """
 
     found: Survey
@@ -83,6 +85,7 @@ class Tally:
     rejected: int = 0
     unknown: int = 0
     reached: int = 0
+    unknown_excluded: int = 0
     visited: int = 0
     requests: int = 0
     segments: int = 0
@@ -95,14 +98,11 @@ class Tally:
         """Add a chunk, now that its turn has come."""
         self.visited += len(chunk)
         self.add_counts(chunk, outcome)
-        for reasons, people in ((outcome.rejected, self.rejections), (outcome.unknown, self.unknowns)):
-            if reasons:
-                people[:] = _first(people, _people(chunk, reasons))
-        if outcome.unknown and len(self.unknown_entries) < LISTED:
-            self.unknown_entries.append(ChunkLedger.key(chunk.index))
+        if outcome.rejected:
+            self.rejections[:] = _first(self.rejections, _people(chunk, outcome.rejected))
 
     def add_counts(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Add the numbers alone, of a chunk whose turn did not come to its end in this try."""
+        """Add the numbers, and who is unknown, of a chunk whose turn did not come to its end in this try."""
         self.accepted += outcome.count_accepted(len(chunk))
         self.rejected += outcome.count_rejected()
         self.unknown += outcome.count_unknown()
@@ -110,6 +110,12 @@ class Tally:
         self.requests += outcome.requests
         self.segments += outcome.segments
         self.cost += outcome.cost
+        if outcome.unknown:
+            unknown = list(_people(chunk, outcome.unknown))
+            self.unknowns[:] = _first(self.unknowns, unknown)
+            self.unknown_excluded += sum(each.row in chunk.excluded for each in unknown)
+            if len(self.unknown_entries) <= LISTED:
+                self.unknown_entries.append(ChunkLedger.key(chunk.index))
 
     def leave_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
         """Add a row that is in no chunk."""
@@ -154,7 +160,10 @@ def _people(chunk: Chunk, reasons: dict[str, list[int]]) -> Iterable[Somebody]:
     places = {row: place for place, row in enumerate(chunk.rows)}
     for reason, rows in reasons.items():
         for row in rows:
-            yield Somebody(row, chunk.numbers[places[row]], chunk.names[places[row]], reason)
+            place = places[row]
+            yield Somebody(
+                row, *((chunk.numbers[place], chunk.names[place]) if chunk.numbers else ("", "")), reason
+            )
 
 
 def _first(people: list[Somebody], more: Iterable[Somebody]) -> list[Somebody]:

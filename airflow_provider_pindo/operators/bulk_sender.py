@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_pindo.api import calls
@@ -105,12 +106,14 @@ class Job:
     A chunk that is being sent.
 
     :param price: USD for a segment, by which money is reserved for it.
+    :param before: why some of those it is sent to were unknown before, by row.
     :param requests: how many of its requests are left.
     """
 
     chunk: Chunk
     outcome: Outcome
     price: float
+    before: dict[int, str] = field(default_factory=dict)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     requests: int = 0
 
@@ -135,6 +138,13 @@ class Request:
     def rows(self) -> list[int]:
         """Row numbers of its recipients."""
         return [self.job.chunk.rows[place] for place in self.places]
+
+    def put_back(self) -> None:
+        """Have its recipients where they were before, since nothing was sent to them now."""
+        outcome = self.job.outcome
+        for row in self.rows:
+            reason = self.job.before.get(row)
+            (outcome.not_sent if reason is None else outcome.unknown.setdefault(reason, [])).append(row)
 
 
 class BulkSender:
@@ -276,28 +286,19 @@ class BulkSender:
 
     async def _send_rest(self, chunk: Chunk) -> None:
         """Send to those in ``chunk`` who have not been sent to."""
-        known = self._ledger.find(chunk)
-        outcome = known or Outcome(not_sent=chunk.rows.copy())
-        if self._resend_unknown:
-            outcome.not_sent = sorted([*outcome.not_sent, *outcome.take_unknown()])
+        outcome = self._ledger.find(chunk) or Outcome(not_sent=chunk.rows.copy())
         self._on_their_way[chunk.index] = chunk, outcome
-        rows = [row for row in outcome.not_sent if row not in chunk.excluded]
+        again = chain(*outcome.unknown.values()) if self._resend_unknown else ()
+        rows = sorted(set(outcome.not_sent).union(again) - chunk.excluded)
         try:
             if rows and self.stopped is None:
                 await self._send_rows(Job(chunk, outcome, self._budget.price), rows)
-            elif known is None and self.stopped is None:
-                # All are excluded. It gets an entry all the same, since they are read as far as there is no gap.
-                await self._open(chunk, outcome)
         except Exception as error:  # the ledger was not written: nobody more was sent to
             self._stop(error)
         if self._in_memory:
             self._add(chunk, outcome)
         else:
             self._soon(self._files, self._add, chunk, outcome)
-
-    async def _open(self, chunk: Chunk, outcome: Outcome) -> None:
-        if self._ledger.is_kept:
-            await self._in(self._entries, self._ledger.open, chunk, outcome)
 
     async def _send_rows(self, job: Job, rows: list[int]) -> None:
         chunk, outcome = job.chunk, job.outcome
@@ -306,9 +307,10 @@ class BulkSender:
         if not self._may_send(cost):
             return
         cut_off = outcome.cut_off(rows, cost)
-        await self._open(chunk, cut_off)
+        if self._ledger.is_kept:
+            await self._in(self._entries, self._ledger.open, chunk, cut_off)
         self._on_their_way[chunk.index] = chunk, cut_off
-        outcome.not_sent = cut_off.not_sent.copy()
+        job.before = outcome.take(rows)
         job.requests = len(requests)
         for request in requests:
             self._line.put_nowait(request)
@@ -362,15 +364,14 @@ class BulkSender:
                 await self._deliver(request, attempt)
                 self._working[me] = None
             else:
-                request.job.outcome.not_sent += request.rows
+                request.put_back()
             request.job.requests -= 1
             if not request.job.requests:
                 request.job.done.set()
 
     async def _deliver(self, request: Request, attempt: Attempt) -> None:
-        outcome = request.job.outcome
         try:
-            outcome.requests += 1
+            request.job.outcome.requests += 1
             await (
                 self._deliver_one(request, attempt)
                 if request.single
@@ -383,19 +384,20 @@ class BulkSender:
         except PindoRejectedError as error:
             self._rejected(request, error)
         except PindoError as error:
-            self._not_sent(request, error)
+            request.put_back()
+            self._stop(error)
         except asyncio.CancelledError:
             if not self._is_interrupted:
                 raise  # pragma: no cover - the loop itself is being ended
             if attempt.left:
                 self._unknown(request, "the task was ended before Pindo answered")
             else:
-                outcome.not_sent += request.rows
+                request.put_back()
         except Exception as error:  # a library's, or a mistake of ours
             if attempt.left:
                 self._unknown(request, f"{type(error).__name__} came up before Pindo's answer was read")
             else:
-                outcome.not_sent += request.rows
+                request.put_back()
             self._stop(error)
 
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
@@ -474,10 +476,6 @@ class BulkSender:
     def _refused(self, request: Request, reason: str) -> None:
         self._release(request)
         request.job.outcome.rejected.setdefault(reason, []).extend(request.rows)
-
-    def _not_sent(self, request: Request, error: BaseException) -> None:
-        request.job.outcome.not_sent += request.rows
-        self._stop(error)
 
     def _release(self, request: Request) -> None:
         self._budget.reserved -= request.segments * request.job.price

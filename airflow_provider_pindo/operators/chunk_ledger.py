@@ -8,12 +8,14 @@ status in the Task State Store to *sent* or *not_sent*.
 
 An entry is small whatever the chunk holds: rows are written as ranges (``1-57,59-100``), and only those that
 were not accepted are named. One that says what no task would write, beside a changed status, is unknown as a
-whole: nothing of it is sent.
+whole: nothing of it is sent. That holds for the bare word in its place, too, which cannot say who of the chunk was
+accepted and whose turn had not come. With an entry of the whole that no task wrote, nothing is sent at all.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.recipients import Chunk
-from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN, Ledger
+from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN, Ledger, fingerprint
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -37,6 +39,8 @@ OPEN_CHUNKS = 2
 
 #: Why recipients are unknown that were in flight when the task was killed.
 IN_FLIGHT = "the task was cut off while they were being sent"
+#: Why recipients are unknown whose chunk's entry says what no task wrote.
+NOT_AS_WRITTEN = "their chunk's entry was not as the task wrote it"
 
 
 @dataclass(slots=True)
@@ -88,17 +92,26 @@ class Outcome:
         self.unknown = {}
         return rows
 
+    def take(self, rows: Iterable[int]) -> dict[int, str]:
+        """Take ``rows`` out of those not sent and the unknown; return why each of the latter was unknown."""
+        taken = set(rows)
+        self.not_sent = [row for row in self.not_sent if row not in taken]
+        before = {row: reason for reason, some in self.unknown.items() for row in some if row in taken}
+        left = {reason: [row for row in some if row not in taken] for reason, some in self.unknown.items()}
+        self.unknown = {reason: some for reason, some in left.items() if some}
+        return before
+
     def cut_off(self, rows: list[int], cost: float) -> Outcome:
         """Return what is known if the task ends while it sends to ``rows``, which would cost ``cost``."""
-        left = [] if len(rows) == len(self.not_sent) else sorted(set(self.not_sent).difference(rows))
-        return replace(
+        outcome = replace(
             self,
             rejected={reason: some.copy() for reason, some in self.rejected.items()},
-            unknown={**self.unknown, IN_FLIGHT: [*self.unknown.get(IN_FLIGHT, []), *rows]},
-            not_sent=left,
             sms_ids=self.sms_ids.copy(),
             unknown_cost=self.unknown_cost + cost,
         )
+        outcome.take(rows)
+        outcome.unknown[IN_FLIGHT] = [*outcome.unknown.get(IN_FLIGHT, []), *rows]
+        return outcome
 
     def is_of(self, chunk: Chunk) -> bool:
         """Return whether it names recipients of ``chunk`` alone, and each once."""
@@ -140,13 +153,18 @@ class Found:
     An entry of an earlier try.
 
     :param status: its word, as the task wrote it or a person settled it.
-    :param outcome: what it says; None when a person put the bare word in its place, or it cannot be read.
+    :param outcome: what it says; None when it is not as a task wrote it.
     :param recipients: how many the chunk has.
     """
 
     status: str
     outcome: Outcome | None = None
     recipients: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a person has settled those whom the task left unknown."""
+        return self.outcome is not None and bool(self.outcome.unknown) and self.status != UNKNOWN
 
     @property
     def spent(self) -> float:
@@ -158,10 +176,8 @@ class Found:
     def settled(self, chunk: Chunk) -> Outcome:
         """Return what is known of ``chunk`` now, with the person's word applied to those that were unknown."""
         outcome, status = self.outcome, self.status
-        if outcome is None:
-            outcome = Outcome(unknown={IN_FLIGHT: list(chunk.rows)})
-        elif self.recipients != len(chunk) or not outcome.is_of(chunk):
-            return Outcome(unknown={IN_FLIGHT: list(chunk.rows)}, unknown_cost=self.spent)
+        if outcome is None or self.recipients != len(chunk) or not outcome.is_of(chunk):
+            return Outcome(unknown={NOT_AS_WRITTEN: list(chunk.rows)}, unknown_cost=self.spent)
         if status == UNKNOWN:
             return outcome
         unknown = outcome.take_unknown()
@@ -210,6 +226,7 @@ class ChunkLedger:
             "given": given,
             "chunk_size": chunk_size,
         }
+        anew["check"] = _check(anew)
         if header is None:
             self._start(anew)
             return None
@@ -217,8 +234,8 @@ class ChunkLedger:
             raise PindoConfigurationError(
                 f"the entry {KEY!r} in the Task State Store (the Storage tab of this task instance) is not as a task "
                 "wrote it, so nobody can know who was texted, and nothing is sent now. (Chunks are settled one by one, "
-                f"in {ChunkLedger.key(1)!r} and so on.) If everybody is to be texted, delete that entry and clear the "
-                "task; if not, mark the task as success"
+                f"in {ChunkLedger.key(1)!r} and so on.) Put its value back if you have it; else, if everybody is to be "
+                "texted, delete that entry and clear the task; if not, mark the task as success"
             )
         if resend and header["go"] != self._ledger.go:
             self._start(anew)
@@ -226,19 +243,29 @@ class ChunkLedger:
         self._header = dict(header)
         self._found = self._read_all()
         if header["input"] == input:
-            finished = header.get("status") == FINISHED and isinstance(header.get("result"), Mapping)
-            return dict(header["result"]) if finished else None
+            return self._finished()
         if any(map(_may_have_sent, self._found.values())):
             raise PindoConfigurationError(
                 "this task has texted, or may have texted, part of another list before; its recipients, text or "
                 "sender have changed since, and nothing is sent now. Give it the same input again to finish that "
                 "one, clear it with resend=True if the new one is to go out in full, or mark it as success"
             )
+        self._found = {}
         self._start(anew)
         return None
 
+    def _finished(self) -> dict[str, Any] | None:
+        """Return the result of a send that has finished, unless a person has settled some of its chunks since."""
+        result = self._header.get("result")
+        if self._header.get("status") != FINISHED or not isinstance(result, Mapping):
+            return None
+        if not any(found.is_settled for found in self._found.values()):
+            return dict(result)
+        del self._header["result"]
+        self._start({**self._header, "status": STARTED})
+        return None
+
     def _start(self, header: dict[str, Any]) -> None:
-        self._found = {}
         self._header = header
         self._ledger.write_value(KEY, header)
 
@@ -319,18 +346,32 @@ class ChunkLedger:
         }
 
     def _read_all(self) -> dict[int, Found]:
-        found: dict[int, Found] = {}
-        index = missing = 0
-        # Chunks are opened in order, few at a time: after a few that are missing there are no more.
-        while missing < 2 * OPEN_CHUNKS:
-            index += 1
-            entry = _read_entry(self._ledger.read_value(self.key(index)), self._of)
-            if entry is None:
-                missing += 1
-            else:
-                missing = 0
-                found[index] = entry
-        return found
+        # To the end, whatever is missing: somebody may have deleted some.
+        indexes = range(1, math.ceil(self._header["given"] / self.chunk_size) + 1)
+        entries = ((index, self._read_entry(index)) for index in indexes)
+        return {index: entry for index, entry in entries if entry is not None}
+
+    def _read_entry(self, index: int) -> Found | None:
+        value = self._ledger.read_value(self.key(index))
+        if value is None or _is_of_an_earlier_go(value, self._header["go"]):
+            return None
+        try:
+            outcome, recipients = _read_outcome(value), int(value["recipients"])
+            if outcome.count_accepted(recipients) == value["accepted"]:
+                found = Found(_word(value["status"]), outcome, recipients)
+                if value["of"] == self._of:
+                    return found
+                if not _may_have_sent(found):  # left by a send that texted nobody, before the input changed
+                    return None
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            pass
+        return Found(UNKNOWN)  # a person has changed something other than the status
+
+
+def _is_of_an_earlier_go(value: Any, go: int) -> bool:
+    """Return whether an entry is of a send that ``resend`` has started over since."""
+    of = re.fullmatch(r"[0-9a-f]{16}/([0-9]+)", str(value.get("of"))) if isinstance(value, Mapping) else None
+    return of is not None and int(of[1]) < go
 
 
 def _may_have_sent(found: Found) -> bool:
@@ -342,31 +383,12 @@ def _may_have_sent(found: Found) -> bool:
 
 def _is_header(value: Any) -> bool:
     """Return whether the entry of the whole is one that a task wrote."""
-    return (
-        isinstance(value, Mapping)
-        and isinstance(value.get("input"), str)
-        and type(value.get("go")) is int
-        and type(size := value.get("chunk_size")) is int
-        and 1 <= size <= MAX_CHUNK_SIZE
-    )
+    return isinstance(value, Mapping) and value.get("check") == _check(value)
 
 
-def _read_entry(value: Any, of: str) -> Found | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):  # a person has put the bare word in place of the whole value
-        return Found(_word(value))
-    if value.keys() == {"status"}:
-        return Found(_word(value["status"]))
-    if isinstance(value.get("of"), str) and value["of"] != of:
-        return None
-    try:
-        outcome, recipients = _read_outcome(value), int(value["recipients"])
-        if value["of"] == of and outcome.count_accepted(recipients) == value["accepted"]:
-            return Found(_word(value["status"]), outcome, recipients)
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-        pass
-    return Found(UNKNOWN)  # a person has changed something other than the status
+def _check(header: Mapping[str, Any]) -> str:
+    """Return a digest of all in the entry of the whole by which its chunks are found."""
+    return fingerprint(*(header.get(each) for each in ("input", "go", "given", "chunk_size")))
 
 
 def _read_outcome(value: Mapping[str, Any]) -> Outcome:

@@ -98,7 +98,7 @@ class Ledger:
     The ledger's entry of one task instance.
 
     :param context: the task's context.
-    :param key: name of the entry, as the Task State Store tab shows it.
+    :param key: name of the entry, as the Task State Store shows it.
     """
 
     def __init__(self, context: Context, key: str) -> None:

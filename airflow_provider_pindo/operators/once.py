@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.phone import mask_phone_number
+from airflow_provider_pindo.api.storable import storable
 from airflow_provider_pindo.operators.base import (
     PindoOperator,
     no_retry_where_it_cannot_help,
@@ -45,7 +46,7 @@ class OnceRequest:
 
     :param recipient: E.164 number that it reaches.
     :param identity: what makes it this request and not another; a later try with another identity is refused.
-    :param send: makes the request; returns the task's result.
+    :param send: makes the request; returns the task's result, which need not be storable.
     """
 
     recipient: str
@@ -54,7 +55,7 @@ class OnceRequest:
 
 
 class EndedBeforeSending(BaseException):
-    """The task was told to end while its request still waited to leave."""
+    """The task was told to end before its request had left."""
 
 
 class PindoOnceOperator(PindoOperator):
@@ -67,7 +68,7 @@ class PindoOnceOperator(PindoOperator):
 
     template_fields: Sequence[str] = ("on_unknown", "resend", *PindoOperator.template_fields)
 
-    #: Name of the ledger's entry, as the Task State Store tab shows it.
+    #: Name of the ledger's entry, as the Task State Store shows it.
     ledger_key: str
     #: What the task sends, in its messages.
     what: str
@@ -88,7 +89,7 @@ class PindoOnceOperator(PindoOperator):
         self.resend = resend
         #: What the task returned, for its link button.
         self.result: dict[str, Any] | None = None
-        self._is_sending = False
+        self._is_sending = self._is_to_end = False
 
     def prepare(self) -> OnceRequest:
         """Check the input and return the request; nothing is sent yet."""
@@ -140,7 +141,8 @@ class PindoOnceOperator(PindoOperator):
         return seen
 
     def on_kill(self) -> None:
-        """End the task at once if its request still waits to leave; one that has left is waited for."""
+        """End the task before its request leaves, at once if it waits to; one that has left is waited for."""
+        self._is_to_end = True
         if self._is_sending and not self.hook.request_left():
             raise EndedBeforeSending
 
@@ -162,9 +164,9 @@ class PindoOnceOperator(PindoOperator):
                 self._ledger.write_outcome(as_before)
             elif not self._ledger.is_kept:  # nothing but this keeps a retry from sending again
                 raise PindoUnknownOutcomeError(
-                    f"the task was ended while it sent the {self.what} to {planned.to}, which may have gone out. "
-                    f"{self._how_to_settle(request)}"
-                ) from error
+                    f"the task was ended ({type(error).__name__}) while it sent the {self.what} to {planned.to}, "
+                    f"which may have gone out. {self._how_to_settle(request)}"
+                ) from None
             raise
         self._ledger.write_outcome(replace(planned, status=SENT, result=result))
         self.log.info("Pindo took the %s to %s", self.what, planned.to)
@@ -174,7 +176,10 @@ class PindoOnceOperator(PindoOperator):
         """Make the request; whatever error comes up once it has left is an unknown outcome."""
         try:
             self._is_sending = True
-            return request.send()
+            if self._is_to_end:
+                raise EndedBeforeSending
+            result: dict[str, Any] = storable(request.send())
+            return result
         except PindoError:
             raise
         except Exception as error:  # a library's, or a mistake of ours
@@ -183,7 +188,7 @@ class PindoOnceOperator(PindoOperator):
             raise PindoUnknownOutcomeError(
                 f"{type(error).__name__} came up after the request had left: the {self.what} to "
                 f"{mask_phone_number(request.recipient)} may have gone out"
-            ) from error
+            ) from None  # Airflow would log what it says, which may be of the answer
         finally:
             self._is_sending = False
 

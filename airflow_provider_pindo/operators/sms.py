@@ -52,10 +52,10 @@ class PindoSendSmsOperator(PindoOnceOperator):
     The task writes into Airflow's task state store (Airflow 3.3 and later) what it is about to send and what
     came of it. Cleared with the same input, it returns its first receipt and sends nothing; cleared with
     another recipient, text or sender, it fails and says what to do. When the request left and no certain
-    answer came, it fails without retry, and a person settles the entry ``pindo_sms`` in the *Task State Store*
-    tab of the task instance by changing its status from ``unknown`` to ``sent`` or ``not_sent``; clearing the
-    task then goes on from there. Before Airflow 3.3 a killed worker cannot be told from a first try, and the
-    task says so in its log.
+    answer came, it fails without retry, and a person settles the entry ``pindo_sms`` in the *Task State Store*,
+    within the task instance's *Storage* tab, by changing its status from ``unknown`` to ``sent`` or ``not_sent``;
+    clearing the task then goes on from there. Before Airflow 3.3 a killed worker cannot be told from a first try,
+    and the task says so in its log.
 
     For a mapped task the promise holds as long as the mapped list keeps its order, since the ledger is kept
     by map index. Mind that Airflow renders what ``expand_kwargs`` maps over as templates (and what ``expand``

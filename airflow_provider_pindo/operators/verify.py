@@ -20,6 +20,7 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
+from airflow_provider_pindo.api.storable import storable
 from airflow_provider_pindo.operators.base import (
     PindoOperator,
     no_retry_where_it_cannot_help,
@@ -60,7 +61,7 @@ class PindoVerifyOperator(PindoOnceOperator):
     Send a PIN to a phone, once: no retry, crash or clear sends another one by itself.
 
     A later try returns the ``request_id`` that the first one got, from the entry ``pindo_verify`` in the *Task
-    State Store* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still counts: one that has
+    State Store*, within the *Storage* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still counts: one that has
     expired or was cancelled cannot be checked, so the task then fails and points to ``resend``. When the state
     that Pindo gives says neither, the ``request_id`` is returned, and the check finds out.
 
@@ -152,15 +153,16 @@ class PindoVerifyCheckOperator(PindoOperator):
     Check the PIN that a person typed.
 
     Each check may use up one of the few attempts that a PIN has, so none is repeated by itself. The answer goes
-    into the ledger (the entry ``pindo_verify_check`` in the *Task State Store* tab, Airflow 3.3 and later): a retry
+    into the ledger (the entry ``pindo_verify_check`` in the *Task State Store*, Airflow 3.3 and later): a retry
     finds it there and asks nothing; a clear returns a right answer again, and asks anew after a wrong one. After
     a 5xx or a lost answer the attempt may be used up, so asking again could burn another: the task looks at the
     verification's state instead, which costs nothing. If that says ``verified``, the code was right; if not, the
     task fails without retry, and a person who clears it has the code checked again. Before Airflow 3.3 there is no
     ledger: nothing is asked twice within one try, but a retry asks again.
 
-    The code shows in no log, no rendered template and no serialized DAG: there the field is ``***``. Where it
-    comes from is another matter: an upstream task's XCom is stored as any XCom, and what a person types into a
+    The code shows in no log, no rendered template and no serialized DAG: there the field is ``***``. A literal one
+    in ``.partial()`` or ``.expand()`` does stand in the serialized DAG, since Airflow writes it down before this
+    class sees it: give the upstream task's output there. Where the code comes from is another matter: an upstream task's XCom is stored as any XCom, and what a person types into a
     human-in-the-loop form stands in Airflow's tables (``hitl_detail``, the XCom of that task and, on Airflow 3.1
     and 3.2, the triggerer's log).
 
@@ -232,8 +234,10 @@ class PindoVerifyCheckOperator(PindoOperator):
                         f"the code for verification {request_id} does not count: {answer['reason']}"
                     )
             except PindoError as error:
-                if cancel_on_failure and not (error.retry_helps and _has_another_try(context)):
-                    self._cancel(request_id)
+                is_last = not (error.retry_helps and _has_another_try(context))
+                cancelled = cancel_on_failure and is_last and self._cancel(request_id)
+                if isinstance(error, PindoUnknownOutcomeError) and not cancelled:
+                    raise PindoUnknownOutcomeError(f"{error}. {_CLEAR}") from error
                 raise
             if not answer["verified"]:
                 self.log.warning("Verification %s: not verified (%s)", request_id, answer["reason"])
@@ -264,7 +268,7 @@ class PindoVerifyCheckOperator(PindoOperator):
             return None
         raise PindoUnknownOutcomeError(
             f"an earlier try of this task was cut off while it checked the code for verification {request_id}, "
-            f"which may have used up an attempt. {_CLEAR}"
+            "which may have used up an attempt"
         )
 
     def _ask(self, request_id: int, ledger: Ledger, planned: Entry) -> dict[str, Any]:
@@ -274,13 +278,13 @@ class PindoVerifyCheckOperator(PindoOperator):
             return {"verified": False, "reason": "the code is empty"}
         ledger.write(planned)
         try:
-            answer = {**self.hook.check_verification(request_id, code).raw, "verified": True}
+            answer = {**storable(self.hook.check_verification(request_id, code).raw), "verified": True}
         except PindoRejectedError as error:
             answer = {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
-        except PindoUnknownOutcomeError as error:
+        except PindoUnknownOutcomeError:
             found = self._verified_by_now(request_id)
             if found is None:
-                raise PindoUnknownOutcomeError(f"{error}. {_CLEAR}") from error
+                raise
             answer = found
         except PindoError:
             ledger.write_outcome(replace(planned, status=NOT_SENT))
@@ -302,12 +306,14 @@ class PindoVerifyCheckOperator(PindoOperator):
             return None
         return {"verified": True, "request_id": request_id} if _is(state.status, _VERIFIED) else None
 
-    def _cancel(self, request_id: int) -> None:
+    def _cancel(self, request_id: int) -> bool:
         try:
             cancel(self.hook, request_id)
-            self.log.info("Cancelled verification %s, as cancel_on_failure says", request_id)
         except PindoError as error:
             self.log.warning("Verification %s was not cancelled: %s", request_id, error)
+            return False
+        self.log.info("Cancelled verification %s, as cancel_on_failure says", request_id)
+        return True
 
 
 class PindoVerifyCancelOperator(PindoOperator):
@@ -345,7 +351,7 @@ def cancel(hook: PindoHook, request_id: int) -> dict[str, Any]:
         state = hook.get_verification(request_id)
         if not _is(state.status, _VERIFIED | _LAPSED):
             raise refusal from None
-    return {**state.raw, "request_id": request_id}
+    return {**storable(state.raw), "request_id": request_id}
 
 
 def _is(status: str | None, states: frozenset[str]) -> bool:

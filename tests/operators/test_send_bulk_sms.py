@@ -744,7 +744,7 @@ def test_another_input_is_taken_as_long_as_nobody_was_texted(sandbox):
     sandbox.add_fault("status", call="send_bulk_sms", status=401, times=None)
     with pytest.raises(AirflowFailException):
         send(store, recipients=people(300), exclude=[each["phonenumber"] for each in people(250)])
-    assert "pindo_bulk_00001" in store.all()
+    assert "pindo_bulk_00003" in store.all()
     sandbox.clear_faults()
     assert send(store, go=1, recipients=people(200), text="Mended @contact.name")["accepted"] == 200
     assert set(times_texted(sandbox).values()) == {1}
@@ -912,16 +912,12 @@ def test_a_lost_answer_leaves_its_chunk_unknown_and_sends_the_rest(sandbox):
 
 
 @pytest.mark.parametrize(("word", "fault"), [("sent", "drop_after"), ("not_sent", "drop_before")])
-@pytest.mark.parametrize("bare", [False, True])
-def test_a_person_settles_an_unknown_chunk(sandbox, word, fault, bare):
+def test_a_person_settles_an_unknown_chunk(sandbox, word, fault):
     store, arguments = Store(), {"recipients": people(300), "concurrency": 1}
     sandbox.add_fault(fault, call="send_bulk_sms", skip=1)
     with pytest.raises(AirflowFailException):
         send(store, **arguments)
-    if bare:
-        store.set("pindo_bulk_00002", word)
-    else:
-        store.settle(word)
+    store.settle(word)
     assert send(store, go=1, **arguments)["accepted"] == 300
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
 
@@ -937,7 +933,7 @@ def test_another_word_of_an_entry_than_its_status_settles_nothing(sandbox):
     with pytest.raises(AirflowFailException, match="pindo_bulk_00002") as failed:
         send(store, go=1, **arguments)
     assert columns_in(failed.value)["unknown"] == 100
-    store.set("pindo_bulk_00002", "not_sent")
+    store.set("pindo_bulk_00002", {**entry, "status": "not_sent"})
     assert send(store, go=2, **arguments)["accepted"] == 300
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
 
@@ -986,6 +982,10 @@ HALVES = {
         {"requests": float("inf")},
         {"of": None},
         {"of": 7},
+        {"of": ""},
+        {"of": "0123456789abcdef/0"},
+        {"of": "0123456789abcdef/1"},
+        {"of": "0123456789abcde/-1"},
     ],
 )
 @pytest.mark.parametrize("status", ["unknown", "not_sent"])
@@ -1010,10 +1010,60 @@ def test_an_entry_that_misses_something_is_unknown_as_a_whole(sandbox, key):
     assert set(times_texted(sandbox).values()) == {1}
 
 
-def test_a_status_alone_settles_like_the_bare_word(sandbox):
+@pytest.mark.parametrize("value", ["sent", "not_sent", {"status": "sent"}, {"status": "not_sent"}])
+def test_the_bare_word_in_place_of_a_chunks_entry_settles_nothing_and_the_error_says_what_does(
+    sandbox, value
+):
     store = cut_off_in_the_middle(sandbox)
-    store.set("pindo_bulk_00001", {"status": "sent"})
-    assert send(store, go=1, **HALVES)["accepted"] == 6
+    entry = store.get("pindo_bulk_00001")
+    store.set("pindo_bulk_00001", value)
+    with pytest.raises(AirflowFailException, match="first put the value back") as failed:
+        send(store, go=1, **HALVES)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (2, 0, 4, 0, 0, 0), strict=True))
+    result = send(store, go=2, on_unknown="accept", **HALVES)
+    assert (result["accepted"], result["unknown"]) == (2, 4)
+    store.set("pindo_bulk_00001", {**entry, "status": "sent"})
+    assert send(store, go=3, **HALVES)["accepted"] == 6
+    assert len(sandbox.messages()) == 6
+
+
+@pytest.mark.parametrize("change", [{"chunk_size": 1}, {"go": 1}, {"input": "x"}, {"given": 2}])
+def test_an_entry_of_the_whole_that_was_changed_has_nobody_texted_again(sandbox, change):
+    store, arguments = Store(), {"recipients": people(20), "chunk_size": 2, "concurrency": 1}
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=8)
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, **arguments)
+    header = store.get("pindo_bulk")
+    store.set("pindo_bulk", {**header, **change})
+    for go in (0, 1, 2):
+        with pytest.raises(AirflowFailException, match="Put its value back if you have it"):
+            send(store, go=go, **arguments)
+    store.set("pindo_bulk", header)
+    assert send(store, go=2, **arguments)["accepted"] == 20
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_entries_that_were_deleted_hide_no_later_ones(sandbox):
+    store, arguments = Store(), {"recipients": people(40), "chunk_size": 2, "concurrency": 1}
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=16)
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, **arguments)
+    for chunk in range(1, 10):
+        store.delete(f"pindo_bulk_{chunk:05}")
+    assert send(store, **arguments)["accepted"] == 40
+    deleted = {each["phonenumber"] for each in people(18)}
+    assert times_texted(sandbox) == {
+        each["phonenumber"]: 2 if each["phonenumber"] in deleted else 1 for each in people(40)
+    }
+
+
+def test_what_a_send_left_that_texted_nobody_is_not_taken_for_another_of_the_same_go(sandbox):
+    store = Store()
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, times=2)
+    for text in ("Muraho", "Mwaramutse"):
+        with pytest.raises(PindoInsufficientBalanceError):
+            send(store, recipients=people(300), text=text, concurrency=1)
+    assert send(store, recipients=people(300), text="Mwaramutse")["accepted"] == 300
     assert set(times_texted(sandbox).values()) == {1}
 
 
@@ -1060,6 +1110,82 @@ def test_unknown_recipients_can_be_sent_to_again_at_the_next_try(sandbox):
     assert send(store, **arguments)["accepted"] == 30
     assert times_texted(sandbox)["+250780000007"] == 2
     assert len(sandbox.messages()) == 31
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_unknown_recipients_stay_so_until_they_are_sent_to_again(sandbox, tmp_path, personal):
+    store, path = Store(), tmp_path / "report.csv"
+    arguments = {"recipients": people(6, time=at), "chunk_size": 2, "concurrency": 1, "on_unknown": "resend"}
+    arguments |= {"text": PERSONAL if personal else "Muraho", "report_path": str(path)}
+    sandbox.add_fault("drop_after", to="+250780000001")
+    with pytest.raises(AirflowException, match="the next try sends to them again"):
+        send(store, **arguments)
+    unknown = 1 if personal else 2
+    entry = store.get("pindo_bulk_00001")
+    sandbox.add_fault("rate_limit", retry_after=3600, times=None)
+    with pytest.raises(PindoError, match="429") as stopped:
+        send(store, **arguments)
+    assert columns_in(stopped.value) == dict(zip(COLUMNS, (6 - unknown, 0, unknown, 0, 0, 0), strict=True))
+    assert Counter(each["outcome"] for each in report(path)) == {"accepted": 6 - unknown, "unknown": unknown}
+    assert store.get("pindo_bulk_00001")["unknown"] == entry["unknown"]
+    sandbox.clear_faults()
+    with pytest.raises(AirflowFailException, match="max_cost"):
+        send(store, max_cost=0.0001, **arguments)
+    assert store.get("pindo_bulk_00001")["unknown"] == entry["unknown"]
+    assert send(store, **arguments)["accepted"] == 6
+    assert len(sandbox.messages()) == 6 + unknown
+
+
+def test_who_is_unknown_and_excluded_since_is_not_sent_to_again(sandbox):
+    store, arguments = Store(), {"recipients": people(3), "on_unknown": "resend"}
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowException, match="the next try sends to them again"):
+        send(store, **arguments)
+    result = send(store, exclude=["+250780000002"], **arguments)
+    assert (result["accepted"], result["unknown"], result["excluded"]) == (2, 1, 0)
+    assert times_texted(sandbox)["+250780000002"] == 1
+
+
+@pytest.mark.parametrize("word", ["sent", "not_sent"])
+def test_what_is_settled_after_it_was_accepted_as_unknown_is_taken_up(sandbox, word):
+    store, arguments = Store(), {"recipients": people(6), "chunk_size": 2, "concurrency": 1}
+    arguments["on_unknown"] = "accept"
+    sandbox.add_fault("drop_after" if word == "sent" else "drop_before", call="send_bulk_sms", skip=1)
+    first = send(store, **arguments)
+    assert (first["accepted"], first["unknown"]) == (4, 2)
+    assert send(store, go=1, **arguments) == first
+    store.settle(word)
+    if word == "not_sent":
+        sandbox.add_fault("status", call="send_bulk_sms", status=402)
+        with pytest.raises(PindoInsufficientBalanceError):
+            send(store, go=2, **arguments)
+    assert send(store, go=2, **arguments)["accepted"] == 6
+    assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(6)})
+
+
+@pytest.mark.parametrize("unknown", [100, 101])
+def test_the_entries_to_settle_are_named_also_where_this_try_does_not_come_to_them(
+    sandbox, tmp_path, monkeypatch, unknown
+):
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.UNKNOWN_IN_A_ROW", 200)
+    path = tmp_path / "patients.csv"
+    path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(110)))
+    store, arguments = Store(), {"recipients": str(path), "chunk_size": 1, "concurrency": 1}
+    sandbox.add_fault("drop_before", call="send_bulk_sms", times=unknown, skip=2)
+    with pytest.raises(AirflowFailException):
+        send(store, **arguments)
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ChunkLedger, "open", fail)
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.BulkSender._read", fail)
+    with pytest.raises(AirflowException, match="ZeroDivisionError") as failed:
+        send(store, **arguments)
+    columns_in(failed.value)
+    assert "row 3 (POST" in str(failed.value)
+    assert ("pindo_bulk_00102, … from" in str(failed.value)) is (unknown > 100)
+    assert ("pindo_bulk_00102 from" in str(failed.value)) is (unknown == 100)
 
 
 def test_nothing_is_sent_when_the_ledger_cannot_be_written(sandbox):
@@ -1403,6 +1529,28 @@ def test_a_task_that_is_told_to_end_before_it_began_sends_nothing(sandbox, monke
         operator.execute.__wrapped__(operator, context(Store()))
     assert columns_in(ended.value)["not_sent"] == 50
     assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("entry", ["pindo_bulk", "pindo_bulk_00001"])
+def test_a_task_that_is_told_to_end_while_it_reads_the_ledger_sends_nothing(sandbox, entry):
+    class Told(Store):
+        told = False
+
+        def get(self, key):
+            if self.told and key == entry:
+                operator.on_kill()
+            return super().get(key)
+
+    store, arguments = Told(), {"recipients": people(50), "chunk_size": 10, "concurrency": 1}
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, **arguments)
+    store.told = True
+    operator = PindoSendBulkSmsOperator(task_id="text_all", text="Muraho @contact.name", **arguments)
+    with pytest.raises(PindoError, match="asked to end") as ended:
+        operator.execute.__wrapped__(operator, context(store))
+    assert columns_in(ended.value) == dict(zip(COLUMNS, (10, 0, 0, 40, 0, 0), strict=True))
+    assert len(sandbox.messages()) == 10
 
 
 def test_a_task_that_is_to_end_starts_nothing_new_and_knows_what_is_unknown(sandbox, tmp_path):
