@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 
 import pytest
 
 from demo.deployment import EXAMPLE_DAGS
+from demo.rest import wait_until
 
 TREASURER = "+250780000301"
 SOURCE = (EXAMPLE_DAGS / "pindo_low_balance.py").read_text(encoding="utf-8")
@@ -30,10 +30,13 @@ def answer(sandbox, top_up, word="done"):
     """As soon as the treasurer is asked, top the wallet up and reply with the code of the message."""
 
     def act():
-        while not (asked := sandbox.messages(to=TREASURER)):
-            time.sleep(0.05)
-        sandbox.top_up(top_up)
-        sandbox.reply(TREASURER, f"{word} {re.search(r'DONE ([0-9]{4})', asked[0]['text'])[1]}, merci")
+        try:
+            asked = wait_until(lambda: sandbox.messages(to=TREASURER), "the treasurer is asked", timeout=60)
+            sandbox.top_up(top_up)
+            sandbox.reply(TREASURER, f"{word} {re.search(r'DONE ([0-9]{4})', asked[0]['text'])[1]}, merci")
+        except Exception:  # then no reply comes, and dag.test() would wait for one without end
+            sandbox.add_fault("status", call="list_inbound_sms", status=401, times=None)
+            raise
 
     threading.Thread(target=act, daemon=True).start()
 
