@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -191,23 +191,6 @@ class InboundScan:
             return None
         reached = bool(page.messages) and self._reaches_the_known(page, page.messages[0])
         return None if reached else asked - 1
-
-
-def storable(value: Any) -> Any:
-    """
-    Return a JSON value with what no database stores replaced: NUL, half surrogate pairs, NaN and infinities.
-
-    Strangers choose what stands in a message, and one that cannot be stored would hold up all after it.
-    """
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {storable(key): storable(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [storable(each) for each in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
 
 
 def _newest_first(ids: list[int]) -> bool | None:

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.inbound import storable
 from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.api.storable import storable
 from airflow_provider_pindo.api.values import InboundSms
 
 

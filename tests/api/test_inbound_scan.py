@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.inbound import InboundScan, Place, loosest, read_since, storable
+from airflow_provider_pindo.api.inbound import InboundScan, Place, loosest, read_since
 from airflow_provider_pindo.api.readers import Unreadable, read_inbound_page
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
@@ -161,11 +161,6 @@ def test_a_since_that_is_no_moment_is_refused(value):
 
 def test_since_is_read_from_what_a_template_gives():
     assert read_since(" 2026-01-01T02:00:00+02:00 ") == read_since(str(START)) == read_since(START) == START
-
-
-def test_what_no_database_stores_is_replaced():
-    assert storable("a\0b\ud800c😀") == "a\ufffdb\ufffdc😀"
-    assert storable({"a": ["\0", float("nan"), 1.5, None, True]}) == {"a": ["\ufffd", None, 1.5, None, True]}
 
 
 def test_a_page_of_nothing_but_repeats_does_not_end_the_reading():

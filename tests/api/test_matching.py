@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.inbound import storable
 from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
+from airflow_provider_pindo.api.storable import storable
 from airflow_provider_pindo.api.values import InboundSms
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
