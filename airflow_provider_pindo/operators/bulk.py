@@ -245,7 +245,9 @@ class PindoSendBulkSmsOperator(PindoOperator):
         return Plan(
             template=Template(check_text(self.text)),
             country=settings.country,
-            excluded=read_numbers(_unwrap(self.exclude), settings.country) if self.exclude else frozenset(),
+            excluded=frozenset()
+            if self.exclude is None
+            else read_numbers(_unwrap(self.exclude), settings.country),
             on_invalid=self.on_invalid,
             on_duplicate=self.on_duplicate,
             max_segments=self.max_segments,

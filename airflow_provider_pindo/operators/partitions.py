@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators.sources import read_records, storage_path
+from airflow_provider_pindo.operators.sources import in_place_of, read_records, storage_path
 
 #: Digits at the end of a number that decide where it goes: 0781234567 and +250781234567 share them.
 _LAST_DIGITS = 8
@@ -59,8 +59,7 @@ def write_partitions(
         for number, row in enumerate(_rows(recipients, fields), start=1):
             if phonenumber not in row:
                 raise PindoConfigurationError(
-                    f"row {number} has no {phonenumber!r}; it has {', '.join(map(repr, row))}. Name the field with the "
-                    "number: phonenumber=…"
+                    f"row {number} has no {phonenumber!r}; {in_place_of(row, 'phonenumber=…')}"
                 )
             line = json.dumps(row, ensure_ascii=False, default=str)
             files[_place(row[phonenumber], partitions)].write(line + "\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -22,6 +23,8 @@ from airflow_provider_pindo.api.recipients import Block
 BLOCK = 1000
 
 _NUMBER = "phonenumber"
+#: Digits in the name of a column from which on it is taken for somebody's number.
+_DIGITS_OF_A_NUMBER = 7
 
 
 class Source(Protocol):
@@ -65,14 +68,16 @@ class ListSource:
     """
     Rows of a list: mappings, or bare numbers.
 
-    :param rows: the list; of a mapped task's XCom, each element may be one such list.
+    :param rows: the list; of a mapped task's XCom, each element may be one such list. Other lists in it are refused,
+        such as the rows of a database: nobody can know which of their values is the number.
     :param columns: see :func:`open_source`.
     """
 
     def __init__(self, rows: Sequence[Any], columns: Mapping[str, str]) -> None:
         # The XComs of a mapped task come one by one from Airflow, so they are fetched once.
-        self._rows = rows if isinstance(rows, list | tuple) else list(rows)
-        if self._rows and all(isinstance(row, list | tuple) for row in self._rows):
+        is_mapped = not isinstance(rows, list | tuple)
+        self._rows = list(rows) if is_mapped else rows
+        if self._rows and all(_is_part(row, is_mapped) for row in self._rows):
             self._rows = [row for part in self._rows for row in part]
         self._columns = columns
 
@@ -84,10 +89,27 @@ class ListSource:
             try:
                 values = [[row[key] for row in rows] for key in keys]
             except (KeyError, TypeError, IndexError):  # bare numbers, or a field that some have not
+                _refuse_lists(rows, start + 1)
                 values = [
                     [_value(row, key, field) for row in rows] for key, field in zip(keys, fields, strict=True)
                 ]
             yield Block(start + 1, values)
+
+
+def _is_part(row: Any, is_mapped: bool) -> bool:
+    """Return whether an element of a list of recipients is such a list itself: what one of a mapped task's returned."""
+    if isinstance(row, list) and is_mapped:
+        return True
+    return isinstance(row, list | tuple) and all(isinstance(each, Mapping) for each in row)
+
+
+def _refuse_lists(rows: Sequence[Any], first: int) -> None:
+    for number, row in enumerate(rows, first):
+        if isinstance(row, list | tuple):
+            raise PindoConfigurationError(
+                f"row {number} is a {type(row).__name__} of {len(row)} values, and nothing was sent: nobody can know "
+                "which of them is the number. Give mappings, such as {'phonenumber': …, 'name': …}"
+            )
 
 
 def _value(row: Any, key: str, field: str) -> Any:
@@ -148,12 +170,27 @@ def _suffix(path: str) -> str:
     return f".{name.rsplit('.', 1)[-1].lower()}" if "." in name else ""
 
 
-def _open(path: Any, mode: str = "r", **options: Any) -> Any:
-    """Open a file; where there is none, the error shows no number that stands in its name's place."""
+@contextmanager
+def _open(path: Any, mode: str = "r", **options: Any) -> Iterator[Any]:
+    """
+    Open a file.
+
+    Where there is none, the error shows no number that stands in its name's place; what reading it cannot mend
+    is a :class:`PindoConfigurationError`, also while it is being read.
+    """
     try:
-        return path.open(mode, **options)
+        with path.open(mode, **options) as file:
+            yield file
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {mask_numbers_in(str(path))!r}") from None
+    except UnicodeDecodeError:
+        raise PindoConfigurationError(
+            f"{path.name} is not encoded in UTF-8: save it as UTF-8 (Excel calls it CSV UTF-8)"
+        ) from None
+    except csv.Error as error:
+        raise PindoConfigurationError(
+            f"{path.name} cannot be read as CSV ({error}): look for a double quote that is not closed"
+        ) from None
 
 
 def _lines_of(file: Any) -> Iterator[str]:
@@ -166,10 +203,24 @@ def _places(path: Any, header: Sequence[str], wanted: Mapping[str, str]) -> list
     for field, column in wanted.items():
         if column not in header and field != "name":
             raise PindoConfigurationError(
-                f"{path.name} has no column {column!r}; it has {', '.join(map(repr, header))}. Name the right one: "
-                f"columns={{{field!r}: …}}"
+                f"{path.name} has no column {column!r}; {in_place_of(header, f'columns={{{field!r}: …}}')}"
             )
     return [header.index(column) if column in header else None for column in wanted.values()]
+
+
+def in_place_of(header: Iterable[object], argument: str) -> str:
+    """
+    Return what a file has in place of a column, and what to do, in words that tell of no person.
+
+    :param argument: what names the right column.
+    """
+    names = [str(name) for name in header]
+    if any(len(re.sub(r"\D", "", name)) >= _DIGITS_OF_A_NUMBER for name in names):
+        return (
+            "it seems to have no header line, since there is a number in the first one: put one above it, such as "
+            "phonenumber,name"
+        )
+    return f"it has {', '.join(map(repr, names))}. Name the right one: {argument}"
 
 
 @contextmanager
@@ -282,6 +333,11 @@ def read_numbers(exclude: object, country: str | None) -> frozenset[str]:
             "makes text of a list unless the DAG has render_template_as_native_obj=True. Set that, or give a callable "
             "that returns the list"
         )
+    if isinstance(exclude, str) and not exclude.strip():
+        raise PindoConfigurationError(
+            "exclude is empty text, and nothing was sent: a template may have found nothing. Give None, or an empty "
+            "list, to exclude nobody"
+        )
     found: set[str] = set()
     row = 0
     for block in _exclusions(exclude):
@@ -299,7 +355,7 @@ def read_numbers(exclude: object, country: str | None) -> frozenset[str]:
 def _exclusions(exclude: object) -> Iterator[Iterable[Any]]:
     if _is_path(exclude) and not _has_columns(str(exclude)):
         with _open(storage_path(str(exclude)), encoding="utf-8-sig") as file:
-            yield (line.strip() for line in _lines_of(file) if line.strip() and line.strip() != _NUMBER)
+            yield [line.strip() for line in _lines_of(file) if line.strip() and line.strip() != _NUMBER]
         return
     if isinstance(exclude, set | frozenset):
         exclude = sorted(exclude)

@@ -58,6 +58,14 @@ def test_a_row_without_the_number_names_what_it_has(tmp_path):
         write_partitions([{"tel": "+250781234567"}], str(tmp_path), partitions=2)
 
 
+def test_a_file_without_a_header_line_says_so_and_names_nobody(tmp_path):
+    (tmp_path / "a.csv").write_text("078 123 4567,Aline\n0781234568,Doe\n")
+    with pytest.raises(PindoConfigurationError, match="seems to have no header line") as refused:
+        write_partitions(str(tmp_path / "a.csv"), str(tmp_path / "parts"), partitions=2)
+    assert "Aline" not in str(refused.value)
+    assert "4567" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -68,10 +76,15 @@ def test_a_row_without_the_number_names_what_it_has(tmp_path):
         ),
         ("a.jsonl", '{"phonenumber": "+250781234567"}\n\n{', "a.jsonl: row 2 is not a JSON object"),
         ("a.ndjson", "[1]", "a.ndjson: row 1 is not a JSON object"),
+        (
+            "a.csv",
+            "phonenumber,name\n+250781234567,Ren\u00e9\n",
+            "a.csv is not encoded in UTF-8: save it as UTF-8",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_read_says_where(tmp_path, name, content, says):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, encoding="cp1252")
     with pytest.raises(PindoConfigurationError, match=says):
         write_partitions(str(tmp_path / name), str(tmp_path / "parts"), partitions=2)
 

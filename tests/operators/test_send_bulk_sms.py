@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,48 @@ def test_a_file_that_cannot_be_read_says_where(sandbox, tmp_path, name, content,
     assert sandbox.messages() == []
 
 
+@pytest.mark.parametrize("field", ["phonenumber", "time"])
+def test_a_file_without_a_header_line_says_so_and_names_nobody(sandbox, tmp_path, field):
+    path = tmp_path / "a.csv"
+    path.write_text("Aline Uwase,+250781234567\nDoe,+250781234568\n")
+    with pytest.raises(
+        AirflowFailException, match=r"a\.csv has no column 'phonenumber'; it seems to have no header"
+    ) as no:
+        send(Store(), recipients=path, text=f"Come at @contact.{field}")
+    assert "Aline" not in str(no.value)
+    assert "4567" not in str(no.value)
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_a_file_in_another_encoding_says_what_to_do_and_is_not_retried(sandbox, tmp_path, name, argument):
+    path = tmp_path / name
+    content = {
+        "a.csv": "phonenumber,name\n0781234567,René\n",
+        "a.jsonl": '{"phonenumber": "0781", "name": "René"}',
+    }
+    path.write_bytes(content.get(name, "+250781234567\nRené\n").encode("cp1252"))
+    says = (
+        "must end in"
+        if (name, argument) == ("a.txt", "recipients")
+        else f"{name} is not encoded in UTF-8: save it"
+    )
+    with pytest.raises(AirflowFailException, match=says):
+        send(Store(), **{"recipients": people(1), argument: str(path)})
+    assert sandbox.messages() == []
+
+
+def test_a_quote_that_is_not_closed_says_what_to_look_for_and_is_not_retried(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('phonenumber,name\n+250781234567,"A\n' + "+250781234568,B\n" * 10_000)
+    with pytest.raises(
+        AirflowFailException, match=r"a\.csv cannot be read as CSV .*double quote that is not closed"
+    ):
+        send(Store(), recipients=path)
+    assert sandbox.messages() == []
+
+
 def test_a_row_that_is_too_short_is_read_as_far_as_it_goes_and_a_blank_line_is_none(sandbox, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("phonenumber,name\n+250781234567\n\n+250781234568,B\n")
@@ -179,6 +222,46 @@ def test_what_cannot_be_read_twice_is_refused(sandbox, recipients):
 
 def test_the_lists_of_a_mapped_task_are_one(sandbox):
     assert send(Store(), recipients=[people(3), [], people(5)[3:]])["accepted"] == 5
+
+
+class MappedXCom(Sequence):
+    """As what Airflow gives for the XCom of a mapped task: a sequence, and no list."""
+
+    def __init__(self, returned):
+        self._returned = returned
+
+    def __getitem__(self, index):
+        return self._returned[index]
+
+    def __len__(self):
+        return len(self._returned)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        [people(3), [], people(5)[3:]],
+        [[each["phonenumber"] for each in people(3)], [], ["+250780000004", "+250780000005"]],
+        people(5),
+        [each["phonenumber"] for each in people(5)],
+    ],
+)
+def test_what_each_of_a_mapped_task_returned_is_one_list(sandbox, returned):
+    assert send(Store(), recipients=MappedXCom(returned), text="Muraho")["accepted"] == 5
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+def test_the_rows_of_a_database_are_refused_since_any_of_their_values_may_be_the_number(
+    sandbox, kind, mapped, argument
+):
+    rows = [kind(("+250781234567", "+250781234568", "Aline")), kind(("+250781234569", None, "Doe"))]
+    given = MappedXCom([rows]) if mapped else rows
+    with pytest.raises(AirflowFailException, match=f"row 1 is a {kind.__name__} of 3 values") as refused:
+        send(Store(), **{"recipients": people(1), argument: given})
+    assert "4567" not in str(refused.value)
+    assert sandbox.messages() == []
 
 
 def test_a_mention_without_a_value_names_the_field_and_the_rows(sandbox):
@@ -273,6 +356,19 @@ def test_a_list_that_a_template_made_text_of_is_no_exclusion(sandbox, text):
         send(Store(), recipients=people(4), exclude=text)
     assert "250780000002" not in str(refused.value)
     assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_exclusion_that_a_template_made_nothing_of_stops_it(sandbox, text):
+    for exclude in (text, lambda: text):
+        with pytest.raises(AirflowFailException, match="exclude is empty text, and nothing was sent"):
+            send(Store(), recipients=people(4), exclude=exclude)
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("exclude", [None, [], (), set(), lambda: []])
+def test_an_empty_list_excludes_nobody(sandbox, exclude):
+    assert send(Store(), recipients=people(4), exclude=exclude)["accepted"] == 4
 
 
 def test_a_bad_row_makes_no_later_one_a_duplicate(sandbox):
@@ -877,6 +973,30 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(sandbox, tmp_path, monk
         send(Store(), recipients=str(path))
     assert columns_in(failed.value)["accepted"] == len(sandbox.messages()) == 1000
     assert sandbox.messages(to="+250790000000") == []
+
+
+@pytest.mark.parametrize("has_old_list", [True, False])
+def test_what_the_error_of_a_changed_list_advises_ends_with_everybody_texted_once(
+    sandbox, tmp_path, monkeypatch, has_old_list
+):
+    path, store = tmp_path / "patients.csv", Store()
+    before = "phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(1100))
+    path.write_text(before)
+    with monkeypatch.context() as patch:
+        change_after_the_check(patch, path, "+250780001100", "+250780001101")
+        with pytest.raises(
+            AirflowFailException, match=r"list as it was.*into exclude, and clear it with resend"
+        ):
+            send(store, recipients=str(path))
+    texted = times_texted(sandbox)
+    if has_old_list:
+        path.write_text(before)
+        send(store, go=1, recipients=str(path))
+    else:
+        send(store, go=1, recipients=str(path), exclude=[*texted], resend=True)
+    last = "+250780001100" if has_old_list else "+250780001101"
+    everybody = [*(each["phonenumber"] for each in people(1099)), last]
+    assert times_texted(sandbox) == Counter(everybody)
 
 
 @pytest.mark.parametrize("more", [[], ["+250780001249"]])
