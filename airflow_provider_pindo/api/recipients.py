@@ -430,7 +430,8 @@ def _surveyed(blocks: Iterable[Block], plan: Plan, found: Survey) -> Iterator[tu
 def _changed(row: int) -> str:
     return (
         f"the recipients changed while they were read, at row {row} or after: nobody from there on was texted. "
-        "Let the task read something that keeps still, then clear it"
+        "Give the task the list as it was, in something that keeps still, and clear it: it goes on from there. If that "
+        "list is gone, put those who were texted into exclude, and clear it with resend=True"
     )
 
 
