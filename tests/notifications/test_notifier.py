@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -432,7 +433,7 @@ async def test_an_alert_that_a_triggerer_stops_in_the_middle_of_goes_out_once_on
     sandbox, names, arguments, received
 ):
     """Airflow cancels the callback then, and another triggerer starts it anew."""
-    sandbox.add_fault("slow_answer", call="send_sms", seconds=1)
+    sandbox.add_fault("slow_answer", call="send_sms", seconds=30)
 
     async def alert():
         await PindoNotifier(PHONE, "Late", context=deadline("1"), **arguments)
@@ -504,6 +505,8 @@ def run_processes(run_dag, tmp_path):
     # process writes the same row. So the bundle is there before, and each process has a folder of its own.
     run_dag(source())
 
+    started = []
+
     def run(*dags):
         processes = []
         for dag in dags:
@@ -520,9 +523,14 @@ def run_processes(run_dag, tmp_path):
                     env=os.environ | {"AIRFLOW__CORE__DAGS_FOLDER": str(file.parent)},
                 )
             )
-        return [process.communicate(timeout=500)[0].decode() for process in processes]
+        started.extend(processes)
+        deadline = time.monotonic() + 240  # for all of them, and twice within the test's own bound
+        return [process.communicate(timeout=deadline - time.monotonic())[0].decode() for process in processes]
 
-    return run
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate(timeout=60)
 
 
 def test_processes_that_share_only_the_database_send_one_text(run_processes, sandbox):
