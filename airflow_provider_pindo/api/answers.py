@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -43,8 +43,8 @@ _MONEY = r"\b(?:balance|credits?|funds?)\b"
 _LACKING = r"\b(?:insufficient|not enough|too low|exceeds?|exhausted|empty)\b"
 _NO_MONEY = re.compile(f"{_LACKING}.*{_MONEY}|{_MONEY}.*{_LACKING}", re.IGNORECASE)
 # "Ask there instead, with the same request" (RFC 9110, 15.4.8 and 15.4.9): here nothing was done. A 301 or 302 means
-# that too where it points to the same path, with or without its slash; elsewhere it may follow a POST that was
-# carried out, as a 303 does.
+# that too where it points to the same path, with or without its slash, or on another host; elsewhere, and where it
+# points to the very same place, it may follow a POST that was carried out, as a 303 does.
 _MOVED = frozenset({307, 308})
 _MAY_HAVE_MOVED = frozenset({301, 302})
 # A server or a proxy between gave up waiting (408; nginx's 499, AWS's 460): what it passed on may have been done.
@@ -54,7 +54,7 @@ _TELLING = 12
 # Characters of a reason that are looked at, so that an answer of megabytes does not hold up an event loop.
 _READ_OF_A_REASON = 2000
 #: Seconds that a ``Retry-After`` counts for at most: whoever waits longer than that rather asks again.
-MAX_RETRY_AFTER = 3600.0
+LONGEST_RETRY_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,14 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return min(float(value), MAX_RETRY_AFTER)
+        return min(float(value), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), MAX_RETRY_AFTER)
+    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), LONGEST_RETRY_AFTER)
 
 
 _MAYBE = {
@@ -186,9 +186,16 @@ def _did_nothing(answer: Answer, location: str) -> bool:
     if answer.status not in _MAY_HAVE_MOVED:
         return answer.status in _MOVED
     try:
-        return urlsplit(location).path.rstrip("/") == urlsplit(answer.url).path.rstrip("/")
+        asked, told = _place(answer.url), _place(urljoin(answer.url, location))
     except ValueError:  # it points nowhere
         return False
+    return told != asked and told[-1].rstrip("/") == asked[-1].rstrip("/")
+
+
+def _place(url: str) -> tuple[str, str | None, int | None, str]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, port, parts.path
 
 
 def _unreadable(call: Call[Any], what: str, status: int) -> PindoServerError | PindoUnknownOutcomeError:
@@ -227,7 +234,10 @@ def _message(content: bytes) -> str:
         body = _decode(content)
     except Unreadable:
         return ""
-    said = [body.get(key) for key in ("message", "error", "detail")] if isinstance(body, Mapping) else []
+    if not isinstance(body, Mapping):
+        return ""
+    found = {key.lower(): value for key, value in body.items()}
+    said = (found.get(key) for key in ("message", "error", "detail"))
     return next((each for each in said if isinstance(each, str) and each.strip()), "")
 
 

@@ -21,6 +21,10 @@ T = TypeVar("T")
 #: What a number may come as, and an id. Tuples, since a union of types would be made and walked for every field.
 _NUMERIC = (str, int, float)
 _NAMING = (str, int)
+#: Ids are below this, so that a database takes them, and Airflow's supervisor.
+_MAX_ID = 2**63
+#: Counts, and USD spent, are at most this: even the sum over millions of them can be stored then.
+_MAX_COUNT = 2**31
 
 
 class Unreadable(ValueError):
@@ -34,9 +38,9 @@ def read_sms_receipt(body: Any) -> values.SmsReceipt:
         sms_id=_required(raw, "sms_id", _id_text),
         to=_optional(raw, "to", _text),
         status=_optional(raw, "status", _text),
-        item_count=_optional(raw, "item_count", _whole),
-        item_price=_optional(raw, "item_price", _amount),
-        total_cost=_optional(raw, "total_cost", _amount),
+        item_count=_optional(raw, "item_count", _count),
+        item_price=_optional(raw, "item_price", _spent),
+        total_cost=_optional(raw, "total_cost", _spent),
         remaining_balance=_optional(raw, "remaining_balance", _amount),
         raw=raw,
     )
@@ -46,10 +50,10 @@ def read_bulk_receipt(body: Any) -> values.BulkReceipt:
     """Read the totals of a bulk send."""
     raw = _object(body)
     return values.BulkReceipt(
-        count=_required(raw, "count", _whole),
-        total=_optional(raw, "total", _whole),
+        count=_required(raw, "count", _count),
+        total=_optional(raw, "total", _count),
         status=_optional(raw, "status", _text),
-        item_price=_optional(raw, "item_price", _amount),
+        item_price=_optional(raw, "item_price", _spent),
         remaining_balance=_optional(raw, "remaining_balance", _amount),
         raw=raw,
     )
@@ -232,10 +236,28 @@ def _whole(value: Any) -> int:
         raise Unreadable
     if isinstance(value, float) and not value.is_integer():
         raise Unreadable
-    return int(value)
+    number = int(value)
+    if not -_MAX_ID <= number < _MAX_ID:
+        raise Unreadable
+    return number
+
+
+def _count(value: Any) -> int:
+    number = _whole(value)
+    if not 0 <= number <= _MAX_COUNT:
+        raise Unreadable
+    return number
+
+
+def _spent(value: Any) -> float:
+    amount = _amount(value)
+    if not 0 <= amount <= _MAX_COUNT:
+        raise Unreadable
+    return amount
 
 
 def _amount(value: Any) -> float:
+    """Read an amount of money, which a wallet may owe."""
     if isinstance(value, bool) or not isinstance(value, _NUMERIC):
         raise Unreadable
     amount = float(value)

@@ -20,7 +20,7 @@ class SmsReceipt:
     """Pindo accepted one message for sending; accepted is not yet delivered."""
 
     sms_id: str
-    to: str | None = None
+    to: str | None = field(default=None, repr=False)
     status: str | None = None
     item_count: int | None = None  #: segments
     item_price: float | None = None  #: USD for each segment

@@ -274,11 +274,71 @@ def test_a_redirect_says_what_was_asked_and_where_it_points():
 
 @pytest.mark.parametrize("status", [301, 302])
 def test_a_redirect_to_the_same_path_did_nothing(status):
-    for location in ("https://api.pindo.io/v1/sms/", "/v1/sms", "https://elsewhere.example/v1/sms"):
+    for location in ("/v1/sms", "https://elsewhere.example/v1/sms", "http://api.pindo.io/v1/sms/"):
         with pytest.raises(PindoConfigurationError):
             read_answer(SEND, answer(status, location=location))
     with pytest.raises(PindoUnknownOutcomeError, match="out_sms_1"):
         read_answer(SEND, answer(status, location="/v1/sms/out_sms_1"))
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["/v1/sms/", "/v1/sms/?sent=1", "https://api.pindo.io/v1/sms/", "https://API.pindo.io:443/v1/sms/", ""],
+)
+@pytest.mark.parametrize("status", [301, 302])
+def test_a_redirect_to_the_very_same_place_may_follow_what_was_carried_out(status, location):
+    with pytest.raises(PindoUnknownOutcomeError, match="may have been sent"):
+        read_answer(SEND, answer(status, location=location))
+
+
+@pytest.mark.parametrize("key", ["Message", "MESSAGE", "Error", "Detail"])
+def test_what_pindo_says_is_found_whatever_the_case_of_its_key(key):
+    with pytest.raises(PindoInsufficientBalanceError, match="Insufficient balance"):
+        read_answer(SEND, answer(409, {key: "Insufficient balance"}))
+
+
+@pytest.mark.parametrize("odd", [-0.006, -1, 10**30, 10**400, 1e300, "-1", "1e30"])
+def test_a_count_or_a_cost_that_can_be_none_is_none(odd):
+    body = {"sms_id": "one", "item_count": odd, "item_price": odd, "total_cost": odd}
+    receipt = read_answer(SEND, answer(201, body))
+    assert (receipt.item_count, receipt.item_price, receipt.total_cost) == (None, None, None)
+    totals = read_answer(EVERY_CALL[2], answer(201, {"count": 1, "total": odd, "item_price": odd}))
+    assert (totals.total, totals.item_price) == (None, None)
+    with pytest.raises(PindoUnknownOutcomeError, match="'count'"):
+        read_answer(EVERY_CALL[2], answer(201, {"count": odd}))
+
+
+def test_counts_and_costs_are_read_to_their_limits():
+    most = 2**31
+    body = {"sms_id": "one", "item_count": most, "item_price": 0, "total_cost": most}
+    receipt = read_answer(SEND, answer(201, body))
+    assert (receipt.item_count, receipt.item_price, receipt.total_cost) == (most, 0.0, most)
+    body = {"sms_id": "one", "item_count": 0, "total_cost": most + 1}
+    receipt = read_answer(SEND, answer(201, body))
+    assert (receipt.item_count, receipt.total_cost) == (0, None)
+
+
+def test_a_receipt_shows_no_number_in_a_log():
+    assert "781234567" not in repr(read_answer(SEND, answer(201, RECEIPT)))
+
+
+def test_a_wallet_may_owe():
+    assert read_answer(BALANCE, answer(200, {"amount": -0.5})).amount == -0.5
+    assert (
+        read_answer(SEND, answer(201, {"sms_id": "one", "remaining_balance": -0.5})).remaining_balance == -0.5
+    )
+
+
+def test_an_id_of_more_than_64_bits_is_none_unless_it_is_a_text():
+    for number in (2**63 - 1, -(2**63)):
+        assert (
+            read_answer(calls.verify("+250781234567", "P"), answer(201, {"request_id": number})).request_id
+            == number
+        )
+    for number in (2**63, -(2**63) - 1):
+        with pytest.raises(PindoUnknownOutcomeError, match="'request_id'"):
+            read_answer(calls.verify("+250781234567", "P"), answer(201, {"request_id": number}))
+    assert read_answer(SEND, answer(201, {"sms_id": 10**30})).sms_id == str(10**30)
 
 
 @pytest.mark.parametrize(
@@ -504,7 +564,8 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
         (calls.verify("+250781234567", "P"), {"request_id": [4]}, "its 'request_id' is a list that"),
         (calls.verify("+250781234567", "P"), {"request_id": "1e999"}, "its 'request_id' is a string that"),
         (calls.list_inbound_sms(), {}, "its 'inbound_sms' is missing, not a list"),
-        (calls.list_inbound_sms(), {"inbound_sms": [7]}, "it is a number, not a JSON object"),
+        (calls.list_inbound_sms(), {"inbound_sms": [7]}, "none of its messages has an 'id'"),
+        (calls.list_sender_ids(), [7], "it is a number, not a JSON object"),
         (calls.list_inbound_sms(), {"inbound_sms": [{"id": 1}]}, "none of its messages has a 'created_at'"),
         (calls.list_sender_ids(), {"sender_ids": "P"}, "its 'sender_ids' is a string, not a list"),
     ],
