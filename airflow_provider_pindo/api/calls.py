@@ -124,7 +124,8 @@ def _bulk_recipient(row: int, recipient: str | Mapping[str, Any], country: str |
         number = parse_phone_number(number, country)
     except PindoConfigurationError as error:
         raise PindoConfigurationError(f"recipient {row}: {error}") from None
-    return {"phonenumber": number, "name": "" if name is None else str(name)}
+    name = "" if name is None else str(name)
+    return {"phonenumber": number, "name": _check_characters(f"recipient {row}: the name", name)}
 
 
 def verify(number: str, brand: str | None, *, country: str | None = None) -> Call[values.Verification]:
@@ -186,7 +187,7 @@ def get_balance() -> Call[values.Balance]:
 
 def list_sender_ids(name: str | None = None) -> Call[tuple[values.SenderId, ...]]:
     """``GET /sender_ids/``, optionally those with this name."""
-    params = None if name is None else {"name": name}
+    params = None if name is None else {"name": _check_characters("name", name)}
     return Call("list_sender_ids", "GET", "/sender_ids/", read_sender_ids, params=params, safe_to_repeat=True)
 
 
@@ -196,11 +197,15 @@ def check_text(text: object) -> str:
         raise PindoConfigurationError(f"text is of type {type(text).__name__}: give a string")
     if not text.strip():
         raise PindoConfigurationError("text is empty: Pindo sends no message without a text")
+    return _check_characters("text", text)
+
+
+def _check_characters(what: str, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise PindoConfigurationError(
-            f"text has half a surrogate pair at character {error.start + 1}, which is no character: mend the "
+            f"{what} has half a surrogate pair at character {error.start + 1}, which is no character: mend the "
             "decoding of its source"
         ) from None
     return text
@@ -214,14 +219,14 @@ def check_sender(sender: object, what: str = "sender") -> str:
             "sender ID of your account (PindoTest works for every account)"
         )
     if not isinstance(sender, str) or not sender.strip():
-        raise PindoConfigurationError(
-            f"{what} {sender!r} is not a sender ID: give a string such as PindoTest"
-        )
+        problem = "empty" if isinstance(sender, str) else f"of type {type(sender).__name__}"
+        raise PindoConfigurationError(f"{what} is {problem}: give a sender ID such as PindoTest")
     if len(sender) > MAX_SENDER_LENGTH:
+        # Not the whole of it: with two arguments in each other's place it is a text or a number.
         raise PindoConfigurationError(
-            f"{what} {sender!r} has {len(sender)} characters; Pindo takes at most {MAX_SENDER_LENGTH}"
+            f"{what} '{sender[:2]}…' has {len(sender)} characters; Pindo takes at most {MAX_SENDER_LENGTH}"
         )
-    return sender
+    return _check_characters(what, sender)
 
 
 def check_request_id(request_id: object) -> int:

@@ -142,11 +142,12 @@ def test_a_text_that_no_phone_can_show_is_refused(text, message):
 @pytest.mark.parametrize(
     ("sender", "message"),
     [
-        ("PindoTestCompany", "'PindoTestCompany' has 16 characters; Pindo takes at most 11"),
+        ("PindoTestCompany", "'Pi…' has 16 characters; Pindo takes at most 11"),
         (None, "no sender was given"),
         ("", "no sender was given"),
-        ("  ", "not a sender ID"),
-        (7878, "not a sender ID"),
+        ("  ", "sender is empty: give a sender ID such as PindoTest"),
+        (7878, "sender is of type int: give a sender ID"),
+        ("a\ud800", "sender has half a surrogate pair at character 2,"),
     ],
 )
 def test_a_sender_that_pindo_would_not_take_is_refused(sender, message):
@@ -159,8 +160,24 @@ def test_a_sender_of_eleven_characters_is_taken_and_a_brand_is_one():
     assert calls.verify(PHONE, "ClinicKigal").json["brand"] == "ClinicKigal"
     with pytest.raises(PindoConfigurationError, match="no brand was given: set the argument 'brand'"):
         calls.verify(PHONE, None)
-    with pytest.raises(PindoConfigurationError, match="brand 'ClinicKigali' has 12 characters"):
+    with pytest.raises(PindoConfigurationError, match="brand 'Cl…' has 12 characters"):
         calls.verify(PHONE, "ClinicKigali")
+
+
+@pytest.mark.parametrize("swapped", [PHONE, 250781234567, "Your result is ready", ["Your result is ready"]])
+def test_what_was_given_in_place_of_a_sender_is_not_shown(swapped):
+    with pytest.raises(PindoConfigurationError) as raised:
+        calls.send_sms(PHONE, "x", swapped)
+    assert not any(piece in str(raised.value) for piece in ("2507", "781", "result"))
+
+
+def test_half_a_character_in_a_name_is_refused_where_it_stands():
+    with pytest.raises(
+        PindoConfigurationError, match="recipient 2: the name has half a surrogate pair at character 3"
+    ):
+        calls.send_bulk_sms([PHONE, {"phonenumber": PHONE, "name": "Re\ud83d"}], "x", "PindoTest")
+    with pytest.raises(PindoConfigurationError, match="name has half a surrogate pair at character 1"):
+        calls.list_sender_ids("\ud83d")
 
 
 def test_a_bad_recipient_is_named_by_its_row():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import phonenumbers
 import pytest
@@ -124,9 +125,37 @@ def test_at_least_four_digits_are_hidden(number):
 
 
 def test_numbers_inside_a_text_are_masked():
-    assert mask_numbers_in("no route to +250781234567 (078 123 4567), code 63510") == (
-        "no route to +25078****567 (078****567), code 63510"
+    assert mask_numbers_in("no route to +250781234567, or 078 123 4567, code 63510") == (
+        "no route to +25078****567, or 078****567, code 63510"
     )
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+250 (781) 234567",
+        "+250 - 781 - 234 - 567",
+        "+250/781/234567",
+        "+250\u2013781\u2013234\u2013567",
+        "+250\u00a0781\u2011234\u2011567",
+        "+250_781_234567",
+        "+250 781 234 567",
+    ],
+)
+def test_a_number_inside_a_text_is_masked_however_it_is_written(number):
+    assert mask_numbers_in(f"no route to {number}.") == "no route to +25078****567."
+
+
+def test_of_numbers_that_run_into_each_other_no_whole_one_is_left():
+    shown = mask_numbers_in("+250781234567 (0781234568) 0781234569/0781234560")
+    assert not re.search("[0-9]{6}", shown)
+
+
+@pytest.mark.parametrize("text", ["1 (2) " * 20_000, "1 - " * 30_000, "12345x" * 20_000, "1(((( " * 20_000])
+def test_numbers_are_looked_for_in_no_time(text):
+    started = time.perf_counter()
+    mask_numbers_in(text)
+    assert time.perf_counter() - started < 1
 
 
 @pytest.mark.parametrize(
