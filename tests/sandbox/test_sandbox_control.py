@@ -351,18 +351,24 @@ def serve(monkeypatch):
     monkeypatch.setattr(__main__, "_greet", greet)
 
     def run(*arguments, then=lambda url: None):
+        ended = threading.Event()
+
         def end():
-            if greeted.wait(20):
+            try:
+                assert greeted.wait(20)
                 greeted.clear()
-                try:
-                    then(told.pop())
-                finally:
+                then(told.pop())
+            finally:
+                if not ended.is_set():  # the signal would end the tests
                     os.kill(os.getpid(), signal.SIGTERM)
 
-        ending = threading.Thread(target=end)
+        ending = threading.Thread(target=end, daemon=True)
         ending.start()
-        assert main(["--port", "0", *arguments]) == 0
-        ending.join()
+        try:
+            assert main(["--port", "0", *arguments]) == 0
+        finally:
+            ended.set()
+        ending.join(60)
 
     yield run
     for each, handler in before.items():

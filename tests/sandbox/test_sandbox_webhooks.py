@@ -29,6 +29,8 @@ class Receiver:
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = 10
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.events.append(json.loads(body))
@@ -53,12 +55,12 @@ class Receiver:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield made
     made.server.shutdown()
     made.server.server_close()
-    thread.join()
+    thread.join(30)
 
 
 def test_a_message_is_announced_as_sent_and_then_as_delivered(api, sandbox, receiver):
@@ -112,15 +114,20 @@ def test_a_receiver_that_is_down_misses_the_event(api, sandbox, receiver):
 
 
 async def test_what_still_waits_is_dropped_when_nobody_is_to_be_told_any_more(receiver):
-    settings = Settings(webhook_url=receiver.url)
+    told = Settings(webhook_url=receiver.url)
+    settings = told
     webhooks = Webhooks(lambda: settings)
     webhooks.announce({"text": "waits"})
     settings = Settings()
     webhooks.start()
-    while not webhooks._queue.empty():  # noqa: ASYNC110 - the queue tells nobody
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while not webhooks._queue.empty():  # noqa: ASYNC110 - the queue tells nobody
+            await asyncio.sleep(0.01)
+    settings = told
+    webhooks.announce({"text": "comes after it"})
+    await asyncio.to_thread(receiver.wait_for, 1)
     await webhooks.stop()
-    assert receiver.events == []
+    assert receiver.events == [{"text": "comes after it"}]
 
 
 def test_what_does_not_fit_the_queue_is_dropped_with_one_warning_and_sends_go_on(api, sandbox, caplog):
