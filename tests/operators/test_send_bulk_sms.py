@@ -1736,3 +1736,15 @@ def test_execution_timeout_ends_it_and_the_retry_sends_the_rest(run_dag, sandbox
     assert run.state == "success"
     assert set(times_texted(sandbox).values()) == {1}
     assert len(sandbox.messages()) == 30
+
+
+@pytest.mark.skipif(AIRFLOW_VERSION >= 3, reason="the task state store came with Airflow 3.3")
+def test_without_a_ledger_execution_timeout_ends_it_for_good(run_dag, sandbox):
+    sandbox.add_fault("slow_answer", call="send_bulk_sms", seconds=30, skip=1)
+    source = DAG.replace("ARGUMENTS", repr({"text": "Muraho", "chunk_size": 10})).replace(
+        "retries=2", "retries=2, execution_timeout=timedelta(seconds=4)"
+    )
+    run = run_dag(source)
+    assert run.state == "failed"
+    assert set(times_texted(sandbox).values()) == {1}
+    assert len(sandbox.messages()) == 30
