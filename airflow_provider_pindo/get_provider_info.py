@@ -25,9 +25,10 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "timeout": {
         "label": "Timeout",
-        "description": "Seconds to wait for an answer, and for each further piece of one; 30 when empty. A message "
-        "whose answer does not come is not repeated, so rather too long than too short.",
-        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        "description": "Seconds to wait for an answer, and for each further piece of one; for the whole of it four "
+        "times as long; 30 when empty. A message whose answer does not come is not repeated, so rather too long than "
+        "too short.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 86400},
     },
     "requests_per_second": {
         "label": "Requests per second",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property, partial
 from itertools import count
@@ -58,6 +57,9 @@ MAX_ANSWER = 32 * 1024**2
 _PIECE = 64 * 1024
 
 
+_LEFT_OUT = "%d messages on page %d of the inbound list have no id that is a number, and are left out"
+
+
 class _Connection:
     """What both hooks are to Airflow: the connection type, its name and its form."""
 
@@ -77,8 +79,8 @@ class PindoHook(_Connection, HttpHook):
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     :param max_attempts: how often a request is tried in all, where repeating it does no harm.
 
-    Every method raises a :class:`~airflow_provider_pindo.api.errors.PindoError`, and nothing else, when
-    Pindo cannot be reached or does not do what was asked.
+    Every method, and :meth:`run` as well, raises a :class:`~airflow_provider_pindo.api.errors.PindoError`, and
+    nothing else, when Pindo cannot be reached or does not do what was asked.
     """
 
     def __init__(
@@ -172,7 +174,10 @@ class PindoHook(_Connection, HttpHook):
         :param page: from 1.
         :param per_page: 20 unless given, the only size that Pindo's reference shows.
         """
-        return self._do(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
+        found = self._do(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
+        if found.left_out:
+            self.log.warning(_LEFT_OUT, found.left_out, page)
+        return found
 
     def iter_inbound_sms(
         self, after_id: int | None = None, since: datetime | None = None
@@ -214,14 +219,33 @@ class PindoHook(_Connection, HttpHook):
             session.headers.update(headers)
         return session
 
+    def run_and_check(
+        self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]
+    ) -> Response:
+        """Make the request of :meth:`run`, once; unlike the HTTP provider's, log nothing of a failure."""
+        environment = session.merge_environment_settings(prepped_request.url, {}, None, None, None)
+        begin_attempt(self.settings.whole_timeout)
+        try:
+            response = session.send(
+                prepped_request,
+                timeout=extra_options["timeout"],
+                allow_redirects=extra_options["allow_redirects"],
+                **environment,
+            )
+        except _FAILURES as error:
+            raise _failed(self._call_of_run(), str(prepped_request.url).split("?", 1)[0], error) from None
+        if extra_options.get("check_response", True):
+            self.check_response(response)
+        return response
+
     def check_response(self, response: Response) -> None:
         """Raise what an answer to :meth:`run` means; unlike the HTTP provider's, log nothing of its body."""
         if not response.ok or response.is_redirect:
-            harmless = self.method in ("GET", "HEAD")
-            call: calls.Call[Any] = calls.Call(
-                "run", self.method, "", lambda body: body, safe_to_repeat=harmless
-            )
-            read_answer(call, _answer(response, response.content), self.settings.token)
+            read_answer(self._call_of_run(), _answer(response, response.content), self.settings.token)
+
+    def _call_of_run(self) -> calls.Call[Any]:
+        harmless = self.method in ("GET", "HEAD")
+        return calls.Call("run", self.method, "", lambda body: body, safe_to_repeat=harmless)
 
     def request_left(self) -> bool:
         """
@@ -238,6 +262,7 @@ class PindoHook(_Connection, HttpHook):
             session.close()
 
     def __enter__(self) -> PindoHook:
+        begin_attempt()  # what another hook of this thread did is none of this one's
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -289,7 +314,7 @@ class PindoHook(_Connection, HttpHook):
         raise AssertionError  # count() has no end
 
     def _once(self, call: calls.Call[T]) -> T:
-        begin_attempt()
+        begin_attempt(self.settings.whole_timeout)
         try:
             return self._request(call)
         except PindoUnknownOutcomeError:
@@ -300,13 +325,14 @@ class PindoHook(_Connection, HttpHook):
 
     def _request(self, call: calls.Call[T]) -> T:
         url = self.settings.url(call.path)
+        content, session = call.content(), self._session
         time.sleep(self._pacer.delay())
         try:
-            response = self._session.request(
+            response = session.request(
                 call.method,
                 url,
                 params=call.params,
-                data=call.content(),
+                data=content,
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,
@@ -315,12 +341,8 @@ class PindoHook(_Connection, HttpHook):
             with response:
                 for piece in response.iter_content(_PIECE):
                     body.add(piece)
-        except PindoError:
-            raise
-        # requests lets some of urllib3's and the system's own errors through, and cannot read every Location.
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            failed = no_answer if request_left() else no_connection
-            raise failed(call, url, describe(error)) from error
+        except _FAILURES as error:
+            raise _failed(call, url, error) from None
         return read_answer(call, _answer(response, body.content()), self.settings.token)
 
 
@@ -402,7 +424,10 @@ class PindoAsyncHook(_Connection, BaseHook):
     ) -> values.InboundPage:
         """Return one page of inbound messages; see :meth:`PindoHook.list_inbound_sms`."""
         settings = await self.get_settings()
-        return await self.send(calls.list_inbound_sms(page, per_page, timezone=settings.timezone))
+        found = await self.send(calls.list_inbound_sms(page, per_page, timezone=settings.timezone))
+        if found.left_out:
+            self.log.warning(_LEFT_OUT, found.left_out, page)
+        return found
 
     async def iter_inbound_sms(
         self, after_id: int | None = None, since: datetime | None = None
@@ -459,13 +484,15 @@ class PindoAsyncHook(_Connection, BaseHook):
             ssl=await asyncio.to_thread(ssl_context, settings),
         )
         connector._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_headers_sent.append(_note_that_it_leaves)
         return aiohttp.ClientSession(
             headers=_HEADERS,
             connector=connector,
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
             ),
-            request_class=_NotesRequest,
+            trace_configs=[tracing],
             # Proxies of the environment are read by the settings; here it would also read a .netrc, whose
             # password aiohttp refuses to combine with a header of ours.
             trust_env=False,
@@ -503,28 +530,50 @@ class PindoAsyncHook(_Connection, BaseHook):
         if delay := self._pacer.delay():
             await asyncio.sleep(delay)
         url = settings.url(call.path)
-        _attempt.set(attempt)
+        content = call.content()
         try:
-            async with session.request(
-                call.method,
-                url,
-                params=call.params,
-                data=call.content(),
-                # Not a header of the session: aiohttp shows those to a proxy too.
-                headers=self._authorization,
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
+            async with (
+                asyncio.timeout(None) as ends,
+                session.request(
+                    call.method,
+                    url,
+                    params=call.params,
+                    data=content,
+                    # Not a header of the session: aiohttp shows those to a proxy too.
+                    headers=self._authorization,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    trace_request_ctx=partial(_leave, attempt, ends, settings.whole_timeout),
+                ) as response,
+            ):
                 body = _Body()
                 async for piece in response.content.iter_any():
                     body.add(piece)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failed = no_answer if attempt.left else no_connection
-            raise failed(call, url, describe(error)) from error
+            # On its way through a proxy many things end a request that was not yet handed on. Elsewhere nothing but
+            # these is taken for certain, should aiohttp ever fail to say that one leaves.
+            certain = not attempt.left and (self._proxy is not None or isinstance(error, _NO_CONNECTION))
+            failed = no_connection if certain else no_answer
+            raise failed(call, url, describe(error)) from None  # see _failed
         # These headers are found in whatever case.
         return read_answer(
             call, Answer(response.status, response.headers, body.content(), url), settings.token
         )
+
+
+#: What requests raises; it lets some of urllib3's and the system's own errors through, and cannot read every Location.
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+
+
+def _failed(call: calls.Call[Any], url: str, error: BaseException) -> PindoError:
+    """
+    Return what a failure of this thread's attempt means.
+
+    It is raised without its cause: Airflow logs the whole chain, and a library's error repeats the server's bytes,
+    in which there may be a text or a number.
+    """
+    failed = no_answer if request_left() else no_connection
+    return failed(call, url, describe(error))
 
 
 class _BearerAuth(requests.auth.AuthBase):
@@ -536,16 +585,23 @@ class _BearerAuth(requests.auth.AuthBase):
         return request
 
 
-#: The attempt that the running task makes.
-_attempt: ContextVar[Attempt] = ContextVar("pindo_attempt")
+#: What aiohttp raises while no connection stands.
+_NO_CONNECTION = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
 
 
-class _NotesRequest(aiohttp.ClientRequest):
-    """A request that notes when a connection stands and it is handed to it."""
+async def _note_that_it_leaves(session: object, context: Any, params: object) -> None:
+    """Tell the request, which a connection now stands for, that it is handed to it."""
+    context.trace_request_ctx()
 
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        _attempt.get().left = True
-        return await super().send(conn)
+
+def _leave(attempt: Attempt, ends: asyncio.Timeout, whole_timeout: float) -> None:
+    attempt.left = True
+    ends.reschedule(asyncio.get_running_loop().time() + whole_timeout)
 
 
 class _Protocol(ResponseHandler):

@@ -1,15 +1,19 @@
 """
 A connection pool for ``requests`` under which "unknown outcome" stays rare and true.
 
-Three things that ``requests`` leaves open are settled here. A server may close a kept connection while it
+Four things that ``requests`` leaves open are settled here. A server may close a kept connection while it
 idles, and a POST written into it looks just like one whose answer was lost: so a connection that has idled
-is not used again. An exception does not say whether the request ever left: so each attempt notes it. And an
-interim answer (103, say) is not taken for the answer.
+is not used again. An exception does not say whether the request ever left: so each attempt notes it. An
+interim answer (103, say) is not taken for the answer. And an answer that comes drop by drop has a time at which
+it must have ended.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
+import math
+import socket
 import threading
 import time
 from typing import Any
@@ -26,9 +30,15 @@ MAX_IDLE = 1.0
 _attempt = threading.local()
 
 
-def begin_attempt() -> None:
-    """Note that an attempt of this thread starts: nothing has left yet."""
+def begin_attempt(whole_timeout: float = math.inf) -> None:
+    """
+    Note that an attempt of this thread starts: nothing has left yet.
+
+    :param whole_timeout: seconds from the request's leaving to the end of its answer, at most.
+    """
     _attempt.left = False
+    _attempt.whole_timeout = whole_timeout
+    _attempt.until = math.inf
 
 
 def request_left() -> bool:
@@ -36,13 +46,60 @@ def request_left() -> bool:
     return bool(getattr(_attempt, "left", False))
 
 
+class _Timely(io.RawIOBase):
+    """
+    What comes in over a connection, up to the moment at which all of an answer must have come.
+
+    :param sock: the connection; its own timeout goes on counting for each piece.
+    :param raw: what is read from it.
+    :param until: the moment, as ``time.monotonic`` tells it.
+    """
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, until: float) -> None:
+        self._sock = sock
+        self._raw = raw
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        timeout = self._sock.gettimeout()
+        if timeout is not None and timeout <= left:
+            return self._raw.readinto(buffer)
+        self._sock.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            self._sock.settimeout(timeout)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 class _FinalResponse(http.client.HTTPResponse):
     """
-    An answer that is none of the interim ones (1xx) which may come before it.
+    An answer that ends in time, and is none of the interim ones (1xx) which may come before it.
 
     ``http.client`` passes over 100 alone. Any other would be taken for the answer, and the real one, which stays
     in the connection, for the answer to the next request.
     """
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        until = getattr(_attempt, "until", math.inf)
+        if until < math.inf:
+            self.fp = io.BufferedReader(_Timely(sock, self.fp.detach(), until))
+
+    def begin(self) -> None:
+        super().begin()
+        # What is no header is passed over; urllib3 would log it, and it may be a message's text.
+        self.msg.set_payload("")
+        self.msg.defects.clear()
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -59,6 +116,7 @@ class _NotesRequests:
         if self.sock is None:  # type: ignore[attr-defined]
             self.connect()  # type: ignore[attr-defined]
         _attempt.left = True
+        _attempt.until = time.monotonic() + getattr(_attempt, "whole_timeout", math.inf)
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 

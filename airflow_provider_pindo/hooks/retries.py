@@ -17,7 +17,7 @@ from airflow_provider_pindo.api.errors import PindoError, PindoRateLimitError, P
 #: Airflow's own retries, which do not hold a worker.
 MAX_ATTEMPTS = 5
 #: Seconds that a ``Retry-After`` may ask for and be waited here; beyond it the error is raised at once.
-MAX_RETRY_AFTER = 60.0
+LONGEST_WAIT = 60.0
 _MAX_BACKOFF = 15.0  # seconds
 
 
@@ -32,13 +32,14 @@ def pause_before_repeating(error: PindoError, attempt: int, max_attempts: int) -
     # Half a second and twice as much each time, and a chance on top, so that many clients do not come at once.
     backoff: float = min(0.5 * 2.0 ** (attempt - 1), _MAX_BACKOFF) + random.uniform(0.0, 0.5)  # noqa: S311 - no secret
     asked = error.retry_after if isinstance(error, PindoRateLimitError) else None
-    return backoff if asked is None else asked + 0.1 * backoff
+    # What is asked for may be no time at all, or have passed.
+    return backoff if asked is None else max(backoff, asked + 0.1 * backoff)
 
 
 def worth_repeating(error: PindoError) -> bool:
     """Return whether the hook itself tries again after ``error``, soon."""
     if isinstance(error, PindoRateLimitError):
-        return (error.retry_after or 0.0) <= MAX_RETRY_AFTER
+        return (error.retry_after or 0.0) <= LONGEST_WAIT
     return isinstance(error, PindoServerError)
 
 

@@ -28,6 +28,10 @@ DEFAULT_HOST = "https://api.pindo.io"
 DEFAULT_TIMEOUT = 30.0
 #: Seconds to wait for a connection. Giving up here is cheap: nothing was sent.
 CONNECT_TIMEOUT = 10.0
+#: An answer is waited for, from its request's leaving to its end, this many times ``timeout``: one that comes drop by
+#: drop would hold a worker for as long as it likes.
+WHOLE_ANSWERS = 4
+_A_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class PindoSettings:
     :param token: the API token.
     :param sender: default sender ID, or None.
     :param country: ISO code of the country whose national numbers are read, or None.
-    :param timeout: seconds to wait for an answer, and for each further piece of one that comes in pieces.
+    :param timeout: seconds to wait for an answer, and for each further piece of one that comes in pieces; for all
+        of them together four times as long.
     :param requests_per_second: most requests a second from one process, or None.
     :param timezone: IANA zone of the inbound list's times.
     :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
@@ -66,6 +71,11 @@ class PindoSettings:
         """Seconds to wait for a connection: never longer than for an answer."""
         return min(CONNECT_TIMEOUT, self.timeout)
 
+    @property
+    def whole_timeout(self) -> float:
+        """Seconds to wait for the end of an answer, from its request's leaving."""
+        return WHOLE_ANSWERS * self.timeout
+
     def url(self, path: str) -> str:
         """Return the address of ``path``."""
         return self.base_url + path
@@ -87,13 +97,13 @@ def read_settings(conn: Connection) -> PindoSettings:
     """
     extra = _Extra(conn)
     base_url = _base_url(conn, allow_http=extra.flag("allow_http", default=False))
-    return PindoSettings(
+    settings = PindoSettings(
         base_url=base_url,
         token=_token(conn),
         sender=extra.text("sender"),
         country=extra.text("country"),
-        timeout=extra.positive("timeout") or DEFAULT_TIMEOUT,
-        requests_per_second=extra.positive("requests_per_second"),
+        timeout=extra.positive("timeout", most=_A_DAY) or DEFAULT_TIMEOUT,
+        requests_per_second=extra.positive("requests_per_second", least=1 / _A_DAY),
         timezone=extra.zone("timezone"),
         verify=extra.verify(),
         cert=extra.cert(),
@@ -102,6 +112,15 @@ def read_settings(conn: Connection) -> PindoSettings:
         trust_env=extra.flag("trust_env", default=True)
         and not _is_loopback(urlsplit(base_url).hostname or ""),
     )
+    if any(
+        proxy.lower().startswith("socks") for proxy in (*settings.proxies.values(), settings.proxy() or "")
+    ):
+        raise PindoConfigurationError(
+            f"the proxy of connection {conn.conn_id!r} is a SOCKS proxy, and Pindo is reached through HTTP proxies "
+            "alone: write one into the extra 'proxies', or set the extra 'trust_env' to false if the proxy is "
+            "the environment's"
+        )
+    return settings
 
 
 def _token(conn: Connection) -> str:
@@ -192,7 +211,7 @@ class _Extra:
             raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write true or false")
         return read
 
-    def positive(self, key: str) -> float | None:
+    def positive(self, key: str, *, least: float = 0.0, most: float = math.inf) -> float | None:
         value = self._values.get(key)
         if value is None:
             return None
@@ -202,6 +221,9 @@ class _Extra:
             number = math.nan
         if not (math.isfinite(number) and number > 0):
             raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a number above 0")
+        if not least <= number <= most:
+            bound = f"at most {most:g}" if number > most else f"at least {least:g}"
+            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write {bound}")
         return number
 
     def zone(self, key: str) -> str:

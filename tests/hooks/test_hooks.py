@@ -26,6 +26,7 @@ from airflow_provider_pindo.api.errors import (
     PindoServerError,
     PindoUnknownOutcomeError,
 )
+from airflow_provider_pindo.hooks.retries import pause_before_repeating
 from airflow_provider_pindo.sandbox import Sandbox
 
 PHONE = "+250781234567"
@@ -110,7 +111,12 @@ def test_the_balance_and_the_sender_ids_are_read(pindo, sandbox):
 
 @pytest.mark.parametrize(
     ("to", "text", "sender"),
-    [("not a number", "x", None), (PHONE, "", None), (PHONE, "x", "PindoTestCompany")],
+    [
+        ("not a number", "x", None),
+        (PHONE, "", None),
+        (PHONE, "x", "PindoTestCompany"),
+        (PHONE, "x", "half \ud83d"),
+    ],
 )
 def test_bad_input_is_refused_before_anything_is_sent(pindo, sandbox, to, text, sender):
     with pytest.raises(PindoConfigurationError):
@@ -281,6 +287,14 @@ def test_a_429_is_waited_for_as_asked_and_the_message_goes_once(pindo, sandbox, 
         assert time.monotonic() - started >= 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "least", "most"), [(None, 2, 2.5), (0, 2, 2.5), (1, 2, 2.5), (30, 30.2, 30.25)]
+)
+def test_a_429_is_never_asked_again_sooner_than_any_other_failure(asked, least, most):
+    pause = pause_before_repeating(PindoRateLimitError("slow down", retry_after=asked), 3, 5)
+    assert least <= pause <= most
+
+
 def test_a_429_that_asks_for_too_long_is_raised_at_once(pindo, sandbox):
     sandbox.add_fault(call="send_sms", action="rate_limit", retry_after=3600)
     with pytest.raises(PindoRateLimitError) as raised:
@@ -411,6 +425,11 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"extra": {"timezone": "Mars"}}, "not a time zone"),
         ({"host": "http://127.0.0.1:port"}, "is not an address .*write https://api.pindo.io"),
         ({"extra": {"timeout": True}}, "extra 'timeout' .* is True: write a number above 0"),
+        ({"extra": {"timeout": 1e10}}, "extra 'timeout' .* is 10000000000.0: write at most 86400"),
+        (
+            {"extra": {"requests_per_second": 1e-300}},
+            "extra 'requests_per_second' .* is 1e-300: write at least",
+        ),
         ({"extra": {"sender": 7878}}, "extra 'sender' .* is 7878: write a string"),
         ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': write true or false"),
         ({"extra": {"cert": ["one.pem"]}}, "extra 'cert' .* is not a path"),

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from airflow.providers.http.hooks.http import HttpHook
 
-from airflow_provider_pindo.api.errors import PindoAuthError, PindoConfigurationError, PindoServerError
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoConfigurationError,
+    PindoConnectionError,
+    PindoServerError,
+    PindoUnknownOutcomeError,
+)
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.sandbox import Sandbox
 from tests.hooks.test_hooks import PHONE, connect
@@ -48,11 +54,33 @@ def test_run_raises_our_errors_and_logs_no_body(hook, sandbox, status, error, ca
     assert "a private text" not in logged
 
 
+def test_run_raises_our_errors_when_pindo_cannot_be_reached(sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, host="http://127.0.0.1:9")
+    with PindoHook() as hook, pytest.raises(PindoConnectionError, match="was refused"):
+        hook.run("/wallets/self")
+
+
+@pytest.mark.parametrize("action", ["drop_after", "truncate"])
+@pytest.mark.parametrize(("method", "error"), [("GET", PindoServerError), ("POST", PindoUnknownOutcomeError)])
+def test_an_answer_to_run_that_is_lost_is_our_error(sandbox, hook, action, method, error):
+    sandbox.add_fault(call="*", action=action)
+    hook.method = method
+    with pytest.raises(error, match="got no answer"):
+        hook.run("/wallets/self" if method == "GET" else "/v1/sms/verify/check")
+
+
 def test_a_hook_can_be_used_again_after_it_was_closed(hook, sandbox):
     hook.send_sms(PHONE, "one")
     hook.close()
     hook.send_sms(PHONE, "two")
     assert [message["text"] for message in sandbox.messages()] == ["one", "two"]
+
+
+def test_a_hook_says_nothing_of_what_another_sent_before(hook, sandbox):
+    hook.send_sms(PHONE, "Muraho")
+    assert hook.request_left()
+    with PindoHook() as other:
+        assert not other.request_left()
 
 
 def test_whoever_interrupts_it_knows_whether_a_request_is_out(hook, sandbox):

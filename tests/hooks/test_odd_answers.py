@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import logging
+import time
+import traceback
 
 import pytest
 
@@ -24,9 +28,9 @@ def wire(monkeypatch):
     """Make a server of scripts, to which the connection points."""
     running = []
 
-    def start(*scripts):
+    def start(*scripts, **extra):
         running.append(Wire(*scripts).__enter__())
-        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", running[-1].connection())
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", running[-1].connection(**extra))
 
     yield start
     for each in running:
@@ -84,3 +88,90 @@ def test_what_run_says_of_a_failure_depends_on_the_method(sandbox, method, path,
         hook.method = method
         with pytest.raises(error):
             hook.run(path)
+
+
+# Answers that repeat what was sent, where an HTTP client quotes them in its error.
+
+TEXT = "Your result is ready"
+ECHO = json.dumps({"sms_id": "one", "to": PHONE, "text": TEXT}).encode()
+CHUNKED = b"HTTP/1.1 201 Said\r\nTransfer-Encoding: chunked\r\n\r\n"
+NO_HTTP = {
+    "no status line": ECHO,
+    "no status": b"HTTP/1.1 2x1 " + ECHO + b"\r\n\r\n",
+    "no size of a chunk": CHUNKED + ECHO + b"\r\n\r\n",
+    "nothing after a chunk": CHUNKED + b"2\r\n{}\r\n" + ECHO + b"\r\n\r\n",
+    "no gzip": answer(201, ECHO, "Content-Encoding: gzip"),
+}
+
+
+def shown(error):
+    """Return all that a log shows of an error: it and its causes, each with its traceback."""
+    return "".join(traceback.format_exception(error))
+
+
+def is_told(text):
+    return any(piece in text for piece in (PHONE, "781234567", TEXT, "result is ready"))
+
+
+@pytest.mark.parametrize("script", NO_HTTP.values(), ids=NO_HTTP)
+def test_an_answer_that_is_no_http_shows_in_no_log(wire, make_pindo, caplog, script):
+    wire([script])
+    with caplog.at_level(logging.DEBUG), pytest.raises(PindoUnknownOutcomeError) as raised:
+        make_pindo().send_sms(PHONE, TEXT)
+    assert not is_told(shown(raised.value))
+    assert not is_told(caplog.text)
+
+
+@pytest.mark.parametrize("script", NO_HTTP.values(), ids=NO_HTTP)
+def test_an_answer_to_run_that_is_no_http_shows_in_no_log(wire, caplog, script):
+    wire([script])
+    with PindoHook() as hook, caplog.at_level(logging.DEBUG), pytest.raises(PindoServerError) as raised:
+        hook.run("/v1/sms/out_sms_1")
+    assert not is_told(shown(raised.value))
+    assert not is_told(caplog.text)
+
+
+def test_a_header_that_is_none_shows_in_no_log(wire, caplog, capfd):
+    wire([b"HTTP/1.1 201 Said\r\nContent-Length: 17\r\n" + TEXT.encode() + b'\r\n\r\n{"sms_id": "one"}'])
+    with PindoHook() as hook, caplog.at_level(logging.DEBUG):
+        assert hook.send_sms(PHONE, TEXT).sms_id == "one"
+    assert not is_told(caplog.text + "".join(capfd.readouterr()))
+
+
+# Answers without end.
+
+
+def drops(*whole):
+    """Return pieces of a byte each."""
+    return [bytes([byte]) for part in whole for byte in part]
+
+
+ENDLESS = {
+    "body": [answer(201, b" " * 50)[:-50], *drops(b" " * 50)],
+    "head": drops(b"HTTP/1.1 201 Said\r\n" + b"X" * 40),
+    "interim answers": [EARLY_HINTS] * 50,
+}
+
+
+@pytest.mark.parametrize("script", ENDLESS.values(), ids=ENDLESS)
+def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_to_its_end(wire, make_pindo, script):
+    wire(script, timeout=2 * PAUSE)
+    started = time.monotonic()
+    with pytest.raises(PindoUnknownOutcomeError, match="it took too long"):
+        make_pindo().send_sms(PHONE, "Muraho")
+    assert 8 * PAUSE <= time.monotonic() - started < 20 * PAUSE
+
+
+def test_an_answer_in_pieces_has_four_times_as_long_as_a_piece(wire, make_pindo):
+    whole = receipt("one")
+    wire([whole[start : start + 12] for start in range(0, len(whole), 12)], timeout=2.5 * PAUSE)
+    assert make_pindo().send_sms(PHONE, "Muraho").sms_id == "one"
+
+
+def test_after_a_slow_answer_the_next_has_all_its_time(wire, make_pindo):
+    slow = answer(409, b'{"message": "unsupported telco"}')
+    wire([slow[:20], slow[20:30], slow[30:]], [slow[:20], slow[20:30], slow[30:]], timeout=2.5 * PAUSE)
+    pindo = make_pindo()
+    for _ in range(2):
+        with pytest.raises(PindoRejectedError):
+            pindo.send_sms(PHONE, "Muraho")

@@ -15,7 +15,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from airflow_provider_pindo.api.errors import PindoConnectionError
+from airflow_provider_pindo.api import calls
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoConnectionError,
+    PindoUnknownOutcomeError,
+)
+from airflow_provider_pindo.hooks import pindo
+from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.hooks.failures import describe
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from tests.hooks.relay import Relay
@@ -67,6 +74,31 @@ def test_a_connection_is_used_again_while_it_is_busy(make_pindo, sandbox, monkey
             pindo.send_sms(PHONE, "Muraho")
         assert relay.connections == 1
     assert len(sandbox.messages()) == 5
+
+
+async def test_a_request_counts_as_out_even_if_aiohttp_does_not_say_so(sandbox, monkeypatch):
+    async def nothing(*_):
+        pass
+
+    monkeypatch.setattr(pindo, "_note_that_it_leaves", nothing)
+    sandbox.add_fault(call="send_sms", action="drop_after", times=None)
+    async with PindoAsyncHook() as hook:
+        with pytest.raises(PindoUnknownOutcomeError):
+            await hook.send_sms(PHONE, "Muraho")
+    assert len(sandbox.messages()) == 1
+
+
+async def test_whoever_interrupts_it_knows_whether_a_request_is_out(sandbox):
+    sandbox.add_fault(call="send_sms", action="slow_answer", seconds=1)
+    async with PindoAsyncHook(concurrency=1) as hook:
+        out, waiting = Attempt(), Attempt()
+        sent = [
+            asyncio.create_task(hook.send(calls.send_sms(PHONE, "Muraho", "PindoTest"), attempt))
+            for attempt in (out, waiting)
+        ]
+        await asyncio.sleep(0.5)
+        assert (out.left, waiting.left) == (True, False)
+        await asyncio.gather(*sent)
 
 
 async def test_requests_that_start_together_share_one_session(sandbox):
@@ -224,6 +256,19 @@ def test_a_proxy_that_is_not_there_is_certain_and_its_password_is_not_told(make_
     with pytest.raises(PindoConnectionError, match="Nothing was sent") as raised:
         make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
     assert "proxy-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("from_environment", [True, False])
+def test_a_socks_proxy_is_refused(make_pindo, sandbox, monkeypatch, from_environment):
+    proxy = "socks5h://127.0.0.1:1080"
+    extra = {"allow_http": True}
+    if from_environment:
+        monkeypatch.setenv("http_proxy", proxy)
+    else:
+        extra["proxies"] = {"http": proxy}
+    connect(monkeypatch, sandbox, host="http://pindo.example", extra=extra)
+    with pytest.raises(PindoConfigurationError, match="'pindo_default' is a SOCKS proxy"):
+        make_pindo().send_sms(PHONE, "Muraho")
 
 
 def test_a_failure_of_another_kind_is_told_by_its_kind_alone():
