@@ -168,7 +168,7 @@ class Deployment:
             with requests.Session() as session:
                 session.trust_env = False
                 return session.get(url, timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def _is_healthy(self) -> bool:
@@ -295,6 +295,8 @@ class Deployment:
             "AIRFLOW_CONN_PINDO_DEFAULT": self.sandbox.connection_json(),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            # With seconds to wait for its lock: of those that SQLite gives, five, a busy machine needs more.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -369,7 +371,6 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
         "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
         # Airflow 2 takes the local executor with a server database alone; for a few tasks SQLite does as well.
         "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{deployment.home}/airflow.db?timeout=60",
         # A task that ends would schedule the next ones itself, beside the scheduler. Only the lock of a row keeps the
         # two from starting the same task twice, and SQLite locks no row.
         "AIRFLOW__SCHEDULER__SCHEDULE_AFTER_TASK_EXECUTION": "False",
