@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ import pytest
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
+STOP = 120  # seconds to stop everything, on a busy machine
 
 
 @pytest.fixture
@@ -45,9 +48,21 @@ def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         return process
 
     yield run
-    for process in started:
-        process.send_signal(signal.SIGINT)  # nothing happens to one that has ended
-        process.communicate(timeout=60)
+    try:
+        for process in started:
+            process.send_signal(signal.SIGINT)  # nothing happens to one that has ended
+            process.communicate(timeout=STOP)
+    finally:
+        kill_all_of(folder)
+
+
+def kill_all_of(folder: Path) -> None:
+    """Kill what is left of a demo that did not end, of which there is nothing as a rule."""
+    while left := [process for process in psutil.process_iter() if belongs_to(process, folder)]:
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> str:
@@ -76,7 +91,7 @@ def belongs_to(process: psutil.Process, folder: Path) -> bool:
 
 def test_the_demo_texts_the_patients_and_leaves_nothing(run_demo, folder):
     process = run_demo()
-    printed, _ = process.communicate(timeout=240)
+    printed, _ = process.communicate(timeout=500)
     assert process.returncode == 0, printed
     assert "The phones have exactly what the appointments ask for" in printed
     assert "+250780000101" in printed
@@ -90,12 +105,22 @@ def test_a_demo_that_is_interrupted_leaves_nothing(run_demo, folder, moment, num
     process = run_demo()
     read_until(process, moment)
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=STOP)
     assert process.returncode == 130, printed
     assert_nothing_is_left(folder)
 
 
-def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder):
+@pytest.fixture
+def usual_ports_are_taken() -> Iterator[None]:
+    """Nobody gets the ports 8080 and 8025, which two runs of the tests on one machine would both take."""
+    with ExitStack() as held:
+        for port in (8080, 8025):
+            with suppress(OSError):  # somebody else has it
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
+def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder, usual_ports_are_taken):
     process = run_demo("up")
     printed = read_until(process, "Ctrl-C stops")
     airflow, phones = re.findall(r"http://127\.0\.0\.1:\d+/", printed)
@@ -103,6 +128,6 @@ def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder):
     assert requests.get(phones, timeout=30).ok
     assert re.search(r"user admin, password \S+", printed)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=STOP)
     assert process.returncode == 130, printed
     assert_nothing_is_left(folder)
