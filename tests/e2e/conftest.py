@@ -30,13 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """
-    A running Airflow with an empty DAGs folder, and its sandbox.
+def sigterm_is_heard() -> Iterator[None]:
+    """A test run that is asked to end (SIGTERM) ends as on Ctrl-C, so that it stops what it started."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
-    A test run that is asked to end (SIGTERM) ends as on Ctrl-C, so that it stops what it started.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+@pytest.fixture(scope="session")
+def deployment(sigterm_is_heard: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A running Airflow with an empty DAGs folder, and its sandbox."""
     with Deployment(tmp_path_factory.mktemp("dags")) as running:
         yield running
 

@@ -66,7 +66,7 @@ def alert(callback, to):
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=timedelta(seconds=1),
-        callback=callback(PindoNotifier, kwargs={"to": to, "throttle": timedelta(hours=1), "timeout": 8}),
+        callback=callback(PindoNotifier, kwargs={"to": to, "throttle": timedelta(hours=1), "timeout": 30}),
     )
 
 with DAG("DAG_ID", schedule=None, start_date=datetime(2026, 1, 1),
@@ -122,7 +122,7 @@ def event(text: str) -> str:
 def fail(deployment: Deployment, dag_id: str, failures: int) -> None:
     """Run the DAG with so many failing tasks, and wait until all of them have called back."""
     run_id = deployment.rest.trigger(dag_id, conf={"failures": failures})
-    timeout = 60 + 3 * failures
+    timeout = 120 + 10 * failures
     assert deployment.rest.wait_for_run(dag_id, run_id, timeout=timeout) == "failed"
     # The state is set before the callback runs; the callback ends with one of these lines.
     said = ("Pindo took the alert", "held back and counted")

@@ -50,6 +50,7 @@ def cut_off(deployment: Deployment, sandbox: SandboxClient):
             task = deployment.rest.wait_for_task(DAG_ID, run_id, TASK)
             wait_until(lambda: len(sandbox.messages()) > 130, "some are texted", timeout=60, interval=0.02)
             process = deployment.task_process(task)
+            sandbox.settings(latency=1)  # it is not done before the cut takes effect
             cut(process, run_id)
             wait_until(lambda: not process.is_running(), "its process has ended", timeout=60, interval=0.02)
             assert len(sandbox.messages()) < COUNT

@@ -67,9 +67,10 @@ def services() -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(services: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(
+    services: None, sigterm_is_heard: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     """A running cluster with an empty DAGs folder, and with a Redis server of its own if that can be."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     dags = tmp_path_factory.mktemp("dags")
     own_redis = shutil.which("redis-server") is not None
     settings = {
@@ -255,11 +256,16 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(services, tmp_path):
         stderr=subprocess.DEVNULL,  # how it was interrupted
         text=True,
     )
-    with starting:
+    try:
         database = starting.stdout.readline().strip()
         wait_until(database_is_there, "its database is there", timeout=60)
         assert number_is_taken()
+    finally:
         starting.send_signal(signal.SIGINT)
+        try:
+            starting.communicate(timeout=120)
+        finally:
+            starting.kill()  # nothing happens to one that has ended
     assert not database_is_there()
     assert not number_is_taken()
     assert list(tmp_path.iterdir()) == []
