@@ -61,9 +61,9 @@ class PindoVerifyOperator(PindoOnceOperator):
     Send a PIN to a phone, once: no retry, crash or clear sends another one by itself.
 
     A later try returns the ``request_id`` that the first one got, from the entry ``pindo_verify`` in the *Task
-    State Store*, within the *Storage* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still counts: one that has
-    expired or was cancelled cannot be checked, so the task then fails and points to ``resend``. When the state
-    that Pindo gives says neither, the ``request_id`` is returned, and the check finds out.
+    State Store*, within the *Storage* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still
+    counts: one that has expired or was cancelled cannot be checked, so the task then fails and points to ``resend``.
+    When the state that Pindo gives says neither, the ``request_id`` is returned, and the check finds out.
 
     When the answer was lost, the PIN may be on the phone, and nobody knows its ``request_id``: an unknown
     outcome like that of a message, see ``on_unknown``. For a new PIN a person changes the entry's ``unknown`` to
@@ -162,9 +162,9 @@ class PindoVerifyCheckOperator(PindoOperator):
 
     The code shows in no log, no rendered template and no serialized DAG: there the field is ``***``. A literal one
     in ``.partial()`` or ``.expand()`` does stand in the serialized DAG, since Airflow writes it down before this
-    class sees it: give the upstream task's output there. Where the code comes from is another matter: an upstream task's XCom is stored as any XCom, and what a person types into a
-    human-in-the-loop form stands in Airflow's tables (``hitl_detail``, the XCom of that task and, on Airflow 3.1
-    and 3.2, the triggerer's log).
+    class sees it: give the upstream task's output there. Where the code comes from is another matter: an upstream
+    task's XCom is stored as any XCom, and what a person types into a human-in-the-loop form stands in Airflow's tables
+    (``hitl_detail``, the XCom of that task and, on Airflow 3.1 and 3.2, the triggerer's log).
 
     :param request_id: what :class:`PindoVerifyOperator` returned; an int or a numeric string. (templated)
     :param code: the PIN, as a string: a number has lost its leading zeros and is refused. In a DAG with

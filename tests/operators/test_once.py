@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import signal
 import threading
+import traceback
 from dataclasses import asdict
 
+import msgspec
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
 from airflow_provider_pindo.hooks.pindo import PindoHook
@@ -16,6 +19,7 @@ from airflow_provider_pindo.hooks.pooling import begin_attempt
 from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN, Entry
 from airflow_provider_pindo.operators.once import EndedBeforeSending
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+from tests.hooks.wire import Wire, answer
 
 PHONE = "+250781234567"
 needs_store = pytest.mark.skipif(
@@ -308,3 +312,86 @@ def test_a_task_that_is_told_to_end_sends_only_what_is_on_its_way(sandbox, after
 
 def test_a_task_that_sends_nothing_takes_no_notice_of_the_end():
     PindoSendSmsOperator(task_id="text", to=PHONE, text="Muraho").on_kill()
+
+
+@needs_store
+@pytest.mark.parametrize("moment", ["settings", "get", "set"], ids=["checked", "read", "written"])
+def test_a_task_that_is_told_to_end_before_it_sends_sends_nothing(sandbox, monkeypatch, moment):
+    operator = PindoSendSmsOperator(task_id="text", to=PHONE, text="Muraho")
+    store = Store()
+    if moment == "settings":
+        check = operator.prepare
+        monkeypatch.setattr(operator, "prepare", lambda: (operator.on_kill(), check())[1])
+    elif moment == "get":
+        monkeypatch.setattr(store, "get", lambda key: operator.on_kill(), raising=False)
+    else:
+        write = store.set
+        monkeypatch.setattr(
+            store, "set", lambda *args, **kwargs: (operator.on_kill(), write(*args, **kwargs))
+        )
+    begin_attempt()
+    with pytest.raises(EndedBeforeSending):
+        operator.execute({"ti": TaskInstance(0), "task_state_store": store})
+    assert sandbox.messages() == []
+    assert status(store) == NOT_SENT
+
+
+def test_what_another_task_of_the_process_sent_does_not_hold_back_the_end(sandbox):
+    execute()
+    operator = PindoSendSmsOperator(task_id="text", to=PHONE, text="Muraho")
+    operator.on_kill()
+    with pytest.raises(EndedBeforeSending):
+        operator.execute({"ti": TaskInstance(0)})
+    assert len(sandbox.messages()) == 1
+
+
+ODD = {
+    "a class": b'{"sms_id": "one", "__classname__": "x.Y", "extra": {"__type": "dict", "__var": 1}}',
+    "an abyss": b'{"sms_id": "one", "extra": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "a huge number": b'{"sms_id": "one", "item_count": 1'
+    + b"0" * 30
+    + b', "extra": [-1'
+    + b"0" * 400
+    + b"]}",
+    "NUL": b'{"sms_id": "one", "extra": "a\\u0000b", "c\\u0000": 1}',
+    "no amount": b'{"sms_id": "one", "total_cost": -0.006, "extra": NaN}',
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+def test_an_odd_receipt_is_kept_and_returned_so_that_airflow_can_store_it(monkeypatch, body):
+    store = Store() if importlib.util.find_spec("airflow.sdk") else None
+    with Wire([answer(201, body)]) as wire:
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", wire.connection())
+        result = execute(store)
+    assert result["sms_id"] == "one"
+    for kept in (result, *(store or {}).values()):
+        msgspec.msgpack.encode(kept)
+        stored = json.dumps(kept, allow_nan=False)
+        assert not any(odd in stored for odd in ("\\u0000", '"__', "0" * 401))
+    if store is not None:
+        assert execute(store) == result
+
+
+@pytest.mark.parametrize("on_unknown", ["fail", "resend"])
+def test_what_the_server_wrote_stands_nowhere_in_the_chain_of_errors(monkeypatch, on_unknown):
+    echo = json.dumps({"sms_id": "one", "to": PHONE, "text": "Your result is ready"}).encode()
+    with Wire([echo + b"\r\n\r\n"]) as wire:
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", wire.connection())
+        with pytest.raises(AirflowException) as caught:
+            execute(text="Your result is ready", on_unknown=on_unknown)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "the answer was not valid HTTP" in shown
+    assert not any(piece in shown for piece in ("781234567", "sms_id", 'to": '))
+
+
+def test_what_nobody_foresaw_is_told_by_its_kind_alone(sandbox, monkeypatch):
+    def fail(*_):
+        raise LookupError("Your result is ready")
+
+    monkeypatch.setattr("airflow_provider_pindo.operators.once.storable", fail)
+    with pytest.raises(
+        AirflowFailException, match="LookupError came up after the request had left"
+    ) as caught:
+        execute()
+    assert "LookupError: Your result" not in "".join(traceback.format_exception(caught.value))

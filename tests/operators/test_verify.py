@@ -508,6 +508,33 @@ def test_what_may_be_retried_is_cancelled_after_the_last_try_alone(sandbox, sent
     assert state(sandbox, 1) == "cancelled"
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["cancelled", "not cancelled"])
+def test_nobody_is_told_to_check_a_code_once_more_after_it_was_cancelled(sandbox, sent, check, refused):
+    sandbox.add_fault("status_after", call="check_verification", status=500)
+    if refused:
+        sandbox.add_fault("status", call="cancel_verification", status=403, times=None)
+    with pytest.raises(AirflowFailException, match="may have used up an attempt") as caught:
+        check(1, "000000", cancel_on_failure=True).run()
+    assert ("clear the task" in str(caught.value)) is refused
+    assert (state(sandbox, 1) == "cancelled") is not refused
+
+
+def test_an_odd_answer_to_a_code_is_kept_so_that_airflow_can_store_it(sandbox, sent, check):
+    odd = {"message": "success", "__classname__": "x.Y", "remaining_balance": 10**30}
+    sandbox.add_fault("status_after", call="check_verification", status=200, body=odd)
+    kept = {
+        "message": "success",
+        "raw__classname__": "x.Y",
+        "remaining_balance": str(10**30),
+        "verified": True,
+    }
+    task = check(1, sent["pin"])
+    assert task.run() == kept == task.store["pindo_verify_check"]["result"]
+    sandbox.add_fault("status", call="cancel_verification", status=200, body={"status": "over", "__id__": 1})
+    cancelled = PindoVerifyCancelOperator(task_id="cancel", request_id=1).execute({})
+    assert cancelled == {"status": "over", "raw__id__": 1, "request_id": 1}
+
+
 def test_a_cancellation_that_fails_does_not_hide_why_the_check_failed(sandbox, sent, check):
     sandbox.add_fault("status", call="cancel_verification", status=403, times=None)
     with pytest.raises(AirflowFailException, match="wrong code"):
