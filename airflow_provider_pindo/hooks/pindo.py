@@ -9,8 +9,10 @@ whatever happens: a request is repeated only when it is certain that it did not 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property, partial
 from itertools import count
@@ -478,21 +480,18 @@ class PindoAsyncHook(_Connection, BaseHook):
             return self._session
 
     async def _open_session(self, settings: PindoSettings) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
+            whole_timeout=settings.whole_timeout,
             limit=self.concurrency,
             keepalive_timeout=MAX_IDLE,
             ssl=await asyncio.to_thread(ssl_context, settings),
         )
-        connector._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_headers_sent.append(_note_that_it_leaves)
         return aiohttp.ClientSession(
             headers=_HEADERS,
             connector=connector,
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
             ),
-            trace_configs=[tracing],
             # Proxies of the environment are read by the settings; here it would also read a .netrc, whose
             # password aiohttp refuses to combine with a header of ours.
             trust_env=False,
@@ -531,21 +530,18 @@ class PindoAsyncHook(_Connection, BaseHook):
             await asyncio.sleep(delay)
         url = settings.url(call.path)
         content = call.content()
+        _attempt.set(attempt)
         try:
-            async with (
-                asyncio.timeout(None) as ends,
-                session.request(
-                    call.method,
-                    url,
-                    params=call.params,
-                    data=content,
-                    # Not a header of the session: aiohttp shows those to a proxy too.
-                    headers=self._authorization,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                    trace_request_ctx=partial(_leave, attempt, ends, settings.whole_timeout),
-                ) as response,
-            ):
+            async with session.request(
+                call.method,
+                url,
+                params=call.params,
+                data=content,
+                # Not a header of the session: aiohttp shows those to a proxy too.
+                headers=self._authorization,
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as response:
                 body = _Body()
                 async for piece in response.content.iter_any():
                     body.add(piece)
@@ -594,18 +590,42 @@ _NO_CONNECTION = (
 )
 
 
-async def _note_that_it_leaves(session: object, context: Any, params: object) -> None:
-    """Tell the request, which a connection now stands for, that it is handed to it."""
-    context.trace_request_ctx()
+#: The attempt that the running task makes.
+_attempt: ContextVar[Attempt] = ContextVar("pindo_attempt")
 
 
-def _leave(attempt: Attempt, ends: asyncio.Timeout, whole_timeout: float) -> None:
-    attempt.left = True
-    ends.reschedule(asyncio.get_running_loop().time() + whole_timeout)
+class _Connector(aiohttp.TCPConnector):
+    """
+    Connections that note, as soon as one stands, that a request is handed to it next.
+
+    :param whole_timeout: seconds from then to the end of the answer, at most.
+    """
+
+    def __init__(self, *, whole_timeout: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+        self._whole_timeout = whole_timeout
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        connection: Any = await super().connect(*args, **kwargs)
+        _attempt.get().left = True
+        connection.protocol.until = time.monotonic() + self._whole_timeout
+        return connection
 
 
 class _Protocol(ResponseHandler):
-    """A connection that is not used again once something came that nobody had asked for."""
+    """A connection that is not used again once something came that nobody had asked for, nor read for too long."""
+
+    #: When all of an answer must have come, as ``time.monotonic`` tells it.
+    until = math.inf
+
+    def data_received(self, data: bytes) -> None:
+        if time.monotonic() <= self.until:
+            return super().data_received(data)
+        self.set_exception(TimeoutError())  # for who waits for the head; the body then is cut short
+        if self.transport is not None:
+            self.transport.abort()
+        return None
 
     def is_connected(self) -> bool:
         return super().is_connected() and not self.should_close

@@ -16,7 +16,7 @@ from airflow_provider_pindo.api.inbound import read_since
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-#: Name of the entry, as the Task State Store tab shows it.
+#: Name of the entry, as the Task State Store shows it.
 KEY = "pindo_inbound"
 
 

@@ -44,24 +44,29 @@ _TURN = 0.005
 _HOOKS = "airflow_provider_pindo.hooks.pindo"
 
 
-class UnusableTriggerError(PindoConfigurationError, TypeError):
-    """
-    An argument cannot be used.
+class _UnusableTriggerError(PindoConfigurationError, TypeError):
+    """An argument of a trigger cannot be used."""
 
-    A ``TypeError`` too, since that is the one error of a trigger's constructor that a triggerer survives (Airflow
-    3.3.2): an argument that was stored may have become unusable by another version of RE2.
+
+def unusable(reason: str) -> PindoConfigurationError:
     """
+    Return the error for an argument that a trigger cannot use.
+
+    It is a ``TypeError`` too, since that is the one error of a trigger's constructor that a triggerer survives
+    (Airflow 3.3.2): an argument that was stored may have become unusable by another version of RE2.
+    """
+    return _UnusableTriggerError(reason)
 
 
 def read_interval(name: str, value: object) -> float:
     """
     Return the seconds between two looks at the list.
 
-    :raises UnusableTriggerError: it is no time of 0 or more; names the argument.
+    :raises PindoConfigurationError: it is no time of 0 or more; names the argument.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-        raise UnusableTriggerError(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
+        raise unusable(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
     return float(seconds)
 
 

@@ -33,7 +33,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoErro
 from airflow_provider_pindo.api.inbound import Place, read_since
 from airflow_provider_pindo.api.matching import InboundFilter
 from airflow_provider_pindo.triggers.events import MessagesArrived
-from airflow_provider_pindo.triggers.shared_poll import Round, UnusableTriggerError, read_interval, waiting
+from airflow_provider_pindo.triggers.shared_poll import Round, read_interval, unusable, waiting
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -88,7 +88,7 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
             InboundFilter(pattern, inbound_number=inbound_number)
             self.since = None if since is None else read_since(since).isoformat()
         except PindoConfigurationError as error:
-            raise UnusableTriggerError(str(error)) from None
+            raise unusable(str(error)) from None
         self.pattern = pattern
         self.inbound_number = inbound_number
         self.poll_interval = read_interval("poll_interval", poll_interval)
