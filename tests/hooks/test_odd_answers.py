@@ -169,7 +169,7 @@ def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_to_its_end(wire, ma
 
 def test_an_answer_in_pieces_has_four_times_as_long_as_a_piece(wire, make_pindo):
     whole = receipt("one")
-    wire([whole[start : start + 12] for start in range(0, len(whole), 12)], timeout=2.5 * PAUSE)
+    wire([whole[start : start + 6] for start in range(0, len(whole), 6)], timeout=5 * PAUSE)
     assert make_pindo().send_sms(PHONE, "Muraho").sms_id == "one"
 
 
