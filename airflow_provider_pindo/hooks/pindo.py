@@ -81,7 +81,7 @@ class PindoHook(_Connection, HttpHook):
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     :param max_attempts: how often a request is tried in all, where repeating it does no harm.
 
-    Every method, and :meth:`run` as well, raises a :class:`~airflow_provider_pindo.api.errors.PindoError`, and
+    Every method, and ``run`` as well, raises a :class:`~airflow_provider_pindo.api.errors.PindoError`, and
     nothing else, when Pindo cannot be reached or does not do what was asked.
     """
 
