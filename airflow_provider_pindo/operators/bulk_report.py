@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
@@ -181,6 +182,10 @@ class Report:
     def __init__(self, path: str) -> None:
         target = storage_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # An earlier try that lives on, taken for dead, must not write between our lines: it keeps the old file.
+        if target.protocol in ("", "file") and target.is_file():
+            with suppress(OSError):  # in a folder that may not be written to the file is written anew
+                target.unlink()
         # Half a surrogate pair, for which a row is rejected, becomes a question mark.
         self._file = target.open("w", encoding="utf-8", errors="replace", newline="")
         self._writer = csv.writer(self._file)

@@ -9,6 +9,7 @@ import ipaddress
 import ssl
 from pathlib import Path
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -77,10 +78,7 @@ def test_a_connection_is_used_again_while_it_is_busy(make_pindo, sandbox, monkey
 
 
 async def test_a_request_counts_as_out_even_if_aiohttp_does_not_say_so(sandbox, monkeypatch):
-    async def nothing(*_):
-        pass
-
-    monkeypatch.setattr(pindo, "_note_that_it_leaves", nothing)
+    monkeypatch.setattr(pindo._Connector, "connect", aiohttp.TCPConnector.connect)
     sandbox.add_fault(call="send_sms", action="drop_after", times=None)
     async with PindoAsyncHook() as hook:
         with pytest.raises(PindoUnknownOutcomeError):

@@ -1748,3 +1748,15 @@ def test_without_a_ledger_execution_timeout_ends_it_for_good(run_dag, sandbox):
     assert run.state == "failed"
     assert set(times_texted(sandbox).values()) == {1}
     assert len(sandbox.messages()) == 30
+
+
+def test_a_try_that_is_taken_for_dead_does_not_write_into_the_report_of_the_next(tmp_path):
+    path = tmp_path / "report.csv"
+    earlier = Report(str(path))
+    earlier.write([(1, "+250781234567", "Aline", "accepted", "", "one")])
+    later = Report(str(path))
+    earlier.write([(2, "+250781234567", "Eric", "accepted", "", "two")])
+    later.write([(1, "+250781234567", "Aline", "accepted", "", "one")])
+    later.close()
+    earlier.close()
+    assert [row["row"] for row in csv.DictReader(path.open(newline=""))] == ["1"]
