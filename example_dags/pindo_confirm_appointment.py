@@ -111,6 +111,7 @@ def pindo_confirm_appointment():
             timeout=WAIT,
             poke_interval=LOOK_EVERY,
             soft_fail=True,  # no reply is no failure
+            retries=2,  # another try finds the replies that have come: since stays
             deferrable=True,
         )
         # [END howto_sensor_pindo_inbound_sms]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import quote
 
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.deployment import Deployment
-from demo.rest import wait_until
+from tests.e2e.noticed import wait_until_noticed
 
 DAG_ID = "pindo_phone_verification"
 PHONE = "+250780000101"
@@ -26,13 +25,7 @@ class Person:
         self.rest.wait_for_dag(dag_id)
         run_id = self.rest.trigger(dag_id, conf={"phone": PHONE})
         self.rest.wait_for_task(dag_id, run_id, "ask_code", state="awaiting_input")
-        # Whoever answers before the scheduler has noticed that the task's process ended gets a failed task. A
-        # person is never that fast.
-        noticed = re.compile(f"Received executor event.*'ask_code'.*{re.escape(run_id)}").search
-        log = self._deployment.component_log("scheduler")
-        wait_until(
-            lambda: noticed(log.read_text()), "the scheduler has noticed that ask_code waits", timeout=60
-        )
+        wait_until_noticed(self._deployment, run_id, "ask_code")
         return run_id
 
     def reads_the_pin(self) -> str:

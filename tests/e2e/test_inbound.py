@@ -12,6 +12,7 @@ import pytest
 
 from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment, tail
 from demo.rest import FINISHED_RUN, wait_until
+from tests.e2e.noticed import wait_until_noticed
 
 PHONE = "+250781234567"
 needs_airflow_3 = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 3 starts DAGs by events")
@@ -68,6 +69,7 @@ def test_a_dag_branches_on_what_was_typed_on_the_phone(deployment, sandbox, exam
     )
     run_id = deployment.rest.trigger("confirm")
     wait_until(lambda: len(sandbox.messages()) == 3, "all three were asked", timeout=180)
+    wait_until_noticed(deployment, run_id, "ask.wait_for_reply", count=3)
     codes = {each["to"]: re.search(r"YES (\d+)", each["text"])[1] for each in sandbox.messages()}
     sandbox.reply("+250780000201", f"Yes, {codes['+250780000201']}")
     sandbox.reply("+250780000202", f"no {codes['+250780000202']} sorry")
@@ -110,14 +112,14 @@ def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandb
         "mapped_wait",
         SENSOR.format(dag_id="mapped_wait", arguments="").replace(
             'PindoInboundSmsSensor(task_id="wait", poke_interval=1, )',
-            # A machine so busy that Airflow misses a task's heartbeats fails the first try.
-            'PindoInboundSmsSensor.partial(task_id="wait", poke_interval=1, deferrable=True, retries=2, retry_delay=1, '
+            'PindoInboundSmsSensor.partial(task_id="wait", poke_interval=1, deferrable=True, '
             f"start_from_trigger=True, since={since!r}).expand(pattern=['YES 1', 'YES 2'])",
         ),
     )
     run_id = deployment.rest.trigger("mapped_wait")
     for index in range(2):
         deployment.rest.wait_for_task("mapped_wait", run_id, "wait", map_index=index, state="deferred")
+    wait_until_noticed(deployment, run_id, "wait", count=2)
     sandbox.reply_all([{"from": PHONE, "text": "YES 1"}, {"from": PHONE, "text": "YES 2"}])
     state = deployment.rest.wait_for_run("mapped_wait", run_id)
     log = deployment.task_log("mapped_wait", run_id, "wait", map_index=0)

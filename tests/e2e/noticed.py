@@ -1,0 +1,26 @@
+"""The moment from which a task that has left its worker to wait can be answered."""
+
+from __future__ import annotations
+
+import re
+
+from demo.deployment import Deployment
+from demo.rest import wait_until
+
+
+def wait_until_noticed(deployment: Deployment, run_id: str, task_id: str, *, count: int = 1) -> None:
+    """
+    Wait until the scheduler has noticed that the processes of a task ended, since the task waits now.
+
+    Whoever answers before may get a failed task: Airflow then takes that end for one of the process that resumes the
+    task. A person is never that fast.
+
+    :param count: how many processes of the task have ended, one for each map index.
+    """
+    noticed = re.compile(f"Received executor event.*'{re.escape(task_id)}'.*{re.escape(run_id)}")
+    log = deployment.component_log("scheduler")
+    wait_until(
+        lambda: len(noticed.findall(log.read_text(encoding="utf-8", errors="replace"))) >= count,
+        f"the scheduler has noticed that {task_id} waits",
+        timeout=60,
+    )
