@@ -4,7 +4,8 @@ Ask patients whether they come, wait for their replies, and do what they say.
 Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pindo's inbound list does not say
 who sent a message; the code does, and the moment of the run keeps last week's replies out. Who says yes is
 confirmed, who says no is offered another time, and who does not reply lands on the list that the reception
-calls. All patients are waited for in the triggerer, by one request to Pindo per interval, and take no worker.
+calls. All patients are waited for in the triggerer, by one request to Pindo per interval, and hold no worker
+meanwhile.
 
 With the real Pindo, send from a number of your account's, or name one in the text: a phone cannot reply to a name
 such as PindoTest. The patients' numbers are made up, and may be somebody's: give your own.

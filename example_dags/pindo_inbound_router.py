@@ -6,9 +6,9 @@ classified (STOP, a question about the balance, anything else) and answered, and
 in the Variable ``pindo_stop_list``, which sends to many leave out (``exclude`` takes a callable that reads it).
 
 A run may bring several events of the asset, and messages may come a second time, with the same ids: after a
-triggerer was killed, or when another asset is watched in the same way that had not come as far. So
-``take_new_messages`` goes through all events and drops ids that it has seen, and those that are older than all that
-it remembers; one run at a time does that, while the answers of several runs go out side by side.
+triggerer was killed, or when a second asset with the same trigger is watched that has not got as far. So
+``take_new_messages`` goes through all events and drops the ids that it has seen, and all that are older than the
+oldest it remembers. One run at a time does that, while the answers of several runs go out side by side.
 
 Pindo's inbound list does not say who sent a message unless your account's does. Where it does not, people write
 their number into the text ("BALANCE 0781234567"), and a message without any number is only counted. Mind that
