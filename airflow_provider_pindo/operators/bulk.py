@@ -95,10 +95,11 @@ class PindoSendBulkSmsOperator(PindoOperator):
     :param on_unknown: when nobody can know whether some were texted: ``fail`` (default) sends the rest, then stops
         without retry until a person settles it; ``resend`` sends to them again at the next try (they may get it
         twice); ``accept`` succeeds, with their number in the column ``unknown``. (templated)
-    :param on_rejected: when Pindo rejects some: ``report`` (default) succeeds unless it rejected everybody; ``fail``
-        fails, after the rest is sent.
-    :param resend: send to everybody again when a person clears the task after it has sent; a retry within the same
-        go never does. ``"False"`` as text is false. (templated)
+    :param on_rejected: when Pindo rejects some: ``report`` (default) succeeds; ``fail`` fails, after the rest is sent.
+        When nobody is left who was not rejected, by Pindo or by ``on_invalid="skip"``, the task fails in any case.
+    :param resend: send to everybody again when a person clears the task after it has sent to all; one that has not
+        goes on where it was, and a retry within the same go never sends again. ``"False"`` as text is false.
+        (templated)
     :param dry_run: check everything and return the counts, ``segments``, ``requests`` and ``estimated_cost``; send
         nothing. ``"False"`` as text is false. (templated)
     :param max_segments: fail before the first message if one would take more segments than this.
@@ -326,9 +327,12 @@ class PindoSendBulkSmsOperator(PindoOperator):
         finally:
             tally.close()
         self._account(tally, ledger, sending)
-        self._judge(sending.stopped or tally.failure, tally, ledger)
+        self._fail_unless_all_had_their_turn(sending.stopped or tally.failure, tally, ledger)
+        rejection = self._rejection(tally)
         result = self._result(tally, sending.balance)
-        ledger.finish(result)
+        ledger.finish(None if rejection else result)
+        if rejection:
+            raise rejection
         self.log.info("Done: %s", tally.columns())
         return result
 
@@ -361,8 +365,10 @@ class PindoSendBulkSmsOperator(PindoOperator):
             tally.add_counts(chunk, outcome)
         return tally.columns()
 
-    def _judge(self, stopped: BaseException | None, tally: Tally, ledger: ChunkLedger) -> None:
-        """Raise what the task fails with, if it does; each error ends in the columns."""
+    def _fail_unless_all_had_their_turn(
+        self, stopped: BaseException | None, tally: Tally, ledger: ChunkLedger
+    ) -> None:
+        """Raise why there is somebody to send to, or to settle, yet; each error ends in the columns."""
         from airflow_provider_pindo.operators.bulk_sender import in_words
 
         columns = tally.columns()
@@ -381,13 +387,19 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 "nobody can know whether some were texted: the next try sends to them again, as on_unknown says. "
                 f"{columns}"
             )
+
+    def _rejection(self, tally: Tally) -> PindoRejectedError | None:
+        """Return what the task fails with since people were rejected; None if it does not."""
+        columns = tally.columns()
         reasons = ", ".join(dict.fromkeys(each.reason for each in tally.rejections[:10]))
-        if tally.rejected and not (columns.accepted or columns.unknown or columns.not_sent):
-            raise PindoRejectedError(
-                f"everybody was rejected ({reasons}). If that is mended, clear the task with resend=True. {columns}"
+        if columns.rejected and not (columns.accepted or columns.unknown or columns.not_sent):
+            advice = "clear the task with resend=True" if tally.rejected else "clear the task"
+            return PindoRejectedError(
+                f"everybody was rejected ({reasons}). If that is mended, {advice}. {columns}"
             )
         if tally.rejected and self.on_rejected == "fail":
-            raise PindoRejectedError(f"some were rejected ({reasons}), and on_rejected is 'fail'. {columns}")
+            return PindoRejectedError(f"some were rejected ({reasons}), and on_rejected is 'fail'. {columns}")
+        return None
 
     def _who_is_unknown(self, tally: Tally, ledger: ChunkLedger) -> str:
         from airflow_provider_pindo.operators.bulk_report import LISTED

@@ -293,6 +293,8 @@ class BulkSender:
         try:
             if rows and self.stopped is None:
                 await self._send_rows(Job(chunk, outcome, self._budget.price), rows)
+            elif not rows and self._ledger.was_settled(chunk):
+                self._soon(self._entries, self._ledger.close, chunk, outcome)  # what the person said is noted
         except Exception as error:  # the ledger was not written: nobody more was sent to
             self._stop(error)
         if self._in_memory:

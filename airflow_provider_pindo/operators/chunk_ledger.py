@@ -200,6 +200,7 @@ class ChunkLedger:
         self._ledger = Ledger(context, KEY)
         self._header: dict[str, Any] = {}
         self._found: dict[int, Found] = {}
+        self._settled: set[int] = set()
 
     @property
     def is_kept(self) -> bool:
@@ -213,7 +214,8 @@ class ChunkLedger:
         :param input: fingerprint of what is sent to whom.
         :param given: rows of the list, for the person who reads the entry.
         :param chunk_size: recipients in a chunk; a later try keeps to that of the first.
-        :param resend: send again in a new go; within the go that sent it has no effect.
+        :param resend: send again in a new go what has finished; what has not goes on. Within the go that sent it
+            has no effect.
         :return: the result of the task when it has finished before; then nothing may be sent.
         :raises PindoConfigurationError: somebody was, or may have been, texted with another input, or nobody can
             know, since the entry of the whole is none of this task's.
@@ -223,6 +225,7 @@ class ChunkLedger:
             "status": STARTED,
             "input": input,
             "go": self._ledger.go,
+            "last_go": self._ledger.go,
             "given": given,
             "chunk_size": chunk_size,
         }
@@ -237,13 +240,18 @@ class ChunkLedger:
                 f"in {ChunkLedger.key(1)!r} and so on.) Put its value back if you have it; else, if everybody is to be "
                 "texted, delete that entry and clear the task; if not, mark the task as success"
             )
-        if resend and header["go"] != self._ledger.go:
-            self._start(anew)
-            return None
         self._header = dict(header)
         self._found = self._read_all()
+        if (
+            resend
+            and header["last_go"] != self._ledger.go
+            and (header["input"] != input or self._is_finished)
+        ):
+            self._found = {}
+            self._start(anew)
+            return None
         if header["input"] == input:
-            return self._finished()
+            return self._go_on()
         if any(map(_may_have_sent, self._found.values())):
             raise PindoConfigurationError(
                 "this task has texted, or may have texted, part of another list before; its recipients, text or "
@@ -254,15 +262,23 @@ class ChunkLedger:
         self._start(anew)
         return None
 
-    def _finished(self) -> dict[str, Any] | None:
-        """Return the result of a send that has finished, unless a person has settled some of its chunks since."""
+    @property
+    def _is_finished(self) -> bool:
+        """Whether everybody had their turn, and no person has settled a chunk since."""
+        return self._header.get("status") == FINISHED and not any(
+            found.is_settled for found in self._found.values()
+        )
+
+    def _go_on(self) -> dict[str, Any] | None:
+        """Return the result of a send that has finished; else write that this go goes on with it."""
         result = self._header.get("result")
-        if self._header.get("status") != FINISHED or not isinstance(result, Mapping):
-            return None
-        if not any(found.is_settled for found in self._found.values()):
+        if self._is_finished and isinstance(result, Mapping):
             return dict(result)
-        del self._header["result"]
-        self._start({**self._header, "status": STARTED})
+        header = {**self._header, "status": STARTED, "last_go": self._ledger.go}
+        header.pop("result", None)
+        header["check"] = _check(header)
+        if header != self._header:
+            self._start(header)
         return None
 
     def _start(self, header: dict[str, Any]) -> None:
@@ -300,7 +316,15 @@ class ChunkLedger:
     def find(self, chunk: Chunk) -> Outcome | None:
         """Return what is known of ``chunk`` from earlier tries; None when none of them came to it."""
         found = self._found.pop(chunk.index, None)
-        return None if found is None else found.settled(chunk)
+        if found is None:
+            return None
+        if found.is_settled:
+            self._settled.add(chunk.index)
+        return found.settled(chunk)
+
+    def was_settled(self, chunk: Chunk) -> bool:
+        """Return whether a person's word on ``chunk`` was taken up by this try."""
+        return chunk.index in self._settled
 
     def open(self, chunk: Chunk, outcome: Outcome) -> None:
         """Write what will be known if the task is cut off from now on; raises when Airflow does not take it."""
@@ -310,9 +334,10 @@ class ChunkLedger:
         """Write what came of a chunk; when that fails, its recipients stay unknown in the ledger."""
         self._ledger.write_value_after(self.key(chunk.index), self._entry(chunk, outcome))
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write that the task is done, and what it returned."""
-        self._ledger.write_value_after(KEY, {**self._header, "status": FINISHED, "result": dict(result)})
+    def finish(self, result: Mapping[str, Any] | None) -> None:
+        """Write that everybody had their turn, and what the task returned; None when it fails all the same."""
+        returned = {} if result is None else {"result": dict(result)}
+        self._ledger.write_value_after(KEY, {**self._header, "status": FINISHED, **returned})
 
     @staticmethod
     def key(index: int) -> str:
@@ -388,7 +413,7 @@ def _is_header(value: Any) -> bool:
 
 def _check(header: Mapping[str, Any]) -> str:
     """Return a digest of all in the entry of the whole by which its chunks are found."""
-    return fingerprint(*(header.get(each) for each in ("input", "go", "given", "chunk_size")))
+    return fingerprint(*(header.get(each) for each in ("input", "go", "last_go", "given", "chunk_size")))
 
 
 def _read_outcome(value: Mapping[str, Any]) -> Outcome:

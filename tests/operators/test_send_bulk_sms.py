@@ -700,7 +700,8 @@ def test_a_report_that_only_its_end_shows_to_be_cut_short_fails_the_task_with_th
     with pytest.raises(AirflowException, match="No space left on device") as failed:
         send(store, report_path="/dev/full", **arguments)
     assert columns_in(failed.value)["rejected"] == 2
-    assert send(store, **arguments)["rejected"] == 2
+    with pytest.raises(AirflowFailException, match="everybody was rejected"):
+        send(store, **arguments)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is a device of Linux")
@@ -1430,6 +1431,57 @@ def test_what_fails_before_the_first_request_fails_the_task(sandbox, monkeypatch
 def test_it_needs_no_faster_event_loop(sandbox, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert send(Store(), recipients=people(3))["accepted"] == 3
+
+
+@pytest.mark.parametrize(
+    "stopped_by",
+    [
+        {"action": "status", "status": 402, "skip": 1},
+        {"action": "drop_after", "skip": 1},
+    ],
+)
+def test_resend_goes_on_with_what_has_not_finished_and_repeats_what_has(sandbox, stopped_by):
+    store = Store()
+    arguments = {"recipients": people(6), "chunk_size": 2, "concurrency": 1, "resend": True}
+    sandbox.add_fault(call="send_bulk_sms", **stopped_by)
+    with pytest.raises((AirflowFailException, PindoInsufficientBalanceError)):
+        send(store, **arguments)
+    store.settle("sent")
+    for go in (1, 1):  # a clear, and a retry of what came of it
+        assert send(store, go=go, **arguments)["accepted"] == 6
+    assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(6)})
+    assert send(store, go=2, **arguments)["accepted"] == 6
+    assert set(times_texted(sandbox).values()) == {2}
+
+
+def test_resend_does_not_repeat_whom_a_person_settled_as_sent(sandbox):
+    store, arguments = Store(), {"recipients": people(2), "resend": True}
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowFailException, match="'sent' or 'not_sent', and clear the task"):
+        send(store, **arguments)
+    store.settle("sent")
+    assert send(store, go=1, **arguments)["accepted"] == 2
+    assert len(sandbox.messages()) == 2
+
+
+def test_everybody_who_was_rejected_can_be_sent_to_again_once_that_is_mended(sandbox):
+    store, arguments = Store(), {"recipients": people(2), "exclude": ["+250780000002"]}
+    sandbox.settings(rejected_numbers=["+250780000001"])
+    for go, resend in ((0, False), (0, True), (1, False), (2, True)):
+        with pytest.raises(AirflowFailException, match="everybody was rejected .* with resend=True"):
+            send(store, go=go, resend=resend, **arguments)
+    sandbox.settings(rejected_numbers=[])
+    assert send(store, go=3, resend=True, **arguments)["accepted"] == 1
+    assert len(sandbox.messages()) == 1
+
+
+def test_a_list_of_which_nobody_can_be_texted_fails_also_where_bad_rows_are_skipped(sandbox):
+    arguments = {"recipients": ["1", "2"], "on_invalid": "skip", "text": "Muraho"}
+    with pytest.raises(
+        AirflowFailException, match="everybody was rejected .* is mended, clear the task. 0 acc"
+    ):
+        send(Store(), **arguments)
+    assert sandbox.requests() == []
 
 
 def test_what_an_earlier_send_wrote_of_its_chunks_is_not_taken_for_this_ones(sandbox):
