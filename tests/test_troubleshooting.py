@@ -30,10 +30,10 @@ PERSONAL = "Muraho @contact.time"
 
 
 def classes(base: type[PindoError] = PindoError) -> Iterator[type[PindoError]]:
-    """Yield every public class of the tree that this package defines."""
-    yield base
+    """Yield every public class of the tree that this package defines, but for its root."""
     for each in base.__subclasses__():
         if each.__module__.startswith("airflow_provider_pindo.") and not each.__name__.startswith("_"):
+            yield each
             yield from classes(each)
 
 

@@ -1,14 +1,17 @@
 """
 Everything that can go wrong with Pindo, as one tree.
 
-Each class answers the question a person has when a task is red: can it simply be tried again
-(:attr:`PindoError.retry_helps`), and may somebody have been texted already
-(:class:`PindoUnknownOutcomeError`, and that class alone)? Messages never carry the token, a message's
-text, a PIN or a full phone number.
+Each class answers the questions a person has when a task is red: can it simply be tried again
+(:attr:`PindoError.retry_helps`), and may this request have texted somebody
+(:class:`PindoUnknownOutcomeError`, and that class alone)? Of a bulk send, which makes many requests, the numbers at
+the end of the message say how many were texted before. Messages never carry the token, a message's text, a PIN or a
+full phone number.
 """
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -31,30 +34,30 @@ class PindoError(Exception):
 
 
 class PindoConfigurationError(PindoError, ValueError):
-    """The connection, or an argument, cannot be used as it is. Nothing was sent."""
+    """The connection, or an argument, cannot be used as it is. No request was made."""
 
 
 class PindoAuthError(PindoError):
-    """Pindo refused the token (401, 403). Nothing was sent."""
+    """Pindo refused the token (401, 403). This request sent nothing."""
 
 
 class PindoRejectedError(PindoError):
-    """Pindo refused the request itself (400, 409, 422 and other 4xx). Nothing was sent."""
+    """Pindo refused the request itself (400, 409, 422 and other 4xx). This request sent nothing."""
 
 
 class PindoNotFoundError(PindoError):
-    """There is no such resource (404), or the host is not Pindo's API. Nothing was sent."""
+    """There is no such resource (404), or the host is not Pindo's API. This request sent nothing."""
 
 
 class PindoInsufficientBalanceError(PindoError):
-    """The wallet does not cover the request. Nothing was sent; a retry helps once it is topped up."""
+    """The wallet does not cover the request, which sent nothing; a retry helps once it is topped up."""
 
     retry_helps = True
 
 
 class PindoRateLimitError(PindoError):
     """
-    Pindo asked to slow down (429) for longer than the hook waits. Nothing was sent.
+    Pindo asked to slow down (429) for longer than the hook waits. This request sent nothing.
 
     :param retry_after: seconds that Pindo asked to wait; None when it did not say.
     """
@@ -94,3 +97,35 @@ class PindoUnknownOutcomeError(PindoError):
 
     Never repeated by itself, since that could text somebody twice.
     """
+
+
+class PindoStoppedError(PindoError):
+    """A bulk send stopped, since Pindo seems to be down or something broke; a retry sends to those who are left."""
+
+    retry_helps = True
+
+
+class PindoInterruptedError(PindoError):
+    """A bulk send was asked to end (SIGTERM, mark as failed, a timeout); a retry sends to those who are left."""
+
+    retry_helps = True
+
+
+class PindoCostLimitError(PindoError):
+    """A bulk send would cost more than its ``max_cost``; with a higher one, it goes on with those who are left."""
+
+
+def in_words(error: BaseException) -> str:
+    """
+    Return what went wrong, fit for a log.
+
+    Pindo's errors and Airflow's speak for themselves. Of any other only its kind and where it was raised is told: its
+    own words may repeat a message's text, a number, or what a server wrote.
+    """
+    if isinstance(error, PindoError) or type(error).__module__.partition(".")[0] == "airflow":
+        return str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{where}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -20,7 +19,12 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoError,
+    PindoUnknownOutcomeError,
+    in_words,
+)
 from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.trim import fit
 from airflow_provider_pindo.notifications.bounded import Budget, in_background
@@ -256,7 +260,7 @@ class PindoNotifier(BaseNotifier):
         try:
             return default if value is None else self._render_one(value, context, undefined)
         except Exception as error:
-            log.warning("%r cannot be rendered (%s); its default is used", name, _where(error))
+            log.warning("%r cannot be rendered (%s); its default is used", name, in_words(error))
             return default
 
     def _render_one(self, value: Any, context: Any, undefined: type[Undefined]) -> Any:
@@ -282,7 +286,7 @@ class PindoNotifier(BaseNotifier):
                     return None
             except Exception as error:
                 log.warning(
-                    "The alert is sent unthrottled, since Variables cannot be used: %s", _where(error)
+                    "The alert is sent unthrottled, since Variables cannot be used: %s", in_words(error)
                 )
         tail = f" ({granted.held_back} more held back)" if granted and granted.held_back else ""
         return Alert(to, fit(draft.text, self.max_segments, tail), draft.sender, throttle, granted)
@@ -306,7 +310,7 @@ def _report(sends: Sends) -> list[BaseException | None]:
         if error is None:
             log.info("Pindo took the alert to %s", shown)
         else:
-            log.error("Alert to %s: %s", shown, error if isinstance(error, PindoError) else _where(error))
+            log.error("Alert to %s: %s", shown, in_words(error))
     return list(results.values())
 
 
@@ -320,15 +324,7 @@ def _never_raising(consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.error("%s: %s", consequence, error if isinstance(error, PindoError) else _where(error))
-
-
-def _where(error: BaseException) -> str:
-    """Return what went wrong as its kind and where it was raised."""
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} in {frames[-1].name}" if frames else type(error).__name__
+        log.error("%s: %s", consequence, in_words(error))
 
 
 def _presentable(text: object) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_pindo.api.recipients import Plan, Survey
     from airflow_provider_pindo.hooks.settings import PindoSettings
     from airflow_provider_pindo.operators.bulk_report import Columns, Tally
-    from airflow_provider_pindo.operators.bulk_sender import Budget, BulkSender
+    from airflow_provider_pindo.operators.bulk_sender import BulkSender, Spending
     from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
     from airflow_provider_pindo.operators.sources import Source
 
@@ -290,7 +290,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         from airflow_provider_pindo.operators.bulk_sender import BulkSender
         from airflow_provider_pindo.operators.sources import ListSource
 
-        budget = self._budget(ledger)
+        spending = self._spending(ledger)
         tally = Tally(found, Report(self.report_path) if self.report_path else None)
         sending = self._sending = BulkSender(
             plan=plan,
@@ -298,7 +298,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
             chunks=chunks(self._blocks(source, plan), plan, found, ledger.chunk_size, tally.leave_out),
             ledger=ledger,
             tally=tally,
-            budget=budget,
+            spending=spending,
             concurrency=self.concurrency,
             resend_unknown=self.on_unknown == "resend",
             read_to_the_end=ledger.has_earlier or tally.report is not None,
@@ -315,14 +315,14 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self, settings: PindoSettings, sending: BulkSender, tally: Tally, ledger: ChunkLedger
     ) -> dict[str, Any]:
         """Send, account for everybody, and return the columns or fail with them."""
-        from airflow_provider_pindo.operators.bulk_sender import in_words
+        from airflow_provider_pindo.operators.bulk_sender import masked
 
         try:
             run_apart(sending, self.pindo_conn_id, settings)
         except BaseException as error:  # the task is being timed out or ended
             columns = self._account(tally, ledger, sending)
             self.log.error("Stopped: %s", columns)
-            error.args = (f"{in_words(error)}. {columns}",)
+            error.args = (f"{masked(error)}. {columns}",)
             raise
         finally:
             tally.close()
@@ -339,7 +339,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
     @contextmanager
     def _no_retry_once_somebody_was_texted(self, tally: Tally) -> Iterator[None]:
         """Without a ledger nothing but this keeps a retry from texting them again, whatever ended this try."""
-        from airflow_provider_pindo.operators.bulk_sender import in_words
+        from airflow_provider_pindo.operators.bulk_sender import masked
 
         try:
             yield
@@ -348,7 +348,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 raise
             columns = str(tally.columns())
             raise AirflowFailException(
-                f"{in_words(error).removesuffix(columns).rstrip('. ')}. This Airflow keeps no ledger (it came with "
+                f"{masked(error).removesuffix(columns).rstrip('. ')}. This Airflow keeps no ledger (it came with "
                 "3.3): a retry or a clear sends to everybody again, so the task does not retry. To reach the others, "
                 "put those who were, or may have been, texted (Pindo's dashboard and the report show them) into "
                 f"exclude, and clear the task; if none are left, mark it as success. {columns}"
@@ -369,17 +369,17 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self, stopped: BaseException | None, tally: Tally, ledger: ChunkLedger
     ) -> None:
         """Raise why there is somebody to send to, or to settle, yet; each error ends in the columns."""
-        from airflow_provider_pindo.operators.bulk_sender import in_words
+        from airflow_provider_pindo.operators.bulk_sender import masked
 
         columns = tally.columns()
         ask_a_person = columns.unknown and self.on_unknown == "fail"
+        unknown = f" {self._who_is_unknown(tally, ledger)}" if ask_a_person else ""
         if isinstance(stopped, PindoError):
             raise type(stopped)(
-                f"{stopped}. {columns}", status=stopped.status, reason=stopped.reason
+                f"{stopped}.{unknown} {columns}", status=stopped.status, reason=stopped.reason
             ) from stopped
         if stopped is not None:
-            unknown = f" {self._who_is_unknown(tally, ledger)}" if ask_a_person else ""
-            raise AirflowException(f"sending stopped: {in_words(stopped)}.{unknown} {columns}") from stopped
+            raise AirflowException(f"sending stopped: {masked(stopped)}.{unknown} {columns}") from stopped
         if ask_a_person:
             raise PindoUnknownOutcomeError(f"{self._who_is_unknown(tally, ledger)} {columns}")
         if tally.unknown > tally.unknown_excluded and self.on_unknown == "resend":
@@ -442,14 +442,14 @@ class PindoSendBulkSmsOperator(PindoOperator):
             "rejections": storable([asdict(each) for each in tally.rejections]),
         }
 
-    def _budget(self, ledger: ChunkLedger) -> Budget:
-        from airflow_provider_pindo.operators.bulk_sender import Budget
+    def _spending(self, ledger: ChunkLedger) -> Spending:
+        from airflow_provider_pindo.operators.bulk_sender import Spending
 
-        budget = Budget(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
+        spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
         if self.min_balance is not None or self.max_cost is not None:
             with self.hook as hook:
-                budget.balance = hook.get_balance().amount
-        return budget
+                spending.balance = hook.get_balance().amount
+        return spending
 
 
 class Supplier:

@@ -24,10 +24,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_pindo.api import calls
 from airflow_provider_pindo.api.errors import (
+    PindoCostLimitError,
     PindoError,
     PindoInsufficientBalanceError,
+    PindoInterruptedError,
     PindoRejectedError,
+    PindoStoppedError,
     PindoUnknownOutcomeError,
+    in_words,
 )
 from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.recipients import Chunk, Plan, requests_of
@@ -55,16 +59,10 @@ PROGRESS = 5.0
 _SPLIT = frozenset({409, 413})
 
 
-class Interrupted(PindoError):
-    """The task was asked to end (SIGTERM, mark as failed, a timeout). A retry goes on where it was."""
-
-    retry_helps = True
-
-
 @dataclass(slots=True)
-class Budget:
+class Spending:
     """
-    When to stop for money.
+    What a send costs, and when to stop for it.
 
     :param min_balance: USD that are to stay in the wallet, or None.
     :param max_cost: USD that the whole send may cost, over all tries, or None.
@@ -93,7 +91,7 @@ class Budget:
                 f"{self.min_balance:,.2f}: top it up, or lower min_balance"
             )
         if self.max_cost is not None and self.spent + cost > self.max_cost:
-            return PindoError(
+            return PindoCostLimitError(
                 f"{self.spent:,.3f} USD were spent, and sending on would take it over max_cost={self.max_cost:,.2f}: "
                 "raise max_cost and clear the task, and it goes on from there"
             )
@@ -166,7 +164,7 @@ class BulkSender:
         chunks: Iterator[Chunk],
         ledger: ChunkLedger,
         tally: Tally,
-        budget: Budget,
+        spending: Spending,
         concurrency: int,
         resend_unknown: bool = False,
         read_to_the_end: bool = False,
@@ -177,7 +175,7 @@ class BulkSender:
         self._chunks = chunks
         self._ledger = ledger
         self._tally = tally
-        self._budget = budget
+        self._spending = spending
         self.concurrency = concurrency
         self._resend_unknown = resend_unknown
         self._read_to_the_end = read_to_the_end
@@ -212,7 +210,7 @@ class BulkSender:
         """Start nothing new, and end within the grace; may be called from any thread, and by a signal handler."""
         self._is_interrupted, self._starts_requests = True, False
         if self.stopped is None:
-            self.stopped = Interrupted("the task was asked to end while it was sending")
+            self.stopped = PindoInterruptedError("the task was asked to end while it was sending")
         if self._loop is not None:
             with suppress(RuntimeError):  # it has ended meanwhile
                 self._loop.call_soon_threadsafe(self._end_soon)
@@ -239,7 +237,7 @@ class BulkSender:
         """Start no further chunk; those on their way go on."""
         if self.stopped is None:
             self.stopped = error
-            log.warning("Stopping: %s", in_words(error))
+            log.warning("Stopping: %s", masked(error))
 
     @property
     def on_their_way(self) -> Sequence[tuple[Chunk, Outcome]]:
@@ -249,7 +247,7 @@ class BulkSender:
     @property
     def balance(self) -> float | None:
         """USD in the wallet, as Pindo said last."""
-        return self._budget.balance
+        return self._spending.balance
 
     # -- chunks
 
@@ -292,7 +290,7 @@ class BulkSender:
         rows = sorted(set(outcome.not_sent).union(again) - chunk.excluded)
         try:
             if rows and self.stopped is None:
-                await self._send_rows(Job(chunk, outcome, self._budget.price), rows)
+                await self._send_rows(Job(chunk, outcome, self._spending.price), rows)
             elif not rows and self._ledger.was_settled(chunk):
                 self._soon(self._entries, self._ledger.close, chunk, outcome)  # what the person said is noted
         except Exception as error:  # the ledger was not written: nobody more was sent to
@@ -323,10 +321,10 @@ class BulkSender:
             self._soon(self._entries, self._ledger.close, chunk, outcome)
 
     def _may_send(self, cost: float) -> bool:
-        if problem := self._budget.problem(self._budget.reserved + cost):
+        if problem := self._spending.problem(self._spending.reserved + cost):
             self._open_no_more(problem)
             return False
-        self._budget.reserved += cost
+        self._spending.reserved += cost
         return True
 
     def _requests(self, job: Job, places: Sequence[int]) -> Iterator[Request]:
@@ -400,7 +398,8 @@ class BulkSender:
                 self._unknown(request, f"{type(error).__name__} came up before Pindo's answer was read")
             else:
                 request.put_back()
-            self._stop(error)
+            # Not the error itself: Airflow logs what it says, and that may be the text or the number.
+            self._stop(PindoStoppedError(f"{in_words(error)} came up while sending"))
 
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
         chunk, place = request.job.chunk, request.places[0]
@@ -432,28 +431,28 @@ class BulkSender:
         """Take note that Pindo is up, and of the price and the balance."""
         self._unknown_in_a_row = 0
         if receipt.item_price is not None:
-            self._budget.price = receipt.item_price
+            self._spending.price = receipt.item_price
         if receipt.remaining_balance is not None:
-            self._budget.balance = receipt.remaining_balance
+            self._spending.balance = receipt.remaining_balance
 
     def _accepted(self, request: Request, segments: int, cost: float | None) -> None:
-        outcome, budget = request.job.outcome, self._budget
+        outcome, spending = request.job.outcome, self._spending
         if cost is None:
-            cost = segments * budget.price
+            cost = segments * spending.price
         self._release(request)
         outcome.segments += segments
         outcome.cost += cost
-        budget.spent += cost
-        if problem := budget.problem():
+        spending.spent += cost
+        if problem := spending.problem():
             self._stop(problem)
 
     def _unknown(self, request: Request, reason: str) -> None:
         outcome = request.job.outcome
         outcome.unknown.setdefault(reason, []).extend(request.rows)
         self._release(request)
-        cost = request.segments * self._budget.price
+        cost = request.segments * self._spending.price
         outcome.unknown_cost += cost
-        self._budget.spent += cost
+        self._spending.spent += cost
 
     def _count_unanswered(self, reason: str) -> None:
         self._unknown_in_a_row += 1
@@ -480,7 +479,7 @@ class BulkSender:
         request.job.outcome.rejected.setdefault(reason, []).extend(request.rows)
 
     def _release(self, request: Request) -> None:
-        self._budget.reserved -= request.segments * request.job.price
+        self._spending.reserved -= request.segments * request.job.price
 
     async def _show_progress(self) -> None:
         started, before = time.monotonic(), self._tally.visited
@@ -499,14 +498,8 @@ class BulkSender:
             )
 
 
-class PindoStoppedError(PindoError):
-    """Sending was stopped since Pindo seems to be down; the rest was not sent, and a retry goes on."""
-
-    retry_helps = True
-
-
-def in_words(error: BaseException) -> str:
-    """Return what an error says, or its name if it says nothing, without anybody's number."""
+def masked(error: BaseException) -> str:
+    """Return what an error of a file, of Airflow or of ours says without anybody's number, or else its name."""
     return mask_numbers_in(str(error)) or type(error).__name__
 
 

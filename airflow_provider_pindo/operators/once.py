@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoError,
+    PindoUnknownOutcomeError,
+    in_words,
+)
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.api.storable import storable
 from airflow_provider_pindo.operators.base import (
@@ -186,7 +191,7 @@ class PindoOnceOperator(PindoOperator):
             if not self.hook.request_left():
                 raise
             raise PindoUnknownOutcomeError(
-                f"{type(error).__name__} came up after the request had left: the {self.what} to "
+                f"{in_words(error)} came up after the request had left: the {self.what} to "
                 f"{mask_phone_number(request.recipient)} may have gone out"
             ) from None  # Airflow would log what it says, which may be of the answer
         finally:

@@ -18,6 +18,7 @@ from airflow_provider_pindo.api.errors import (
     PindoNotFoundError,
     PindoRejectedError,
     PindoUnknownOutcomeError,
+    in_words,
 )
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.storable import storable
@@ -278,7 +279,7 @@ class PindoVerifyCheckOperator(PindoOperator):
             return {"verified": False, "reason": "the code is empty"}
         ledger.write(planned)
         try:
-            answer = {**storable(self.hook.check_verification(request_id, code).raw), "verified": True}
+            answer = self._check(request_id, code)
         except PindoRejectedError as error:
             answer = {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
         except PindoUnknownOutcomeError:
@@ -296,6 +297,19 @@ class PindoVerifyCheckOperator(PindoOperator):
             raise
         ledger.write_outcome(replace(planned, status=SENT, result=answer))
         return answer
+
+    def _check(self, request_id: int, code: str) -> dict[str, Any]:
+        """Return Pindo's answer to a right code; whatever error comes up once it has left is an unknown outcome."""
+        try:
+            return {**storable(self.hook.check_verification(request_id, code).raw), "verified": True}
+        except PindoError:
+            raise
+        except Exception as error:  # a library's, or a mistake of ours
+            if not self.hook.request_left():
+                raise
+            raise PindoUnknownOutcomeError(
+                f"{in_words(error)} came up after the code had left: the check may have used up an attempt"
+            ) from None  # Airflow would log what it says, which may be the code
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:
         """Return the answer of a check that went through, going by the verification's state."""

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError, in_words
 from airflow_provider_pindo.api.inbound import InboundScan, Place
 from airflow_provider_pindo.api.patience import SHORTEST_PAUSE, pause_after
 from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS
@@ -261,7 +261,7 @@ class SharedPoll:
 
 def _unforeseen(error: Exception) -> PindoServerError:
     """Return an error that waiting may mend for one that is not Pindo's, such as of the store of connections."""
-    return PindoServerError(f"the inbound list cannot be read ({type(error).__name__}: {error})")
+    return PindoServerError(f"the inbound list cannot be read: {in_words(error)}")
 
 
 _polls: dict[tuple[asyncio.AbstractEventLoop, str], SharedPoll] = {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.errors import PindoError, in_words
 from airflow_provider_pindo.api.inbound import Place, read_since
 from airflow_provider_pindo.api.matching import InboundFilter
 from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience
@@ -114,8 +114,8 @@ class PindoInboundSmsTrigger(BaseTrigger):
             event = TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
         except Exception as error:
             # A trigger that crashes has its task skipped under soft_fail, though a reply may have come.
-            self.log.exception("Waiting for messages failed")
-            reason = f"waiting for messages failed ({type(error).__name__}: {error})"
+            reason = f"waiting for messages failed: {in_words(error)}"
+            self.log.error("%s", reason)
             event = TriggerEvent({"status": FAILED, "reason": reason, "retry_helps": True})
         yield event
 

@@ -391,7 +391,7 @@ def test_what_nobody_foresaw_is_told_by_its_kind_alone(sandbox, monkeypatch):
 
     monkeypatch.setattr("airflow_provider_pindo.operators.once.storable", fail)
     with pytest.raises(
-        AirflowFailException, match="LookupError came up after the request had left"
+        AirflowFailException, match=r"LookupError in fail .* came up after the request had left"
     ) as caught:
         execute()
     assert "LookupError: Your result" not in "".join(traceback.format_exception(caught.value))

@@ -7,6 +7,7 @@ the goes that Airflow 3.3 would give it (that it does is shown in ``tests/e2e``)
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
+from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.hooks.pooling import begin_attempt
 from airflow_provider_pindo.operators import ledger
 from airflow_provider_pindo.operators.verify import (
@@ -440,6 +442,27 @@ def test_a_check_that_times_out_is_unknown_only_if_it_had_left(
     with pytest.raises(TimedOut):
         task.run()
     assert task.store["pindo_verify_check"]["status"] == status
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+def test_an_error_that_is_none_of_pindos_shows_no_code_and_asks_no_second_time(
+    sandbox, sent, check, monkeypatch, has_left
+):
+    def fail(hook, request_id, code, ask=PindoHook.check_verification):
+        if has_left:
+            ask(hook, request_id, code)
+            raise LookupError(f"{code} is what was typed")
+        raise OSError("too many open files")
+
+    sandbox.add_fault("status", call="get_verification", status=403, times=None)
+    task = check(1, sent["pin"])
+    monkeypatch.setattr(PindoHook, "check_verification", fail)
+    with pytest.raises(AirflowFailException if has_left else OSError) as failed:
+        task.run()
+    shown = "".join(traceback.format_exception(failed.value))
+    assert sent["pin"] not in shown
+    assert ("LookupError in fail" in shown and "may have used up an attempt" in shown) is has_left
+    assert task.store["pindo_verify_check"]["status"] == ("unknown" if has_left else "not_sent")
 
 
 def test_a_lost_answer_whose_state_is_lost_too_is_unknown(sandbox, sent, check):

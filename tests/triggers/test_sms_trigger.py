@@ -74,6 +74,17 @@ async def test_what_goes_wrong_beyond_pindo_resumes_the_task_instead_of_skipping
     assert event.payload["retry_helps"] is True
 
 
+async def test_what_nobody_foresaw_shows_no_message(sandbox, monkeypatch, caplog):
+    def fail(wanted, message):
+        raise LookupError(message.text)
+
+    monkeypatch.setattr("airflow_provider_pindo.api.matching.InboundFilter.match", fail)
+    sandbox.reply(PHONE, "YES, and my PIN is 4821")
+    [event] = await fire(trigger())
+    assert "LookupError in fail" in event.payload["reason"]
+    assert "4821" not in f"{event.payload}{caplog.text}"
+
+
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}])
 async def test_an_outage_does_not_end_the_waiting(sandbox, fault):
     sandbox.reply(PHONE, "YES")
