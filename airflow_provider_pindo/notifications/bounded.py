@@ -20,7 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Budget:
+class TimeLimit:
     """
     A number of seconds that several steps share.
 

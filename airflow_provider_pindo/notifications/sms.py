@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
+from airflow_provider_pindo.api.arguments import read_seconds, read_whole_number
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
@@ -27,7 +28,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.trim import fit
-from airflow_provider_pindo.notifications.bounded import Budget, in_background
+from airflow_provider_pindo.notifications.bounded import TimeLimit, in_background
 from airflow_provider_pindo.notifications.incident import read_incident
 from airflow_provider_pindo.notifications.throttle import DECISION_TIME, Pass, Throttle, VariableStore
 
@@ -81,12 +82,12 @@ class Alert:
     throttle: Throttle | None = None
     granted: Pass | None = None
 
-    def settle(self, results: list[BaseException | None], budget: Budget) -> None:
+    def settle(self, results: list[BaseException | None], limit: TimeLimit) -> None:
         """Tell the throttle what became of the messages."""
         if self.throttle is None or self.granted is None:
             return
         if None in results:
-            self.throttle.conclude(self.granted, budget)
+            self.throttle.conclude(self.granted, limit)
         elif all(map(_certainly_not_sent, results)):
             self.throttle.withdraw(self.granted)
 
@@ -174,10 +175,12 @@ class PindoNotifier(BaseNotifier):
         self.to = to
         self.text = text
         self.sender = sender
-        self.max_segments = _read(_whole_number, "max_segments", max_segments, 1, is_deadline)
-        self.throttle = None if throttle is None else _read(_seconds, "throttle", throttle, None, is_deadline)
+        self.max_segments = _read(read_whole_number, "max_segments", max_segments, 1, is_deadline)
+        self.throttle = (
+            None if throttle is None else _read(_more_than_no_time, "throttle", throttle, None, is_deadline)
+        )
         self.throttle_key = throttle_key
-        self.timeout = _read(_seconds, "timeout", timeout, 10.0, is_deadline)
+        self.timeout = _read(_more_than_no_time, "timeout", timeout, 10.0, is_deadline)
         self.pindo_conn_id = pindo_conn_id
 
     def __call__(self, *args: Any) -> None:
@@ -197,43 +200,43 @@ class PindoNotifier(BaseNotifier):
         :param context: of the callback.
         """
         with _never_raising(_GIVEN_UP):
-            budget = Budget(self.timeout)
-            draft = budget.run(self._draft, context)
+            limit = TimeLimit(self.timeout)
+            draft = limit.run(self._draft, context)
             from airflow_provider_pindo.hooks.pindo import PindoHook
 
             with PindoHook(draft.pindo_conn_id, max_attempts=_MAX_ATTEMPTS) as hook:
-                settings = budget.run(lambda: hook.settings)
+                settings = limit.run(lambda: hook.settings)
                 hook.get_conn()  # one session for all of them; without it nothing is sent, and nothing held back
-                if alert := budget.run(self._admit, draft, settings, budget):
+                if alert := limit.run(self._admit, draft, settings, limit):
                     sends = {
                         to: in_background(hook.send_sms, to, alert.text, alert.sender) for to in alert.to
                     }
-                    wait(sends.values(), timeout=budget.left())
+                    wait(sends.values(), timeout=limit.left())
                     results = _report(sends)
                     with _never_raising(_TOLD_AGAIN):
-                        budget.run(alert.settle, results, budget)
+                        limit.run(alert.settle, results, limit)
 
     async def async_notify(self, context: Any) -> None:
         """Do as :meth:`notify` does, in an event loop that must not be blocked: the triggerer's."""
         with _never_raising(_GIVEN_UP):
-            budget = Budget(self.timeout)
-            draft = await budget.run_off_loop(self._draft, context)
+            limit = TimeLimit(self.timeout)
+            draft = await limit.run_off_loop(self._draft, context)
             from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 
             async with PindoAsyncHook(draft.pindo_conn_id, max_attempts=_MAX_ATTEMPTS) as hook:
                 # Shielded, since outside of the triggerer Airflow's own channel does not survive a cancellation.
-                settings = await asyncio.wait_for(asyncio.shield(hook.get_settings()), budget.left())
-                if alert := await budget.run_off_loop(self._admit, draft, settings, budget):
+                settings = await asyncio.wait_for(asyncio.shield(hook.get_settings()), limit.left())
+                if alert := await limit.run_off_loop(self._admit, draft, settings, limit):
                     sends = {
                         to: asyncio.create_task(hook.send_sms(to, alert.text, alert.sender))
                         for to in alert.to
                     }
-                    await asyncio.wait(sends.values(), timeout=budget.left())
+                    await asyncio.wait(sends.values(), timeout=limit.left())
                     results = _report(sends)
                     for send in sends.values():
                         send.cancel()
                     with _never_raising(_TOLD_AGAIN):
-                        await budget.run_off_loop(alert.settle, results, budget)
+                        await limit.run_off_loop(alert.settle, results, limit)
 
     def _draft(self, context: Any) -> Draft:
         """Render the arguments, without touching the notifier."""
@@ -270,7 +273,7 @@ class PindoNotifier(BaseNotifier):
         env.undefined = undefined
         return self.render_template(value, context, jinja_env=env)
 
-    def _admit(self, draft: Draft, settings: PindoSettings, budget: Budget) -> Alert | None:
+    def _admit(self, draft: Draft, settings: PindoSettings, limit: TimeLimit) -> Alert | None:
         """Return what goes out now; None if it is held back, or nobody is left to text."""
         to = tuple(_readable(draft.to, settings.country))
         if not to:
@@ -280,7 +283,7 @@ class PindoNotifier(BaseNotifier):
         if self.throttle is not None:
             throttle = Throttle(draft.incident, to, self.throttle, VariableStore())
             try:
-                decision_time = _decision_time(budget)
+                decision_time = _decision_time(limit)
                 if (granted := decision_time.run(throttle.enter, decision_time, draft.failure)) is None:
                     log.info("Alert held back and counted: one went out in the last %g s", self.throttle)
                     return None
@@ -296,9 +299,9 @@ class PindoNotifier(BaseNotifier):
 send_pindo_notification = PindoNotifier
 
 
-def _decision_time(budget: Budget) -> Budget:
-    """Return what the throttle may use of ``budget``, so that enough is left for sending."""
-    return Budget(min(DECISION_TIME, max(budget.left() - _SEND_TIME, budget.left() / 2)))
+def _decision_time(limit: TimeLimit) -> TimeLimit:
+    """Return what the throttle may use of ``limit``, so that enough is left for sending."""
+    return TimeLimit(min(DECISION_TIME, max(limit.left() - _SEND_TIME, limit.left() / 2)))
 
 
 def _report(sends: Sends) -> list[BaseException | None]:
@@ -369,14 +372,7 @@ def _read(read: Callable[[str, Any], T], name: str, value: object, default: D, i
         return default
 
 
-def _seconds(name: str, value: timedelta | float) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise PindoConfigurationError(f"{name} is {value!r}: give a timedelta, or seconds above 0")
-    return float(seconds)
-
-
-def _whole_number(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1")
-    return value
+def _more_than_no_time(name: str, value: object) -> float:
+    if not (seconds := read_seconds(name, value)):
+        raise PindoConfigurationError(f"{name} is {value!r}: give more than no time")
+    return seconds

@@ -46,7 +46,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from airflow_provider_pindo.notifications.bounded import Budget
+from airflow_provider_pindo.notifications.bounded import TimeLimit
 
 PREFIX = "pindo_alert."
 #: Seconds between the two looks of a failure that may go out. A Variable takes some 20 ms to write.
@@ -175,11 +175,11 @@ class Throttle:
         self._store = store
         self._clock = clock
 
-    def enter(self, budget: Budget, failure: str = "") -> Pass | None:
+    def enter(self, limit: TimeLimit, failure: str = "") -> Pass | None:
         """
         Note a failure that is called back now.
 
-        :param budget: how long it is waited for; afterwards nothing is written that would hold back others.
+        :param limit: how long it is waited for; afterwards nothing is written that would hold back others.
         :param failure: what all callbacks of this failure have in common and no others; empty (default): not
             known, and it is taken for one of its own.
         :return: None when its text is held back.
@@ -192,7 +192,7 @@ class Throttle:
             board = self._read()
             if board.holds_back(mine, self._window):
                 return None
-        if not budget.left():
+        if not limit.left():
             raise TimeoutError
         sent = self._write("sent", _ms(self._clock()))
         # A note of before this moment is there, or its writer has given up on the store by now.
@@ -203,15 +203,15 @@ class Throttle:
         """Certainly nothing was sent: let the next failure go out, and tell this one then."""
         self._store.delete(granted.sent)
 
-    def conclude(self, granted: Pass, budget: Budget) -> None:
+    def conclude(self, granted: Pass, limit: TimeLimit) -> None:
         """The text was accepted: what it told is not told again, and what is not needed is removed."""
         told = self._write("told", granted.until, granted.mine.id)
-        self._clean_up({granted.sent, told}, granted.until - _ms(REPEATED), budget)
+        self._clean_up({granted.sent, told}, granted.until - _ms(REPEATED), limit)
 
-    def _clean_up(self, kept: Container[str], oldest_here: int, budget: Budget) -> None:
+    def _clean_up(self, kept: Container[str], oldest_here: int, limit: TimeLimit) -> None:
         oldest = _ms(self._clock() - KEEP)
         for name in sorted(self._store.names(PREFIX)):
-            if not budget.left():
+            if not limit.left():
                 return  # what is left was told, so that it only waits for its removal by the next text
             until = oldest_here if name.startswith(self._prefix) else oldest
             ours = _is_ours(name)

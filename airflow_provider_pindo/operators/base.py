@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
+from airflow_provider_pindo.api.errors import PindoError
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
@@ -35,24 +35,6 @@ class PindoOperator(BaseOperator):
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
         return PindoHook(self.pindo_conn_id)
-
-
-def read_flag(name: str, value: object) -> bool:
-    """Return a flag that a template may have given as text: ``"False"`` is false."""
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    word = str(value).strip().lower()
-    if word in ("", "none"):
-        return False
-    if word not in words:
-        raise PindoConfigurationError(f"{name} is {value!r}: give True or False")
-    return words[word]
-
-
-def read_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """Return ``value``, or refuse what is none of ``choices``."""
-    if value not in choices:
-        raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
-    return value
 
 
 @contextmanager

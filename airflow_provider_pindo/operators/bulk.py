@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_pindo.api.arguments import read_choice, read_flag, read_whole_number
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
@@ -22,12 +23,8 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.operators.base import (
-    PindoOperator,
-    no_retry_where_it_cannot_help,
-    read_choice,
-    read_flag,
-)
+from airflow_provider_pindo.operators.base import PindoOperator, no_retry_where_it_cannot_help
+from airflow_provider_pindo.operators.ledger import MAX_RECIPIENTS
 from airflow_provider_pindo.operators.once import ON_UNKNOWN
 
 if TYPE_CHECKING:
@@ -177,6 +174,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self.report_path = report_path
         self._sending: BulkSender | None = None
         self._is_to_end = False
+        self._check_what_is_no_template()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everybody, send, and return the columns."""
@@ -186,7 +184,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         from airflow_provider_pindo.operators.sources import open_source
 
         with no_retry_where_it_cannot_help():
-            self._check_choices()
+            read_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
             dry_run, resend = read_flag("dry_run", self.dry_run), read_flag("resend", self.resend)
             settings = self.hook.settings
             sender = check_sender(self.sender or settings.sender)
@@ -216,20 +214,18 @@ class PindoSendBulkSmsOperator(PindoOperator):
         if self._sending is not None:
             self._sending.interrupt()
 
-    def _check_choices(self) -> None:
-        from airflow_provider_pindo.operators.chunk_ledger import MAX_CHUNK_SIZE
-
+    def _check_what_is_no_template(self) -> None:
+        """Refuse arguments that make no sense when the DAG is parsed, not when the task runs at night."""
         for name, choices in (
             ("on_invalid", ON_INVALID),
             ("on_duplicate", ON_DUPLICATE),
-            ("on_unknown", ON_UNKNOWN),
             ("on_rejected", ON_REJECTED),
         ):
             read_choice(name, getattr(self, name), choices)
-        for name, most in (("chunk_size", MAX_CHUNK_SIZE), ("concurrency", 1000), ("max_segments", 1000)):
-            value = getattr(self, name)
-            if not (type(value) is int and 1 <= value <= most) and (name, value) != ("max_segments", None):
-                raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1 to {most:,}")
+        for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", 1000)):
+            read_whole_number(name, getattr(self, name), most=most)
+        if self.max_segments is not None:
+            read_whole_number("max_segments", self.max_segments, most=1000)
         for name in ("min_balance", "max_cost", "item_price"):
             value = getattr(self, name)
             if not _is_amount(value) and (value is not None or name == "item_price"):

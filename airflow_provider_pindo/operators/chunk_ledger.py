@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.recipients import Chunk
-from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN, Ledger, fingerprint
+from airflow_provider_pindo.operators.ledger import (
+    MAX_RECIPIENTS,
+    NOT_SENT,
+    SENT,
+    UNKNOWN,
+    Ledger,
+    fingerprint,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -31,8 +38,6 @@ if TYPE_CHECKING:
 KEY = "pindo_bulk"
 STARTED, FINISHED = "started", "finished"
 
-#: Most recipients in a chunk: more would make the entries larger than a person may edit (64 KB).
-MAX_CHUNK_SIZE = 1000
 #: Chunks that are on their way at a time. After a kill they are all unknown, so it is as few as keep the
 #: requests flowing: one is being sent while the one before it waits for its last answers.
 OPEN_CHUNKS = 2
@@ -141,7 +146,7 @@ def parse_rows(ranges: str) -> list[int]:
     for part in filter(None, ranges.split(",")):
         first, _, last = part.partition("-")
         some = range(int(first), int(last or first) + 1)
-        if not 0 < len(some) <= MAX_CHUNK_SIZE:
+        if not 0 < len(some) <= MAX_RECIPIENTS:
             raise ValueError(part)
         rows += some
     return rows

@@ -27,6 +27,8 @@ SENT = "sent"
 NOT_SENT = "not_sent"
 UNKNOWN = "unknown"
 
+#: Most recipients that one entry tells of: more would make it larger than a person may edit (64 KB).
+MAX_RECIPIENTS = 1000
 #: How often, and with which pauses in seconds, "it was sent" is written before giving up on it.
 _WRITE_PAUSES = (0.5, 1.0, 2.0)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_pindo.api.arguments import read_choice, read_flag
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
@@ -21,12 +22,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.api.storable import storable
-from airflow_provider_pindo.operators.base import (
-    PindoOperator,
-    no_retry_where_it_cannot_help,
-    read_choice,
-    read_flag,
-)
+from airflow_provider_pindo.operators.base import PindoOperator, no_retry_where_it_cannot_help
 from airflow_provider_pindo.operators.ledger import (
     NOT_SENT,
     SENT,

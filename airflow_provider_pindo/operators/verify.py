@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo.api.arguments import read_choice, read_flag
 from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
@@ -22,12 +23,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.storable import storable
-from airflow_provider_pindo.operators.base import (
-    PindoOperator,
-    no_retry_where_it_cannot_help,
-    read_choice,
-    read_flag,
-)
+from airflow_provider_pindo.operators.base import PindoOperator, no_retry_where_it_cannot_help
 from airflow_provider_pindo.operators.ledger import (
     NOT_SENT,
     SENT,

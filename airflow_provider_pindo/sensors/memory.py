@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.inbound import read_since
 
 if TYPE_CHECKING:
@@ -41,7 +42,14 @@ class WaitingMemory:
         if "first_start" not in self._entry:
             started = self._context["ti"].start_date or datetime.now(UTC)
             self._write(first_start=started.isoformat())
-        return read_since(self._entry["first_start"])
+        try:
+            return read_since(self._entry["first_start"])
+        except PindoConfigurationError:
+            raise PindoConfigurationError(
+                f"first_start in the entry {KEY!r} of the Task State Store (the Storage tab of this task instance) is "
+                f"{self._entry['first_start']!r}, no time with a zone: put it back, such as 2026-11-24T08:00:00+02:00, "
+                "or delete the entry, and messages from now on count"
+            ) from None
 
     @property
     def failures(self) -> int:

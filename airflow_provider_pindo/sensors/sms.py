@@ -19,7 +19,8 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
+from airflow_provider_pindo.api.arguments import read_whole_number
+from airflow_provider_pindo.api.errors import PindoError, PindoServerError
 from airflow_provider_pindo.api.inbound import InboundScan, Place, read_since
 from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
 from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience, pause_after
@@ -111,8 +112,8 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             compile_pattern(pattern)
         if isinstance(since, datetime):
             read_since(since)
-        if min_matches < 1:
-            raise PindoConfigurationError(f"min_matches is {min_matches!r}: wait for 1 message or more")
+        read_whole_number("min_matches", min_matches)
+        read_whole_number("max_consecutive_failures", max_consecutive_failures)
         self._not_in_triggerer = self._why_not_in_triggerer() if start_from_trigger else None
         if start_from_trigger and self._not_in_triggerer is None:
             self._start_in_triggerer()

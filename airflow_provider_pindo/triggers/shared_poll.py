@@ -15,15 +15,14 @@ import asyncio
 import contextvars
 import importlib
 import logging
-import math
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo.api.arguments import read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError, in_words
 from airflow_provider_pindo.api.inbound import InboundScan, Place
 from airflow_provider_pindo.api.patience import SHORTEST_PAUSE, pause_after
@@ -64,10 +63,10 @@ def read_interval(name: str, value: object) -> float:
 
     :raises PindoConfigurationError: it is no time of 0 or more; names the argument.
     """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-        raise unusable(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
-    return float(seconds)
+    try:
+        return read_seconds(name, value)
+    except PindoConfigurationError as error:
+        raise unusable(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -630,8 +630,8 @@ async def fire(**kwargs):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"throttle": 0}, "throttle is 0: give a timedelta, or seconds above 0"),
-        ({"timeout": "10"}, "timeout is '10': give a timedelta, or seconds above 0"),
+        ({"throttle": 0}, "throttle is 0: give more than no time"),
+        ({"timeout": "10"}, "timeout is '10': give seconds"),
         ({"max_segments": PHONE}, "max_segments is '+25078****567': give a whole number from 1"),
         ({"txet": "Muraho"}, "there is no argument 'txet'"),
     ],

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo.notifications import throttle
-from airflow_provider_pindo.notifications.bounded import Budget
+from airflow_provider_pindo.notifications.bounded import TimeLimit
 from airflow_provider_pindo.notifications.throttle import PREFIX, Board, Note, Throttle
 
 WINDOW = 900.0
@@ -78,9 +78,9 @@ def incident(store, clock):
 
 def send(incident: Throttle, failure: str = "") -> int:
     """Enter, have the text accepted, and return how many it tells were held back."""
-    granted = incident.enter(Budget(10), failure)
+    granted = incident.enter(TimeLimit(10), failure)
     assert granted is not None
-    incident.conclude(granted, Budget(10))
+    incident.conclude(granted, TimeLimit(10))
     return granted.held_back
 
 
@@ -88,14 +88,14 @@ def test_the_first_goes_out_and_those_within_the_window_do_not(incident, clock):
     assert send(incident) == 0
     for _ in range(3):
         clock.now += 1
-        assert incident.enter(Budget(10)) is None
+        assert incident.enter(TimeLimit(10)) is None
 
 
 def test_the_next_after_the_window_tells_how_many_were_held_back_and_each_once(incident, clock):
     assert send(incident) == 0
     for _ in range(7):
         clock.now += 1
-        assert incident.enter(Budget(10)) is None
+        assert incident.enter(TimeLimit(10)) is None
     clock.now += WINDOW
     assert send(incident) == 7
     clock.now += WINDOW
@@ -105,7 +105,7 @@ def test_the_next_after_the_window_tells_how_many_were_held_back_and_each_once(i
 def test_what_is_held_back_right_before_a_text_is_told_by_the_one_after(incident, clock):
     assert send(incident) == 0
     clock.now += WINDOW - 1
-    assert incident.enter(Budget(10)) is None
+    assert incident.enter(TimeLimit(10)) is None
     clock.now += 2
     assert send(incident) == 0
     clock.now += WINDOW
@@ -116,7 +116,7 @@ def test_what_was_told_is_remembered_for_a_while_and_then_removed_by_the_next_te
     send(incident)
     for _ in range(5):
         clock.now += 20
-        incident.enter(Budget(10))
+        incident.enter(TimeLimit(10))
     clock.now += WINDOW
     assert send(incident) == 5
     assert store.kinds().count("note") == 7
@@ -128,9 +128,9 @@ def test_what_was_told_is_remembered_for_a_while_and_then_removed_by_the_next_te
 def test_an_accepted_text_whose_end_was_not_written_is_told_again(incident, clock):
     assert send(incident) == 0
     clock.now += 10
-    assert incident.enter(Budget(10)) is None
+    assert incident.enter(TimeLimit(10)) is None
     clock.now += WINDOW
-    granted = incident.enter(Budget(10))
+    granted = incident.enter(TimeLimit(10))
     assert granted is not None  # and its process dies here
     assert granted.held_back == 1
     clock.now += WINDOW
@@ -138,7 +138,7 @@ def test_an_accepted_text_whose_end_was_not_written_is_told_again(incident, cloc
 
 
 def test_a_text_that_was_certainly_not_sent_holds_back_nothing_and_counts(incident, clock):
-    granted = incident.enter(Budget(10))
+    granted = incident.enter(TimeLimit(10))
     assert granted is not None
     incident.withdraw(granted)
     clock.now += throttle.CONTENTION + 1
@@ -146,14 +146,14 @@ def test_a_text_that_was_certainly_not_sent_holds_back_nothing_and_counts(incide
 
 
 def test_failures_that_never_stop_do_not_keep_the_next_text_from_going_out(incident, clock):
-    granted = incident.enter(Budget(10))
+    granted = incident.enter(TimeLimit(10))
     assert granted is not None
     incident.withdraw(granted)
     went_out = []
     for number in range(1, 60):
         clock.now += 20
-        if granted := incident.enter(Budget(10)):
-            incident.conclude(granted, Budget(10))
+        if granted := incident.enter(TimeLimit(10)):
+            incident.conclude(granted, TimeLimit(10))
             went_out.append(number)
     assert went_out[0] == 2
     assert all(20 * (later - sooner) >= WINDOW for sooner, later in itertools.pairwise(went_out))
@@ -163,13 +163,13 @@ def test_failures_that_never_stop_do_not_keep_the_next_text_from_going_out(incid
 def test_a_process_that_dies_before_it_sends_silences_the_others_only_for_seconds(incident, clock, store):
     prefix = store_prefix(incident, store)
     store.write(f"{prefix}note.{int(clock.now * 1000) - 500}.dead", "")
-    assert incident.enter(Budget(10)) is None
+    assert incident.enter(TimeLimit(10)) is None
     clock.now += throttle.CONTENTION + 1
     assert send(incident) == 2
 
 
 def store_prefix(incident: Throttle, store: Names) -> str:
-    granted = incident.enter(Budget(10))
+    granted = incident.enter(TimeLimit(10))
     assert granted is not None
     prefix = granted.sent.partition("sent")[0]
     store.all.clear()
@@ -178,19 +178,19 @@ def store_prefix(incident: Throttle, store: Names) -> str:
 
 def test_a_failure_that_is_no_longer_waited_for_holds_back_nobody(incident, store):
     with pytest.raises(TimeoutError):
-        incident.enter(Budget(0))
+        incident.enter(TimeLimit(0))
     assert store.kinds() == ["note"]
 
 
 def test_other_people_and_other_incidents_have_windows_of_their_own(store, clock):
     for name, people in [("a", AUDIENCE), ("b", AUDIENCE), ("a", ("+250781234568",))]:
         assert send(Throttle(name, people, WINDOW, store, clock)) == 0
-    assert Throttle("a", AUDIENCE, WINDOW, store, clock).enter(Budget(10)) is None
+    assert Throttle("a", AUDIENCE, WINDOW, store, clock).enter(TimeLimit(10)) is None
 
 
 def test_of_many_at_one_moment_exactly_one_goes_out_and_all_are_counted(store):
     def fail(_):
-        return Throttle("a", AUDIENCE, WINDOW, store).enter(Budget(10))
+        return Throttle("a", AUDIENCE, WINDOW, store).enter(TimeLimit(10))
 
     with ThreadPoolExecutor(32) as pool:
         granted = [each for each in pool.map(fail, range(200)) if each]
@@ -207,7 +207,7 @@ def test_a_note_that_appears_late_is_held_back_by_the_text_that_went_out(store):
     granted = []
 
     def fail():
-        granted.append(Throttle("a", AUDIENCE, WINDOW, store).enter(Budget(10)))
+        granted.append(Throttle("a", AUDIENCE, WINDOW, store).enter(TimeLimit(10)))
 
     threads = [threading.Thread(target=fail, name=name) for name in ("late", "prompt")]
     for thread in threads:
@@ -238,11 +238,11 @@ def test_cleaning_up_stops_when_its_time_is_over(incident, clock, store):
     send(incident)
     for _ in range(5):
         clock.now += 20
-        incident.enter(Budget(10))
+        incident.enter(TimeLimit(10))
     clock.now += WINDOW + throttle.REPEATED
-    granted = incident.enter(Budget(10))
+    granted = incident.enter(TimeLimit(10))
     assert granted is not None
-    incident.conclude(granted, Budget(0))
+    incident.conclude(granted, TimeLimit(0))
     assert store.kinds().count("note") == 7
     clock.now += WINDOW
     assert send(incident) == 0
@@ -251,7 +251,7 @@ def test_cleaning_up_stops_when_its_time_is_over(incident, clock, store):
 
 def test_the_names_hold_no_phone_number(incident, store):
     send(incident)
-    incident.enter(Budget(10))
+    incident.enter(TimeLimit(10))
     assert not any("781234567" in name for name in store.all)
 
 
@@ -267,7 +267,7 @@ def test_a_failure_that_is_held_back_twice_is_counted_once(incident, clock):
     assert send(incident, "first") == 0
     for failure in ("a", "b", "a", "c", "b", "a"):
         clock.now += 20
-        assert incident.enter(Budget(10), failure) is None
+        assert incident.enter(TimeLimit(10), failure) is None
     clock.now += WINDOW
     assert send(incident, "last") == 3
 
@@ -276,7 +276,7 @@ def test_a_failure_that_is_held_back_twice_is_counted_once(incident, clock):
 def test_a_failure_that_was_texted_is_neither_texted_nor_counted_again(incident, clock, later):
     assert send(incident, "a") == 0
     clock.now += later
-    assert incident.enter(Budget(10), "a") is None
+    assert incident.enter(TimeLimit(10), "a") is None
     clock.now += WINDOW + 20
     assert send(incident, "b") == 0
 
@@ -285,11 +285,11 @@ def test_a_failure_that_was_texted_is_neither_texted_nor_counted_again(incident,
 def test_a_failure_that_was_told_by_another_text_is_neither_texted_nor_counted_again(incident, clock, later):
     assert send(incident) == 0
     clock.now += 1
-    assert incident.enter(Budget(10), "a") is None
+    assert incident.enter(TimeLimit(10), "a") is None
     clock.now += WINDOW
     assert send(incident) == 1
     clock.now += later
-    assert incident.enter(Budget(10), "a") is None
+    assert incident.enter(TimeLimit(10), "a") is None
     clock.now += WINDOW + 20
     assert send(incident) == 0
 
@@ -297,15 +297,15 @@ def test_a_failure_that_was_told_by_another_text_is_neither_texted_nor_counted_a
 def test_a_second_callback_after_the_window_leaves_the_text_to_a_new_failure(incident, clock):
     assert send(incident) == 0
     clock.now += 1
-    assert incident.enter(Budget(10), "a") is None
+    assert incident.enter(TimeLimit(10), "a") is None
     clock.now += WINDOW
-    assert incident.enter(Budget(10), "a") is None
+    assert incident.enter(TimeLimit(10), "a") is None
     clock.now += 1
     assert send(incident, "b") == 1
 
 
 def test_a_second_callback_goes_out_where_the_first_certainly_sent_nothing(incident, clock):
-    granted = incident.enter(Budget(10), "a")
+    granted = incident.enter(TimeLimit(10), "a")
     assert granted is not None
     incident.withdraw(granted)
     clock.now += throttle.CONTENTION + 1
@@ -320,7 +320,7 @@ def test_a_second_callback_goes_out_where_the_first_died_before_it_sent(incident
 
     store.before_write = lambda name: ".sent." in name and die(name)
     with pytest.raises(SystemExit):
-        incident.enter(Budget(10), "a")
+        incident.enter(TimeLimit(10), "a")
     store.before_write = lambda name: None
     clock.now += throttle.CONTENTION + 1
     assert send(incident, "a") == 0
@@ -331,13 +331,13 @@ def test_of_failures_that_are_all_called_back_twice_at_one_moment_one_goes_out_a
 
     def call_back(failure):
         incident = Throttle("a", AUDIENCE, WINDOW, store, lambda: next(moments) / 1000)
-        return incident.enter(Budget(10), str(failure))
+        return incident.enter(TimeLimit(10), str(failure))
 
     with ThreadPoolExecutor(32) as pool:
         granted = [each for each in pool.map(call_back, [*range(100), *range(100)]) if each]
     assert len(granted) == 1
     later = Throttle("a", AUDIENCE, WINDOW, store, lambda: 1_700_000_000 + 2 * WINDOW)
-    later.conclude(granted[0], Budget(10))
+    later.conclude(granted[0], TimeLimit(10))
     assert send(later) == 99
 
 

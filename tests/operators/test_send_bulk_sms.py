@@ -22,7 +22,12 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError, PindoStoppedError
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoError,
+    PindoInsufficientBalanceError,
+    PindoStoppedError,
+)
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from airflow_provider_pindo.operators import bulk
 from airflow_provider_pindo.operators.bulk_report import Report
@@ -540,6 +545,17 @@ def test_nobody_to_text_is_no_failure(sandbox):
         ({"max_cost": True}, "max_cost is True: give a number of USD"),
         ({"item_price": None}, "item_price is None: give a number of USD"),
         ({"item_price": -1}, "item_price is -1: give a number of USD"),
+    ],
+)
+def test_what_is_no_template_is_refused_when_the_dag_is_parsed(arguments, says):
+    with pytest.raises(PindoConfigurationError, match=re.escape(says)):
+        PindoSendBulkSmsOperator(task_id="text_all", recipients=people(1), text="Muraho", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"on_unknown": "x"}, "on_unknown is 'x': give one of fail, resend, accept"),
         ({"recipients": "+250781234567"}, "must end in .csv"),
         ({"text": ""}, "text is empty"),
         ({"sender": "PindoTestCompany"}, "has 16 characters"),

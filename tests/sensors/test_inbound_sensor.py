@@ -375,8 +375,19 @@ def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse(pattern):
 
 
 def test_waiting_for_no_message_at_all_is_an_error_at_parse():
-    with pytest.raises(PindoConfigurationError, match="min_matches is 0"):
-        PindoInboundSmsSensor(task_id="wait", pattern="YES", min_matches=0)
+    for name, value in (("min_matches", 0), ("min_matches", "2"), ("max_consecutive_failures", 1.5)):
+        with pytest.raises(PindoConfigurationError, match=f"{name} is {value!r}: give a whole number"):
+            PindoInboundSmsSensor(task_id="wait", pattern="YES", **{name: value})
+
+
+@needs_task_state
+def test_an_entry_that_a_person_broke_is_named_with_what_to_do(sandbox):
+    store = Store()
+    store.set("pindo_inbound", {"first_start": "yesterday"})
+    with pytest.raises(
+        AirflowFailException, match=r"entry 'pindo_inbound' .* is 'yesterday'.*or delete the entry"
+    ):
+        Task(store=store, since=None, mode="poke").run()
 
 
 def test_a_since_without_a_zone_is_an_error_at_parse():

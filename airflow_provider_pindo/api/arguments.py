@@ -1,0 +1,44 @@
+"""Arguments that people write, read into values; what makes no sense is refused by its name before anything is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def read_flag(name: str, value: object) -> bool:
+    """Return a flag that a form or a template may have given as text: ``"False"`` is false, and so is no value."""
+    word = str(value).strip().lower()
+    if word in ("", "none"):
+        return False
+    if word not in _FLAGS:
+        raise PindoConfigurationError(f"{name} is {value!r}: give True or False")
+    return _FLAGS[word]
+
+
+def read_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return ``value``, or refuse what is none of ``choices``."""
+    if value not in choices:
+        raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+    return value
+
+
+def read_whole_number(name: str, value: object, *, most: int | None = None) -> int:
+    """Return a whole number from 1 to ``most``."""
+    if type(value) is not int or value < 1 or (most is not None and value > most):
+        bound = "" if most is None else f" to {most:,}"
+        raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1{bound}")
+    return value
+
+
+def read_seconds(name: str, value: object) -> float:
+    """Return the seconds, 0 or more, that a ``timedelta`` or a number stands for."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise PindoConfigurationError(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
+    return float(seconds)
