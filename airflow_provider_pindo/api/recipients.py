@@ -20,6 +20,7 @@ from typing import Any
 
 from airflow_provider_pindo.api.digests import Repeats
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.listing import LISTED, first_of
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
 from airflow_provider_pindo.api.phone import are_e164, mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.segments import segments
@@ -28,9 +29,6 @@ from airflow_provider_pindo.api.segments import segments
 SEND, INVALID, DUPLICATE, EXCLUDED = range(4)
 #: Those that make up the chunks.
 _IN_CHUNKS = frozenset({SEND, EXCLUDED})
-
-#: Bad rows that an error lists one by one; the log has them all.
-LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +149,9 @@ def _refuse_missing(first: int, values: dict[str, list[str]]) -> None:
     for name, column in values.items():
         if name not in NUMBER_FIELDS and not all(map(str.strip, column)):
             rows = [first + position for position, value in enumerate(column) if not value.strip()]
-            shown = ", ".join(map(str, rows[:LISTED])) + (", …" if len(rows) > LISTED else "")
             raise PindoConfigurationError(
-                f"the text mentions @contact.{name}, and these rows have no {name!r}: {shown}. Give each a value, "
-                "or leave the mention out; nothing was sent"
+                f"the text mentions @contact.{name}, and these rows have no {name!r}: {first_of(rows)}. Give each a "
+                "value, or leave the mention out; nothing was sent"
             )
 
 
@@ -270,11 +267,10 @@ def survey(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) -> 
 def _mark_repeats(found: Survey, repeats: Repeats, plan: Plan) -> None:
     positions = list(repeats.find())
     if positions and plan.on_duplicate == "fail":
-        listing = ", ".join(str(each + 1) for each in sorted(positions)[:LISTED])
+        rows = [position + 1 for position in sorted(positions)]
         raise PindoConfigurationError(
             f"{len(positions):,} of {found.given:,} rows repeat an earlier one (same number, same text), and nothing "
-            f"was sent: rows {listing}{', …' if len(positions) > LISTED else ''}. Take them out, or let "
-            "on_duplicate='drop' send each once"
+            f"was sent: rows {first_of(rows)}. Take them out, or let on_duplicate='drop' send each once"
         )
     for position in positions:
         found.kinds[position] = DUPLICATE
@@ -294,7 +290,7 @@ def _refuse_long(first: int, rows: Rows, plan: Plan) -> None:
 
 
 class _Listing:
-    """Bad rows: how many, and the first of them in words."""
+    """Bad rows: how many, and the first of them in words; the log has them all."""
 
     def __init__(self) -> None:
         self.count = 0
