@@ -16,7 +16,12 @@ FILLED_BY_PINDO = frozenset({"name"})
 #: Other names of the recipient's number, which is what ``@contact.phone`` stands for.
 NUMBER_FIELDS = frozenset({"phone", "phonenumber"})
 
-_mention = re.compile(r"@contact\.(\w+)")
+# Pindo does not publish whether it would fill @contact.name inside an address such as help@contact.name.rw, so what
+# it could find is taken to be everything that looks like a mention, wherever it stands.
+_findable = re.compile(r"@contact\.(\w+)")
+# What is filled here is less: no address, which has a word right before it and another label after it. Either alone
+# is a mention (RWF@contact.amount, Dr.@contact.name): it must not go out to everybody as it is written.
+_mention = re.compile(rf"(?!(?<=[\w+-])@contact\.[\w-]+\.\w){_findable.pattern}")
 
 
 class Template:
@@ -32,6 +37,8 @@ class Template:
         self.mentioned: tuple[str, ...] = tuple(_mention.findall(text))
         #: Every field once.
         self.fields: tuple[str, ...] = tuple(dict.fromkeys(self.mentioned))
+        #: How often an address in the text looks like a mention; it goes out as it is written.
+        self.addresses = len(_findable.findall(text)) - len(self.mentioned)
         self._format = _mention.sub("%s", text.replace("%", "%%"))
 
     @property
@@ -44,6 +51,11 @@ class Template:
         return self._format % tuple(values)
 
 
-def has_mention(text: str) -> bool:
-    """Return whether Pindo could find a mention in ``text``, and so fill a second time what was filled."""
-    return "@contact." in text and _mention.search(text) is not None
+def has_mention(text: str, besides: int = 0) -> bool:
+    """
+    Return whether Pindo could find a mention in ``text``, and so fill a second time what was filled.
+
+    :param besides: how many it may find there, since whoever wrote the text put them into it: see
+        :attr:`Template.addresses`.
+    """
+    return "@contact." in text and len(_findable.findall(text)) > besides

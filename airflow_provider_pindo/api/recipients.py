@@ -162,12 +162,13 @@ def _fill(rows: Rows, template: Template, values: dict[str, list[str]]) -> None:
     if template.is_personal:
         rows.texts = filled
     together = "\n".join(filled)  # one look for all: hardly ever is there anything to find
-    if not has_mention(together) and _is_unicode(together):
+    written = template.addresses
+    if not has_mention(together, written * len(filled)) and _is_unicode(together):
         return
     for position, text in enumerate(filled):
         if position in rows.problems:
             continue
-        if has_mention(text):
+        if has_mention(text, written):
             rows.problems[position] = (
                 "its values make a mention of their own (@contact.…), which Pindo might fill again: take it out"
             )

@@ -49,6 +49,36 @@ def test_the_mentions_of_a_text(text, fields, personal):
     assert filled.count("%s") == len(template.mentioned)
 
 
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("write to help@contact.example.com", ()),
+        ("first.last+tag@contact.my-clinic.rw or x-@contact.name.rw", ()),
+        ("ask info@contact.example.com about @contact.time", ("time",)),
+        ("RWF@contact.amount. Thank you", ("amount",)),
+        ("Muraho Dr.@contact.name, ref-@contact.ref", ("name", "ref")),
+        ("@contact.name.We expect you", ("name",)),
+        ("(@contact.name.rw)", ("name",)),
+    ],
+)
+def test_an_address_is_no_mention_and_a_mention_beside_a_word_is_one(text, fields):
+    template = Template(text)
+    assert template.fields == fields
+    filled = template.fill(["X"] * len(fields))
+    assert filled.count("@contact.") == template.addresses
+    assert not has_mention(filled, template.addresses)
+
+
+def test_what_pindo_could_find_in_an_address_is_a_mention_when_a_value_makes_it():
+    """Pindo may know no boundary: the guard against its filling a second time is wider than what is filled here."""
+    assert has_mention("help@contact.name.rw")
+    plan = Plan(Template("ask info@contact.example.com, @contact.time"), on_invalid="skip")
+    given = rows(("+250780000001", "A", "8:00"), ("+250780000002", "B", "or help@contact.name.rw"))
+    assert list(survey(given, plan, lambda _: None).kinds) == [SEND, INVALID]
+    (chunk,) = chunks(given, plan, survey(given, plan, lambda _: None), 5)
+    assert chunk.texts == ["ask info@contact.example.com, 8:00"]
+
+
 def test_everything_but_the_mentions_goes_out_as_it_was_written():
     assert Template("5 %s off %, @contact.name!").fill(["A %"]) == "5 %s off %, A %!"
 
