@@ -78,12 +78,14 @@ class Rows:
 
     :param texts: the filled text of each row; None when Pindo fills it.
     :param problems: why a row is bad, by its position.
+    :param values: the values of each field that the text mentions.
     """
 
     numbers: list[str]
     names: list[str]
     texts: list[str] | None
     problems: dict[int, str]
+    values: dict[str, list[str]] = field(default_factory=dict)
 
     def keys(self, first: int, template: Template) -> Iterable[Hashable]:
         """Return what makes each row another message: its number and its filled text; a bad row repeats none."""
@@ -106,11 +108,7 @@ class Rows:
 
 
 def read_rows(block: Block, plan: Plan) -> Rows:
-    """
-    Read and fill the rows of a block.
-
-    :raises PindoConfigurationError: a row has no value for a field that the text mentions.
-    """
+    """Read and fill the rows of a block, whoever is sent to: a value that is missing is empty."""
     numbers, problems = _read_numbers(block.columns[0], plan.country)
     names = _as_texts(block.columns[1])
     rows = Rows(numbers, names, None, problems)
@@ -118,7 +116,7 @@ def read_rows(block: Block, plan: Plan) -> Rows:
     if plan.template.fields:
         values = dict(zip(plan.extra_fields, map(_as_texts, block.columns[2:]), strict=True))
         values |= {"name": names, **dict.fromkeys(NUMBER_FIELDS, numbers)}
-        _refuse_missing(block.first, {name: values[name] for name in plan.template.fields})
+        rows.values = {name: values[name] for name in plan.template.fields}
         _fill(rows, plan.template, values)
     return rows
 
@@ -143,16 +141,6 @@ def _as_texts(given: Sequence[Any]) -> list[str]:
     if set(map(type, given)) == {str}:
         return list(given)
     return ["" if value is None else value if type(value) is str else str(value) for value in given]
-
-
-def _refuse_missing(first: int, values: dict[str, list[str]]) -> None:
-    for name, column in values.items():
-        if name not in NUMBER_FIELDS and not all(map(str.strip, column)):
-            rows = [first + position for position, value in enumerate(column) if not value.strip()]
-            raise PindoConfigurationError(
-                f"the text mentions @contact.{name}, and these rows have no {name!r}: {first_of(rows)}. Give each a "
-                "value, or leave the mention out; nothing was sent"
-            )
 
 
 def _fill(rows: Rows, template: Template, values: dict[str, list[str]]) -> None:
@@ -237,8 +225,9 @@ def survey(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) -> 
     Check every row, and settle which are sent to.
 
     :param note: is told each bad row, in words for the log.
-    :raises PindoConfigurationError: rows are bad, or repeated, and the plan says that this must not be; or a
-        message is longer than ``max_segments``. Nothing was sent.
+    :raises PindoConfigurationError: rows are bad, or repeated, and the plan says that this must not be; or a row
+        that is sent to has no value for a field that the text mentions, or takes more than ``max_segments``. Nothing
+        was sent.
     """
     found, repeats, bad = Survey(), Repeats(), _Listing()
     for block in blocks:
@@ -252,7 +241,8 @@ def survey(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) -> 
             for position, number in enumerate(rows.numbers):
                 if number in plan.excluded and not kinds[position]:
                     kinds[position] = EXCLUDED
-        _refuse_long(block.first, rows, plan)
+        _refuse_missing(block.first, rows, kinds)
+        _refuse_long(block.first, rows, kinds, plan)
         found.kinds += kinds
         repeats.add(rows.keys(block.first, plan.template))
     if bad.count and plan.on_invalid == "fail":
@@ -277,12 +267,31 @@ def _mark_repeats(found: Survey, repeats: Repeats, plan: Plan) -> None:
         found.kinds[position] = DUPLICATE
 
 
-def _refuse_long(first: int, rows: Rows, plan: Plan) -> None:
+def _refuse_missing(first: int, rows: Rows, kinds: bytearray) -> None:
+    """Refuse rows that are sent to and lack a value; who is not texted needs none."""
+    for name, column in rows.values.items():
+        if name in NUMBER_FIELDS or all(map(str.strip, column)):
+            continue
+        missing = [
+            first + position
+            for position, value in enumerate(column)
+            if kinds[position] == SEND and not value.strip()
+        ]
+        if missing:
+            raise PindoConfigurationError(
+                f"the text mentions @contact.{name}, and these rows have no {name!r}: {first_of(missing)}. Give each "
+                f"a value, name the field that has it (columns={{{name!r}: …}}), or leave the mention out; nothing "
+                "was sent"
+            )
+
+
+def _refuse_long(first: int, rows: Rows, kinds: bytearray, plan: Plan) -> None:
+    """Refuse a message that is too long; one that is not sent may be of any length."""
     if plan.max_segments is None:
         return
     longest = segments_of(rows.names, rows.texts, plan.template)
     for position, count in enumerate(longest):
-        if count > plan.max_segments:
+        if count > plan.max_segments and kinds[position] == SEND:
             raise PindoConfigurationError(
                 f"the message of row {first + position} takes {count} segments, more than max_segments="
                 f"{plan.max_segments}, and nothing was sent: shorten the text (a character outside the GSM alphabet, "

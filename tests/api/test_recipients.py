@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -294,12 +296,13 @@ def test_the_name_makes_another_message_only_where_it_is_mentioned():
 
 @pytest.mark.parametrize(("missing", "more"), [(1, ""), (100, ""), (101, ", …")])
 def test_a_mention_without_a_value_names_the_field_and_the_rows(missing, more):
-    given = rows(("+250780000001", "A", "8:00"), *[("", "B", " ")] * missing, size=200)
+    given = rows(("+250780000001", "A", "8:00"), *[("+250780000002", "B", " ")] * missing, size=200)
     with pytest.raises(PindoConfigurationError) as refused:
         survey(given, Plan(Template("@contact.phone @contact.time")), print)
     listed = ", ".join(str(row) for row in range(2, min(missing, 100) + 2))
     assert str(refused.value).startswith(
-        f"the text mentions @contact.time, and these rows have no 'time': {listed}{more}. Give each a value"
+        f"the text mentions @contact.time, and these rows have no 'time': {listed}{more}. Give each a value, name the "
+        "field that has it (columns={'time': …}), or leave the mention out"
     )
 
 
@@ -315,6 +318,24 @@ def test_a_message_is_too_long_from_one_segment_more_on():
     named = Plan(Template("Muraho @contact.name"), max_segments=1)
     with pytest.raises(PindoConfigurationError, match="row 2 takes 2 segments"):
         survey(rows(("+250780000001", "A"), ("+250780000002", "x" * 160)), named, print)
+
+
+@pytest.mark.parametrize("text", ["Muraho @contact.name", PERSONAL])
+@pytest.mark.parametrize("name", [None, " ", "x" * 200])
+def test_who_is_not_texted_needs_no_values_and_may_have_a_message_of_any_length(text, name):
+    """Who is excluded may be others at every try: neither the chunks nor the fingerprint change with it."""
+    numbers = ("+250780000001", "+250780000002", "0780", "+250780000002")
+    time = ["8:00"] if "time" in text else []
+    given = rows(*[(number, "A" if number.endswith("1") else name, *time) for number in numbers])
+    plan = Plan(Template(text), excluded={"+250780000002"}, on_invalid="skip", max_segments=1)
+    found = survey(given, plan, lambda _: None)
+    assert list(found.kinds) == [SEND, EXCLUDED, INVALID, DUPLICATE]
+    assert [(each.rows, each.excluded) for each in chunks(given, plan, found, 5)] == [([1, 2], {2})]
+    with pytest.raises(PindoConfigurationError, match=r"no 'name': 2|row 2 takes 2 segments"):
+        survey(given, replace(plan, excluded=()), lambda _: None)
+    if name == "x" * 200:
+        all_of_them = survey(given, replace(plan, excluded=(), max_segments=None), lambda _: None)
+        assert all_of_them.fingerprint() == found.fingerprint()
 
 
 @pytest.mark.parametrize(
