@@ -59,7 +59,7 @@ def write_partitions(
         for number, row in enumerate(_rows(recipients, fields), start=1):
             if phonenumber not in row:
                 raise PindoConfigurationError(
-                    f"row {number} has no {phonenumber!r}; {in_place_of(row, 'phonenumber=…')}"
+                    f"row {number} has no {phonenumber!r}; {in_place_of(row, 'Name the right one: phonenumber=…')}"
                 )
             line = json.dumps(row, ensure_ascii=False, default=str)
             files[_place(row[phonenumber], partitions)].write(line + "\n")

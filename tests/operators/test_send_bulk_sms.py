@@ -132,7 +132,27 @@ def test_a_parquet_file_is_read(sandbox, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.csv", "tel,name\n+250781234567,A\n", "a.csv has no column 'phonenumber'; it has 'tel', 'name'"),
+        (
+            "a.csv",
+            "tel,name\n+250781234567,A\n",
+            "a.csv has no column 'phonenumber'; it has 'tel', 'name'. Name the right one: columns={'phonenumber': …}",
+        ),
+        ("a.csv", "", "a.csv is empty: see that what writes it has written it"),
+        ("a.csv", "\nphonenumber,name\n", "the first line of a.csv is blank: take it out"),
+        ("a.csv", ",\nphonenumber,name\n", "the first line of a.csv is blank: take it out"),
+        (
+            "a.csv",
+            "phonenumber;name\n+250781234567;A\n",
+            "it has 'phonenumber;name', which are separated by semicolons: save it with commas (",
+        ),
+        ("a.csv", "phonenumber\tname\n", "which are separated by tabs: save it with commas ("),
+        (
+            "a.jsonl",
+            '{"tel": "+250781234567"}\n{"tel": "+250781234568"}',
+            "a.jsonl has no field 'phonenumber' in any of its first 2 rows; row 1 has 'tel'. Name the right one: "
+            "columns={'phonenumber': …}",
+        ),
+        ("a.jsonl", "{}", "a.jsonl has no field 'phonenumber' in its first row; row 1 has nothing. Name"),
         ("a.jsonl", '{"phonenumber": "+250781234567"}\n{', "a.jsonl: row 2 is not a JSON object"),
         ("a.jsonl", "[1]", "a.jsonl: row 1 is not a JSON object"),
         (
@@ -197,11 +217,67 @@ def test_a_row_that_is_too_short_is_read_as_far_as_it_goes_and_a_blank_line_is_n
     assert send(Store(), recipients=path, text="Muraho")["accepted"] == 2
 
 
+def test_a_list_without_the_number_says_so_once_and_shows_no_number(sandbox, caplog):
+    rows = [{"Tel": each["phonenumber"], "+250781234567": 1} for each in people(3)]
+    says = (
+        "has no field 'phonenumber' in any of its first 3 rows; row 1 has 'Tel', '+25078****567'. "
+        "Name the right one: columns={'phonenumber': …}"
+    )
+    with pytest.raises(AirflowFailException, match=re.escape(f"recipients {says}")):
+        send(Store(), recipients=rows, text="Muraho")
+    assert "of type NoneType" not in caplog.text
+    with pytest.raises(
+        AirflowFailException, match=r"exclude has no field .* Give the right one of exclude the name"
+    ):
+        send(Store(), recipients=people(1), exclude=rows)
+    assert send(Store(), recipients=rows, columns={"phonenumber": "Tel"}, text="Muraho")["accepted"] == 3
+
+
+def test_some_rows_without_the_number_are_bad_rows(sandbox):
+    result = send(Store(), recipients=[{"name": "A"}, *people(2)], text="Muraho", on_invalid="skip")
+    assert (result["accepted"], result["rejected"]) == (2, 1)
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+def test_a_broken_parquet_file_is_named_and_not_retried(sandbox, tmp_path, argument):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(
+        AirflowFailException, match=r"a\.parquet cannot be read as Parquet \(.*\): write it anew"
+    ):
+        send(Store(), **{"recipients": people(1), argument: tmp_path / "a.parquet"})
+    assert sandbox.messages() == []
+
+
+def test_a_parquet_file_without_the_number_says_what_it_has(sandbox, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    parquet.write_table(pyarrow.Table.from_pylist([{"tel": "+250780000001"}]), tmp_path / "a.parquet")
+    with pytest.raises(
+        AirflowFailException, match=r"it has 'tel'\. Give the right one of exclude the name 'phone"
+    ):
+        send(Store(), recipients=people(1), exclude=tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("columns", [["phone"], "phone", [], {"phone"}])
+def test_columns_that_are_no_mapping_say_what_to_write(sandbox, columns):
+    with pytest.raises(
+        AirflowFailException, match=r"columns is .*: give a mapping from a field to its name"
+    ) as no:
+        send(Store(), recipients=people(1), columns=columns)
+    assert repr(columns) in str(no.value)
+    with pytest.raises(AirflowFailException, match=r"columns is \['\+25078\*\*\*\*567'\]"):
+        send(Store(), recipients=people(1), columns=["+250781234567"])
+
+
 @pytest.mark.parametrize("argument", ["recipients", "exclude"])
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_file_that_is_not_there_is_named_without_numbers(sandbox, tmp_path, argument, suffix):
     path = f"{tmp_path}/+250781234567.{suffix}"
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*\+25078\*\*\*\*567") as missing:
+    with pytest.raises(
+        FileNotFoundError, match=rf"there is no file .*\+25078\*\*\*\*567.*, which {argument} names: put"
+    ) as missing:
         send(Store(), **{"recipients": people(1), argument: path})
     assert "250781234567" not in str(missing.value)
     assert sandbox.messages() == []
@@ -354,6 +430,53 @@ def test_an_exclusion_that_cannot_be_read_stops_it(sandbox):
     with pytest.raises(AirflowFailException, match="row 2 of exclude cannot be read"):
         send(Store(), recipients=people(4), exclude=["+250780000002", "nobody"])
     assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize(
+    "exclude", [7, b"+250780000002", {"phonenumber": "+250780000002"}, iter(["+250780000002"])]
+)
+def test_an_exclusion_of_a_wrong_type_is_named_as_what_it_is(sandbox, exclude):
+    says = f"exclude is of type {type(exclude).__name__}, .*: (give a list, the path|make a list of it)"
+    with pytest.raises(AirflowFailException, match=says):
+        send(Store(), recipients=people(4), exclude=exclude)
+    assert sandbox.messages() == []
+
+
+def test_a_set_of_all_sorts_is_read_and_what_is_no_number_in_it_named(sandbox):
+    with pytest.raises(AirflowFailException, match=r"row 2 of exclude cannot be read, .* is of type int"):
+        send(Store(), recipients=people(4), exclude={"+250780000002", 7})
+
+
+@pytest.mark.parametrize(
+    "numbers", ["+250780000002", "a,b", "0780000002\n0780000003", ",".join(["+250780000002"] * 400)]
+)
+def test_numbers_in_place_of_a_path_say_what_to_give_and_are_not_retried(sandbox, numbers):
+    with pytest.raises(
+        AirflowFailException, match=r"exclude is '.* no file of this name: give the numbers as a list"
+    ) as no:
+        send(Store(), recipients=people(4), exclude=numbers)
+    assert "250780000002" not in str(no.value)
+    assert len(str(no.value)) < 300
+    assert sandbox.messages() == []
+
+
+def test_a_disk_that_fails_is_no_missing_file(sandbox, tmp_path):
+    with pytest.raises(OSError, match="Is a directory"):
+        send(Store(), recipients=people(1), exclude=f"{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("content", "excluded"), [("", 0), ("0780000002\n", 1), ("phonenumber\n0780000002", 1)]
+)
+def test_a_csv_of_numbers_alone_may_have_no_header_and_no_numbers(sandbox, tmp_path, content, excluded):
+    (tmp_path / "a.csv").write_text(content)
+    assert send(Store(), recipients=people(4), exclude=tmp_path / "a.csv")["excluded"] == excluded
+
+
+def test_exclusions_with_semicolons_say_so(sandbox, tmp_path):
+    (tmp_path / "a.csv").write_text("phonenumber;name\n+250780000002;A\n")
+    with pytest.raises(AirflowFailException, match="separated by semicolons: save it with commas"):
+        send(Store(), recipients=people(4), exclude=tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("text", ["['+250780000002', '+250780000003']", " []", "('+250780000002',)"])
