@@ -13,6 +13,7 @@ Split a long list of recipients, so that the work spreads over workers.
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,15 +21,15 @@ from contextlib import ExitStack
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators.sources import in_place_of, read_records, storage_path
+from airflow_provider_pindo.operators.sources import in_place_of, is_path, read_records, storage_path
 
 #: Digits at the end of a number that decide where it goes: 0781234567 and +250781234567 share them.
 _LAST_DIGITS = 8
 
 
 def write_partitions(
-    recipients: str | Iterable[Any],
-    folder: str,
+    recipients: str | os.PathLike[str] | Iterable[Any],
+    folder: str | os.PathLike[str],
     *,
     partitions: int,
     phonenumber: str = "phonenumber",
@@ -47,11 +48,11 @@ def write_partitions(
     :param partitions: how many files: about as many as tasks are to run at a time.
     :param phonenumber: name of the field with the number.
     :param fields: names of a row's values, where rows are not mappings.
-    :raises PindoConfigurationError: a row has no such field, or cannot be read.
+    :raises PindoConfigurationError: a row has no such field, or cannot be read; or ``recipients`` are no rows.
     """
     if not (type(partitions) is int and partitions >= 1):
         raise PindoConfigurationError(f"partitions is {partitions!r}: give a whole number from 1")
-    target = storage_path(folder)
+    target = storage_path(str(folder))
     target.mkdir(parents=True, exist_ok=True)
     paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
     with ExitStack() as stack:
@@ -61,7 +62,8 @@ def write_partitions(
                 raise PindoConfigurationError(
                     f"row {number} has no {phonenumber!r}; {in_place_of(row, 'Name the right one: phonenumber=…')}"
                 )
-            line = json.dumps(row, ensure_ascii=False, default=str)
+            # In ASCII, half a surrogate pair can be written too, and the send reports the row that has it.
+            line = json.dumps(row, ensure_ascii=True, default=str)
             files[_place(row[phonenumber], partitions)].write(line + "\n")
     return [str(path) for path in paths]
 
@@ -71,15 +73,26 @@ def _place(number: object, partitions: int) -> int:
     return zlib.crc32(digits.encode()) % partitions
 
 
-def _rows(recipients: str | Iterable[Any], fields: Sequence[str] | None) -> Iterator[Mapping[str, Any]]:
-    if isinstance(recipients, str):
-        yield from read_records(recipients)
+def _rows(
+    recipients: str | os.PathLike[str] | Iterable[Any], fields: Sequence[str] | None
+) -> Iterator[Mapping[str, Any]]:
+    if is_path(recipients):
+        yield from read_records(str(recipients))
         return
+    if not isinstance(recipients, Iterable):
+        raise PindoConfigurationError(
+            f"recipients is of type {type(recipients).__name__}: give the path of a file, or rows"
+        )
     names = list(fields or ())
     for number, row in enumerate(recipients, start=1):
         if isinstance(row, Mapping):
             yield row
-        elif isinstance(row, str) or len(row) != len(names):
+        elif isinstance(row, str | bytes) or not hasattr(row, "__len__"):
+            raise PindoConfigurationError(
+                f"row {number} is a value of type {type(row).__name__} alone, without the names of its fields: give "
+                "mappings, such as {'phonenumber': …}"
+            )
+        elif len(row) != len(names):
             raise PindoConfigurationError(
                 f"row {number} is no mapping, and fields does not name each of its values: fields={names!r}"
             )

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators.partitions import write_partitions
-from tests.operators.bulk import people
+from tests.operators.bulk import Store, people, send
 
 
 def read(paths):
@@ -29,6 +29,42 @@ def test_everybody_is_in_one_partition_and_again_in_the_same(tmp_path):
     assert sorted((row for part in first for row in part), key=lambda row: row["phonenumber"]) == people(1000)
     assert all(150 < len(part) < 350 for part in first)
     assert read(write_partitions(str(path), str(tmp_path / "parts"), partitions=4)) == first
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_file_and_the_folder_may_be_paths(tmp_path, kind):
+    (tmp_path / "a.csv").write_text("phonenumber,name\n+250781234567,A\n")
+    (part,) = read(write_partitions(kind(tmp_path / "a.csv"), kind(tmp_path / "parts"), partitions=1))
+    assert part == [{"phonenumber": "+250781234567", "name": "A"}]
+
+
+def test_half_a_character_is_left_to_the_send_to_report(sandbox, tmp_path):
+    given = [
+        *people(2),
+        {"phonenumber": "+250780000009", "name": "half \ud83d"},
+        {**people(3)[2], "name": "Béa €"},
+    ]
+    (path,) = write_partitions(given, str(tmp_path), partitions=1)
+    result = send(Store(), recipients=path, on_invalid="skip")
+    assert (result["accepted"], result["rejections"][0]["name"]) == (3, "half \ufffd")
+    assert sandbox.messages(to="+250780000003")[0]["text"] == "Muraho Béa €"
+
+
+@pytest.mark.parametrize("row", ["+250781234567", b"+250781234567", 250781234567, None])
+def test_a_bare_value_says_what_to_give(tmp_path, row):
+    with pytest.raises(
+        PindoConfigurationError, match=r"row 1 is a value of type .* alone.*: give mappings"
+    ) as no:
+        write_partitions([row], str(tmp_path), partitions=2)
+    assert "4567" not in str(no.value)
+
+
+@pytest.mark.parametrize("recipients", [7, None])
+def test_what_are_no_rows_is_named(tmp_path, recipients):
+    with pytest.raises(
+        PindoConfigurationError, match=r"recipients is of type .*: give the path of a file, or rows"
+    ):
+        write_partitions(recipients, str(tmp_path), partitions=2)
 
 
 def test_the_rows_of_a_cursor_are_split_and_one_number_keeps_together(tmp_path):
@@ -74,6 +110,9 @@ def test_a_file_without_a_header_line_says_so_and_names_nobody(tmp_path):
             "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
             "a.csv: row 2 has 3 fields",
         ),
+        ("a.csv", "", "a.csv is empty: see that what writes it"),
+        ("a.csv", "\nphonenumber,name\n+250781234567,A\n", "the first line of a.csv is blank"),
+        ("a.csv", "phonenumber;name\n+250781234567;A\n", "separated by semicolons: save it with commas"),
         ("a.jsonl", '{"phonenumber": "+250781234567"}\n\n{', "a.jsonl: row 2 is not a JSON object"),
         ("a.ndjson", "[1]", "a.ndjson: row 1 is not a JSON object"),
         (
@@ -106,6 +145,15 @@ def test_there_is_at_least_one_partition(tmp_path, partitions):
     with pytest.raises(PindoConfigurationError, match=r"partitions is .*: give a whole number from 1"):
         write_partitions(people(2), str(tmp_path / "parts"), partitions=partitions)
     assert not (tmp_path / "parts").exists()
+
+
+def test_a_file_that_is_broken_or_missing_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(PindoConfigurationError, match=r"a\.parquet cannot be read as Parquet"):
+        write_partitions(str(tmp_path / "a.parquet"), str(tmp_path / "parts"), partitions=2)
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*b\.csv', which recipients names"):
+        write_partitions(str(tmp_path / "b.csv"), str(tmp_path / "parts"), partitions=2)
 
 
 def test_parquet_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
