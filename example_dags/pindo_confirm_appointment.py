@@ -77,11 +77,14 @@ def pindo_confirm_appointment():
         moment = getattr(dag_run, "run_after", None) or dag_run.logical_date  # Airflow 3, 2
         questions: list[dict[str, Any]] = []
         codes: set[int] = set()
+        lowest = 10 ** max(
+            3, len(str(len(params["patients"])))
+        )  # four digits, and more for a thousand patients
         for patient in params["patients"]:
             seed = hashlib.sha256(f"{dag_run.run_id} {patient['to']}".encode()).hexdigest()
-            code = 1000 + int(seed, 16) % 9000
+            code = lowest + int(seed, 16) % (9 * lowest)
             while code in codes:
-                code = 1000 + (code - 999) % 9000
+                code = lowest + (code - lowest + 1) % (9 * lowest)
             codes.add(code)
             # [START howto_sensor_pindo_inbound_sms_code]
             questions.append(
