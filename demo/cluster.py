@@ -12,6 +12,7 @@ Where the servers are is told by ``PINDO_TEST_POSTGRES`` (a user who may create 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -130,8 +131,8 @@ class Cluster(Deployment):
         if self._redis_url is None:
             self._redis_url = take_redis_number(self._mark)
         super()._start_all()
-        connection = {"connection_id": "pindo_default", "conn_type": "pindo", "password": self.sandbox.token}
-        connection |= {"host": self.sandbox.url, "extra": '{"sender": "PindoTest", "country": "RW"}'}
+        connection = json.loads(self.sandbox.connection_json())
+        connection |= {"connection_id": "pindo_default", "extra": json.dumps(connection["extra"])}
         self.rest.request("POST", "/connections", json=connection)
 
     def _create_database(self) -> None:

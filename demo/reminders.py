@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from demo.deployment import EXAMPLE_DAGS, Deployment
-from demo.rest import wait_until
+from demo.rest import FINISHED_RUN, wait_until
 
 DAG_ID = "pindo_appointment_reminders"
 APPOINTMENTS = EXAMPLE_DAGS / "appointments.csv"
@@ -70,7 +70,7 @@ def run_once(deployment: Deployment, say: Callable[[str], None]) -> None:
             seen = states
             say("  tasks: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
         state = rest.run_state(DAG_ID, run_id)
-        return state if state in ("success", "failed") else None
+        return state if state in FINISHED_RUN else None
 
     state = wait_until(ended, "the run has ended", timeout=150, interval=1)
     if state != "success":
