@@ -40,14 +40,15 @@ def pindo(task_id: str, code: str, interval: float, *, on_worker: bool) -> None:
         deferrable=True,
         start_from_trigger=True,
     )
-    sensor.start_trigger_args.trigger_kwargs["end_task"] = not on_worker
+    start: Any = sensor.start_trigger_args
+    start.trigger_kwargs["end_task"] = not on_worker
 
 
 def http(task_id: str, code: str, interval: float, *, on_worker: bool) -> None:
     """Wait for the page that has the code for its name."""
     from airflow.providers.http.sensors.http import HttpSensor
 
-    arguments = {"endpoint": f"reply/{code}", "http_conn_id": "replies"}
+    arguments: dict[str, Any] = {"endpoint": f"reply/{code}", "http_conn_id": "replies"}
     sensor = HttpSensor(task_id=task_id, poke_interval=interval, deferrable=True, **arguments)
     trigger = HttpSensorTrigger if on_worker else HttpTriggerThatEndsTheTask
     sensor.start_from_trigger = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import Any
 
 import uvloop
 
@@ -44,11 +45,11 @@ class Server(asyncio.Protocol):
 
     latency = 0.0
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.received = bytearray()
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         self.received += data
         while (head := self.received.find(b"\r\n\r\n")) >= 0:
             start = self.received.lower().find(b"content-length:", 0, head)

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import requests
 
@@ -328,7 +328,8 @@ def look() -> None:
     from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 
     sensor = PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime.now(UTC))
-    sensor.poke({"ti": SimpleNamespace(start_date=None)})
+    context: Any = {"ti": SimpleNamespace(start_date=None)}
+    sensor.poke(context)
     status = Path("/proc/self/status").read_text()
     print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
