@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -73,6 +74,29 @@ def changed_list(sandbox: Sandbox, *_: Any) -> None:
     store = Store()
     send(store, recipients=people(2), text="Muraho")
     send(store, recipients=people(3), text="Muraho")
+
+
+def restless_list(sandbox: Sandbox, *_: Any) -> None:
+    class Restless(list):
+        """A list that somebody adds to whenever it is read."""
+
+        def __getitem__(self, part: Any) -> Any:
+            rows = super().__getitem__(part)
+            self.extend(people(1))
+            return rows
+
+    send(Store(), recipients=Restless(people(2)), text="Muraho")
+
+
+def another_column(sandbox: Sandbox, *_: Any) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "appointments.csv")
+        path.write_text("Tel,name\n", encoding="utf-8")
+        send(Store(), recipients=path, text="Muraho")
+
+
+def another_field(sandbox: Sandbox, *_: Any) -> None:
+    send(Store(), recipients=[{"Tel": PHONE, "name": "A"}, {"Tel": PHONE, "name": "B"}], text="Muraho")
 
 
 def replaced_header(sandbox: Sandbox, *_: Any) -> None:
@@ -185,11 +209,16 @@ PROVOKED: list[Callable[..., Any]] = [
     no_sender,
     no_tls,
     lambda *_: send(Store(), recipients=[{"phonenumber": PHONE}, {"phonenumber": "0781"}], text="Muraho"),
+    lambda *_: send(Store(), recipients=[*people(1, time="9"), *people(1)], text=PERSONAL),
+    another_column,
+    another_field,
+    lambda *_: send(Store(), recipients=(each for each in people(2)), text="Muraho"),
     lambda *_: send(Store(), recipients=people(2), text="Muraho", exclude=f"['{PHONE}']"),
     lambda *_: InboundFilter("YES", from_number=PHONE).check_senders(False),
     fault("redirect", a_text, **ELSEWHERE),
     changed_input,
     changed_list,
+    restless_list,
     replaced_header,
     fault("status", a_text, status=401, body={"message": "unauthorized"}),
     lambda *_: PindoHook().send_sms("+4917012345678", "Muraho"),
