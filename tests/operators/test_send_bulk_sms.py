@@ -233,6 +233,11 @@ def test_a_list_without_the_number_says_so_once_and_shows_no_number(sandbox, cap
     assert send(Store(), recipients=rows, columns={"phonenumber": "Tel"}, text="Muraho")["accepted"] == 3
 
 
+def test_a_long_list_of_bare_numbers_is_read_to_its_end(sandbox):
+    numbers = [each["phonenumber"] for each in people(1001)]
+    assert send(Store(), recipients=numbers, text="Muraho", dry_run=True)["not_sent"] == 1001
+
+
 def test_some_rows_without_the_number_are_bad_rows(sandbox):
     result = send(Store(), recipients=[{"name": "A"}, *people(2)], text="Muraho", on_invalid="skip")
     assert (result["accepted"], result["rejected"]) == (2, 1)
