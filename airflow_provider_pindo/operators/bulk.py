@@ -398,7 +398,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         return None
 
     def _who_is_unknown(self, tally: Tally, ledger: ChunkLedger) -> str:
-        from airflow_provider_pindo.operators.bulk_report import LISTED
+        from airflow_provider_pindo.api.listing import first_of
         from airflow_provider_pindo.operators.chunk_ledger import NOT_AS_WRITTEN
 
         people = "; ".join(
@@ -411,8 +411,6 @@ class PindoSendBulkSmsOperator(PindoOperator):
         who = f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}."
         if not ledger.is_kept:
             return who
-        entries = ", ".join(tally.unknown_entries[:LISTED])
-        more_entries = ", …" if len(tally.unknown_entries) > LISTED else ""
         mend = (
             " Of an entry that is not as the task wrote it, such as the bare word, first put the value back, with "
             "another status alone; if it is lost, on_unknown='accept' texts nobody of its chunk, and "
@@ -420,8 +418,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
         )
         return (
             f"{who} Find out (Pindo's dashboard shows it), then open the Storage tab of this task instance, in its "
-            f"Task State Store change the status of each of the entries {entries}{more_entries} from 'unknown' to "
-            "'sent' or 'not_sent', and clear the task: it goes on from there."
+            f"Task State Store change the status of each of the entries {first_of(tally.unknown_entries)} from "
+            "'unknown' to 'sent' or 'not_sent', and clear the task: it goes on from there."
             f"{mend if any(each.reason == NOT_AS_WRITTEN for each in tally.unknowns) else ''}"
         )
 

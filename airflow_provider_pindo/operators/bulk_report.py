@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
+from airflow_provider_pindo.api.listing import LISTED
 from airflow_provider_pindo.api.recipients import DUPLICATE, EXCLUDED, INVALID, Chunk, Survey
 from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger, Outcome
 from airflow_provider_pindo.operators.sources import storage_path
@@ -23,9 +24,6 @@ from airflow_provider_pindo.operators.sources import storage_path
 log = logging.getLogger(__name__)
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
-#: Rejections that the result lists one by one.
-LISTED = 100
-
 _COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate"}
 
 
