@@ -18,6 +18,7 @@ from airflow_provider_pindo.api import values
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import parse_phone_number
 from airflow_provider_pindo.api.readers import (
+    MAX_ID,
     read_balance,
     read_bulk_receipt,
     read_inbound_page,
@@ -34,6 +35,8 @@ T = TypeVar("T")
 MAX_SENDER_LENGTH = 11
 #: The page size of the vendor's own sample, the only one that is published.
 DEFAULT_PER_PAGE = 20
+#: A number of so many digits is above every id.
+_TOO_MANY_DIGITS = len(str(MAX_ID)) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,14 +233,29 @@ def check_sender(sender: object, what: str = "sender") -> str:
 
 
 def check_request_id(request_id: object) -> int:
-    """Return ``request_id`` as an integer; templates and XComs give it as a string."""
+    """
+    Return ``request_id`` as an integer; templates and XComs give it as a string.
+
+    It is not shown in a refusal: with two arguments in each other's place it is a phone number or a PIN.
+    """
     if isinstance(request_id, int) and not isinstance(request_id, bool):
-        return request_id
-    if isinstance(request_id, str) and request_id.strip().isascii() and request_id.strip().isdigit():
-        return int(request_id)
-    raise PindoConfigurationError(
-        f"request_id {request_id!r} is not a whole number: give the request_id that verify returned"
-    )
+        number = request_id
+    elif isinstance(request_id, str) and request_id.strip().isascii() and request_id.strip().isdigit():
+        # No more digits than decide: Python refuses to read some thousands.
+        number = int(request_id.strip().lstrip("0")[:_TOO_MANY_DIGITS] or 0)
+    else:
+        of_type = f"of type {type(request_id).__name__}"
+        given = f"a string of {len(request_id)} characters" if isinstance(request_id, str) else of_type
+        raise _no_request_id(f"({given}) is not a whole number")
+    if number < 0:
+        raise _no_request_id("is below 0")
+    if number > MAX_ID:
+        raise _no_request_id(f"is above {MAX_ID}")
+    return number
+
+
+def _no_request_id(problem: str) -> PindoConfigurationError:
+    return PindoConfigurationError(f"request_id {problem}: give the request_id that verify returned")
 
 
 def check_code(code: object) -> str:

@@ -21,8 +21,8 @@ T = TypeVar("T")
 #: What a number may come as, and an id. Tuples, since a union of types would be made and walked for every field.
 _NUMERIC = (str, int, float)
 _NAMING = (str, int)
-#: Ids are below this, so that a database takes them, and Airflow's supervisor.
-_MAX_ID = 2**63
+#: Ids are at most this, so that a database takes them, and Airflow's supervisor.
+MAX_ID = 2**63 - 1
 #: Counts, and USD spent, are at most this: even the sum over millions of them can be stored then.
 _MAX_COUNT = 2**31
 
@@ -237,7 +237,7 @@ def _whole(value: Any) -> int:
     if isinstance(value, float) and not value.is_integer():
         raise Unreadable
     number = int(value)
-    if not -_MAX_ID <= number < _MAX_ID:
+    if not -MAX_ID - 1 <= number <= MAX_ID:
         raise Unreadable
     return number
 

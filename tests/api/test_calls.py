@@ -190,10 +190,37 @@ def test_a_bulk_send_to_nobody_is_refused():
         calls.send_bulk_sms([], "x", "PindoTest")
 
 
-@pytest.mark.parametrize("request_id", [None, "", "four", 4.0, True, "-1", "٤"])
-def test_a_request_id_that_is_no_whole_number_is_refused(request_id):
-    with pytest.raises(PindoConfigurationError, match="request_id"):
+@pytest.mark.parametrize(
+    ("request_id", "problem"),
+    [
+        (None, r"\(of type NoneType\) is not a whole number"),
+        ("", r"\(a string of 0 characters\) is not a whole number"),
+        ("four", r"\(a string of 4 characters\) is not a whole number"),
+        (4.0, r"\(of type float\) is not a whole number"),
+        (True, r"\(of type bool\) is not a whole number"),
+        ("-1", r"\(a string of 2 characters\) is not a whole number"),
+        ("٤", r"\(a string of 1 characters\) is not a whole number"),
+        (-1, "is below 0"),
+        (2**63, "is above 9223372036854775807"),
+        (str(2**63), "is above 9223372036854775807"),
+        ("9" * 5000, "is above 9223372036854775807"),  # Python reads no number of so many digits
+    ],
+)
+def test_a_request_id_that_is_none_is_refused(request_id, problem):
+    with pytest.raises(PindoConfigurationError, match=f"^request_id {problem}: give the request_id that"):
         calls.get_verification(request_id)
+
+
+@pytest.mark.parametrize("request_id", [0, "0004", 2**63 - 1, f"{'0' * 5000}4"])
+def test_every_request_id_of_64_bits_is_taken(request_id):
+    assert calls.get_verification(request_id).path.endswith(f"/{str(request_id).lstrip('0') or 0}")
+
+
+@pytest.mark.parametrize("swapped", [PHONE, "075 26", "7526-23", 752623.5, ["752623"]])
+def test_what_was_given_in_place_of_a_request_id_is_not_shown(swapped):
+    with pytest.raises(PindoConfigurationError) as raised:
+        calls.check_verification(swapped, "1234")
+    assert not any(piece in str(raised.value) for piece in ("2507", "781", "075", "7526", "26"))
 
 
 @pytest.mark.parametrize(
