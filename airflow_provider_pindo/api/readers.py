@@ -99,6 +99,9 @@ def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
     cannot be read, its time is that of the message after it, since ids grow with time, and of the newest it is
     the moment of reading: so it is taken for newer than it is, and nobody who waits misses it. One without an id
     that is a number cannot be told from the next and is left out, and counted in ``left_out``.
+
+    :raises Unreadable: it is no page of messages: none has an id that is a number, or none of several has a time
+        that can be read.
     """
     raw = _object(body)
     given_rows = _list(raw, "inbound_sms")
@@ -129,7 +132,8 @@ def _times_by_id(rows: list[Mapping[str, Any]], timezone: str) -> dict[int, date
         _required(row, "id", _whole): _optional(row, "created_at", lambda value: read_time(value, timezone))
         for row in rows
     }
-    if rows and not any(read.values()):
+    # One alone may be odd; several of them write the time in a way that is not known here.
+    if len(read) > 1 and not any(read.values()):
         raise Unreadable("none of its messages has a 'created_at' that can be read")
     times, following = {}, datetime.now(UTC)
     for number, time in sorted(read.items(), reverse=True):

@@ -566,7 +566,11 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
         (calls.list_inbound_sms(), {}, "its 'inbound_sms' is missing, not a list"),
         (calls.list_inbound_sms(), {"inbound_sms": [7]}, "none of its messages has an 'id'"),
         (calls.list_sender_ids(), [7], "it is a number, not a JSON object"),
-        (calls.list_inbound_sms(), {"inbound_sms": [{"id": 1}]}, "none of its messages has a 'created_at'"),
+        (
+            calls.list_inbound_sms(),
+            {"inbound_sms": [{"id": 1}, {"id": 2, "created_at": "now"}]},
+            "none of its messages has a 'created_at'",
+        ),
         (calls.list_sender_ids(), {"sender_ids": "P"}, "its 'sender_ids' is a string, not a list"),
     ],
 )
@@ -607,6 +611,13 @@ def test_the_newest_message_without_a_time_is_as_new_as_can_be():
     rows = [{"id": 2, "text": "YES"}, {"id": 1, "text": "old", "created_at": "2020-01-01T00:00:00"}]
     before = datetime.now(UTC)
     page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    assert before <= page.messages[0].created_at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("row", [{"id": 1}, {"id": 1, "created_at": "now"}])
+def test_a_message_without_a_time_that_is_alone_on_its_page_does_not_hold_up_the_others(row):
+    before = datetime.now(UTC)
+    page = read_answer(calls.list_inbound_sms(), answer(200, {"inbound_sms": [row]}))
     assert before <= page.messages[0].created_at <= datetime.now(UTC)
 
 
