@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
+import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_pindo.api.calls import check_sender
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 if TYPE_CHECKING:
@@ -31,7 +33,12 @@ CONNECT_TIMEOUT = 10.0
 #: An answer is waited for, from its request's leaving to its end, this many times ``timeout``: one that comes drop by
 #: drop would hold a worker for as long as it likes.
 WHOLE_ANSWERS = 4
-_A_DAY = 86_400.0
+#: Seconds that ``timeout`` may be at most, a day: no worker should be held by one answer for longer.
+LONGEST_TIMEOUT = 86_400.0
+#: Requests a second that ``requests_per_second`` may be at least, one in almost three hours: who sends more rarely has
+#: a schedule for it, and a worker that sleeps for years is a slip of the pen.
+SLOWEST_RATE = 0.0001
+_TWO_LETTERS = re.compile("[A-Za-z]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +107,10 @@ def read_settings(conn: Connection) -> PindoSettings:
     settings = PindoSettings(
         base_url=base_url,
         token=_token(conn),
-        sender=extra.text("sender"),
-        country=extra.text("country"),
-        timeout=extra.positive("timeout", most=_A_DAY) or DEFAULT_TIMEOUT,
-        requests_per_second=extra.positive("requests_per_second", least=1 / _A_DAY),
+        sender=extra.sender(),
+        country=extra.country(),
+        timeout=extra.positive("timeout", most=LONGEST_TIMEOUT) or DEFAULT_TIMEOUT,
+        requests_per_second=extra.positive("requests_per_second", least=SLOWEST_RATE),
         timezone=extra.zone("timezone"),
         verify=extra.verify(),
         cert=extra.cert(),
@@ -203,6 +210,22 @@ class _Extra:
             raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a string")
         return value
 
+    def sender(self) -> str | None:
+        sender = self.text("sender")
+        try:
+            return None if sender is None else check_sender(sender)
+        except PindoConfigurationError as error:
+            raise PindoConfigurationError(f"extra 'sender' {self._of}: {error}") from None
+
+    def country(self) -> str | None:
+        """Read ``country`` by its shape alone; whether there is such a one takes phonenumbers, and is seen in use."""
+        country = self.text("country")
+        if country is not None and not _TWO_LETTERS.fullmatch(country.strip()):
+            raise PindoConfigurationError(
+                f"extra 'country' {self._of} is {country!r}: write an ISO 3166 two-letter code such as RW or KE"
+            )
+        return country
+
     def flag(self, key: str, *, default: bool) -> bool:
         value = self._values.get(key, default)
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -217,7 +240,7 @@ class _Extra:
             return None
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not (math.isfinite(number) and number > 0):
             raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a number above 0")

@@ -52,6 +52,13 @@ def test_a_national_number_is_read_by_the_connections_country(pindo, sandbox):
     assert [message["to"] for message in sandbox.messages()] == [PHONE]
 
 
+@pytest.mark.parametrize("country", ["rw", " RW "])
+def test_a_country_may_be_written_in_small_letters_and_with_spaces(make_pindo, sandbox, monkeypatch, country):
+    connect(monkeypatch, sandbox, extra={"country": country})
+    make_pindo().send_sms("078 123 4567", "Muraho")
+    assert [message["to"] for message in sandbox.messages()] == [PHONE]
+
+
 def test_a_bulk_send_reaches_everybody_with_the_own_name(pindo, sandbox):
     receipt = pindo.send_bulk_sms(
         [{"phonenumber": PHONE, "name": "Rémy"}, {"phonenumber": "0781234568", "name": "Aline"}],
@@ -426,11 +433,22 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"host": "http://127.0.0.1:port"}, "is not an address .*write https://api.pindo.io"),
         ({"extra": {"timeout": True}}, "extra 'timeout' .* is True: write a number above 0"),
         ({"extra": {"timeout": 1e10}}, "extra 'timeout' .* is 10000000000.0: write at most 86400"),
+        ({"extra": {"timeout": 10**400}}, "extra 'timeout' .* is 10{400}: write a number above 0"),
         (
             {"extra": {"requests_per_second": 1e-300}},
-            "extra 'requests_per_second' .* is 1e-300: write at least",
+            "extra 'requests_per_second' .* is 1e-300: write at least 0.0001$",
         ),
         ({"extra": {"sender": 7878}}, "extra 'sender' .* is 7878: write a string"),
+        (
+            {"extra": {"sender": "PindoTestCompany"}},
+            "extra 'sender' of connection 'pindo_default': sender 'Pi…' has 16 characters; Pindo takes at most 11",
+        ),
+        ({"extra": {"sender": " "}}, "extra 'sender' of connection 'pindo_default': sender is empty"),
+        (
+            {"extra": {"country": "Rwanda"}},
+            "extra 'country' of connection 'pindo_default' is 'Rwanda': write an ISO 3166 two-letter code",
+        ),
+        ({"extra": {"country": "٤٤"}}, "extra 'country' .* is '٤٤': write an ISO 3166 two-letter code"),
         ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': write true or false"),
         ({"extra": {"cert": ["one.pem"]}}, "extra 'cert' .* is not a path"),
         ({"extra": {"proxies": ["http://127.0.0.1:9"]}}, "extra 'proxies' .* is not an object"),
