@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from itertools import compress, islice
 from typing import Any
 
-from airflow_provider_pindo.api.digests import Repeats
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.listing import LISTED, first_of
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
 from airflow_provider_pindo.api.phone import are_e164, mask_phone_number, parse_phone_number
+from airflow_provider_pindo.api.repeats import Repeats
 from airflow_provider_pindo.api.segments import segments
 
 #: Kinds of rows. The first is texted; the others each end in a column of their own.

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo.api import digests
-from airflow_provider_pindo.api.digests import Repeats
+from airflow_provider_pindo.api import repeats
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import Template, has_mention
 from airflow_provider_pindo.api.recipients import (
@@ -26,6 +25,7 @@ from airflow_provider_pindo.api.recipients import (
     segments_of,
     survey,
 )
+from airflow_provider_pindo.api.repeats import Repeats
 from airflow_provider_pindo.api.segments import segments
 from airflow_provider_pindo.operators.chunk_ledger import format_rows, parse_rows
 
@@ -87,13 +87,13 @@ def test_everything_but_the_mentions_goes_out_as_it_was_written():
 
 @given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 10))
 def test_repeats_are_all_but_the_first_of_each(keys, part):
-    before, digests._PART = digests._PART, part
+    before, repeats._PART = repeats._PART, part
     try:
-        repeats = Repeats()
-        repeats.add(keys)
-        found = sorted(repeats.find())
+        rows = Repeats()
+        rows.add(keys)
+        found = sorted(rows.find())
     finally:
-        digests._PART = before
+        repeats._PART = before
     assert found == [place for place, key in enumerate(keys) if key in keys[:place]]
 
 
