@@ -1,18 +1,51 @@
-"""A call on its way, apart from the HTTP client that makes it, so that looking at one loads no client."""
+"""
+A call on its way, and whether it has left: apart from the HTTP clients, so that looking at one loads none.
+
+Both transports note here that a request leaves, and whoever interrupts a hook asks here whether one did.
+"""
 
 from __future__ import annotations
+
+import math
+import time
+from contextvars import ContextVar
 
 
 class Attempt:
     """
     One call on its way, for whoever may have to interrupt it.
 
+    :param whole_timeout: seconds from the request's leaving to the end of its answer, at most.
     :ivar left: whether a connection stood and the request was handed to it, so that its outcome may be unknown.
+    :ivar until: when all of the answer must have come, as ``time.monotonic`` tells it.
     :ivar is_last: set it, and the call is not tried again.
     """
 
-    __slots__ = ("is_last", "left")
+    __slots__ = ("is_last", "left", "until", "whole_timeout")
 
-    def __init__(self) -> None:
+    def __init__(self, whole_timeout: float = math.inf) -> None:
+        self.whole_timeout = whole_timeout
         self.left = False
+        self.until = math.inf
         self.is_last = False
+
+    def leave(self) -> None:
+        """Note that a connection stands and the request is handed to it next."""
+        self.left = True
+        self.until = time.monotonic() + self.whole_timeout
+
+
+#: The attempt that this thread makes, or this task of asyncio's.
+_current: ContextVar[Attempt] = ContextVar("pindo_attempt")
+
+
+def begin_attempt(attempt: Attempt | None = None) -> Attempt:
+    """Note that an attempt of this thread, or of this task of asyncio's, starts: nothing has left yet."""
+    attempt = attempt or Attempt()
+    _current.set(attempt)
+    return attempt
+
+
+def current_attempt() -> Attempt:
+    """Return the attempt that was begun last; one that begins now if there was none."""
+    return _current.get(None) or begin_attempt()

@@ -7,6 +7,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+from airflow_provider_pindo.hooks.bounds import AnswerTooLarge
+
 
 def describe(error: BaseException) -> str:
     """
@@ -48,6 +50,7 @@ def _tls(error: BaseException) -> str:
 
 
 _WORDS = (
+    (AnswerTooLarge, lambda error: "the answer was larger than any of Pindo's"),
     (ssl.SSLCertVerificationError, _certificate),
     (ssl.SSLError, _tls),
     (socket.gaierror, lambda error: "the host name cannot be resolved"),
@@ -63,7 +66,6 @@ _WORDS_BY_NAME = {
     "ConnectTimeout": "it took too long",
     "ReadTimeout": "it took too long",
     "ServerDisconnectedError": "the connection was closed without an answer",
-    "_TooMuch": "the answer was larger than any of Pindo's",
     "IncompleteRead": "the answer was cut short",
     "ClientPayloadError": "the answer was cut short",
     "ContentLengthError": "the answer was cut short",

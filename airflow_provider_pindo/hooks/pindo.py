@@ -9,19 +9,15 @@ whatever happens: a request is repeated only when it is certain that it did not 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import requests
-import urllib3
-from aiohttp.client_proto import ResponseHandler
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
@@ -34,9 +30,10 @@ from airflow_provider_pindo.api.answers import Answer, no_answer, no_connection,
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.inbound import InboundScan
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
-from airflow_provider_pindo.hooks.attempt import Attempt
+from airflow_provider_pindo.hooks import aiohttp_transport, requests_transport
+from airflow_provider_pindo.hooks.attempt import Attempt, begin_attempt, current_attempt
+from airflow_provider_pindo.hooks.bounds import MAX_IDLE, Body
 from airflow_provider_pindo.hooks.failures import describe
-from airflow_provider_pindo.hooks.pooling import MAX_IDLE, PindoAdapter, begin_attempt, request_left
 from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS, Pacer, pause_before_repeating, trying_again
 from airflow_provider_pindo.hooks.settings import PindoSettings, read_settings
 from airflow_provider_pindo.hooks.tls import ca_bundle, ssl_context
@@ -54,15 +51,10 @@ _HEADERS = {
 }
 
 
-#: Bytes of an answer that are read; a page of the inbound list has some ten thousand.
-MAX_ANSWER = 32 * 1024**2
-_PIECE = 64 * 1024
-
-
 _LEFT_OUT = "%d messages on page %d of the inbound list have no id that is a number, and are left out"
 
 
-class _Connection:
+class _ConnectionType:
     """What both hooks are to Airflow: the connection type, its name and its form."""
 
     conn_name_attr = "pindo_conn_id"
@@ -71,7 +63,7 @@ class _Connection:
     hook_name = "Pindo"
 
 
-class PindoHook(_Connection, HttpHook):
+class PindoHook(_ConnectionType, HttpHook):
     """
     Talk to Pindo over ``requests``, from tasks.
 
@@ -86,9 +78,9 @@ class PindoHook(_Connection, HttpHook):
     """
 
     def __init__(
-        self, pindo_conn_id: str = _Connection.default_conn_name, *, max_attempts: int = MAX_ATTEMPTS
+        self, pindo_conn_id: str = _ConnectionType.default_conn_name, *, max_attempts: int = MAX_ATTEMPTS
     ) -> None:
-        super().__init__(method="GET", http_conn_id=pindo_conn_id, adapter=PindoAdapter())
+        super().__init__(method="GET", http_conn_id=pindo_conn_id, adapter=requests_transport.PindoAdapter())
         self.pindo_conn_id = pindo_conn_id
         self.max_attempts = max_attempts
 
@@ -226,7 +218,7 @@ class PindoHook(_Connection, HttpHook):
     ) -> Response:
         """Make the request of :meth:`run`, once; unlike the HTTP provider's, log nothing of a failure."""
         environment = session.merge_environment_settings(prepped_request.url, {}, None, None, None)
-        begin_attempt(self.settings.whole_timeout)
+        begin_attempt(Attempt(self.settings.whole_timeout))
         try:
             response = session.send(
                 prepped_request,
@@ -234,7 +226,7 @@ class PindoHook(_Connection, HttpHook):
                 allow_redirects=extra_options["allow_redirects"],
                 **environment,
             )
-        except _FAILURES as error:
+        except requests_transport.FAILURES as error:
             raise _failed(self._call_of_run(), str(prepped_request.url).split("?", 1)[0], error) from None
         if extra_options.get("check_response", True):
             self.check_response(response)
@@ -256,7 +248,7 @@ class PindoHook(_Connection, HttpHook):
         False while a request still waits for its turn, its connection or its next try: whoever interrupts
         the hook then knows that nothing was sent.
         """
-        return request_left()
+        return current_attempt().left
 
     def close(self) -> None:
         """Close the connections. The hook may be used again afterwards."""
@@ -274,8 +266,7 @@ class PindoHook(_Connection, HttpHook):
     def _session(self) -> Session:
         settings = self.settings
         session = requests.Session()
-        # As an auth object, since requests would put the password of a .netrc in place of a mere header.
-        session.auth = _BearerAuth(settings.token)
+        session.auth = requests_transport.BearerAuth(settings.token)
         session.headers.update(_HEADERS)
         session.verify, session.cert = settings.verify, settings.cert
         if settings.verify is True:
@@ -316,39 +307,36 @@ class PindoHook(_Connection, HttpHook):
         raise AssertionError  # count() has no end
 
     def _once(self, call: calls.Call[T]) -> T:
-        begin_attempt(self.settings.whole_timeout)
+        attempt = begin_attempt(Attempt(self.settings.whole_timeout))
         try:
             return self._request(call)
         except PindoUnknownOutcomeError:
             raise
         except PindoError:
-            begin_attempt()  # whatever left has had a certain end
+            attempt.left = False  # whatever left has had a certain end
             raise
 
     def _request(self, call: calls.Call[T]) -> T:
         url = self.settings.url(call.path)
-        content, session = call.content(), self._session
+        body, session = call.content(), self._session
         time.sleep(self._pacer.delay())
         try:
             response = session.request(
                 call.method,
                 url,
                 params=call.params,
-                data=content,
+                data=body,
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,
             )
-            body = _Body()
-            with response:
-                for piece in response.iter_content(_PIECE):
-                    body.add(piece)
-        except _FAILURES as error:
+            content = requests_transport.read_body(response)
+        except requests_transport.FAILURES as error:
             raise _failed(call, url, error) from None
-        return read_answer(call, _answer(response, body.content()), self.settings.token)
+        return read_answer(call, _answer(response, content), self.settings.token)
 
 
-class PindoAsyncHook(_Connection, BaseHook):
+class PindoAsyncHook(_ConnectionType, BaseHook):
     """
     Talk to Pindo over ``aiohttp``, from triggers and from tasks that send many messages at a time.
 
@@ -364,7 +352,7 @@ class PindoAsyncHook(_Connection, BaseHook):
 
     def __init__(
         self,
-        pindo_conn_id: str = _Connection.default_conn_name,
+        pindo_conn_id: str = _ConnectionType.default_conn_name,
         *,
         max_attempts: int = MAX_ATTEMPTS,
         concurrency: int = 100,
@@ -480,8 +468,7 @@ class PindoAsyncHook(_Connection, BaseHook):
             return self._session
 
     async def _open_session(self, settings: PindoSettings) -> aiohttp.ClientSession:
-        connector = _Connector(
-            whole_timeout=settings.whole_timeout,
+        connector = aiohttp_transport.PindoConnector(
             limit=self.concurrency,
             keepalive_timeout=MAX_IDLE,
             ssl=await asyncio.to_thread(ssl_context, settings),
@@ -530,7 +517,8 @@ class PindoAsyncHook(_Connection, BaseHook):
             await asyncio.sleep(delay)
         url = settings.url(call.path)
         content = call.content()
-        _attempt.set(attempt)
+        attempt.whole_timeout = settings.whole_timeout
+        begin_attempt(attempt)
         try:
             async with session.request(
                 call.method,
@@ -542,23 +530,21 @@ class PindoAsyncHook(_Connection, BaseHook):
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as response:
-                body = _Body()
+                body = Body()
                 async for piece in response.content.iter_any():
                     body.add(piece)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except aiohttp_transport.FAILURES as error:
             # On its way through a proxy many things end a request that was not yet handed on. Elsewhere nothing but
             # these is taken for certain, should aiohttp ever fail to say that one leaves.
-            certain = not attempt.left and (self._proxy is not None or isinstance(error, _NO_CONNECTION))
+            certain = not attempt.left and (
+                self._proxy is not None or isinstance(error, aiohttp_transport.NO_CONNECTION)
+            )
             failed = no_connection if certain else no_answer
             raise failed(call, url, describe(error)) from None  # see _failed
         # These headers are found in whatever case.
         return read_answer(
             call, Answer(response.status, response.headers, body.content(), url), settings.token
         )
-
-
-#: What requests raises; it lets some of urllib3's and the system's own errors through, and cannot read every Location.
-_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
 def _failed(call: calls.Call[Any], url: str, error: BaseException) -> PindoError:
@@ -568,90 +554,8 @@ def _failed(call: calls.Call[Any], url: str, error: BaseException) -> PindoError
     It is raised without its cause: Airflow logs the whole chain, and a library's error repeats the server's bytes,
     in which there may be a text or a number.
     """
-    failed = no_answer if request_left() else no_connection
+    failed = no_answer if current_attempt().left else no_connection
     return failed(call, url, describe(error))
-
-
-class _BearerAuth(requests.auth.AuthBase):
-    def __init__(self, token: str) -> None:
-        self._value = f"Bearer {token}"
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        request.headers["Authorization"] = self._value
-        return request
-
-
-#: What aiohttp raises while no connection stands.
-_NO_CONNECTION = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
-
-
-#: The attempt that the running task makes.
-_attempt: ContextVar[Attempt] = ContextVar("pindo_attempt")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """
-    Connections that note, as soon as one stands, that a request is handed to it next.
-
-    :param whole_timeout: seconds from then to the end of the answer, at most.
-    """
-
-    def __init__(self, *, whole_timeout: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
-        self._whole_timeout = whole_timeout
-
-    async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        connection: Any = await super().connect(*args, **kwargs)
-        _attempt.get().left = True
-        connection.protocol.until = time.monotonic() + self._whole_timeout
-        return connection
-
-
-class _Protocol(ResponseHandler):
-    """A connection that is not used again once something came that nobody had asked for, nor read for too long."""
-
-    #: When all of an answer must have come, as ``time.monotonic`` tells it.
-    until = math.inf
-
-    def data_received(self, data: bytes) -> None:
-        if time.monotonic() <= self.until:
-            return super().data_received(data)
-        self.set_exception(TimeoutError())  # for who waits for the head; the body then is cut short
-        if self.transport is not None:
-            self.transport.abort()
-        return None
-
-    def is_connected(self) -> bool:
-        return super().is_connected() and not self.should_close
-
-
-class _TooMuch(aiohttp.ClientError, requests.RequestException):
-    """The answer is larger than any of Pindo's."""
-
-
-class _Body:
-    """The body of an answer, as it comes in."""
-
-    __slots__ = ("_left", "_pieces")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._left = MAX_ANSWER
-
-    def add(self, piece: bytes) -> None:
-        self._left -= len(piece)
-        if self._left < 0:
-            raise _TooMuch
-        self._pieces.append(piece)
-
-    def content(self) -> bytes:
-        return b"".join(self._pieces)
 
 
 def _answer(response: Response, content: bytes) -> Answer:

@@ -16,7 +16,8 @@ from airflow_provider_pindo.api.errors import (
     PindoServerError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.hooks.pindo import MAX_ANSWER, PindoHook
+from airflow_provider_pindo.hooks.bounds import MAX_ANSWER
+from airflow_provider_pindo.hooks.pindo import PindoHook
 from tests.hooks.wire import PAUSE, Wire, answer, receipt
 
 PHONE = "+250781234567"

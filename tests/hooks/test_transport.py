@@ -22,7 +22,7 @@ from airflow_provider_pindo.api.errors import (
     PindoConnectionError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.hooks import pindo
+from airflow_provider_pindo.hooks import aiohttp_transport
 from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.hooks.failures import describe
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
@@ -78,7 +78,7 @@ def test_a_connection_is_used_again_while_it_is_busy(make_pindo, sandbox, monkey
 
 
 async def test_a_request_counts_as_out_even_if_aiohttp_does_not_say_so(sandbox, monkeypatch):
-    monkeypatch.setattr(pindo._Connector, "connect", aiohttp.TCPConnector.connect)
+    monkeypatch.setattr(aiohttp_transport.PindoConnector, "connect", aiohttp.TCPConnector.connect)
     sandbox.add_fault(call="send_sms", action="drop_after", times=None)
     async with PindoAsyncHook() as hook:
         with pytest.raises(PindoUnknownOutcomeError):

@@ -14,8 +14,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
+from airflow_provider_pindo.hooks.attempt import begin_attempt
 from airflow_provider_pindo.hooks.pindo import PindoHook
-from airflow_provider_pindo.hooks.pooling import begin_attempt
 from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN, Entry
 from airflow_provider_pindo.operators.once import EndedBeforeSending
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator

@@ -16,8 +16,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
+from airflow_provider_pindo.hooks.attempt import begin_attempt
 from airflow_provider_pindo.hooks.pindo import PindoHook
-from airflow_provider_pindo.hooks.pooling import begin_attempt
 from airflow_provider_pindo.operators import ledger
 from airflow_provider_pindo.operators.verify import (
     PindoVerifyCancelOperator,

@@ -1,11 +1,12 @@
 """
-A connection pool for ``requests`` under which "unknown outcome" stays rare and true.
+Connections for ``requests`` under which "unknown outcome" stays rare and true.
 
 Four things that ``requests`` leaves open are settled here. A server may close a kept connection while it
 idles, and a POST written into it looks just like one whose answer was lost: so a connection that has idled
 is not used again. An exception does not say whether the request ever left: so each attempt notes it. An
 interim answer (103, say) is not taken for the answer. And an answer that comes drop by drop has a time at which
-it must have ended.
+it must have ended. How ``aiohttp`` is made to do the same is in
+:mod:`~airflow_provider_pindo.hooks.aiohttp_transport`.
 """
 
 from __future__ import annotations
@@ -14,36 +15,51 @@ import http.client
 import io
 import math
 import socket
-import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager, ProxyManager
 
-#: Seconds after which a kept connection is not used again. The shortest keep-alive of the servers in common
-#: use is 2 s (gunicorn); a loop that sends without a pause stays far below 1 s.
-MAX_IDLE = 1.0
+from airflow_provider_pindo.hooks.attempt import current_attempt
+from airflow_provider_pindo.hooks.bounds import MAX_IDLE, Body
 
-_attempt = threading.local()
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response
+
+#: Bytes of an answer that are read at a time.
+_PIECE = 64 * 1024
+#: What requests raises; it lets some of urllib3's and the system's own errors through, and cannot read every Location.
+FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
-def begin_attempt(whole_timeout: float = math.inf) -> None:
+class BearerAuth(requests.auth.AuthBase):
+    """The token of every request: as an auth object, since requests puts a .netrc's password over a mere header."""
+
+    def __init__(self, token: str) -> None:
+        self._value = f"Bearer {token}"
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Put the token on ``request``."""
+        request.headers["Authorization"] = self._value
+        return request
+
+
+def read_body(response: Response) -> bytes:
     """
-    Note that an attempt of this thread starts: nothing has left yet.
+    Return the body of ``response``, which was asked for with ``stream=True``; its connection is free again.
 
-    :param whole_timeout: seconds from the request's leaving to the end of its answer, at most.
+    :raises AnswerTooLarge: it is larger than any of Pindo's.
     """
-    _attempt.left = False
-    _attempt.whole_timeout = whole_timeout
-    _attempt.until = math.inf
-
-
-def request_left() -> bool:
-    """Return whether, in this thread's attempt, a connection stood and the request was handed to it."""
-    return bool(getattr(_attempt, "left", False))
+    body = Body()
+    with response:
+        for piece in response.iter_content(_PIECE):
+            body.add(piece)
+    return body.content()
 
 
 class _Timely(io.RawIOBase):
@@ -86,12 +102,13 @@ class _FinalResponse(http.client.HTTPResponse):
     An answer that ends in time, and is none of the interim ones (1xx) which may come before it.
 
     ``http.client`` passes over 100 alone. Any other would be taken for the answer, and the real one, which stays
-    in the connection, for the answer to the next request.
+    in the connection, for the answer to the next request. ``_read_status`` is its own: should it be renamed, then
+    ``test_an_interim_answer_is_not_taken_for_the_answer`` fails.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        until = getattr(_attempt, "until", math.inf)
+        until = current_attempt().until
         if until < math.inf:
             self.fp = io.BufferedReader(_Timely(sock, self.fp.detach(), until))
 
@@ -115,8 +132,7 @@ class _NotesRequests:
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:  # type: ignore[attr-defined]
             self.connect()  # type: ignore[attr-defined]
-        _attempt.left = True
-        _attempt.until = time.monotonic() + getattr(_attempt, "whole_timeout", math.inf)
+        current_attempt().leave()
         super().request(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -129,7 +145,12 @@ class _HTTPSConnection(_NotesRequests, HTTPSConnection):
 
 
 class _NeverIdle:
-    """Mixin of a urllib3 pool: a connection that has idled is closed, and opens again when it is used."""
+    """
+    Mixin of a urllib3 pool: a connection that has idled is closed, and opens again when it is used.
+
+    ``_put_conn`` and ``_get_conn`` are urllib3's own: should they be renamed, then
+    ``test_a_connection_that_idled_is_not_used_again`` fails.
+    """
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
@@ -138,7 +159,7 @@ class _NeverIdle:
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         conn = super()._get_conn(timeout)  # type: ignore[misc]
-        if time.monotonic() - getattr(conn, "idle_since", float("inf")) > MAX_IDLE:
+        if time.monotonic() - getattr(conn, "idle_since", math.inf) > MAX_IDLE:
             conn.close()
         return conn
 
