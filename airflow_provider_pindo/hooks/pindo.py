@@ -17,7 +17,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
-import requests
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.http.hooks.http import HttpHook
@@ -265,7 +264,7 @@ class PindoHook(_ConnectionType, HttpHook):
     @cached_property
     def _session(self) -> Session:
         settings = self.settings
-        session = requests.Session()
+        session = requests_transport.PindoSession()
         session.auth = requests_transport.BearerAuth(settings.token)
         session.headers.update(_HEADERS)
         session.verify, session.cert = settings.verify, settings.cert

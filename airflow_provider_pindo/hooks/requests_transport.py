@@ -33,8 +33,20 @@ if TYPE_CHECKING:
 
 #: Bytes of an answer that are read at a time.
 _PIECE = 64 * 1024
-#: What requests raises; it lets some of urllib3's and the system's own errors through, and cannot read every Location.
-FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+#: What requests raises; it lets some of urllib3's and the system's own errors through.
+FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+class PindoSession(requests.Session):
+    """
+    A session to which a redirect is an answer like any other.
+
+    Although told not to follow it, requests would read the whole body of a redirect, of whatever size, and its
+    Location, in whatever encoding.
+    """
+
+    def get_redirect_target(self, resp: Response) -> None:
+        """Return that there is nowhere to go on to."""
 
 
 class BearerAuth(requests.auth.AuthBase):

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 import traceback
+import tracemalloc
 
 import pytest
 
@@ -77,6 +78,19 @@ def test_an_answer_without_end_is_not_read_to_it(wire, make_pindo):
     wire([answer(201, bomb, "Content-Encoding: gzip")])
     with pytest.raises(PindoUnknownOutcomeError, match=r"larger than any of Pindo's.* may have been sent"):
         make_pindo().send_sms(PHONE, "Muraho")
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirect_without_end_is_not_read_to_it(wire, make_pindo, status):
+    bomb = gzip.compress(b" " * (8 * MAX_ANSWER), 1)
+    wire([answer(status, bomb, "Content-Encoding: gzip", "Location: /v1/sms/out_sms_1")])
+    tracemalloc.start()
+    try:
+        with pytest.raises(PindoUnknownOutcomeError, match=r"larger than any of Pindo's"):
+            make_pindo().send_sms(PHONE, "Muraho")
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_ANSWER
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
