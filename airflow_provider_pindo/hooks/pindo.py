@@ -79,7 +79,7 @@ class PindoHook(_ConnectionType, HttpHook):
     def __init__(
         self, pindo_conn_id: str = _ConnectionType.default_conn_name, *, max_attempts: int = MAX_ATTEMPTS
     ) -> None:
-        super().__init__(method="GET", http_conn_id=pindo_conn_id, adapter=requests_transport.PindoAdapter())
+        super().__init__(method="GET", http_conn_id=pindo_conn_id, tcp_keep_alive=False)
         self.pindo_conn_id = pindo_conn_id
         self.max_attempts = max_attempts
 
@@ -206,27 +206,58 @@ class PindoHook(_ConnectionType, HttpHook):
     def get_conn(
         self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
     ) -> Session:
-        """Return the session of this hook; ``headers`` are added to it, ``extra_options`` are not used."""
+        """
+        Return the session of this hook.
+
+        :param headers: added to the session's.
+        :param extra_options: of these ``check_response`` alone is used, by the next :meth:`run`.
+        """
         session = self._session
         if headers:
             session.headers.update(headers)
+        # What the HTTP provider's run gives to run_and_check; should it give something else, then
+        # test_run_returns_a_refusal_to_whoever_asks_for_it fails.
+        self.merged_extra = {"check_response": (extra_options or {}).get("check_response", True)}
         return session
+
+    def run(
+        self,
+        endpoint: str | None = None,
+        data: dict[str, Any] | str | None = None,
+        headers: dict[str, Any] | None = None,
+        extra_options: dict[str, Any] | None = None,
+        **request_kwargs: Any,
+    ) -> Response:
+        """
+        Make any request, once, as the HTTP provider's hook does, by the HTTP method that is this hook's ``method``.
+
+        :param endpoint: path, and query, below the connection's host.
+        :param data: the body; parameters of the query for GET.
+        :param headers: added to the session's, for all that follows as well.
+        :param extra_options: ``{"check_response": False}`` has a refusal returned and not raised. All others are
+            ignored: timeout, certificates and proxies are the connection's, no redirect is followed, and nothing is
+            streamed.
+        :param request_kwargs: what ``requests.Request`` takes besides, such as ``json``.
+        :return: the whole answer, of at most 32 MiB.
+        :raises PindoError: Pindo cannot be reached, or does not do what was asked; as for every other call.
+        """
+        answer: Response = super().run(endpoint, data, headers, extra_options, **request_kwargs)
+        return answer
 
     def run_and_check(
         self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]
     ) -> Response:
         """Make the request of :meth:`run`, once; unlike the HTTP provider's, log nothing of a failure."""
-        environment = session.merge_environment_settings(prepped_request.url, {}, None, None, None)
+        environment = session.merge_environment_settings(prepped_request.url, {}, True, None, None)
         begin_attempt(Attempt(self.settings.whole_timeout))
         try:
             response = session.send(
-                prepped_request,
-                timeout=extra_options["timeout"],
-                allow_redirects=extra_options["allow_redirects"],
-                **environment,
+                prepped_request, timeout=self._timeout, allow_redirects=False, **environment
             )
+            requests_transport.hold_body(response)
         except requests_transport.FAILURES as error:
-            raise _failed(self._call_of_run(), str(prepped_request.url).split("?", 1)[0], error) from None
+            call = _call_of_run(prepped_request)
+            raise _failed(call, str(prepped_request.url).split("?", 1)[0], error) from None
         if extra_options.get("check_response", True):
             self.check_response(response)
         return response
@@ -234,11 +265,8 @@ class PindoHook(_ConnectionType, HttpHook):
     def check_response(self, response: Response) -> None:
         """Raise what an answer to :meth:`run` means; unlike the HTTP provider's, log nothing of its body."""
         if not response.ok or response.is_redirect:
-            read_answer(self._call_of_run(), _answer(response, response.content), self.settings.token)
-
-    def _call_of_run(self) -> calls.Call[Any]:
-        harmless = self.method in ("GET", "HEAD")
-        return calls.Call("run", self.method, "", lambda body: body, safe_to_repeat=harmless)
+            call = _call_of_run(response.request)
+            read_answer(call, _answer(response, response.content), self.settings.token)
 
     def request_left(self) -> bool:
         """
@@ -277,13 +305,15 @@ class PindoHook(_ConnectionType, HttpHook):
         session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
         if session.verify is not True or session.cert:
             ssl_context(settings)  # says what is wrong with the files; requests would not
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, requests_transport.PindoAdapter())
         self._set_base_url(None)
-        self.merged_extra = {"timeout": self._timeout, "allow_redirects": False}
-        return self._configure_session_from_mount_adapters(session)
+        return session
 
     def _set_base_url(self, connection: Any) -> None:
-        # The HTTP provider's reads a connection without our checks, and takes a bare host for http://.
-        self.base_url, self._base_url_initialized = self.settings.base_url, True
+        # The HTTP provider's reads a connection without our checks, and takes a bare host for http://. It is its own:
+        # should it be renamed, test_the_address_of_an_endpoint_is_read_as_for_every_other_call fails.
+        self.base_url = self.settings.base_url
 
     @property
     def _timeout(self) -> tuple[float, float]:
@@ -544,6 +574,18 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
         return read_answer(
             call, Answer(response.status, response.headers, body.content(), url), settings.token
         )
+
+
+def _call_of_run(request: PreparedRequest) -> calls.Call[Any]:
+    harmless = request.method in ("GET", "HEAD")
+    return calls.Call(
+        "run",
+        request.method or "",
+        "",
+        lambda body: body,
+        safe_to_repeat=harmless,
+        private=requests_transport.strings_in(request.body),
+    )
 
 
 def _failed(call: calls.Call[Any], url: str, error: BaseException) -> PindoError:

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import math
 import socket
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import requests
 import urllib3
@@ -72,6 +75,40 @@ def read_body(response: Response) -> bytes:
         for piece in response.iter_content(_PIECE):
             body.add(piece)
     return body.content()
+
+
+def hold_body(response: Response) -> None:
+    """
+    Read the body of ``response`` as :func:`read_body` does, and keep it there for whoever is given the response.
+
+    ``_content`` and ``_content_consumed`` are requests' own: should they be renamed, then
+    ``test_what_run_returns_is_a_whole_answer`` fails.
+    """
+    response._content, response._content_consumed = read_body(response), True  # type: ignore[attr-defined]
+
+
+def strings_in(body: object) -> tuple[str, ...]:
+    """
+    Return the texts in the body of a request, JSON, a form or any other, which an answer to it may repeat.
+
+    The longest come first: one that is part of another must not break it up before it is found.
+    """
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    if not isinstance(text, str):  # none, or a stream that has gone
+        return ()
+    try:
+        found = set(_strings_in(json.loads(text)))
+    except (ValueError, RecursionError):
+        found = {text, *(value for _, value in parse_qsl(text))}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def _strings_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings_in(each)
 
 
 class _Timely(io.RawIOBase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from airflow.providers.http.hooks.http import HttpHook
 
@@ -9,6 +11,8 @@ from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoConfigurationError,
     PindoConnectionError,
+    PindoNotFoundError,
+    PindoRejectedError,
     PindoServerError,
     PindoUnknownOutcomeError,
 )
@@ -52,6 +56,60 @@ def test_run_raises_our_errors_and_logs_no_body(hook, sandbox, status, error, ca
     logged = caplog.text + "".join(capfd.readouterr())
     assert PHONE not in logged
     assert "a private text" not in logged
+
+
+SENT = {"to": PHONE, "sender": "a", "texts": ["Your result is ready", {"short": "OK 7"}], "number": 7}
+
+
+@pytest.mark.parametrize(
+    "request_kwargs",
+    [
+        {"json": SENT},
+        {"data": json.dumps(SENT)},
+        {"data": {"to": PHONE, "sender": "a", "text": "Your result is ready", "short": "OK 7"}},
+        {"data": "Your result is ready: OK 7"},
+        {"files": {"text": "Your result is ready: OK 7"}},
+    ],
+    ids=["json", "JSON as text", "form", "text", "file"],
+)
+@pytest.mark.parametrize("said", ["no: {}", "no: {} and more"])
+def test_run_shows_nothing_of_what_was_sent_and_is_repeated(hook, sandbox, request_kwargs, said):
+    for text in ("Your result is ready", "Your result is ready: OK 7"):
+        body = {"message": said.format(text)}
+        sandbox.add_fault(call="*", action="status", status=400, body=body)
+        hook.method = "POST"
+        with pytest.raises(PindoRejectedError) as raised:
+            hook.run("/v1/sms/", **request_kwargs)
+        assert not any(piece in str(raised.value) for piece in ("result", "OK 7"))
+
+
+def test_run_tells_why_when_nothing_is_repeated(hook, sandbox):
+    hook.method = "POST"
+    sandbox.add_fault(call="*", action="status", status=400, times=None, body={"message": "no such route"})
+    for data in (None, iter([b"Your result"]), {"text": "Muraho"}):
+        with pytest.raises(PindoRejectedError, match="no such route"):
+            hook.run("/v1/sms/", data=data)
+
+
+def test_run_returns_a_refusal_to_whoever_asks_for_it(hook, sandbox):
+    sandbox.add_fault(call="*", action="status", status=404, times=2, body={"message": "no such resource"})
+    given = {"check_response": False, "allow_redirects": True, "timeout": 0.0001, "stream": True}
+    answer = hook.run("/wallets/self", extra_options=given)
+    assert (answer.status_code, answer.json()) == (404, {"message": "no such resource"})
+    with pytest.raises(PindoNotFoundError):
+        hook.run("/wallets/self")
+
+
+def test_what_run_returns_is_a_whole_answer(hook):
+    answer = hook.run("/wallets/self")
+    assert answer.json() == json.loads(answer.content) == json.loads(answer.text) == {"amount": 500.0}
+    assert b"".join(answer.iter_content(4)) == answer.content
+    assert list(answer.iter_lines()) == answer.content.splitlines()
+
+
+def test_the_address_of_an_endpoint_is_read_as_for_every_other_call(sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, host="api.example")
+    assert PindoHook().url_from_endpoint("wallets/self") == "https://api.example/wallets/self"
 
 
 def test_run_raises_our_errors_when_pindo_cannot_be_reached(sandbox, monkeypatch):

@@ -93,6 +93,21 @@ def test_a_redirect_without_end_is_not_read_to_it(wire, make_pindo, status):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_an_answer_to_run_without_end_is_not_read_to_it(wire, check):
+    wire([answer(200, gzip.compress(b" " * (MAX_ANSWER + 1)), "Content-Encoding: gzip")])
+    with PindoHook() as hook, pytest.raises(PindoServerError, match="larger than any of Pindo's"):
+        hook.run("/wallets/self", extra_options={"check_response": check})
+
+
+def test_an_answer_to_run_that_comes_drop_by_drop_is_not_waited_for_to_its_end(wire):
+    wire(ENDLESS["body"], timeout=4 * PAUSE)
+    started = time.monotonic()
+    with PindoHook() as hook, pytest.raises(PindoServerError, match=r"it took too long|was cut short"):
+        hook.run("/wallets/self")
+    assert time.monotonic() - started < 45 * PAUSE
+
+
 @pytest.mark.parametrize(
     ("method", "path", "error"),
     [("POST", "/v1/sms/", PindoUnknownOutcomeError), ("GET", "/wallets/self", PindoServerError)],
