@@ -32,7 +32,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
+import psutil  # Airflow depends on it
 import requests
 
 from airflow_provider_pindo.sandbox import SandboxClient
