@@ -70,7 +70,8 @@ class PindoHook(_ConnectionType, HttpHook):
     or use the hook in a ``with`` block.
 
     :param pindo_conn_id: Airflow connection of type ``pindo``.
-    :param max_attempts: how often a request is tried in all, where repeating it does no harm.
+    :param max_attempts: how often a request is tried in all, where repeating it does no harm; 5 (default) get over
+        an outage of some ten seconds, and a longer one is for Airflow's own retries, which hold no worker.
 
     Every method, and ``run`` as well, raises a :class:`~airflow_provider_pindo.api.errors.PindoError`, and
     nothing else, when Pindo cannot be reached or does not do what was asked.
@@ -108,7 +109,14 @@ class PindoHook(_ConnectionType, HttpHook):
         :param text: the message.
         :param sender: sender ID of at most 11 characters; the connection's when None.
         :return: Pindo's receipt: the message was accepted, which is not yet delivered.
-        :raises PindoUnknownOutcomeError: the request left and no certain answer came: it may have been sent.
+        :raises PindoUnknownOutcomeError: the request left and no certain answer came: it may have been sent. With
+            every other error nothing was.
+        :raises PindoConfigurationError: the number, the text, the sender or the connection cannot be used as it is.
+        :raises PindoRejectedError: Pindo refused the message, such as for an unsupported country.
+        :raises PindoAuthError: Pindo refused the token.
+        :raises PindoInsufficientBalanceError: the wallet does not cover it.
+        :raises PindoRateLimitError: Pindo asked to slow down, for longer than is waited here.
+        :raises PindoConnectionError: no connection could be made.
         """
         settings = self.settings
         return self._do(calls.send_sms(to, text, sender or settings.sender, country=settings.country))
@@ -124,7 +132,9 @@ class PindoHook(_ConnectionType, HttpHook):
         :param sender: sender ID of at most 11 characters; the connection's when None.
         :return: totals; Pindo does not say which recipients it took.
         :raises PindoUnknownOutcomeError: the request left and no certain answer came: all, some or none
-            may have been sent.
+            may have been sent. With every other error nobody was texted.
+        :raises PindoRejectedError: Pindo refused the request as a whole, be it for one number.
+        :raises PindoError: any other that :meth:`send_sms` raises, for the same reasons.
         """
         settings = self.settings
         return self._do(
@@ -135,8 +145,11 @@ class PindoHook(_ConnectionType, HttpHook):
         """
         Send a PIN to ``number`` (``POST /v1/sms/verify``).
 
+        :param number: whose PIN it is, in E.164 or as a national number of the connection's country.
         :param brand: who the PIN is from; the connection's sender ID when None.
+        :return: the ``request_id``, by which the PIN is checked.
         :raises PindoUnknownOutcomeError: the PIN may have been sent, and its ``request_id`` is not known.
+        :raises PindoError: any other that :meth:`send_sms` raises; no PIN was sent.
         """
         settings = self.settings
         return self._do(calls.verify(number, brand or settings.sender, country=settings.country))
@@ -147,17 +160,32 @@ class PindoHook(_ConnectionType, HttpHook):
 
         :param request_id: what :meth:`verify` returned.
         :param code: the PIN, as a string: a number would lose its leading zeros.
+        :return: that it is right; a wrong one is an error.
         :raises PindoRejectedError: it is wrong or has expired.
         :raises PindoUnknownOutcomeError: the check may have used up an attempt.
         """
         return self._do(calls.check_verification(request_id, code))
 
     def get_verification(self, request_id: int | str) -> values.VerificationState:
-        """Return the state of a verification (``GET /v1/sms/verify/status/:request_id``)."""
+        """
+        Return the state of a verification (``GET /v1/sms/verify/status/:request_id``).
+
+        :param request_id: what :meth:`verify` returned.
+        :return: its ``status``, if Pindo says one; the shape of the answer is not published, and ``raw`` has all of it.
+        :raises PindoNotFoundError: there is no such verification.
+        :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
+        """
         return self._do(calls.get_verification(request_id))
 
     def cancel_verification(self, request_id: int | str) -> values.VerificationState:
-        """Cancel a verification in progress (``PUT /v1/sms/verify/cancel/:request_id``)."""
+        """
+        Cancel a verification in progress (``PUT /v1/sms/verify/cancel/:request_id``).
+
+        :param request_id: what :meth:`verify` returned.
+        :return: its state, as :meth:`get_verification` returns it.
+        :raises PindoNotFoundError: there is no such verification.
+        :raises PindoServerError: as for :meth:`get_verification`; it may be cancelled all the same.
+        """
         return self._do(calls.cancel_verification(request_id))
 
     def list_inbound_sms(self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE) -> values.InboundPage:
@@ -166,6 +194,8 @@ class PindoHook(_ConnectionType, HttpHook):
 
         :param page: from 1.
         :param per_page: 20 unless given, the only size that Pindo's reference shows.
+        :return: the messages, and which of how many pages this is, as far as Pindo says.
+        :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
         """
         found = self._do(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
         if found.left_out:
@@ -188,11 +218,23 @@ class PindoHook(_ConnectionType, HttpHook):
             yield from scan.feed(self.list_inbound_sms(scan.next_page, scan.per_page))
 
     def get_balance(self) -> values.Balance:
-        """Return what is in the wallet, in USD (``GET /wallets/self``)."""
+        """
+        Return what is in the wallet (``GET /wallets/self``).
+
+        :return: the ``amount``, in USD.
+        :raises PindoAuthError: Pindo refused the token.
+        :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
+        """
         return self._do(calls.get_balance())
 
     def list_sender_ids(self, name: str | None = None) -> tuple[values.SenderId, ...]:
-        """Return the account's sender IDs (``GET /sender_ids/``), or those with this name."""
+        """
+        Return the account's sender IDs (``GET /sender_ids/``).
+
+        :param name: only those with this name; all when None.
+        :return: the sender IDs, each with its ``status``, if Pindo says one.
+        :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
+        """
         return self._do(calls.list_sender_ids(name))
 
     def test_connection(self) -> tuple[bool, str]:
@@ -374,8 +416,8 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
     ``async with`` block or call :meth:`close`.
 
     :param pindo_conn_id: Airflow connection of type ``pindo``.
-    :param max_attempts: how often a request is tried in all, where repeating it does no harm.
-    :param concurrency: most connections open at a time; further requests wait.
+    :param max_attempts: how often a request is tried in all, where repeating it does no harm; see there.
+    :param concurrency: most connections open at a time; further requests wait; 100 (default) are aiohttp's own.
     :param settings: what the connection says, if it has been read already (it is read once otherwise).
     """
 
