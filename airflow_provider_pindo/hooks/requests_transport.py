@@ -81,10 +81,9 @@ def hold_body(response: Response) -> None:
     """
     Read the body of ``response`` as :func:`read_body` does, and keep it there for whoever is given the response.
 
-    ``_content`` and ``_content_consumed`` are requests' own: should they be renamed, then
-    ``test_what_run_returns_is_a_whole_answer`` fails.
+    ``_content`` is requests' own: should it be renamed, then ``test_what_run_returns_is_a_whole_answer`` fails.
     """
-    response._content, response._content_consumed = read_body(response), True  # type: ignore[attr-defined]
+    response._content = read_body(response)
 
 
 def strings_in(body: object) -> tuple[str, ...]:
