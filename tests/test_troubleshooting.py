@@ -7,18 +7,19 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.matching import InboundFilter
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
-from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator
+from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator, PindoVerifyOperator
 from airflow_provider_pindo.sandbox import Sandbox
 from tests.operators.bulk import Store, context, people, send
 
@@ -54,9 +55,9 @@ def text(store: Store | None = None, go: int = 0, **arguments: Any) -> Any:
     return operator.execute(context(store, go))
 
 
-def check(request_id: int, code: str) -> Any:
+def check(request_id: int, code: str, store: Store | None = None) -> Any:
     operator = PindoVerifyCheckOperator(task_id="check", request_id=request_id, code=code)
-    return operator.execute(context(None))
+    return operator.execute(context(store))
 
 
 def at_another_host(monkeypatch: Any, **connection: Any) -> None:
@@ -174,6 +175,26 @@ def an_empty_wallet(sandbox: Sandbox, *_: Any) -> None:
     a_text()
 
 
+def a_lapsed_pin(sandbox: Sandbox, *_: Any) -> None:
+    sandbox.settings(pin_ttl=0)
+    store = Store()
+    for go in (0, 1):
+        PindoVerifyOperator(task_id="send", number=PHONE).execute(context(store, go))
+
+
+def a_check_cut_off(sandbox: Sandbox, *_: Any) -> None:
+    request_id, store = PindoHook().verify(PHONE).request_id, Store()
+    with suppress(AirflowFailException):
+        check(request_id, "0", store)
+    store.set("pindo_verify_check", {**store.get("pindo_verify_check"), "status": "unknown", "result": None})
+    check(request_id, "0", store)
+
+
+def no_ledger(sandbox: Sandbox, *_: Any) -> None:
+    sandbox.add_fault("status", call="send_sms", status=402, skip=1)
+    send(None, recipients=people(3, time=str), text=PERSONAL, concurrency=1)
+
+
 def no_token(sandbox: Sandbox, monkeypatch: Any) -> None:
     at_another_host(monkeypatch, password="")
     a_text()
@@ -223,16 +244,22 @@ PROVOKED: list[Callable[..., Any]] = [
     fault("status", a_text, status=401, body={"message": "unauthorized"}),
     lambda *_: PindoHook().send_sms("+4917012345678", "Muraho"),
     lambda *_: send(Store(), recipients=[{"phonenumber": "+4917012345678", "time": "9"}], text=PERSONAL),
+    lambda *_: send(Store(), recipients=[PHONE, "+4917012345678"], text="Muraho", on_rejected="fail"),
     a_wrong_code,
+    a_lapsed_pin,
     lambda *_: PindoHook().get_verification(4),
     an_empty_wallet,
+    lambda *_: send(Store(), recipients=people(2, time=str), text=PERSONAL, min_balance=1000),
     fault("rate_limit", a_text),
     fault("status", lambda: PindoHook(max_attempts=1).get_balance(), **MAINTENANCE),
     nobody_there,
     fault("drop_after", a_text),
     fault("status_after", a_text, **MAINTENANCE),
     cut_off,
+    fault("not_json", a_text),
+    a_check_cut_off,
     nobody_knows,
+    no_ledger,
     too_dear,
     no_answer_to_many,
     ended,

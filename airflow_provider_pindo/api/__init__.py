@@ -12,6 +12,7 @@ What goes to Pindo and what comes back:
 * :mod:`~airflow_provider_pindo.api.values`: what Pindo answers, as immutable values.
 * :mod:`~airflow_provider_pindo.api.errors`: everything that can go wrong, as one tree.
 * :mod:`~airflow_provider_pindo.api.phone`: phone numbers, read into E.164 and masked for logs.
+* :mod:`~airflow_provider_pindo.api.arguments`: flags, choices, numbers and times that people write.
 
 Whom a text goes to, and what it costs:
 
@@ -19,6 +20,7 @@ Whom a text goes to, and what it costs:
 * :mod:`~airflow_provider_pindo.api.repeats`: which of its rows stood before, without holding them.
 * :mod:`~airflow_provider_pindo.api.mentions`: ``@contact.<field>`` in a text.
 * :mod:`~airflow_provider_pindo.api.segments`: how many SMS a text is billed as.
+* :mod:`~airflow_provider_pindo.api.listing`: what an error lists of many rows.
 * :mod:`~airflow_provider_pindo.api.trim`: a text shortened to what some segments hold.
 
 Waiting for a reply:

@@ -17,7 +17,7 @@ def read_flag(name: str, value: object) -> bool:
     if word in ("", "none"):
         return False
     if word not in _FLAGS:
-        raise PindoConfigurationError(f"{name} is {value!r}: give True or False")
+        raise PindoConfigurationError(f"{name} is {value!r}: give true or false")
     return _FLAGS[word]
 
 

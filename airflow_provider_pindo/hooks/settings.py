@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_pindo.api.arguments import read_flag
 from airflow_provider_pindo.api.calls import check_sender
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
@@ -227,12 +228,7 @@ class _Extra:
         return country
 
     def flag(self, key: str, *, default: bool) -> bool:
-        value = self._values.get(key, default)
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        read = words.get(str(value).strip().lower())
-        if read is None:
-            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write true or false")
-        return read
+        return read_flag(f"extra {key!r} {self._of}", self._values.get(key, default))
 
     def positive(self, key: str, *, least: float = 0.0, most: float = math.inf) -> float | None:
         value = self._values.get(key)

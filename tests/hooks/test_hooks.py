@@ -449,7 +449,7 @@ def test_a_good_connection_says_the_balance(pindo):
             "extra 'country' of connection 'pindo_default' is 'Rwanda': write an ISO 3166 two-letter code",
         ),
         ({"extra": {"country": "٤٤"}}, "extra 'country' .* is '٤٤': write an ISO 3166 two-letter code"),
-        ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': write true or false"),
+        ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': give true or false"),
         ({"extra": {"cert": ["one.pem"]}}, "extra 'cert' .* is not a path"),
         ({"extra": {"proxies": ["http://127.0.0.1:9"]}}, "extra 'proxies' .* is not an object"),
         ({"extra": {"proxies": {"http": "http://["}}}, "the address of the host or of the proxy is none"),

@@ -103,7 +103,7 @@ def test_an_unknown_outcome_may_be_accepted(run_dag, sandbox):
         ({"text": " "}, "text is empty"),
         ({"sender": "PindoTestCompany"}, "has 16 characters; Pindo takes at most 11"),
         ({"on_unknown": "guess"}, "on_unknown is 'guess': give one of fail, resend, accept"),
-        ({"resend": "perhaps"}, "resend is 'perhaps': give True or False"),
+        ({"resend": "perhaps"}, "resend is 'perhaps': give true or false"),
         ({"to": "+12025550123"}, "answered 409"),
     ],
 )
