@@ -18,7 +18,7 @@ QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' \
-		| while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
+		| while IFS='|' read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
 
 demo: .venv/run.stamp  ## Text tomorrow's patients once, through real Airflow and the sandbox
 	@.venv/bin/python -m demo

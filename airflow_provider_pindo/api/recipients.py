@@ -236,7 +236,7 @@ def survey(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) -> 
         kinds = bytearray(len(rows.numbers))
         for position, reason in rows.problems.items():
             kinds[position] = INVALID
-            note(bad.add(block.first + position, rows.numbers[position], reason))
+            note(f"Cannot be texted: {bad.add(block.first + position, rows.numbers[position], reason)}")
         if plan.excluded:
             for position, number in enumerate(rows.numbers):
                 if number in plan.excluded and not kinds[position]:

@@ -46,7 +46,7 @@ def _certificate(error: BaseException) -> str:
 
 def _tls(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
-    return f"TLS failed ({reason if isinstance(reason, str) else 'handshake'}); does the host speak https?"
+    return f"TLS failed ({reason if isinstance(reason, str) else 'handshake'}), perhaps since the host speaks no https"
 
 
 _WORDS = (

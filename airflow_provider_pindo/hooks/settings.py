@@ -158,9 +158,13 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
     wrong = f"host {host!r} of connection {conn.conn_id!r}"
     try:
         parts = urlsplit(host)
-        port = conn.port or parts.port
+        port = parts.port or conn.port
     except ValueError as error:
         raise PindoConfigurationError(f"{wrong} is not an address ({error}): write {DEFAULT_HOST}") from None
+    if conn.port and port != conn.port:
+        raise PindoConfigurationError(
+            f"{wrong} has the port {port}, and its port is {conn.port}: leave one of them out"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PindoConfigurationError(f"{wrong} is not an http(s) address: write {DEFAULT_HOST}")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):

@@ -94,6 +94,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         twice); ``accept`` succeeds, with their number in the column ``unknown``. (templated)
     :param on_rejected: when Pindo rejects some: ``report`` (default) succeeds; ``fail`` fails, after the rest is sent.
         When nobody is left who was not rejected, by Pindo or by ``on_invalid="skip"``, the task fails in any case.
+        Cleared after such a failure, it sends to the rejected once more, and to nobody else.
     :param resend: send to everybody again when a person clears the task after it has sent to all; one that has not
         goes on where it was, and a retry within the same go never sends again. ``"False"`` as text is false.
         (templated)
@@ -389,12 +390,14 @@ class PindoSendBulkSmsOperator(PindoOperator):
         columns = tally.columns()
         reasons = ", ".join(dict.fromkeys(each.reason for each in tally.rejections[:10]))
         if columns.rejected and not (columns.accepted or columns.unknown or columns.not_sent):
-            advice = "clear the task with resend=True" if tally.rejected else "clear the task"
             return PindoRejectedError(
-                f"everybody was rejected ({reasons}). If that is mended, {advice}. {columns}"
+                f"everybody was rejected ({reasons}). Once that is mended, clear the task. {columns}"
             )
         if tally.rejected and self.on_rejected == "fail":
-            return PindoRejectedError(f"some were rejected ({reasons}), and on_rejected is 'fail'. {columns}")
+            return PindoRejectedError(
+                f"some were rejected ({reasons}), and on_rejected is 'fail'. Once that is mended, clear the task: it "
+                f"sends to them alone; or mark it as success. {columns}"
+            )
         return None
 
     def _who_is_unknown(self, tally: Tally, ledger: ChunkLedger) -> str:
@@ -418,8 +421,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
         )
         return (
             f"{who} Find out (Pindo's dashboard shows it), then open the Storage tab of this task instance, in its "
-            f"Task State Store change the status of each of the entries {first_of(tally.unknown_entries)} from "
-            "'unknown' to 'sent' or 'not_sent', and clear the task: it goes on from there."
+            f"Task State Store change the status of {first_of(tally.unknown_entries)} from 'unknown' to 'sent' or "
+            "'not_sent', and clear the task: it goes on from there."
             f"{mend if any(each.reason == NOT_AS_WRITTEN for each in tally.unknowns) else ''}"
         )
 

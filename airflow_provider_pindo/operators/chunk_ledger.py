@@ -97,6 +97,11 @@ class Outcome:
         self.unknown = {}
         return rows
 
+    def put_back_rejected(self) -> None:
+        """Have those who were rejected among those not sent, as if their turn had not come."""
+        self.not_sent = sorted(chain(self.not_sent, *self.rejected.values()))
+        self.rejected = {}
+
     def take(self, rows: Iterable[int]) -> dict[int, str]:
         """Take ``rows`` out of those not sent and the unknown; return why each of the latter was unknown."""
         taken = set(rows)
@@ -206,6 +211,7 @@ class ChunkLedger:
         self._header: dict[str, Any] = {}
         self._found: dict[int, Found] = {}
         self._settled: set[int] = set()
+        self._has_failed_for_the_rejected = False
 
     @property
     def is_kept(self) -> bool:
@@ -279,6 +285,7 @@ class ChunkLedger:
         result = self._header.get("result")
         if self._is_finished and isinstance(result, Mapping):
             return dict(result)
+        self._has_failed_for_the_rejected = self._is_finished
         header = {**self._header, "status": STARTED, "last_go": self._ledger.go}
         header.pop("result", None)
         header["check"] = _check(header)
@@ -325,7 +332,10 @@ class ChunkLedger:
             return None
         if found.is_settled:
             self._settled.add(chunk.index)
-        return found.settled(chunk)
+        outcome = found.settled(chunk)
+        if self._has_failed_for_the_rejected:  # and was cleared since: somebody has mended what Pindo refused
+            outcome.put_back_rejected()
+        return outcome
 
     def was_settled(self, chunk: Chunk) -> bool:
         """Return whether a person's word on ``chunk`` was taken up by this try."""
@@ -406,9 +416,9 @@ def _is_of_an_earlier_go(value: Any, go: int) -> bool:
 
 def _may_have_sent(found: Found) -> bool:
     """Return whether somebody in the chunk was texted, or may have been."""
-    if found.outcome is None or found.status != NOT_SENT:
-        return found.status != NOT_SENT
-    return found.outcome.count_accepted(found.recipients) > 0
+    if (found.outcome is None or found.outcome.unknown) and found.status != NOT_SENT:
+        return True
+    return found.outcome is not None and found.outcome.count_accepted(found.recipients) > 0
 
 
 def _is_header(value: Any) -> bool:

@@ -236,7 +236,9 @@ class PindoVerifyCheckOperator(PindoOperator):
                 if isinstance(error, PindoUnknownOutcomeError) and not cancelled:
                     raise PindoUnknownOutcomeError(f"{error}. {_CLEAR}") from error
                 raise
-            if not answer["verified"]:
+            if answer["verified"]:
+                self.log.info("Verification %s: verified", request_id)
+            else:
                 self.log.warning("Verification %s: not verified (%s)", request_id, answer["reason"])
             return answer
 
@@ -350,7 +352,9 @@ class PindoVerifyCancelOperator(PindoOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel, unless it is over."""
         with self.hook as hook, no_retry_where_it_cannot_help():
-            return cancel(hook, check_request_id(self.request_id))
+            state = cancel(hook, check_request_id(self.request_id))
+            self.log.info("The PIN of verification %s is worth nothing now", state["request_id"])
+            return state
 
 
 def cancel(hook: PindoHook, request_id: int) -> dict[str, Any]:

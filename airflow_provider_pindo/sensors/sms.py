@@ -51,8 +51,9 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         )
 
     A 5xx, a timeout or a 429 while it waits does not fail the task: it goes on, ever more slowly, and gives
-    up after ``max_consecutive_failures`` or when Pindo refuses the token. In reschedule mode before Airflow
-    3.3 nothing can be counted from one look to the next, and only the timeout ends it.
+    up after ``max_consecutive_failures`` or when Pindo refuses the token. ``soft_fail`` skips the task when no
+    reply came in time, and then alone: that Pindo refuses the token is no person's silence. In reschedule mode
+    before Airflow 3.3 nothing can be counted from one look to the next, and only the timeout ends it.
 
     :param pattern: regular expression searched in the text; its named groups come back. Texts come from
         strangers, so it is RE2's: no look-around and no backreferences, and time linear in the text, whatever
@@ -143,9 +144,14 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         try:
             yield
         except (AirflowFailException, AirflowSensorTimeout, PindoError) as error:
-            if self.never_fail or (self.soft_fail and not isinstance(error, PindoError)):
+            if self.never_fail or (self.soft_fail and isinstance(error, AirflowSensorTimeout)):
                 raise AirflowSkipException(str(error)) from error
             raise
+
+    def _final(self, reason: str) -> AirflowFailException:
+        """Return what ends the task for good, whatever ``soft_fail`` says: that is for a reply that does not come."""
+        self.soft_fail = False  # Airflow would take this for such a silence
+        return AirflowFailException(reason)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the list once."""
@@ -172,12 +178,12 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             if event["status"] == FAILED:
                 if event["retry_helps"]:
                     raise PindoServerError(event["reason"])
-                raise AirflowFailException(event["reason"])
+                raise self._final(event["reason"])
             try:
                 return self._read_again(set(event["ids"]))
             except PindoError as error:
                 if not error.retry_helps:
-                    raise AirflowFailException(str(error)) from error
+                    raise self._final(str(error)) from error
                 if failures + 1 >= self.max_consecutive_failures:
                     raise
                 self.log.warning("Cannot read the messages that matched now, and wait on: %s", error)
@@ -248,7 +254,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
                 self._keep_failures(waiting)
             if error.retry_helps:
                 raise
-            raise AirflowFailException(str(error)) from error
+            raise self._final(str(error)) from error
         self._keep_failures(waiting)
         self._pause = pause_after(waiting.patience.failures, self.poke_interval, error)
         self.log.warning("Cannot look for messages now, and wait on: %s", error)

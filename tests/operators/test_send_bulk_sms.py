@@ -1615,18 +1615,50 @@ def test_resend_does_not_repeat_whom_a_person_settled_as_sent(sandbox):
 def test_everybody_who_was_rejected_can_be_sent_to_again_once_that_is_mended(sandbox):
     store, arguments = Store(), {"recipients": people(2), "exclude": ["+250780000002"]}
     sandbox.settings(rejected_numbers=["+250780000001"])
-    for go, resend in ((0, False), (0, True), (1, False), (2, True)):
-        with pytest.raises(AirflowFailException, match=r"everybody was rejected .* with resend=True"):
+    for go, resend in ((0, False), (1, False), (2, True)):
+        with pytest.raises(
+            AirflowFailException, match=r"everybody was rejected .* is mended, clear the task\."
+        ):
             send(store, go=go, resend=resend, **arguments)
     sandbox.settings(rejected_numbers=[])
-    assert send(store, go=3, resend=True, **arguments)["accepted"] == 1
+    assert send(store, go=3, **arguments)["accepted"] == 1
     assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize("changed", [{}, {"text": "Mwiriwe @contact.name"}, {"sender": "Ubuzima"}])
+def test_where_everybody_was_rejected_it_may_be_mended_by_another_text_or_sender(sandbox, changed):
+    store, arguments = Store(), {"recipients": people(3)}
+    sandbox.settings(approved_senders=[])
+    with pytest.raises(AirflowFailException, match="sender is not approved"):
+        send(store, **arguments)
+    sandbox.settings(approved_senders="any")
+    assert send(store, go=1, **arguments, **changed)["accepted"] == 3
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_a_task_that_failed_since_some_were_rejected_sends_to_them_alone_when_it_is_cleared(
+    sandbox, personal
+):
+    store = Store()
+    arguments = {"recipients": people(6, time=at), "chunk_size": 2, "on_rejected": "fail"}
+    arguments["text"] = PERSONAL if personal else "Muraho"
+    sandbox.settings(rejected_numbers=["+250780000002", "+250780000005"])
+    for go in (0, 1):
+        with pytest.raises(
+            AirflowFailException, match=r"some were rejected .* it sends to them alone"
+        ) as failed:
+            send(store, go=go, **arguments)
+        assert columns_in(failed.value) == dict(zip(COLUMNS, (4, 2, 0, 0, 0, 0), strict=True))
+    sandbox.settings(rejected_numbers=[])
+    assert send(store, go=2, **arguments)["accepted"] == 6
+    assert set(times_texted(sandbox).values()) == {1}
 
 
 def test_a_list_of_which_nobody_can_be_texted_fails_also_where_bad_rows_are_skipped(sandbox):
     arguments = {"recipients": ["1", "2"], "on_invalid": "skip", "text": "Muraho"}
     with pytest.raises(
-        AirflowFailException, match=r"everybody was rejected .* is mended, clear the task\. 0 acc"
+        AirflowFailException, match=r"everybody was rejected .* is mended, clear the task\. 0 accepted"
     ):
         send(Store(), **arguments)
     assert sandbox.requests() == []

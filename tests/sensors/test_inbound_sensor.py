@@ -240,11 +240,26 @@ def test_a_token_that_is_refused_when_it_resumes_fails_it_without_a_retry(sandbo
         task.new_process().execute_complete(task.context, {"status": "matched", "ids": [number]})
 
 
-@pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
-def test_what_ends_it_skips_it_where_that_is_asked_for(sandbox, mode, flag):
+@pytest.mark.parametrize(
+    ("flag", "error"), [("soft_fail", AirflowFailException), ("never_fail", AirflowSkipException)]
+)
+def test_a_refused_token_is_no_silence_and_skips_it_only_where_it_must_never_fail(sandbox, mode, flag, error):
     sandbox.add_fault("status", call="list_inbound_sms", status=401, times=None)
-    with pytest.raises(AirflowSkipException):
+    with pytest.raises(error):
         Task(**{flag: True}, **mode).run()
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_what_ends_the_wait_in_the_triggerer_is_no_silence_either(sandbox, status):
+    task = Task(deferrable=True, soft_fail=True)
+    with pytest.raises(TaskDeferred) as deferral:
+        task.new_process().execute(task.context)
+    sandbox.add_fault("status", call="list_inbound_sms", status=status, times=None)
+    event = asyncio.run(first_event(deferral.value.trigger))
+    with pytest.raises(AirflowFailException, match=str(status)):
+        task.new_process().resume_execution(
+            deferral.value.method_name, {"event": event.payload}, task.context
+        )
 
 
 def test_what_a_retry_may_mend_skips_it_only_where_it_must_never_fail(sandbox):
