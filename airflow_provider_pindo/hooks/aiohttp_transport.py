@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from airflow_provider_pindo.api.errors import PindoConnectionError
 from airflow_provider_pindo.hooks.attempt import current_attempt
 
 #: What aiohttp raises; it lets some of the system's own errors through.
@@ -46,7 +47,11 @@ class PindoConnector(aiohttp.TCPConnector):
         """Return a connection for the request of the current attempt."""
         connection: Any = await super().connect(*args, **kwargs)
         attempt = current_attempt()
-        attempt.leave()
+        try:
+            attempt.leave()
+        except PindoConnectionError:
+            connection.close()
+            raise
         connection.protocol.until = attempt.until
         return connection
 

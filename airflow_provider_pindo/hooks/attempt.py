@@ -10,6 +10,8 @@ import math
 import time
 from contextvars import ContextVar
 
+from airflow_provider_pindo.api.errors import PindoConnectionError
+
 
 class Attempt:
     """
@@ -21,18 +23,34 @@ class Attempt:
     :ivar is_last: set it, and the call is not tried again.
     """
 
-    __slots__ = ("is_last", "left", "until", "whole_timeout")
+    __slots__ = ("_given_up", "is_last", "left", "until", "whole_timeout")
 
     def __init__(self, whole_timeout: float = math.inf) -> None:
         self.whole_timeout = whole_timeout
         self.left = False
         self.until = math.inf
-        self.is_last = False
+        self.is_last = self._given_up = False
 
     def leave(self) -> None:
-        """Note that a connection stands and the request is handed to it next."""
+        """
+        Note that a connection stands and the request is handed to it next.
+
+        :raises PindoConnectionError: the attempt was given up meanwhile; the request must not leave.
+        """
         self.left = True
         self.until = time.monotonic() + self.whole_timeout
+        if self._given_up:
+            raise PindoConnectionError("Pindo was not reached in time. Nothing was sent")
+
+    def give_up(self) -> bool:
+        """
+        Have a request that has not left never leave; may be called from any thread.
+
+        :return: whether it has left, so that its outcome may be unknown. Each side writes before it looks at what the
+            other wrote: so at least one of them sees the other.
+        """
+        self.is_last = self._given_up = True
+        return self.left
 
 
 #: The attempt that this thread makes, or this task of asyncio's.

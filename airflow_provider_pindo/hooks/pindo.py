@@ -119,7 +119,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoConnectionError: no connection could be made.
         """
         settings = self.settings
-        return self._do(calls.send_sms(to, text, sender or settings.sender, country=settings.country))
+        return self.send(calls.send_sms(to, text, sender or settings.sender, country=settings.country))
 
     def send_bulk_sms(
         self, recipients: Recipients, text: str, sender: str | None = None
@@ -137,7 +137,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoError: any other that :meth:`send_sms` raises, for the same reasons.
         """
         settings = self.settings
-        return self._do(
+        return self.send(
             calls.send_bulk_sms(recipients, text, sender or settings.sender, country=settings.country)
         )
 
@@ -152,7 +152,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoError: any other that :meth:`send_sms` raises; no PIN was sent.
         """
         settings = self.settings
-        return self._do(calls.verify(number, brand or settings.sender, country=settings.country))
+        return self.send(calls.verify(number, brand or settings.sender, country=settings.country))
 
     def check_verification(self, request_id: int | str, code: str) -> values.VerificationCheck:
         """
@@ -164,7 +164,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoRejectedError: it is wrong or has expired.
         :raises PindoUnknownOutcomeError: the check may have used up an attempt.
         """
-        return self._do(calls.check_verification(request_id, code))
+        return self.send(calls.check_verification(request_id, code))
 
     def get_verification(self, request_id: int | str) -> values.VerificationState:
         """
@@ -175,7 +175,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoNotFoundError: there is no such verification.
         :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
         """
-        return self._do(calls.get_verification(request_id))
+        return self.send(calls.get_verification(request_id))
 
     def cancel_verification(self, request_id: int | str) -> values.VerificationState:
         """
@@ -186,7 +186,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoNotFoundError: there is no such verification.
         :raises PindoServerError: as for :meth:`get_verification`; it may be cancelled all the same.
         """
-        return self._do(calls.cancel_verification(request_id))
+        return self.send(calls.cancel_verification(request_id))
 
     def list_inbound_sms(self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE) -> values.InboundPage:
         """
@@ -197,7 +197,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :return: the messages, and which of how many pages this is, as far as Pindo says.
         :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
         """
-        found = self._do(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
+        found = self.send(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
         if found.left_out:
             self.log.warning(_LEFT_OUT, found.left_out, page)
         return found
@@ -225,7 +225,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoAuthError: Pindo refused the token.
         :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
         """
-        return self._do(calls.get_balance())
+        return self.send(calls.get_balance())
 
     def list_sender_ids(self, name: str | None = None) -> tuple[values.SenderId, ...]:
         """
@@ -235,7 +235,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :return: the sender IDs, each with its ``status``, if Pindo says one.
         :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
         """
-        return self._do(calls.list_sender_ids(name))
+        return self.send(calls.list_sender_ids(name))
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the wallet, once; return whether that went well, and the balance or what is wrong."""
@@ -365,27 +365,31 @@ class PindoHook(_ConnectionType, HttpHook):
     def _pacer(self) -> Pacer:
         return Pacer.of_connection(self.pindo_conn_id, self.settings.requests_per_second)
 
-    def _do(self, call: calls.Call[T]) -> T:
-        for attempt in count(1):
+    def send(self, call: calls.Call[T], attempt: Attempt | None = None) -> T:
+        """
+        Make a call that was built by ``api.calls``.
+
+        :param attempt: shows to whoever holds it whether the request has left, and lets them end it.
+        """
+        attempt = attempt or Attempt()
+        for number in count(1):
             try:
-                return self._once(call)
+                return self._once(call, attempt)
+            except PindoUnknownOutcomeError:
+                raise
             except PindoError as error:
-                pause = pause_before_repeating(error, attempt, self.max_attempts)
-                if pause is None:
+                attempt.left = False  # whatever left has had a certain end
+                pause = pause_before_repeating(error, number, self.max_attempts)
+                if pause is None or attempt.is_last:
                     raise
-                self.log.warning(trying_again(error, pause, attempt, self.max_attempts))
+                self.log.warning(trying_again(error, pause, number, self.max_attempts))
             time.sleep(pause)
         raise AssertionError  # count() has no end
 
-    def _once(self, call: calls.Call[T]) -> T:
-        attempt = begin_attempt(Attempt(self.settings.whole_timeout))
-        try:
-            return self._request(call)
-        except PindoUnknownOutcomeError:
-            raise
-        except PindoError:
-            attempt.left = False  # whatever left has had a certain end
-            raise
+    def _once(self, call: calls.Call[T], attempt: Attempt) -> T:
+        attempt.whole_timeout = self.settings.whole_timeout
+        begin_attempt(attempt)
+        return self._request(call)
 
     def _request(self, call: calls.Call[T]) -> T:
         url = self.settings.url(call.path)

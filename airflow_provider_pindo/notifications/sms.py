@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +22,14 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from airflow_provider_pindo.api.arguments import read_seconds, read_whole_number
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
+    PindoConnectionError,
     PindoError,
     PindoUnknownOutcomeError,
     in_words,
 )
 from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.trim import fit
+from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.notifications.bounded import TimeLimit, in_background
 from airflow_provider_pindo.notifications.incident import read_incident
 from airflow_provider_pindo.notifications.throttle import DECISION_TIME, Pass, Throttle, VariableStore
@@ -36,10 +38,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from jinja2 import Undefined
 
+    from airflow_provider_pindo.api.calls import Call
     from airflow_provider_pindo.api.values import SmsReceipt
+    from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
     from airflow_provider_pindo.hooks.settings import PindoSettings
 
-    Sends = Mapping[str, Future[SmsReceipt] | asyncio.Task[SmsReceipt]]
+    Receipt = Future[SmsReceipt] | asyncio.Task[SmsReceipt]
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -50,6 +54,8 @@ log = logging.getLogger(__name__)
 _MAX_ATTEMPTS = 2
 #: Seconds that are kept for sending; an answer usually takes less than one.
 _SEND_TIME = 3.0
+#: Seconds of these that are kept for telling the throttle what came of it; a Variable takes some 20 ms to write.
+_SETTLE_TIME = 0.5
 _GIVEN_UP = "No alert was sent"
 _TOLD_AGAIN = "The alerts that this one told of may be told again by the next"
 _SEPARATORS = re.compile(r"[,;\n]")
@@ -90,6 +96,43 @@ class Alert:
             self.throttle.conclude(self.granted, limit)
         elif all(map(_certainly_not_sent, results)):
             self.throttle.withdraw(self.granted)
+
+
+class Send:
+    """
+    One message on its way.
+
+    :param to: the number, in E.164.
+    :param alert: what it gets.
+    :param settings: what the connection says.
+    """
+
+    def __init__(self, to: str, alert: Alert, settings: PindoSettings) -> None:
+        self.to = to
+        self._alert = alert
+        self._settings = settings
+        self._attempt = Attempt()
+
+    def by(self, hook: PindoHook) -> SmsReceipt:
+        """Send it, and return Pindo's receipt."""
+        return hook.send(self._call(), self._attempt)
+
+    async def by_async(self, hook: PindoAsyncHook) -> SmsReceipt:
+        """Do as :meth:`by` does."""
+        return await hook.send(self._call(), self._attempt)
+
+    def _call(self) -> Call[SmsReceipt]:
+        from airflow_provider_pindo.api.calls import send_sms
+
+        return send_sms(self.to, self._alert.text, self._alert.sender or self._settings.sender)
+
+    def result(self, future: Receipt) -> BaseException | None:
+        """Return what went wrong by now, or None when Pindo took it; what has not left by now never does."""
+        if future.done():
+            return future.exception()
+        if self._attempt.give_up():
+            return PindoUnknownOutcomeError("Pindo did not answer in time. The message may have been sent")
+        return PindoConnectionError("Pindo was not reached in time. Nothing was sent")
 
 
 class PindoNotifier(BaseNotifier):
@@ -208,11 +251,10 @@ class PindoNotifier(BaseNotifier):
                 settings = limit.run(lambda: hook.settings)
                 hook.get_conn()  # one session for all of them; without it nothing is sent, and nothing held back
                 if alert := limit.run(self._admit, draft, settings, limit):
-                    sends = {
-                        to: in_background(hook.send_sms, to, alert.text, alert.sender) for to in alert.to
-                    }
-                    wait(sends.values(), timeout=limit.left())
-                    results = _report(sends)
+                    sends = [Send(to, alert, settings) for to in alert.to]
+                    futures = [in_background(send.by, hook) for send in sends]
+                    wait(futures, timeout=_sending_time(limit))
+                    results = _report(sends, futures)
                     with _never_raising(_TOLD_AGAIN):
                         limit.run(alert.settle, results, limit)
 
@@ -227,14 +269,12 @@ class PindoNotifier(BaseNotifier):
                 # Shielded, since outside of the triggerer Airflow's own channel does not survive a cancellation.
                 settings = await asyncio.wait_for(asyncio.shield(hook.get_settings()), limit.left())
                 if alert := await limit.run_off_loop(self._admit, draft, settings, limit):
-                    sends = {
-                        to: asyncio.create_task(hook.send_sms(to, alert.text, alert.sender))
-                        for to in alert.to
-                    }
-                    await asyncio.wait(sends.values(), timeout=limit.left())
-                    results = _report(sends)
-                    for send in sends.values():
-                        send.cancel()
+                    sends = [Send(to, alert, settings) for to in alert.to]
+                    tasks = [asyncio.create_task(send.by_async(hook)) for send in sends]
+                    await asyncio.wait(tasks, timeout=_sending_time(limit))
+                    results = _report(sends, tasks)
+                    for task in tasks:
+                        task.cancel()
                     with _never_raising(_TOLD_AGAIN):
                         await limit.run_off_loop(alert.settle, results, limit)
 
@@ -304,17 +344,21 @@ def _decision_time(limit: TimeLimit) -> TimeLimit:
     return TimeLimit(min(DECISION_TIME, max(limit.left() - _SEND_TIME, limit.left() / 2)))
 
 
-def _report(sends: Sends) -> list[BaseException | None]:
+def _sending_time(limit: TimeLimit) -> float:
+    """Return the seconds to wait for Pindo, so that enough is left for telling the throttle."""
+    return max(limit.left() - _SETTLE_TIME, limit.left() / 2)
+
+
+def _report(sends: Sequence[Send], futures: Sequence[Receipt]) -> list[BaseException | None]:
     """Log what became of each number's message by now; return it: an error, or None when Pindo took it."""
-    late = PindoUnknownOutcomeError("Pindo did not answer in time. The message may have been sent")
-    results = {to: send.exception() if send.done() else late for to, send in sends.items()}
-    for to, error in results.items():
-        shown = mask_phone_number(to)
+    results = [send.result(future) for send, future in zip(sends, futures, strict=True)]
+    for send, error in zip(sends, results, strict=True):
+        shown = mask_phone_number(send.to)
         if error is None:
             log.info("Pindo took the alert to %s", shown)
         else:
             log.error("Alert to %s: %s", shown, in_words(error))
-    return list(results.values())
+    return results
 
 
 def _certainly_not_sent(error: BaseException | None) -> bool:

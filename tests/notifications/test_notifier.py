@@ -18,9 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoConnectionError,
+    PindoUnknownOutcomeError,
+)
 from airflow_provider_pindo.notifications import throttle
-from airflow_provider_pindo.notifications.sms import PindoNotifier, send_pindo_notification
+from airflow_provider_pindo.notifications.sms import Alert, PindoNotifier, send_pindo_notification
 
 PHONE, OTHER, THIRD = "+250781234567", "+250781234568", "+250781234569"
 
@@ -320,6 +324,32 @@ def dripping(monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", conn)
         yield
         over.set()
+
+
+@awaited
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"action": "rate_limit", "retry_after": 30},  # it waits for its next try when its time is up
+        {"action": "latency", "seconds": 600},
+    ],
+)
+def test_what_has_not_left_when_its_time_is_up_never_leaves_and_holds_back_nothing(
+    sandbox, log, monkeypatch, awaited, fault
+):
+    """No connection is had in time, or Pindo asks to wait longer than there is time."""
+    settled = []
+    monkeypatch.setattr(Alert, "settle", lambda alert, results, limit: settled.extend(results))
+    stands = fault["action"] == "latency"
+    sandbox.add_fault(call="send_sms", times=None if stands else 1, **fault)
+    either_way(PindoNotifier(PHONE, "Muraho", timeout=2), awaited=awaited)
+    [result] = settled
+    assert isinstance(result, PindoUnknownOutcomeError if stands else PindoConnectionError)
+    assert ("may have been sent" in log.text) is stands
+    assert ("Nothing was sent" in log.text) is not stands
+    if not stands:
+        time.sleep(3)  # longer than a second try would have waited, had it not been given up
+        assert sandbox.messages() == []
 
 
 @awaited
