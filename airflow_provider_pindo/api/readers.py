@@ -75,6 +75,8 @@ def read_verification_check(body: Any) -> values.VerificationCheck:
     raw = _object(body)
     if _required(raw, "message", _text).strip().lower() != "success":
         raise Unreadable("its 'message' is not 'success'")
+    if raw.get("verified") is False:
+        raise Unreadable("it says that the code is right and that it is not")
     return values.VerificationCheck(
         request_id=_optional(raw, "request_id", _whole),
         message=_optional(raw, "message", _text),

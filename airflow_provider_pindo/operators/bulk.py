@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_pindo.api.recipients import Plan, Survey
     from airflow_provider_pindo.hooks.settings import PindoSettings
-    from airflow_provider_pindo.operators.bulk_report import Columns, Tally
+    from airflow_provider_pindo.operators.bulk_report import Columns, Report, Tally
     from airflow_provider_pindo.operators.bulk_sender import BulkSender, Spending
     from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
     from airflow_provider_pindo.operators.sources import Source
@@ -283,12 +283,12 @@ class PindoSendBulkSmsOperator(PindoOperator):
         ledger: ChunkLedger,
     ) -> dict[str, Any]:
         from airflow_provider_pindo.api.recipients import chunks
-        from airflow_provider_pindo.operators.bulk_report import Report, Tally
+        from airflow_provider_pindo.operators.bulk_report import Tally
         from airflow_provider_pindo.operators.bulk_sender import BulkSender
         from airflow_provider_pindo.operators.sources import ListSource
 
         spending = self._spending(ledger)
-        tally = Tally(found, Report(self.report_path) if self.report_path else None)
+        tally = Tally(found, self._open_report())
         sending = self._sending = BulkSender(
             plan=plan,
             sender=sender,
@@ -307,6 +307,20 @@ class PindoSendBulkSmsOperator(PindoOperator):
             return self._carry_out(settings, sending, tally, ledger)
         with self._no_retry_once_somebody_was_texted(tally):
             return self._carry_out(settings, sending, tally, ledger)
+
+    def _open_report(self) -> Report | None:
+        from airflow_provider_pindo.operators.bulk_report import Report
+        from airflow_provider_pindo.operators.bulk_sender import masked
+
+        if not self.report_path:
+            return None
+        try:
+            return Report(self.report_path)
+        except Exception as error:  # every storage has its own
+            raise AirflowException(
+                f"report_path {self.report_path!r} cannot be written, and nothing was sent ({masked(error)}): give the "
+                "path or URL of a file that may be written, or leave it out"
+            ) from None
 
     def _carry_out(
         self, settings: PindoSettings, sending: BulkSender, tally: Tally, ledger: ChunkLedger

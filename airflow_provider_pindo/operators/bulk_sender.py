@@ -87,13 +87,13 @@ class Spending:
             and self.balance - cost < self.min_balance
         ):
             return PindoInsufficientBalanceError(
-                f"the wallet holds {self.balance:,.3f} USD, and sending on would leave less than min_balance="
-                f"{self.min_balance:,.2f}: top it up, or lower min_balance"
+                f"the wallet holds {self.balance:,.3f} USD, and {cost:,.3f} more are on their way or would be next, "
+                f"which leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
             )
         if self.max_cost is not None and self.spent + cost > self.max_cost:
             return PindoCostLimitError(
-                f"{self.spent:,.3f} USD were spent, and sending on would take it over max_cost={self.max_cost:,.2f}: "
-                "raise max_cost and clear the task, and it goes on from there"
+                f"{self.spent:,.3f} USD were spent, and {cost:,.3f} more are on their way or would be next, which is "
+                f"over max_cost={self.max_cost:,.2f}: raise max_cost and clear the task, and it goes on from there"
             )
         return None
 
@@ -420,9 +420,13 @@ class BulkSender:
         text = self._plan.template.text if request.text is None else request.text
         receipt = await self._hook.send(calls.send_checked_bulk_sms(recipients, text, self._sender), attempt)
         self._read_receipt(receipt)
-        if 0 < receipt.count < asked:
+        if receipt.count > asked or receipt.total not in (None, asked):
+            self._unknown(
+                request, f"Pindo speaks of {receipt.count} of {receipt.total} where it was asked for {asked}"
+            )
+        elif 0 < receipt.count < asked:
             self._unknown(request, f"Pindo took {receipt.count} of {asked} and does not say which")
-        elif receipt.count <= 0:
+        elif receipt.count == 0:
             self._refused(request, f"Pindo took none of {asked}")
         else:
             self._accepted(request, request.segments, None)

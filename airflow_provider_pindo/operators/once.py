@@ -134,9 +134,8 @@ class PindoOnceOperator(PindoOperator):
             result=entry.result or {},
         )
         self._ledger.write(seen)
-        self.log.warning(
-            "A person has settled the ledger's entry %r as sent: nothing is sent now, whatever resend says; it acts "
-            "from the next clear on",
+        self.log.info(
+            "A person has settled the entry %r as sent. (Were resend on, it would act from the next clear on)",
             self.ledger_key,
         )
         return seen

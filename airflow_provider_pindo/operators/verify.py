@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
 ON_WRONG_CODE = ("fail", "return")
+#: Refusals of the request as such, by Pindo or by something between: they say nothing of the code.
+_ABOUT_HTTP = frozenset({405, 406, 407, 411, 413, 414, 415, 416, 417, 421, 425, 426, 428, 431})
 #: The states of a PIN that is worth nothing any more. How Pindo spells them is not published.
 _VERIFIED = frozenset({"verified"})
 _LAPSED = frozenset({"expired", "cancelled", "canceled"})
@@ -279,6 +281,9 @@ class PindoVerifyCheckOperator(PindoOperator):
         try:
             answer = self._check(request_id, code)
         except PindoRejectedError as error:
+            if error.status in _ABOUT_HTTP:
+                ledger.write_outcome(replace(planned, status=NOT_SENT))
+                raise
             answer = {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
         except PindoUnknownOutcomeError:
             found = self._verified_by_now(request_id)
@@ -299,7 +304,10 @@ class PindoVerifyCheckOperator(PindoOperator):
     def _check(self, request_id: int, code: str) -> dict[str, Any]:
         """Return Pindo's answer to a right code; whatever error comes up once it has left is an unknown outcome."""
         try:
-            return {**storable(self.hook.check_verification(request_id, code).raw), "verified": True}
+            said = storable(self.hook.check_verification(request_id, code).raw)
+            # Should Pindo repeat the code: it is not to be kept.
+            kept = {key: value for key, value in said.items() if str(value) != code}
+            return {**kept, "verified": True}
         except PindoError:
             raise
         except Exception as error:  # a library's, or a mistake of ours

@@ -109,7 +109,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         self.pindo_conn_id = pindo_conn_id
         self._waiting: _Waiting | None = None
         self._pause = 0.0
-        if isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE):
+        if pattern is None or (isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE)):
             compile_pattern(pattern)
         if isinstance(since, datetime):
             read_since(since)
@@ -216,6 +216,9 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         )
 
     def _filter(self) -> InboundFilter:
+        compile_pattern(
+            self.pattern
+        )  # which an upstream task may have left empty: that is not to take every text
         return InboundFilter(
             self.pattern,
             from_number=self.from_number,

@@ -16,7 +16,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_pindo.api.errors import PindoError, in_words
 from airflow_provider_pindo.api.inbound import Place, read_since
-from airflow_provider_pindo.api.matching import InboundFilter
+from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
 from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience
 from airflow_provider_pindo.triggers.shared_poll import read_interval, waiting
 
@@ -161,6 +161,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
         return matches
 
     def _filter(self, country: str | None) -> InboundFilter:
+        compile_pattern(self.pattern)  # an empty one is not to take every text
         return InboundFilter(
             self.pattern,
             from_number=self.from_number,

@@ -144,7 +144,7 @@ def test_resend_acts_on_what_a_person_settled_as_sent_from_the_clear_after_it_wa
     for _ in range(2):  # the second is a retry
         assert execute(store, go=go, resend=True) == {"status": "sent", "to": PHONE}
     assert len(sandbox.messages()) == 1
-    assert capfd.readouterr().out.count("as sent: nothing is sent now, whatever resend says") == 1
+    assert capfd.readouterr().out.count("A person has settled the entry") == 1
     receipt = execute(store, go=2, resend=True, text=text)
     assert receipt["sms_id"] == sandbox.messages()[-1]["sms_id"]
     assert execute(store, go=2, resend=True, text=text) == receipt

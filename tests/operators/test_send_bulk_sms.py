@@ -28,6 +28,7 @@ from airflow_provider_pindo.api.errors import (
     PindoInsufficientBalanceError,
     PindoStoppedError,
 )
+from airflow_provider_pindo.api.values import BulkReceipt
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from airflow_provider_pindo.operators import bulk
 from airflow_provider_pindo.operators.bulk_report import Report
@@ -710,6 +711,27 @@ def test_a_409_is_split_until_the_bad_ones_are_alone(sandbox):
         (78, "409 unsupported telco"),
     ]
     assert len(sandbox.messages()) == len(times_texted(sandbox)) == 117
+
+
+@pytest.mark.parametrize(
+    "said", [{"count": 999}, {"count": 10, "total": 4}, {"count": 10, "total": 11}, {"count": 4, "total": 4}]
+)
+def test_a_receipt_that_does_not_fit_the_request_leaves_its_recipients_unknown(sandbox, monkeypatch, said):
+    async def answer(hook, call, attempt):
+        attempt.left = True
+        return BulkReceipt(**said)
+
+    monkeypatch.setattr(PindoAsyncHook, "send", answer)
+    with pytest.raises(AirflowFailException, match="where it was asked for 10") as failed:
+        send(Store(), recipients=people(10))
+    assert columns_in(failed.value)["unknown"] == 10
+
+
+@pytest.mark.parametrize("path", ["", "/no/such/folder/\0"])
+def test_a_report_that_cannot_be_opened_sends_nothing_and_names_its_path(sandbox, tmp_path, path):
+    with pytest.raises(AirflowException, match=r"report_path .* cannot be written, and nothing was sent"):
+        send(Store(), recipients=people(2), report_path=f"{tmp_path}{path}")
+    assert sandbox.requests() == []
 
 
 def test_a_request_that_is_too_large_is_split(sandbox):

@@ -16,6 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
+from airflow_provider_pindo.api.values import VerificationCheck
 from airflow_provider_pindo.hooks.attempt import begin_attempt
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators import ledger
@@ -442,6 +443,24 @@ def test_a_check_that_times_out_is_unknown_only_if_it_had_left(
     with pytest.raises(TimedOut):
         task.run()
     assert task.store["pindo_verify_check"]["status"] == status
+
+
+@pytest.mark.parametrize("status", [405, 413, 421, 425])
+def test_what_refuses_the_request_as_such_says_nothing_of_the_code(sandbox, sent, check, status):
+    sandbox.add_fault("status", call="check_verification", status=status)
+    task = check(1, sent["pin"], on_wrong_code="return")
+    with pytest.raises(AirflowFailException, match=str(status)):
+        task.run()
+    assert task.store["pindo_verify_check"]["status"] == "not_sent"
+    assert task.clear()["verified"] is True
+
+
+def test_a_code_that_pindo_repeats_is_not_kept(sandbox, sent, check, monkeypatch):
+    said = VerificationCheck(1, raw={"message": "success", "request_id": 1, "code": sent["pin"]})
+    monkeypatch.setattr(PindoHook, "check_verification", lambda *_: said)
+    task = check(1, sent["pin"])
+    assert task.run() == {"message": "success", "request_id": 1, "verified": True}
+    assert sent["pin"] not in str(task.store)
 
 
 @pytest.mark.parametrize("has_left", [True, False])

@@ -383,7 +383,7 @@ def test_a_message_that_is_gone_is_not_missed_where_the_others_are_enough(sandbo
     assert [each["id"] for each in found] == [number]
 
 
-@pytest.mark.parametrize("pattern", ["(?=YES)", r"(YES) \1", "(YES", ""])
+@pytest.mark.parametrize("pattern", ["(?=YES)", r"(YES) \1", "(YES", "", None])
 def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse(pattern):
     with pytest.raises(PindoConfigurationError, match="pattern"):
         PindoInboundSmsSensor(task_id="wait", pattern=pattern)
@@ -393,6 +393,19 @@ def test_waiting_for_no_message_at_all_is_an_error_at_parse():
     for name, value in (("min_matches", 0), ("min_matches", "2"), ("max_consecutive_failures", 1.5)):
         with pytest.raises(PindoConfigurationError, match=f"{name} is {value!r}: give a whole number"):
             PindoInboundSmsSensor(task_id="wait", pattern="YES", **{name: value})
+
+
+def test_a_pattern_that_an_upstream_task_left_empty_takes_nobodys_words(sandbox, mode):
+    sandbox.reply(PHONE, "a stranger's words")
+    task = Task(**mode)
+    task.new_process = lambda: rendered(PindoInboundSmsSensor(task_id="wait", **task.arguments))
+
+    def rendered(sensor):
+        sensor.pattern = None  # as Airflow does with an XCom that is not there
+        return sensor
+
+    with pytest.raises(AirflowFailException, match="pattern is None"):
+        task.run()
 
 
 @needs_task_state
