@@ -24,7 +24,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.operators.base import PindoOperator, no_retry_where_it_cannot_help
-from airflow_provider_pindo.operators.ledger import MAX_RECIPIENTS
+from airflow_provider_pindo.operators.ledger import MAX_RECIPIENTS, tell_how_to_settle
 from airflow_provider_pindo.operators.once import ON_UNKNOWN
 
 if TYPE_CHECKING:
@@ -428,6 +428,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         who = f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}."
         if not ledger.is_kept:
             return who
+        tell_how_to_settle(first_of(tally.unknown_entries), "sent", "not_sent")
         mend = (
             " Of an entry that is not as the task wrote it, such as the bare word, first put the value back, with "
             "another status alone; if it is lost, on_unknown='accept' texts nobody of its chunk, and "

@@ -188,6 +188,15 @@ def _read_entry(value: Any, key: str) -> Entry | None:
     )
 
 
+def tell_how_to_settle(entries: str, *words: str) -> None:
+    """Log in one short line what the error says at length: Airflow's page of a log cuts long lines off."""
+    log.error(
+        "To settle it: find out, set the status of %s in the Storage tab to %s, clear the task",
+        entries,
+        " or ".join(words),
+    )
+
+
 def _is_cleared_on_success() -> bool:
     from airflow.providers.common.compat.sdk import conf
 

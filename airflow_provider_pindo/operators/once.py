@@ -32,6 +32,7 @@ from airflow_provider_pindo.operators.ledger import (
     Ledger,
     decide,
     fingerprint,
+    tell_how_to_settle,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class PindoOnceOperator(PindoOperator):
     what: str
     #: Key of the recipient in the result.
     recipient_key: str
+    #: The words by which a person settles an unknown outcome.
+    settled_by: tuple[str, ...] = (SENT, NOT_SENT)
 
     _ledger: Ledger
 
@@ -198,7 +201,7 @@ class PindoOnceOperator(PindoOperator):
             return self._result_without_receipt(request, UNKNOWN)
         if self.on_unknown == "resend":
             raise AirflowException(f"{error}. The next try sends it again, as on_unknown says") from error
-        raise PindoUnknownOutcomeError(f"{error}. {self._how_to_settle(request)}") from error
+        raise self._unsettled(str(error), request) from error
 
     def _keep_silent(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
         shown = entry.to or mask_phone_number(request.recipient)
@@ -224,10 +227,17 @@ class PindoOnceOperator(PindoOperator):
                 f"changed since, and nothing is sent now. If the new one is to go out as well, {clear}; if not, "
                 "mark it as success"
             )
-        raise PindoUnknownOutcomeError(
+        raise self._unsettled(
             f"an earlier try of this task was cut off while it sent the {self.what} to {shown}, which may have "
-            f"gone out. {self._how_to_settle(request)}"
+            "gone out",
+            request,
         )
+
+    def _unsettled(self, why: str, request: OnceRequest) -> PindoUnknownOutcomeError:
+        """Return the error for what a person has to settle."""
+        if self._ledger.is_kept:
+            tell_how_to_settle(self.ledger_key, *self.settled_by)
+        return PindoUnknownOutcomeError(f"{why}. {self._how_to_settle(request)}")
 
     def _result_without_receipt(self, request: OnceRequest, status: str) -> dict[str, Any]:
         return {"status": status, self.recipient_key: request.recipient}
@@ -238,7 +248,7 @@ class PindoOnceOperator(PindoOperator):
         )
         if not self._ledger.is_kept:
             return f"{find_out}: if so, mark the task as success; if not, clear it, which sends again"
-        return f"{find_out}, then {self._change_status('sent', 'not_sent')}, and clear the task"
+        return f"{find_out}, then {self._change_status(*self.settled_by)}, and clear the task"
 
     def _change_status(self, *words: str) -> str:
         return (

@@ -99,6 +99,7 @@ class PindoVerifyOperator(PindoOnceOperator):
     ledger_key = "pindo_verify"
     what = "PIN"
     recipient_key = "number"
+    settled_by = (NOT_SENT,)
 
     def __init__(self, *, number: str, brand: str | None = None, **kwargs: Any) -> None:
         super().__init__(**{"multiple_outputs": True, **kwargs})
@@ -144,7 +145,7 @@ class PindoVerifyOperator(PindoOnceOperator):
         lost = f"If {shown} got it, it cannot be checked, since its request_id is not known. For a new PIN, "
         if not self._ledger.is_kept:
             return f"{lost}clear the task"
-        return f"{lost}{self._change_status('not_sent')}, and clear the task"
+        return f"{lost}{self._change_status(*self.settled_by)}, and clear the task"
 
 
 class PindoVerifyCheckOperator(PindoOperator):

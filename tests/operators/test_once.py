@@ -395,3 +395,18 @@ def test_what_nobody_foresaw_is_told_by_its_kind_alone(sandbox, monkeypatch):
     ) as caught:
         execute()
     assert "LookupError: Your result" not in "".join(traceback.format_exception(caught.value))
+
+
+@needs_store
+@pytest.mark.parametrize("is_retry", [False, True])
+def test_how_to_settle_it_stands_in_one_short_line_too(sandbox, caplog, is_retry):
+    store = Store()
+    sandbox.add_fault("drop_after", call="send_sms")
+    for _ in range(1 + is_retry):
+        caplog.clear()
+        with pytest.raises(AirflowFailException):
+            execute(store)
+    lines = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert lines == [
+        "To settle it: find out, set the status of pindo_sms in the Storage tab to sent or not_sent, clear the task"
+    ]
