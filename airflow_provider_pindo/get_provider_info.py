@@ -25,15 +25,15 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "timeout": {
         "label": "Timeout",
-        "description": "Seconds to wait for an answer, and for each further piece of one; for the whole of it four "
-        "times as long; 30 when empty. A message whose answer does not come is not repeated, so rather too long than "
-        "too short.",
+        "description": "Seconds to wait for an answer to begin, and for each further piece of it (the whole may take "
+        "four times as long); 30 when empty. A message whose answer does not come is not sent again, so choose too "
+        "long rather than too short.",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 86400},
     },
     "requests_per_second": {
         "label": "Requests per second",
-        "description": "At most this many requests each second from one process; empty: no limit of ours.",
-        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        "description": "At most this many requests each second from one process; empty: as many as there are.",
+        "schema": {"type": ["number", "null"], "minimum": 0.0001},
     },
     "timezone": {
         "label": "Time zone",
@@ -66,7 +66,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-pindo",
         "name": "Pindo",
         "description": "`Pindo <https://www.pindo.io/>`__: SMS and phone verification in Rwanda and across "
-        "Africa, without ever texting anybody twice.",
+        "Africa, with retries that text nobody twice.",
         "versions": [__version__],
         "integrations": [
             {
