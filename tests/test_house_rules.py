@@ -81,7 +81,7 @@ def modules_that_dags_import() -> list[str]:
     return [
         ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
         for folder in folders
-        for file in sorted(folder.glob("*.py"))
+        for file in sorted(folder.rglob("*.py"))
         if file.stem != "__init__"
     ]
 

@@ -23,7 +23,7 @@ from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator, Pi
 from airflow_provider_pindo.sandbox import Sandbox
 from tests.operators.bulk import Store, context, people, send
 
-importlib.import_module("airflow_provider_pindo.operators.bulk_sender")
+importlib.import_module("airflow_provider_pindo.operators.bulk.sender")
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.rst").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^\.\. code-block:: text\n\n   (.+)$", PAGE, flags=re.MULTILINE)
@@ -140,7 +140,7 @@ def forgets(sandbox: Sandbox, monkeypatch: Any) -> None:
 
 
 def ended(sandbox: Sandbox, monkeypatch: Any) -> None:
-    from airflow_provider_pindo.operators.bulk_sender import BulkSender
+    from airflow_provider_pindo.operators.bulk.sender import BulkSender
 
     open_chunks = BulkSender._open_chunks
 

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators.sources import in_place_of, is_path, read_records, storage_path
+from airflow_provider_pindo.operators.bulk.sources import in_place_of, is_path, read_records, storage_path
 
 #: Digits at the end of a number that decide where it goes: 0781234567 and +250781234567 share them.
 _LAST_DIGITS = 8

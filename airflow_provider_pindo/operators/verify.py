@@ -33,8 +33,8 @@ from airflow_provider_pindo.operators.ledger import (
     Ledger,
     fingerprint,
 )
+from airflow_provider_pindo.operators.masked import PrivateArg, render_private
 from airflow_provider_pindo.operators.once import OnceRequest, PindoOnceOperator
-from airflow_provider_pindo.operators.private import PrivateArg, render_private
 
 if TYPE_CHECKING:
     import jinja2

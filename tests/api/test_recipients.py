@@ -27,7 +27,7 @@ from airflow_provider_pindo.api.recipients import (
 )
 from airflow_provider_pindo.api.repeats import Repeats
 from airflow_provider_pindo.api.segments import segments
-from airflow_provider_pindo.operators.chunk_ledger import format_rows, parse_rows
+from airflow_provider_pindo.operators.bulk.ledger import format_rows, parse_rows
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.values import BulkReceipt
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-from airflow_provider_pindo.operators import bulk
-from airflow_provider_pindo.operators.bulk_report import Report
-from airflow_provider_pindo.operators.chunk_ledger import IN_FLIGHT, ChunkLedger
+from airflow_provider_pindo.operators.bulk import operator as bulk
+from airflow_provider_pindo.operators.bulk.ledger import IN_FLIGHT, ChunkLedger
+from airflow_provider_pindo.operators.bulk.report import Report
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from airflow_provider_pindo.sandbox.faults import ACTIONS
 from demo.deployment import AIRFLOW_VERSION
@@ -767,7 +767,7 @@ def test_answers_for_some_are_no_sign_that_pindo_is_down(sandbox):
 
 
 def test_an_answer_for_none_is_no_sign_that_pindo_is_down(sandbox, monkeypatch):
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.UNKNOWN_IN_A_ROW", 2)
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.UNKNOWN_IN_A_ROW", 2)
     sandbox.add_fault("drop_after", call="send_bulk_sms")
     sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0})
     sandbox.add_fault("drop_after", call="send_bulk_sms")
@@ -964,7 +964,7 @@ def test_the_columns_add_up_to_what_was_given(sandbox, recipients, duplicates, d
 
 
 def test_progress_is_logged_while_it_sends(sandbox, monkeypatch, caplog):
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.PROGRESS", 0.05)
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.PROGRESS", 0.05)
     sandbox.settings(latency=0.02, rejected_numbers=["+250780000001"])
     with caplog.at_level("INFO", logger="airflow_provider_pindo"):
         send(Store(), recipients=people(100, time=at), text=PERSONAL, chunk_size=10, concurrency=5)
@@ -1455,7 +1455,7 @@ def test_what_is_settled_after_it_was_accepted_as_unknown_is_taken_up(sandbox, w
 def test_the_entries_to_settle_are_named_also_where_this_try_does_not_come_to_them(
     sandbox, tmp_path, monkeypatch, unknown
 ):
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.UNKNOWN_IN_A_ROW", 200)
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.UNKNOWN_IN_A_ROW", 200)
     path = tmp_path / "patients.csv"
     path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(110)))
     store, arguments = Store(), {"recipients": str(path), "chunk_size": 1, "concurrency": 1}
@@ -1467,7 +1467,7 @@ def test_the_entries_to_settle_are_named_also_where_this_try_does_not_come_to_th
         raise ZeroDivisionError
 
     monkeypatch.setattr(ChunkLedger, "open", fail)
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.BulkSender._read", fail)
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.BulkSender._read", fail)
     with pytest.raises(AirflowException, match="ZeroDivisionError") as failed:
         send(store, **arguments)
     columns_in(failed.value)
@@ -1830,7 +1830,7 @@ def test_every_fault_at_random_and_the_columns_still_tell_the_truth(sandbox, tmp
     connection = json.loads(sandbox.connection_json())
     connection["extra"]["timeout"] = 0.5
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk_sender.UNKNOWN_IN_A_ROW", 50)
+    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.UNKNOWN_IN_A_ROW", 50)
     details = {
         "latency": {"seconds": 0.05},
         "slow_answer": {"seconds": 1.0},

@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from airflow_provider_pindo.operators.private import PrivateArg
+from airflow_provider_pindo.operators.masked import PrivateArg
 
 PIN = "0471"
 

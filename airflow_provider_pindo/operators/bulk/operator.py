@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_pindo.api.recipients import Plan, Survey
     from airflow_provider_pindo.hooks.settings import PindoSettings
-    from airflow_provider_pindo.operators.bulk_report import Columns, Report, Tally
-    from airflow_provider_pindo.operators.bulk_sender import BulkSender, Spending
-    from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
-    from airflow_provider_pindo.operators.sources import Source
+    from airflow_provider_pindo.operators.bulk.ledger import ChunkLedger
+    from airflow_provider_pindo.operators.bulk.report import Columns, Report, Tally
+    from airflow_provider_pindo.operators.bulk.sender import BulkSender, Spending
+    from airflow_provider_pindo.operators.bulk.sources import Source
 
 #: Recipients between two entries of the ledger. Two chunks are on their way at a time, so a killed worker leaves
 #: at most 200 people of whom nobody knows whether they were texted: as many as a person can look up.
@@ -181,8 +181,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
         """Check everybody, send, and return the columns."""
         from airflow_provider_pindo.api.calls import check_sender
         from airflow_provider_pindo.api.recipients import survey
-        from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger
-        from airflow_provider_pindo.operators.sources import open_source
+        from airflow_provider_pindo.operators.bulk.ledger import ChunkLedger
+        from airflow_provider_pindo.operators.bulk.sources import open_source
 
         with no_retry_where_it_cannot_help():
             read_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
@@ -238,7 +238,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         from airflow_provider_pindo.api.calls import check_text
         from airflow_provider_pindo.api.mentions import Template
         from airflow_provider_pindo.api.recipients import Plan
-        from airflow_provider_pindo.operators.sources import read_numbers
+        from airflow_provider_pindo.operators.bulk.sources import read_numbers
 
         return Plan(
             template=Template(check_text(self.text)),
@@ -256,7 +256,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
 
     def _rehearse(self, source: Source, plan: Plan, found: Survey) -> dict[str, Any]:
         from airflow_provider_pindo.api.recipients import chunks, requests_of
-        from airflow_provider_pindo.operators.bulk_report import Tally
+        from airflow_provider_pindo.operators.bulk.report import Tally
 
         requests = segments = 0
         for chunk in chunks(self._blocks(source, plan), plan, found, self.chunk_size):
@@ -283,9 +283,9 @@ class PindoSendBulkSmsOperator(PindoOperator):
         ledger: ChunkLedger,
     ) -> dict[str, Any]:
         from airflow_provider_pindo.api.recipients import chunks
-        from airflow_provider_pindo.operators.bulk_report import Tally
-        from airflow_provider_pindo.operators.bulk_sender import BulkSender
-        from airflow_provider_pindo.operators.sources import ListSource
+        from airflow_provider_pindo.operators.bulk.report import Tally
+        from airflow_provider_pindo.operators.bulk.sender import BulkSender
+        from airflow_provider_pindo.operators.bulk.sources import ListSource
 
         spending = self._spending(ledger)
         tally = Tally(found, self._open_report())
@@ -309,8 +309,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
             return self._carry_out(settings, sending, tally, ledger)
 
     def _open_report(self) -> Report | None:
-        from airflow_provider_pindo.operators.bulk_report import Report
-        from airflow_provider_pindo.operators.bulk_sender import masked
+        from airflow_provider_pindo.operators.bulk.report import Report
+        from airflow_provider_pindo.operators.bulk.sender import masked
 
         if not self.report_path:
             return None
@@ -326,7 +326,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self, settings: PindoSettings, sending: BulkSender, tally: Tally, ledger: ChunkLedger
     ) -> dict[str, Any]:
         """Send, account for everybody, and return the columns or fail with them."""
-        from airflow_provider_pindo.operators.bulk_sender import masked
+        from airflow_provider_pindo.operators.bulk.sender import masked
 
         try:
             run_apart(sending, self.pindo_conn_id, settings)
@@ -350,7 +350,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
     @contextmanager
     def _no_retry_once_somebody_was_texted(self, tally: Tally) -> Iterator[None]:
         """Without a ledger nothing but this keeps a retry from texting them again, whatever ended this try."""
-        from airflow_provider_pindo.operators.bulk_sender import masked
+        from airflow_provider_pindo.operators.bulk.sender import masked
 
         try:
             yield
@@ -380,7 +380,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self, stopped: BaseException | None, tally: Tally, ledger: ChunkLedger
     ) -> None:
         """Raise why there is somebody to send to, or to settle, yet; each error ends in the columns."""
-        from airflow_provider_pindo.operators.bulk_sender import masked
+        from airflow_provider_pindo.operators.bulk.sender import masked
 
         columns = tally.columns()
         ask_a_person = columns.unknown and self.on_unknown == "fail"
@@ -416,7 +416,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
 
     def _who_is_unknown(self, tally: Tally, ledger: ChunkLedger) -> str:
         from airflow_provider_pindo.api.listing import first_of
-        from airflow_provider_pindo.operators.chunk_ledger import NOT_AS_WRITTEN
+        from airflow_provider_pindo.operators.bulk.ledger import NOT_AS_WRITTEN
 
         people = "; ".join(
             f"row {each.row} ({mask_phone_number(each.phonenumber)}: {each.reason})"
@@ -455,7 +455,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         }
 
     def _spending(self, ledger: ChunkLedger) -> Spending:
-        from airflow_provider_pindo.operators.bulk_sender import Spending
+        from airflow_provider_pindo.operators.bulk.sender import Spending
 
         spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
         if self.min_balance is not None or self.max_cost is not None:
@@ -501,7 +501,7 @@ def run_apart(sending: BulkSender, pindo_conn_id: str, settings: PindoSettings) 
     What interrupts the wait (a timeout, a signal) makes it end within its grace, and is raised then.
     """
     from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-    from airflow_provider_pindo.operators.bulk_sender import GRACE
+    from airflow_provider_pindo.operators.bulk.sender import GRACE
 
     ended = threading.Event()
     failures: list[BaseException] = []

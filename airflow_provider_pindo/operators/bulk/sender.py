@@ -36,12 +36,12 @@ from airflow_provider_pindo.api.errors import (
 from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.recipients import Chunk, Plan, requests_of
 from airflow_provider_pindo.hooks.attempt import Attempt
-from airflow_provider_pindo.operators.chunk_ledger import OPEN_CHUNKS, ChunkLedger, Outcome
+from airflow_provider_pindo.operators.bulk.ledger import OPEN_CHUNKS, ChunkLedger, Outcome
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.values import BulkReceipt, SmsReceipt
     from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-    from airflow_provider_pindo.operators.bulk_report import Tally
+    from airflow_provider_pindo.operators.bulk.report import Tally
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

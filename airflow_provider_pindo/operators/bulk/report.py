@@ -18,8 +18,8 @@ from typing import Any
 
 from airflow_provider_pindo.api.listing import LISTED
 from airflow_provider_pindo.api.recipients import DUPLICATE, EXCLUDED, INVALID, Chunk, Survey
-from airflow_provider_pindo.operators.chunk_ledger import ChunkLedger, Outcome
-from airflow_provider_pindo.operators.sources import storage_path
+from airflow_provider_pindo.operators.bulk.ledger import ChunkLedger, Outcome
+from airflow_provider_pindo.operators.bulk.sources import storage_path
 
 log = logging.getLogger(__name__)
 
