@@ -40,7 +40,7 @@ autodoc_class_signature = "mixed"
 
 # What belongs to Python, requests and Airflow, whose documentation is elsewhere: none is asked for over the network.
 nitpick_ignore_regex = [
-    ("py:class", r"(collections\.abc|datetime|pathlib)\.\w+(\[str)?"),
+    ("py:class", r"(collections\.abc|datetime|os|pathlib)\.\w+(\[str)?"),
     ("py:class", r"timedelta|Session|Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str"),
     ("py:exc", r"AirflowFailException"),
 ]
