@@ -9,6 +9,8 @@ who was not texted and why, so that the reception can call them (the first 100: 
 
 The CSV has one appointment per row: ``date, time, name, phone, doctor``. The date is ``2026-11-24``, or the
 word ``tomorrow``, which the shipped file uses so that there is something to send on whichever day you try it.
+A run whose next day has come already texts nobody, such as one that is cleared days later, or the one of
+yesterday evening that Airflow starts when the DAG is switched on.
 Numbers without a country code, such as 0781234567, are read as those of the country in the connection's extra
 ``country``. The numbers in the shipped file are made up, and may be somebody's: put your own there before you
 point this at the real Pindo.
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import Param, dag, task
+from airflow.providers.common.compat.sdk import AirflowSkipException, Param, dag, task
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
@@ -62,9 +64,17 @@ def pindo_appointment_reminders():
 
         "Next" is seen from the moment that the run stands for, not from now, and the rows are sorted: a
         retry gives the same list.
+
+        :raises AirflowSkipException: that day has come, so that a reminder would be too late. All tasks after
+            this one are skipped, too.
         """
         moment = dag_run.logical_date or dag_run.run_after
         day = pendulum.instance(moment).in_timezone(KIGALI).date().add(days=1)
+        today = pendulum.now(KIGALI).date()
+        if day <= today:
+            raise AirflowSkipException(
+                f"nobody is reminded: this run is for the appointments of {day}, and today is {today}"
+            )
         with Path(params["csv"]).open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["date"] in ("tomorrow", day.isoformat())]
         appointments = [{**row, "date": day.isoformat(), "day": f"{day:%A %d %B}"} for row in rows]

@@ -3,7 +3,8 @@ Keep the wallet from running dry: every working day it is read, and when it is l
 
 The treasurer is texted "The Pindo wallet holds 8.20 USD. Top it up and reply DONE 4821". The DAG waits for that
 reply in the triggerer, without a worker, and then looks into the wallet again: a reply is no money. If the wallet
-is still low, the last task fails, and whoever watches failed tasks hears of it.
+is still low, the last task fails, and whoever watches failed tasks hears of it. A scheduled run that comes more than
+8 hours after its moment does nothing, such as the one that Airflow starts when the DAG is switched on in the evening.
 
 Of the reply only the message's id is kept. Wait with ``PindoInboundSmsSensor`` where you want its text.
 
@@ -100,9 +101,13 @@ def pindo_low_balance():
     # [START howto_hook_pindo]
     @task.short_circuit(task_display_name="Is the wallet low?")
     def read_wallet(params=None, run_id=None, dag_run=None) -> dict[str, Any]:
-        """Return what to ask for; nothing, which skips the rest, when the wallet holds enough."""
+        """Return what to ask for; nothing, which skips the rest, when the wallet holds enough or it is too late."""
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
+        moment = getattr(dag_run, "run_after", None) or dag_run.data_interval_end  # Airflow 3, 2
+        if dag_run.run_type == "scheduled" and pendulum.now("UTC") - moment > TIME_TO_TOP_UP:
+            print(f"Nobody is asked: this run was to start at {moment}, which is too long ago")
+            return {}
         with PindoHook() as hook:
             amount = hook.get_balance().amount
         if amount >= params["least"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_day_without_appointments_texts_nobody(run_reminders, sandbox, tmp_pat
     _, report = run_reminders(csv=str(empty))
     assert sandbox.messages() == []
     assert report == {"texted": 0, "not_texted": []}
+
+
+def test_a_run_whose_next_day_has_come_skips_everything_and_texts_nobody(examples, sandbox):
+    examples.rest.wait_for_dag(DAG_ID)
+    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    run_id = examples.rest.trigger(DAG_ID, logical_date=yesterday)
+    assert examples.rest.wait_for_run(DAG_ID, run_id) == "success"
+    assert {each["state"] for each in examples.rest.task_instances(DAG_ID, run_id)} == {"skipped"}
+    assert "nobody is reminded" in examples.task_log(DAG_ID, run_id, "read_appointments")
+    assert sandbox.messages() == []
 
 
 def test_the_sender_of_the_run_is_used(run_reminders, sandbox):

@@ -1,0 +1,94 @@
+"""
+The examples with a schedule, when a run starts long after its moment.
+
+Whoever switches such a DAG on gets the run of its last moment, also with ``catchup=False``. So a first press on
+*Trigger* starts two runs, and what the one of yesterday has to say is wrong today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from demo.deployment import EXAMPLE_DAGS
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # Airflow 2.11
+    from airflow.models.dagbag import DagBag
+
+CSV = str(EXAMPLE_DAGS / "appointments.csv")
+
+
+def function_of(dag_id: str, task_id: str) -> Callable[..., Any]:
+    """Return what a task of an example calls."""
+    bag = DagBag(dag_folder=EXAMPLE_DAGS / f"{dag_id}.py")
+    return bag.dags[dag_id].get_task(task_id).python_callable
+
+
+@pytest.fixture
+def appointments_of() -> Callable[..., list[dict[str, Any]]]:
+    """Read the appointments as the run of a moment does."""
+    read = function_of("pindo_appointment_reminders", "read_appointments")
+
+    def read_as_the_run_of(logical_date=None, run_after=None):
+        run = SimpleNamespace(logical_date=logical_date, run_after=run_after)
+        return read(dag_run=run, params={"csv": CSV})
+
+    return read_as_the_run_of
+
+
+def test_reminders_that_would_come_on_the_day_itself_are_not_sent(appointments_of):
+    today = pendulum.today("Africa/Kigali")
+    with pytest.raises(AirflowSkipException) as raised:
+        appointments_of(today.subtract(minutes=1).in_timezone("UTC"))
+    day = today.date().isoformat()
+    assert (
+        str(raised.value)
+        == f"nobody is reminded: this run is for the appointments of {day}, and today is {day}"
+    )
+
+
+def test_a_run_that_is_cleared_days_later_texts_nobody(appointments_of):
+    with pytest.raises(AirflowSkipException):
+        appointments_of(pendulum.now("UTC").subtract(days=4))
+
+
+def test_a_run_of_any_time_of_today_reminds_of_tomorrow(appointments_of):
+    today = pendulum.today("Africa/Kigali")
+    for moment in (today, today.add(hours=23, minutes=59)):
+        days = {each["date"] for each in appointments_of(moment.in_timezone("UTC"))}
+        assert days == {today.add(days=1).to_date_string()}
+
+
+def test_a_manual_run_without_a_logical_date_goes_by_when_it_was_to_start(appointments_of):
+    assert appointments_of(run_after=pendulum.now("UTC"))
+    with pytest.raises(AirflowSkipException):
+        appointments_of(run_after=pendulum.now("UTC").subtract(days=1))
+
+
+@pytest.mark.parametrize(
+    ("run_type", "ago", "is_asked"),
+    [
+        ("scheduled", timedelta(hours=7, minutes=59), True),
+        ("scheduled", timedelta(hours=8, minutes=1), False),
+        ("manual", timedelta(days=3), True),
+    ],
+)
+def test_a_scheduled_look_into_the_wallet_that_comes_hours_late_asks_nobody(
+    sandbox, capsys, run_type, ago, is_asked
+):
+    sandbox.set_balance(8.2)
+    moment = pendulum.now("UTC") - ago
+    # Airflow 3 says it by the first, Airflow 2 by the second and has no first.
+    for of_airflow in ({"run_after": moment}, {"data_interval_end": moment}):
+        run = SimpleNamespace(run_type=run_type, logical_date=moment, **of_airflow)
+        read_wallet = function_of("pindo_low_balance", "read_wallet")
+        assert bool(read_wallet(params={"least": 20.0}, run_id="run", dag_run=run)) is is_asked
+        assert ("Nobody is asked: this run was to start at" in capsys.readouterr().out) is not is_asked
