@@ -8,8 +8,10 @@ is still low, the last task fails, and whoever watches failed tasks hears of it.
 
 Of the reply only the message's id is kept. Wait with ``PindoInboundSmsSensor`` where you want its text.
 
-In the sandbox the wallet is full at first: press *Empty* on its page. With the real Pindo, name a number of your
-account's in the text: a phone cannot reply to a name such as PindoTest.
+The question itself costs a text, so let *Least* leave enough for it: with an empty wallet Pindo refuses it, and the
+task fails and is tried again. In the sandbox the wallet is full at first: trigger the DAG with *Least* above what it
+holds, such as 550, and press *Add $100* on the sandbox's page before you reply. With the real Pindo, name a number of
+your account's in the text: a phone cannot reply to a name such as PindoTest.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ SOURCE = (EXAMPLE_DAGS / "pindo_low_balance.py").read_text(encoding="utf-8")
 def run(run_dag):
     """Run the DAG once; returns the run, and its tasks' states by their IDs."""
 
-    def run_once():
+    def run_once(**params):
         head, call, tail = SOURCE.rpartition("pindo_low_balance()")
-        dag_run = run_dag(f"{head}dag = {call}{tail}")
+        dag_run = run_dag(f"{head}dag = {call}{tail}", run_conf=params)
         return dag_run, {each.task_id: each.state for each in dag_run.get_task_instances()}
 
     return run_once
@@ -66,3 +66,11 @@ def test_a_reply_is_no_money(run, sandbox):
     answer(sandbox, top_up=1)
     _, states = run()
     assert states == {"read_wallet": "success", "ask": "success", "wait": "success", "look_again": "failed"}
+
+
+def test_a_full_sandbox_is_tried_with_what_the_documentation_says(run, sandbox):
+    least = int(re.search(r"\*Least\* above what it\s+holds, such as (\d+)", SOURCE)[1])
+    answer(sandbox, top_up=100)
+    _, states = run(least=least)
+    assert set(states.values()) == {"success"}
+    assert "wallet holds 500.00 USD" in sandbox.messages()[0]["text"]
