@@ -17,6 +17,9 @@ from typing import NoReturn
 from demo.deployment import EXAMPLE_DAGS, Deployment, DeploymentError
 from demo.reminders import DAG_ID, DemoError, run_once
 
+#: What the UI shows of the DAG that answers, and the ID by which all else knows it.
+ROUTER_NAME, ROUTER_ID = "Pindo: answer incoming messages", "pindo_inbound_router"
+
 _started = time.monotonic()
 
 
@@ -52,8 +55,11 @@ def up() -> NoReturn:
   Phones    {deployment.sandbox.url}/
   DAGs      {EXAMPLE_DAGS}, read again when they change
 
-  Press "Trigger" on a DAG and watch the phones. pindo_inbound_router answers what you type on a phone, if it
-  has a number in it, such as BALANCE 0781234567: switch it on.
+  Press "Trigger" on a DAG and watch the phones. Its first trigger switches it on: one with a schedule then runs
+  by it, too, beginning with its last moment.
+  "{ROUTER_NAME}" ({ROUTER_ID}) answers what you type on a phone, if it has a number
+  in it, such as BALANCE 0781234567: switch it on.
+  The connection pindo_default is in Airflow's environment; so Admin > Connections does not list it.
   Ctrl-C stops everything and forgets it.
 """,
             flush=True,
