@@ -37,6 +37,9 @@ AFTER = {
 #: What each action does, by its name.
 ACTIONS = {**BEFORE, **AFTER}
 
+#: The calls that a group stands for, by its name: all of them, and those that text somebody.
+CALL_GROUPS = {"*": tuple(CALLS), "texts": ("send_sms", "send_bulk_sms", "verify")}
+
 _NEEDS = {"status": ("status",), "status_after": ("status",), "redirect": ("location",)}
 
 
@@ -45,7 +48,8 @@ class Fault:
     """One fault, as it was set.
 
     :param action: one of :data:`~airflow_provider_pindo.sandbox.faults.ACTIONS`.
-    :param call: one of :data:`~airflow_provider_pindo.sandbox.pindo.CALLS`, or ``"*"`` for all.
+    :param call: one of :data:`~airflow_provider_pindo.sandbox.pindo.CALLS`, ``"*"`` for all, or ``"texts"`` for
+        those that text somebody: ``send_sms``, ``send_bulk_sms`` and ``verify``.
     :param to: only requests whose body names this number, also inside a bulk body; None for all.
     :param skip: let this many matching requests pass first.
     :param times: strike this often, then be gone; None for ever.
@@ -93,8 +97,8 @@ class Fault:
     def _problem(self) -> str | None:
         checks: list[tuple[bool, str]] = [
             (
-                self.call == "*" or self.call in list(CALLS),
-                f"no call {self.call!r}; there are *, {', '.join(CALLS)}",
+                self.call in [*CALL_GROUPS, *CALLS],
+                f"no call {self.call!r}; there are {', '.join([*CALL_GROUPS, *CALLS])}",
             ),
             (self.to is None or isinstance(self.to, str), "to must be a phone number, as a text, or null"),
             (_is_count(self.skip, 0), "skip must be an integer of 0 or more"),
@@ -132,7 +136,7 @@ class Fault:
 
     def matches(self, call: str, numbers: set[str]) -> bool:
         """Whether a call about these numbers is one that this fault is aimed at."""
-        return self.call in ("*", call) and (self.to is None or self.to in numbers)
+        return call in CALL_GROUPS.get(self.call, (self.call,)) and (self.to is None or self.to in numbers)
 
 
 class FaultBook:

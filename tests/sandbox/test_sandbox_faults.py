@@ -199,6 +199,17 @@ def test_a_fault_strikes_only_its_call_and_its_number(api, sandbox):
     assert [api.send(PHONE).status_code for _ in range(2)] == [500, 500]
 
 
+def test_a_fault_of_what_is_sent_strikes_every_call_that_texts_somebody_and_no_other(api, sandbox):
+    sandbox.add_fault("status", call="texts", status=503, times=None)
+    assert api.send().status_code == 503
+    assert api.send_bulk([{"phonenumber": PHONE}], "Muraho").status_code == 503
+    assert api.verify(PHONE, "PindoTest").status_code == 503
+    assert api.check("unknown", "123456").status_code != 503
+    assert api.balance() > 0
+    assert api.inbound()["inbound_sms"] == []
+    assert sandbox.messages() == []
+
+
 def test_a_fault_finds_its_number_inside_a_bulk_body_and_in_a_verification(api, sandbox):
     sandbox.add_fault("status", to=OTHER, status=500, times=2)
     assert api.send_bulk([{"phonenumber": PHONE}, {"phonenumber": OTHER}]).status_code == 500
@@ -244,6 +255,7 @@ def test_faults_are_listed_and_taken_away(api, sandbox):
     [
         ({"action": "explode"}, "drop_after"),
         ({"action": "drop_after", "call": "send"}, "send_bulk_sms"),
+        ({"action": "drop_after", "call": "send"}, r"there are \*, texts, send_sms"),
         ({"action": "drop_after", "often": 3}, "probability"),
         ({"action": "status"}, "status must be given"),
         ({"action": "status", "status": 99}, "200 to 599"),

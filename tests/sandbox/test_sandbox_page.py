@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -229,6 +230,44 @@ def test_a_switch_sets_a_fault_once_and_springs_back(page, api, sandbox):
     group.get_by_label("Off").check(force=True)
     page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 0")
     assert api.send().status_code == 201
+
+
+def switch(page: Page, name: str, state: str) -> None:
+    """Set a switch and wait until the sandbox has its fault."""
+    page.get_by_role("group", name=name).get_by_label(state, exact=True).check(force=True)
+    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 1")
+
+
+NAMES = ["Answers get lost", "Connections break", "Slow answers", "Server errors"]
+NAMES += ["Too many requests", "Token revoked", "Broken answers"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_once_is_for_what_is_sent_and_not_used_up_by_whoever_looks(page, api, sandbox, name):
+    page.get_by_text("For what is sent, once or until you switch it off.").wait_for()
+    switch(page, name, "Once")
+    (fault,) = sandbox.faults()
+    api.inbound()
+    assert api.balance() > 0
+    assert sandbox.faults() == [fault]
+    with suppress(requests.RequestException):
+        api.send(timeout=10)
+    assert sandbox.faults() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_is_for_every_call_only_where_the_switch_says_so(page, sandbox, name):
+    switch(page, name, "On")
+    (fault,) = sandbox.faults()
+    is_for_all = "On: for every call" in page.get_by_role("group", name=name).text_content()
+    assert (fault["call"], fault["times"]) == ("*" if is_for_all else "texts", None)
+    assert is_for_all == (name in ("Server errors", "Too many requests", "Token revoked"))
+    page.reload()
+    assert page.locator("#others li").count() == 0
+    group = page.get_by_role("group", name=name)
+    group.locator("input[value=On]:checked").wait_for(state="attached")
+    group.get_by_label("Off").check(force=True)
+    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 0")
 
 
 def test_other_faults_are_listed_and_can_be_removed(page, sandbox):
