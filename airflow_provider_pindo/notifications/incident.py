@@ -26,6 +26,12 @@ _EVENTS = {
     "queued": "Started",
     "running": "Started",
 }
+#: Why Airflow says that a run has failed, in words; nothing where a person knows as much already.
+_REASONS = {
+    "task_failure": "",
+    "timed_out": "It timed out",
+    "all_tasks_deadlocked": "All tasks are deadlocked",
+}
 _FAILED = "Failed"
 _LATE = "Late"
 
@@ -59,7 +65,11 @@ class Incident:
     id: str
 
     def text(self) -> str:
-        """Return the default text; what matters most comes first, since the end may be cut."""
+        """
+        Return the default text; what matters most comes first, since the end may be cut.
+
+        The log's address is not in it: it goes after the text where there is room for all of it.
+        """
         parts = [
             f"{self.event}: DAG {self.dag_id or '?'}",
             self.task_id and f"task {self.task_id}",
@@ -68,7 +78,7 @@ class Incident:
             self.try_number and f"try {self.try_number}",
         ]
         sentence = ", ".join(part for part in parts if part)
-        return " ".join(part for part in (f"{sentence}.", self.why, self.log_url) if part)
+        return " ".join(part for part in (f"{sentence}.", self.why) if part)
 
     def name(self) -> str:
         """Return what its repetitions have in common: the event, the DAG and the task, not which run it was."""
@@ -149,7 +159,7 @@ def _why(context: Mapping[str, Any], event: str) -> str:
     if event == _LATE and (state := _state(_get(context, "dag_run"))):
         return f"The run's state: {state}"
     if event == _FAILED and (reason := _get(context, "reason")):
-        return _text(reason)
+        return _REASONS.get(_text(reason), _text(reason))
     tasks = _get(context, "task_list")
     return " ".join(_text(tasks).split()) if tasks else ""
 

@@ -67,10 +67,19 @@ class Draft:
 
     to: tuple[str, ...]
     text: str
+    log_url: str
     sender: str | None
     incident: str
     failure: str
     pindo_conn_id: str
+
+    def fitted(self, max_segments: int, tail: str) -> str:
+        """Return the text with the log's address and ``tail``; shortened, and then without that, if it is too long."""
+        if self.log_url:
+            whole = f"{self.text} {self.log_url}"
+            if fit(whole, max_segments, tail) == whole + tail:
+                return whole + tail
+        return fit(self.text, max_segments, tail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +294,13 @@ class PindoNotifier(BaseNotifier):
         from airflow_provider_pindo.notifications.lenient import Missing
 
         incident = read_incident(context)
-        text = self._rendered("text", context, Missing, "")
+        text = _presentable(self._rendered("text", context, Missing, ""))
         sender = self._rendered("sender", context, StrictUndefined, None)
         throttle_key = self._rendered("throttle_key", context, StrictUndefined, None)
         return Draft(
             to=tuple(_numbers(self._render_one(self.to, context, Missing))),
-            text=_presentable(text) or _presentable(incident.text()),
+            text=text or _presentable(incident.text()),
+            log_url="" if text else _presentable(incident.log_url),
             sender=sender and str(sender),
             incident=str(throttle_key or incident.name()),
             failure=incident.id,
@@ -332,7 +342,7 @@ class PindoNotifier(BaseNotifier):
                     "The alert is sent unthrottled, since Variables cannot be used: %s", in_words(error)
                 )
         tail = f" ({granted.held_back} more held back)" if granted and granted.held_back else ""
-        return Alert(to, fit(draft.text, self.max_segments, tail), draft.sender, throttle, granted)
+        return Alert(to, draft.fitted(self.max_segments, tail), draft.sender, throttle, granted)
 
 
 #: The notifier under the name that the other providers' notifiers have too.

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_pindo.notifications.incident import read_incident
+from airflow_provider_pindo.notifications.sms import PindoNotifier
 
 RUN = SimpleNamespace(
     dag_id="etl",
@@ -31,8 +32,9 @@ def context(**changes):
 def test_a_failed_task_is_told_with_everything_one_asks_first():
     incident = read_incident(context(exception=ValueError("no header\nline 2")))
     assert incident.text() == (
-        f"Failed: DAG etl, task load, run 2026-11-22 10:00 UTC, try 2. ValueError: no header {LOG_URL}"
+        "Failed: DAG etl, task load, run 2026-11-22 10:00 UTC, try 2. ValueError: no header"
     )
+    assert incident.log_url == LOG_URL
 
 
 def test_a_mapped_task_is_told_with_its_index_but_all_are_one_incident():
@@ -66,7 +68,19 @@ def test_a_deadline_callback_has_only_plain_dictionaries():
 
 def test_a_callback_of_a_dag_may_have_no_more_than_the_dag_and_a_reason():
     incident = read_incident({"dag": SimpleNamespace(dag_id="etl"), "run_id": "r", "reason": "timed_out"})
-    assert incident.text() == "Failed: DAG etl. timed_out"
+    assert incident.text() == "Failed: DAG etl. It timed out"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("task_failure", "Failed: DAG etl, task load, run 2026-11-22 10:00 UTC, try 2."),
+        ("all_tasks_deadlocked", "try 2. All tasks are deadlocked"),
+        ("of a later Airflow", "try 2. of a later Airflow"),
+    ],
+)
+def test_why_a_run_failed_is_told_in_words_unless_it_says_no_more_than_that_it_did(reason, said):
+    assert read_incident(context(reason=reason)).text().endswith(said)
 
 
 def test_a_callback_of_a_dag_names_the_task_only_if_it_is_the_one_that_failed():
@@ -170,3 +184,43 @@ def test_nothing_in_a_context_keeps_a_text_from_being_made(key, make):
     value = make()
     assert "DAG" in read_incident(context(**{key: value})).text()
     assert "DAG" in read_incident({key: value}).text()
+
+
+PHONE = "+250781234567"
+OF_A_RUN = {"dag_run": RUN, "ti": task(state=None), "reason": "task_failure"}  # as Airflow 3 calls a DAG back
+SHORT = "Failed: DAG etl, task load, run 2026-11-22 10:00 UTC, try 2."
+
+
+def text_of(sandbox, context, **arguments):
+    PindoNotifier(PHONE, **arguments)(context)
+    (message,) = sandbox.messages()
+    return message["text"]
+
+
+def test_the_address_of_the_log_follows_where_there_is_room_for_it(sandbox):
+    assert text_of(sandbox, OF_A_RUN) == f"{SHORT} {LOG_URL}"
+
+
+@pytest.mark.parametrize("max_segments", [1, 2])
+def test_an_address_for_which_there_is_no_room_goes_without_a_trace(sandbox, max_segments):
+    context = {**OF_A_RUN, "ti": task(log_url=LOG_URL + "/x" * 150)}
+    assert text_of(sandbox, context, max_segments=max_segments) == SHORT
+
+
+def test_a_long_exception_is_shortened_with_dots_and_has_no_address(sandbox):
+    said = text_of(sandbox, {**context(exception=ValueError("no header " * 30)), "dag": None})
+    assert said.startswith(f"{SHORT} ValueError: no header no header")
+    assert said.endswith("...")
+    assert len(said) <= 160
+
+
+def test_a_text_of_ones_own_has_no_address(sandbox):
+    assert text_of(sandbox, OF_A_RUN, text="Call me") == "Call me"
+
+
+def test_what_airflow_knows_to_be_secret_is_masked_in_the_address_too(sandbox, monkeypatch):
+    from airflow.providers.common.compat import sdk
+
+    monkeypatch.setattr(sdk, "redact", lambda value: value.replace("hunter2", "***"))
+    context = {**OF_A_RUN, "ti": task(log_url="https://a.example/hunter2")}
+    assert text_of(sandbox, context) == f"{SHORT} https://a.example/***"
