@@ -52,6 +52,7 @@ KIGALI = "Africa/Kigali"
             description="Who the message is from. Empty: the sender ID of the connection.",
         ),
     },
+    description="Texts each patient the time of tomorrow's appointment, every day at 17:00.",
     doc_md=__doc__,
     dag_display_name="Pindo: appointment reminders",
 )

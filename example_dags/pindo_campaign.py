@@ -72,6 +72,7 @@ REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
             description="How many tasks share the recipients.",
         ),
     },
+    description="Texts everybody in a file, spread over workers, but for those who opted out.",
     doc_md=__doc__,
     dag_display_name="Pindo: campaign",
 )

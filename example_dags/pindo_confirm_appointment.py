@@ -61,6 +61,7 @@ def asked_for(what: str) -> Callable[[Any], bool]:
             description="Whom to ask: a list of name, to (such as +250781234567) and time.",
         )
     },
+    description="Asks patients whether they come, waits for their replies, and acts on them.",
     doc_md=__doc__,
     dag_display_name="Pindo: confirm appointments",
 )
@@ -100,7 +101,7 @@ def pindo_confirm_appointment():
             # [END howto_sensor_pindo_inbound_sms_code]
         return questions
 
-    @task_group
+    @task_group(tooltip="One patient: ask, wait for the reply, do what it says")
     def ask(name: str, to: str, text: str, pattern: str, since: str):
         # [START howto_sensor_pindo_inbound_sms]
         question = PindoSendSmsOperator(

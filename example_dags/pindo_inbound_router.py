@@ -125,6 +125,7 @@ if AIRFLOW_V_3_3_PLUS:
         start_date=pendulum.datetime(2026, 1, 1, tz="Africa/Kigali"),
         catchup=True,  # messages that come before the DAG's first run count, too
         tags=["pindo", "sms", "example"],
+        description="Answers every message that comes in, and notes who says STOP.",
         doc_md=__doc__,
         dag_display_name="Pindo: answer incoming messages",
     )(pindo_inbound_router)()

@@ -96,6 +96,7 @@ class WaitForWordOperator(BaseOperator):
             description="The phone of whoever tops the wallet up, such as +250781234567.",
         ),
     },
+    description="Asks for a top-up when the wallet is low, and waits until it is there.",
     doc_md=__doc__,
     dag_display_name="Pindo: low balance",
 )

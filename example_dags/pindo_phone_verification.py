@@ -49,6 +49,7 @@ TIME_TO_ANSWER = timedelta(minutes=5)
             description="The number to verify, such as +250781234567.",
         ),
     },
+    description="Texts a PIN, asks for it by a form, and checks it.",
     doc_md=__doc__,
     dag_display_name="Pindo: phone verification",
 )

@@ -67,6 +67,7 @@ else:
             description="What goes wrong in this run, so that you can see who is texted.",
         )
     },
+    description="Loads a day's sales, and texts the right person when something is wrong.",
     doc_md=__doc__,
     dag_display_name="Pindo: pipeline alerts",
     **deadline,

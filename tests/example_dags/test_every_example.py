@@ -59,6 +59,15 @@ def test_its_name_and_its_tags_tell_it_from_others(dag):
     assert {"pindo", "example"} < set(dag.tags)
 
 
+def test_the_list_of_dags_says_in_one_short_sentence_what_it_does(dag):
+    assert re.fullmatch(r"[A-Z][^.]{20,80}\.", dag.description)
+
+
+def test_a_group_of_tasks_says_what_it_is(dag):
+    for name, group in dag.task_group.get_task_group_dict().items():
+        assert name is None or group.tooltip, name  # None: the DAG itself
+
+
 def test_its_documentation_says_what_it_does_and_how(dag):
     what, *how = dag.doc_md.strip().split("\n\n")
     assert what.endswith(".")
