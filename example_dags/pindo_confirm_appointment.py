@@ -101,7 +101,10 @@ def pindo_confirm_appointment():
             # [END howto_sensor_pindo_inbound_sms_code]
         return questions
 
-    @task_group(tooltip="One patient: ask, wait for the reply, do what it says")
+    @task_group(
+        tooltip="One patient: ask, wait for the reply, do what it says",
+        default_args={"map_index_template": "{{ params.patients[ti.map_index].name }}"},  # else a number
+    )
     def ask(name: str, to: str, text: str, pattern: str, since: str):
         # [START howto_sensor_pindo_inbound_sms]
         question = PindoSendSmsOperator(
