@@ -55,11 +55,11 @@ def up() -> NoReturn:
   Phones    {deployment.sandbox.url}/
   DAGs      {EXAMPLE_DAGS}, read again when they change
 
-  Press "Trigger" on a DAG and watch the phones. Its first trigger switches it on: one with a schedule then runs
-  by it, too, beginning with its last moment.
-  "{ROUTER_NAME}" ({ROUTER_ID}) answers what you type on a phone, if it has a number
-  in it, such as BALANCE 0781234567: switch it on.
-  The connection pindo_default is in Airflow's environment; so Admin > Connections does not list it.
+  Press "Trigger" on a DAG and watch the phones. Its first trigger switches it on; one with a schedule then runs by
+  that as well, at once for the last moment of its schedule.
+  "{ROUTER_NAME}" ({ROUTER_ID}, Airflow 3.3) answers what you type on a phone, if it has a
+  number in it, such as BALANCE 0781234567: switch it on.
+  The connection pindo_default is in Airflow's environment, so Admin > Connections does not list it.
   Ctrl-C stops everything and forgets it.
 """,
             flush=True,
