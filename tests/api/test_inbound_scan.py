@@ -174,7 +174,7 @@ def test_an_unordered_list_is_read_to_its_end():
         scan = InboundScan(after_id=known)
         found = []
         while scan.next_page is not None:
-            page = InboundPage(tuple(map(message, pages[scan.next_page])), pages=3)
+            page = InboundPage(tuple(map(message, pages.get(scan.next_page, []))), pages=3)
             found += [each.id for each in scan.feed(page)]
         assert sorted(found) == list(range(known + 1, 10))
 
@@ -289,3 +289,132 @@ def test_an_empty_sender_is_no_sign_that_none_is_named_until_there_are_many(send
     scan = InboundScan()
     scan.feed(read_inbound_page({"inbound_sms": rows}, "UTC"))
     assert scan.names_senders is named
+
+
+class Server:
+    """An inbound list that may be cut, counted and counted out in other ways than was asked for."""
+
+    def __init__(self, size, *, newest_first, rows=20, pages=None, total=True, repeats_last=False, bursts=()):
+        self.ids = list(range(1, size + 1))
+        self.newest_first, self.rows, self.pages, self.total = newest_first, rows, pages, total
+        self.repeats_last, self.bursts = repeats_last, list(bursts)
+        self.asked: list[int] = []
+
+    def page(self, number: int, per_page: int) -> InboundPage:
+        self.asked.append(number)
+        ids = self.ids[::-1] if self.newest_first else self.ids
+        real = -(-len(ids) // self.rows)
+        if self.repeats_last:
+            number = max(1, min(number, real))
+        found = tuple(map(message, ids[(number - 1) * self.rows : number * self.rows]))
+        total = {True: len(ids), False: None}.get(self.total, self.total)
+        pages = real if self.pages is None else self.pages(len(ids), per_page, real)
+        for _ in range(self.bursts.pop(0) if self.bursts else 0):
+            self.ids.append(len(self.ids) + 1)
+        return InboundPage(found, number, pages, per_page, total)
+
+    def read(self, after_id: int | None = None, *, most: int = 400) -> list[int]:
+        scan, found = InboundScan(after_id), []
+        while scan.next_page is not None:
+            assert len(self.asked) < most, self.asked
+            found += [each.id for each in scan.feed(self.page(scan.next_page, scan.per_page))]
+        return found
+
+
+WRONG_PAGES = {
+    "right": lambda total, per_page, real: real,
+    "of what was asked for": lambda total, per_page, real: -(-total // per_page),
+    "1": lambda total, per_page, real: 1,
+    "0": lambda total, per_page, real: 0,
+    "-1": lambda total, per_page, real: -1,
+    "one too few": lambda total, per_page, real: real - 1,
+    "too many": lambda total, per_page, real: real + 7,
+    "not said": lambda total, per_page, real: None,
+}
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("pages", WRONG_PAGES)
+@pytest.mark.parametrize("total", [True, False])
+@pytest.mark.parametrize("rows", [5, 20])
+def test_a_wrong_number_of_pages_hides_no_message(newest_first, pages, total, rows):
+    server = Server(130, newest_first=newest_first, rows=rows, pages=WRONG_PAGES[pages], total=total)
+    assert sorted(server.read()) == list(range(1, 131))
+    server.asked.clear()
+    server.ids += [131, 132]
+    assert sorted(server.read(130)) == [131, 132]
+    assert not newest_first or server.asked == [1]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 19, 20, 45])
+@pytest.mark.parametrize("total", [True, False])
+def test_where_nothing_is_new_one_page_is_read(size, total):
+    server = Server(size, newest_first=True, total=total)
+    assert server.read(size) == []
+    assert server.asked == [1]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 5, 19])
+@pytest.mark.parametrize("repeats_last", [True, False])
+def test_a_total_that_is_too_high_costs_one_page_more(newest_first, size, repeats_last):
+    server = Server(size, newest_first=newest_first, total=9999, repeats_last=repeats_last)
+    assert sorted(server.read()) == list(range(1, size + 1))
+    assert server.asked == [1, 2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 19])
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_short_list_that_is_counted_is_one_page(size, newest_first):
+    server = Server(size, newest_first=newest_first)
+    assert sorted(server.read()) == list(range(1, size + 1))
+    assert server.asked == [1]
+
+
+@pytest.mark.parametrize("total", [True, False])
+def test_bursts_before_each_of_several_pages_hide_none(total):
+    server = Server(60, newest_first=True, total=total, bursts=[20, 20, 20])
+    assert set(range(1, 61)) <= set(server.read())
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_list_that_claims_to_grow_for_ever_is_left(newest_first):
+    scan, asked = InboundScan(), 0
+    ids = [5, 4, 3] if newest_first else [3, 4, 5]
+    while scan.next_page is not None:
+        asked += 1
+        scan.feed(InboundPage(tuple(map(message, ids)), pages=scan.next_page + 1, total=20 * asked))
+    assert asked < 120
+
+
+@given(
+    size=st.integers(0, 90),
+    known=st.integers(0, 90),
+    newest_first=st.booleans(),
+    rows=st.sampled_from([2, 3, 5, 20, 100]),
+    pages=st.sampled_from(sorted(WRONG_PAGES)),
+    repeats_last=st.booleans(),
+    total=st.booleans(),
+    bursts=st.lists(st.integers(0, 45), max_size=5),
+)
+def test_all_that_was_on_the_list_is_read_once_whatever_it_says_of_its_pages(
+    size, known, newest_first, rows, pages, repeats_last, total, bursts
+):
+    known = min(known, size)
+    if not total:  # where nothing tells that the list grew, bursts may hide what they push on
+        bursts = bursts if pages == "right" else []
+    server = Server(
+        size,
+        newest_first=newest_first,
+        rows=rows,
+        pages=WRONG_PAGES[pages],
+        total=total,
+        repeats_last=repeats_last,
+        bursts=bursts,
+    )
+    found = server.read(known)
+    assert len(found) == len(set(found))
+    assert set(range(known + 1, size + 1)) <= set(found)
+    # What arrived meanwhile is either here or above everything that is, where the next pass looks.
+    assert set(found) == set(range(known + 1, max([known, *found]) + 1))
+    assert len(server.asked) <= 3 * (len(server.ids) // rows + 1) + 15
