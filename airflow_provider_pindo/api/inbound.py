@@ -45,15 +45,28 @@ class Place:
             return True
         if self.since is None:
             return False
-        # A time in whole seconds may be of any moment in its second.
-        whole = message.created_at.microsecond == 0
-        return message.created_at < (self.since.replace(microsecond=0) if whole else self.since)
+        return message.created_at < _cut_as(message.created_at, self.since)
 
     def after(self, message_id: int | None) -> Place:
         """Return this place moved on to ``message_id``; never back."""
         if message_id is None or (self.after_id is not None and message_id <= self.after_id):
             return self
         return replace(self, after_id=message_id)
+
+
+def _cut_as(shown: datetime, moment: datetime) -> datetime:
+    """
+    Return ``moment``, cut to what ``shown`` seems to be cut to: milliseconds, seconds or minutes.
+
+    A time in whole seconds may be of any moment in its second. One that happens to be whole makes its message newer
+    than it is, which is the right side to err on: the message still has to be what is waited for, while a reply
+    that is taken for older than it is never reaches who waits for it.
+    """
+    if shown.microsecond % 1000:
+        return moment
+    if shown.microsecond:
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return moment.replace(microsecond=0, second=shown.second and moment.second)
 
 
 def loosest(places: Iterable[Place]) -> tuple[Place, ...]:

@@ -97,7 +97,8 @@ def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
     """
     Read one page of inbound messages; naive times are of ``timezone``.
 
-    One message that is odd must not hold up all the others. Without a text, its text is empty; with a time that
+    One message that is odd must not hold up all the others. Without a text, its text is empty, and a number's its
+    digits; with a time that
     cannot be read, its time is that of the message after it, since ids grow with time, and of the newest it is
     the moment of reading: so it is taken for newer than it is, and nobody who waits misses it. One without an id
     that is a number cannot be told from the next and is left out, and counted in ``left_out``.
@@ -148,7 +149,7 @@ def _read_inbound(raw: Mapping[str, Any], times: Mapping[int, datetime]) -> valu
     number = _required(raw, "id", _whole)
     return values.InboundSms(
         id=number,
-        text=_optional(raw, "text", _text) or "",
+        text=_optional(raw, "text", _typed) or "",
         created_at=times[number],
         inbound_sms_number=_optional(raw, "inbound_sms_number", _id_text),
         from_number=_optional(raw, "from", _id_text),
@@ -229,6 +230,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise Unreadable
     return value
+
+
+def _typed(value: Any) -> str:
+    """Read what a person typed, which a server that guesses may have made a number of."""
+    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
+        raise Unreadable
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _id_text(value: Any) -> str:

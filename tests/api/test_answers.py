@@ -533,7 +533,7 @@ def test_one_odd_inbound_message_does_not_hold_up_the_others():
         (4, "", 5),
         (3, "three", 5),
         (2, "two", 2),
-        (1, "", 2),
+        (1, "7", 2),
     ]
     assert page.messages[1].raw == rows[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -258,6 +258,21 @@ def test_a_time_in_whole_seconds_is_of_any_moment_in_its_second():
     assert place.knows(replace(message(1), created_at=START - timedelta(seconds=1)))
 
 
+@pytest.mark.parametrize(
+    ("shown", "older"),
+    [
+        ("2026-03-01T12:00:30.123", "2026-03-01T12:00:30.122"),
+        ("2026-03-01T12:00:30", "2026-03-01T12:00:29"),
+        ("2026-03-01T12:00", "2026-03-01T11:59"),
+        ("2026-03-01T12:00:30.123456", "2026-03-01T12:00:30.123455"),
+    ],
+)
+def test_a_time_that_is_cut_is_of_any_moment_that_is_cut_to_it(shown, older):
+    place = Place(since=datetime(2026, 3, 1, 14, 0, 30, 123456, tzinfo=timezone(timedelta(hours=2))))
+    assert not place.knows(replace(message(1), created_at=datetime.fromisoformat(f"{shown}+00:00")))
+    assert place.knows(replace(message(1), created_at=datetime.fromisoformat(f"{older}+00:00")))
+
+
 def test_a_naive_since_is_refused():
     with pytest.raises(PindoConfigurationError, match="no time zone"):
         InboundScan(since=datetime(2026, 1, 1))
@@ -278,6 +293,23 @@ def test_a_message_without_an_id_holds_up_no_other(odd):
 def test_a_list_in_which_no_message_has_an_id_is_none():
     with pytest.raises(Unreadable, match="'id'"):
         read_inbound_page({"inbound_sms": [{**GOOD, "id": "in_01H7"}]}, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (4821, "4821"),
+        (4821.0, "4821"),
+        (48.5, "48.5"),
+        (True, ""),
+        (["YES"], ""),
+        (None, ""),
+        ("4821", "4821"),
+    ],
+)
+def test_a_text_that_comes_as_a_number_is_its_digits(text, read):
+    page = read_inbound_page({"inbound_sms": [{**GOOD, "text": text}]}, "UTC")
+    assert page.messages[0].text == read
 
 
 @pytest.mark.parametrize(
