@@ -51,6 +51,10 @@ _MAY_HAVE_MOVED = frozenset({301, 302})
 _TIMED_OUT = frozenset({408, 460, 499})
 # As many characters of a private value in a row as give something of it away.
 _TELLING = 12
+# A private value of at least as many letters and digits counts as repeated in whatever case, and whatever stands
+# between them: a PIN has four, and what is shorter is in any reason by chance.
+_LEAST_REPEATED = 4
+_BETWEEN = re.compile(r"[\W_]+")
 # Characters of a reason that are looked at, so that an answer of megabytes does not hold up an event loop.
 _READ_OF_A_REASON = 2000
 #: Seconds that a ``Retry-After`` counts for at most: whoever waits longer than that rather asks again.
@@ -246,16 +250,38 @@ def _clean(reason: str, private: tuple[str, ...]) -> str:
     Return what Pindo said without what must not be shown: private values and phone numbers.
 
     One line and at most 200 characters, since it goes into logs and was written elsewhere. A reason that
-    repeats a piece of a private value, whole or not, is not shown at all.
+    repeats a piece of a private value, whole or not, in whatever case and with whatever between its letters and
+    digits, is not shown at all.
     """
-    reason = " ".join(reason[:_READ_OF_A_REASON].split())
+    reason = _one_line(reason[:_READ_OF_A_REASON])
     for value in private:
-        for form in {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
-            line = " ".join(form.split())
-            if line:
-                reason = reason.replace(line, "***")
-            if any(line[start : start + _TELLING] in reason for start in range(len(line) - _TELLING + 1)):
-                return "a reason that repeats what was sent"
+        written = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+        forms = {_one_line(form) for form in written} - {""}
+        for form in forms:
+            reason = reason.replace(form, "***")
+        if any(_repeats(reason, form) for form in forms):
+            return "a reason that repeats what was sent"
     reason = mask_numbers_in(reason)
-    printable = "".join(character for character in reason if character.isprintable())
-    return printable if len(printable) <= _REASON_LENGTH else printable[:_REASON_LENGTH] + "…"
+    return reason if len(reason) <= _REASON_LENGTH else reason[:_REASON_LENGTH] + "…"
+
+
+def _one_line(text: str) -> str:
+    """Return ``text`` without line breaks, nor what does not show, behind which a number or a text could hide."""
+    shown = (
+        text if text.isprintable() else "".join(each for each in text if each.isprintable() or each.isspace())
+    )
+    return " ".join(shown.split())
+
+
+def _repeats(reason: str, value: str) -> bool:
+    """Return whether ``reason`` gives something of ``value`` away."""
+    reason, value = reason.casefold(), value.casefold()
+    said, private = _BETWEEN.sub("", reason), _BETWEEN.sub("", value)
+    if _LEAST_REPEATED <= len(private) < _TELLING and private in said:
+        return True
+    return _share_a_piece(reason, value) or _share_a_piece(said, private)
+
+
+def _share_a_piece(reason: str, value: str) -> bool:
+    pieces = {reason[start : start + _TELLING] for start in range(len(reason) - _TELLING + 1)}
+    return any(value[start : start + _TELLING] in pieces for start in range(len(value) - _TELLING + 1))

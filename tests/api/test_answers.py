@@ -474,6 +474,40 @@ def test_a_piece_of_the_text_is_hidden_from_twelve_characters_on(piece, hidden):
     assert (raised.value.reason == "a reason that repeats what was sent") is hidden
 
 
+@pytest.mark.parametrize(
+    ("private", "echo"),
+    [
+        ("752623", "752 623"),
+        ("752623", "7-5-2-6-2-3"),
+        ("752623", "752\u200b623"),
+        ("PIN 9317", "pin 9317"),
+        ("PIN 9317", "pin_9317"),
+        ("Hello Remy, your result is ready", "HELLO REMY, YOUR RESULT"),
+        ("Hello Remy, your result is ready", "Hello-Remy-your-result"),
+        ("Hello Remy, your result is ready", "He\u200bllo Re\u200bmy, yo\u200bur re\u200bsult"),
+    ],
+)
+def test_a_text_that_comes_back_in_another_dress_is_hidden(private, echo):
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(
+            calls.send_sms("+250781234567", private, "P"), answer(400, {"message": f"refused {echo} here"})
+        )
+    assert raised.value.reason in ("a reason that repeats what was sent", "refused *** here")
+
+
+def test_three_characters_are_in_any_reason_by_chance():
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(calls.send_sms("+250781234567", "O.K.!", "P"), answer(400, {"message": "broken okapi"}))
+    assert raised.value.reason == "broken okapi"
+
+
+@pytest.mark.parametrize("echo", ["+250781\u200b234567", "+250\u2060781\u00ad234567"])
+def test_a_number_that_something_invisible_cuts_is_masked(echo):
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(SEND, answer(400, {"message": f"bad number {echo}"}))
+    assert raised.value.reason == "bad number +25078****567"
+
+
 def test_a_word_that_the_text_shares_with_the_reason_is_not_hidden():
     call = calls.send_sms("+250781234567", "your balance of 5 USD", "PindoTest")
     with pytest.raises(PindoRejectedError) as raised:
