@@ -40,6 +40,11 @@ LONGEST_TIMEOUT = 86_400.0
 #: a schedule for it, and a worker that sleeps for years is a slip of the pen.
 SLOWEST_RATE = 0.0001
 _TWO_LETTERS = re.compile("[A-Za-z]{2}")
+# As people write one; a token with dots (a JWT, say) has capitals.
+_DOMAIN = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,6}(?::[0-9]+)?/?")
+# The characters of a host, and the hosts that an error shows whole: a longer one is rather a token.
+_NAME = re.compile(r"[\w.:%-]+")
+_SHOWN_HOST = re.compile(r"[\w.:/%\[\]-]{0,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ def read_settings(conn: Connection) -> PindoSettings:
 
     :raises PindoConfigurationError: a field is missing or wrong; names it and says what to write there.
     """
+    _refuse_an_address_as_token(conn)
     extra = _Extra(conn)
     base_url = _base_url(conn, allow_http=extra.flag("allow_http", default=False))
     settings = PindoSettings(
@@ -131,6 +137,16 @@ def read_settings(conn: Connection) -> PindoSettings:
     return settings
 
 
+def _refuse_an_address_as_token(conn: Connection) -> None:
+    """Refuse host and token in each other's place before any error shows the host, which is the token then."""
+    password = (conn.password or "").strip()
+    if "://" in password or _DOMAIN.fullmatch(password):
+        raise PindoConfigurationError(
+            f"the API token of connection {conn.conn_id!r} is an address: host and token seem to be in each other's "
+            "place. Put the token from the Security page of your Pindo account into the password"
+        )
+
+
 def _token(conn: Connection) -> str:
     token = (conn.password or "").strip()
     if not token:
@@ -153,14 +169,17 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
             f"host of connection {conn.conn_id!r} has more than an address in it: write {DEFAULT_HOST}, and "
             "the API token into the password"
         )
+    can_be_shown = _SHOWN_HOST.fullmatch(host) is not None
+    wrong = f"host {host if can_be_shown else f'{host[:4]}…'!r} of connection {conn.conn_id!r}"
     if "://" not in host:
-        host = f"{conn.schema or 'https'}://{host}"
-    wrong = f"host {host!r} of connection {conn.conn_id!r}"
+        # Airflow writes an address of IPv6 without its brackets.
+        host = f"{conn.schema or 'https'}://{f'[{host}]' if _is_ipv6(host) else host}"
     try:
         parts = urlsplit(host)
         port = parts.port or conn.port
     except ValueError as error:
-        raise PindoConfigurationError(f"{wrong} is not an address ({error}): write {DEFAULT_HOST}") from None
+        why = f" ({error})" if can_be_shown else ""
+        raise PindoConfigurationError(f"{wrong} is not an address{why}: write {DEFAULT_HOST}") from None
     if conn.port and port != conn.port:
         raise PindoConfigurationError(
             f"{wrong} has the port {port}, and its port is {conn.port}: leave one of them out"
@@ -179,8 +198,15 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
 
 def _can_be_a_name(hostname: str) -> bool:
     try:
-        return bool(hostname.encode("idna"))
+        return bool(_NAME.fullmatch(hostname) and hostname.encode("idna"))
     except UnicodeError:  # a part of it is empty or too long
+        return False
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
         return False
 
 

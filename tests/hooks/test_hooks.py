@@ -26,6 +26,7 @@ from airflow_provider_pindo.api.errors import (
     PindoServerError,
     PindoUnknownOutcomeError,
 )
+from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.hooks.retries import pause_before_repeating
 from airflow_provider_pindo.sandbox import Sandbox
 
@@ -428,7 +429,7 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"host": "ftp://127.0.0.1"}, "not an http"),
         ({"host": "http://user:secret@127.0.0.1"}, "more than an address"),
         ({"host": "ftp://user:secret@127.0.0.1:port"}, "more than an address"),
-        ({"extra": {"timeout": "soon"}}, "extra 'timeout' of connection 'pindo_default' is 'soon'"),
+        ({"extra": {"timeout": "soon"}}, "extra 'timeout' of this connection is 'soon'"),
         ({"extra": {"timezone": "Mars"}}, "not a time zone"),
         ({"host": "http://127.0.0.1:port"}, "is not an address .*write https://api.pindo.io"),
         ({"extra": {"timeout": True}}, "extra 'timeout' .* is True: write a number above 0"),
@@ -441,12 +442,12 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"extra": {"sender": 7878}}, "extra 'sender' .* is 7878: write a string"),
         (
             {"extra": {"sender": "PindoTestCompany"}},
-            "extra 'sender' of connection 'pindo_default': sender 'Pi…' has 16 characters; Pindo takes at most 11",
+            "extra 'sender' of this connection: sender 'Pi…' has 16 characters; Pindo takes at most 11",
         ),
-        ({"extra": {"sender": " "}}, "extra 'sender' of connection 'pindo_default': sender is empty"),
+        ({"extra": {"sender": " "}}, "extra 'sender' of this connection: sender is empty"),
         (
             {"extra": {"country": "Rwanda"}},
-            "extra 'country' of connection 'pindo_default' is 'Rwanda': write an ISO 3166 two-letter code",
+            "extra 'country' of this connection is 'Rwanda': write an ISO 3166 two-letter code",
         ),
         ({"extra": {"country": "٤٤"}}, "extra 'country' .* is '٤٤': write an ISO 3166 two-letter code"),
         ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': give true or false"),
@@ -462,6 +463,58 @@ def test_a_bad_connection_says_what_is_wrong(make_pindo, sandbox, monkeypatch, c
     assert re.search(message, said), said
     assert "secret" not in said
     assert "another-token" not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://api.pindo.io", "api.pindo.io", "api.pindo.io/", "http://127.0.0.1:8080", "pindo.test:8080"],
+)
+@pytest.mark.parametrize(
+    "token", ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.SflKxwRJSMeKKF2QT4", "a?b@c#d", "x" * 70]
+)
+def test_host_and_token_in_each_others_place_show_neither(make_pindo, sandbox, monkeypatch, address, token):
+    connect(monkeypatch, sandbox, host=token, password=address)
+    ok, said = make_pindo().test_connection()
+    assert not ok
+    assert "seem to be in each other's place" in said
+    assert token not in said
+    assert address not in said
+
+
+@pytest.mark.parametrize("token", ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.sig", "a.B", "a-token.7", "3f.9c"])
+def test_a_token_with_dots_is_a_token(make_pindo, sandbox, monkeypatch, token):
+    connect(monkeypatch, sandbox, password=token)
+    assert "answered 401" in make_pindo().test_connection()[1]
+
+
+@pytest.mark.parametrize(
+    "host", ["c2VjcmV0" * 9, "c2VjcmV0+c2V=", "c2VjcmV0:c2VjcmV0=", f"c2Vj:{'c2Vj' * 12}"]
+)
+def test_a_host_that_may_be_a_token_is_not_shown(make_pindo, sandbox, monkeypatch, host):
+    connect(monkeypatch, sandbox, host=f"{host}/[")
+    ok, said = make_pindo().test_connection()
+    assert not ok
+    assert "host 'c2Vj…' of" in said
+    assert "cmV0" not in said
+    assert "c2Vjc2Vj" not in said
+
+
+@pytest.mark.parametrize(
+    ("connection", "url"),
+    [
+        ({"host": "::1", "schema": "http", "port": 8080}, "http://[::1]:8080"),
+        ({"host": "[::1]", "schema": "http", "port": 8080}, "http://[::1]:8080"),
+        ({"host": "::1", "schema": "http"}, "http://[::1]"),
+        ({"host": "2001:db8::7"}, "https://[2001:db8::7]"),
+        ("pindo://:t@[::1]:8080/http", "http://[::1]:8080"),
+    ],
+)
+def test_an_address_of_ipv6_is_taken_as_airflow_writes_it(monkeypatch, connection, url):
+    if isinstance(connection, dict):
+        connection = json.dumps({"conn_type": "pindo", "password": "t-o-k-e-n", **connection})
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection)
+    with PindoHook() as hook:
+        assert hook.settings.base_url == url
 
 
 @pytest.mark.parametrize(("extra", "message"), [("{", "is not JSON"), ("[1]", "is not a JSON object")])
