@@ -2,8 +2,8 @@
 Connections for ``aiohttp`` under which "unknown outcome" stays rare and true.
 
 They note that a request leaves, are not used again once something came that nobody had asked for, and do not
-wait for an answer that comes drop by drop. How ``requests`` is made to do the same is in
-:mod:`~airflow_provider_pindo.hooks.requests_transport`.
+wait for an answer that comes drop by drop, nor for a server that does not read. How ``requests`` is made to do
+the same is in :mod:`~airflow_provider_pindo.hooks.requests_transport`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -29,6 +32,32 @@ NO_CONNECTION = (
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
+#: Bytes of a request's body that may wait in the buffers of the system and of the connection: a larger one may find a
+#: server that takes connections and reads nothing, and aiohttp's ``sock_read`` starts once all of it is written.
+_BUFFERED = 65_536
+_bound: ContextVar[asyncio.Timeout | None] = ContextVar("pindo_bound", default=None)
+_UNBOUND: AbstractAsyncContextManager[None] = nullcontext()
+
+
+def bounded_from_its_leaving(content: bytes | None) -> AbstractAsyncContextManager[None]:
+    """
+    Return what ends a request with this body when its attempt's ``whole_timeout`` is over.
+
+    Only a large one gets a timer: the body of a small one is written at once, and a timer for each would cost speed.
+
+    :raises TimeoutError: on leaving the context, when it took too long.
+    """
+    return _bounded() if content is not None and len(content) > _BUFFERED else _UNBOUND
+
+
+@asynccontextmanager
+async def _bounded() -> AsyncIterator[None]:
+    async with asyncio.timeout(None) as bound:
+        before = _bound.set(bound)
+        try:
+            yield
+        finally:
+            _bound.reset(before)
 
 
 class PindoConnector(aiohttp.TCPConnector):
@@ -53,6 +82,8 @@ class PindoConnector(aiohttp.TCPConnector):
             connection.close()
             raise
         connection.protocol.until = attempt.until
+        if (bound := _bound.get()) is not None:  # not before: it may have waited long for a connection
+            bound.reschedule(asyncio.get_running_loop().time() + attempt.whole_timeout)
         return connection
 
 

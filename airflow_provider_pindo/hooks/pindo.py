@@ -595,16 +595,19 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
         attempt.whole_timeout = settings.whole_timeout
         begin_attempt(attempt)
         try:
-            async with session.request(
-                call.method,
-                url,
-                params=call.params,
-                data=content,
-                # Not a header of the session: aiohttp shows those to a proxy too.
-                headers=self._authorization,
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
+            async with (
+                aiohttp_transport.bounded_from_its_leaving(content),
+                session.request(
+                    call.method,
+                    url,
+                    params=call.params,
+                    data=content,
+                    # Not a header of the session: aiohttp shows those to a proxy too.
+                    headers=self._authorization,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                ) as response,
+            ):
                 body = Body()
                 async for piece in response.content.iter_any():
                     body.add(piece)

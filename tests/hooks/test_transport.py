@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import hashlib
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -106,6 +107,27 @@ async def test_requests_that_start_together_share_one_session(sandbox):
         await hook.get_balance()
         assert hook._session is session
     assert len(sandbox.messages()) == 5
+
+
+async def test_a_server_that_reads_nothing_is_not_waited_for_for_ever(sandbox, monkeypatch):
+    rows = [{"phonenumber": f"+25078{number:07}", "name": "N" * 9000} for number in range(1000)]
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        connect(monkeypatch, sandbox, host=url, extra={"timeout": 0.2})
+        async with PindoAsyncHook() as hook:
+            with pytest.raises(PindoUnknownOutcomeError, match="it took too long"):
+                await asyncio.wait_for(hook.send_bulk_sms(rows, "Muraho @contact.name"), 10)
+
+
+async def test_a_large_request_that_waits_for_a_connection_is_not_ended_before_it_leaves(
+    sandbox, monkeypatch
+):
+    connect(monkeypatch, sandbox, extra={"timeout": 0.2})  # 0.8 s for the whole answer
+    sandbox.add_fault(call="send_bulk_sms", action="slow_answer", seconds=0.15, times=None)
+    rows = [{"phonenumber": PHONE, "name": "N" * 70_000}]
+    async with PindoAsyncHook(concurrency=1) as hook:
+        await asyncio.gather(*(hook.send_bulk_sms(rows, "Muraho @contact.name") for _ in range(8)))
+    assert len(sandbox.messages()) == 8
 
 
 def test_a_connection_that_idled_is_not_used_again(make_pindo, sandbox, monkeypatch):
