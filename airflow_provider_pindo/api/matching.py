@@ -115,7 +115,12 @@ def _reason(error: Exception) -> str:
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(error)
 
 
-def _own_number(number: str, country: str | None) -> str:
+def _own_number(number: object, country: str | None) -> str:
+    if not isinstance(number, str):
+        raise PindoConfigurationError(
+            f"inbound_number is {number!r}, of type {type(number).__name__}: give a string, since a number loses its "
+            "plus and its leading zeros"
+        )
     digits = _canonical(number, country)
     if not digits:
         raise PindoConfigurationError(

@@ -127,3 +127,9 @@ def test_the_accounts_number_may_be_given_as_its_people_write_it():
 def test_what_is_no_number_does_not_stand_for_every_number(name, nothing):
     with pytest.raises(PindoConfigurationError, match="number"):
         InboundFilter("YES", **{name: nothing}, country="RW")
+
+
+@pytest.mark.parametrize("number", [7878, 250781113333, 7878.0, True, b"7878", ["7878"]])
+def test_an_inbound_number_that_is_no_string_is_refused(number):
+    with pytest.raises(PindoConfigurationError, match=r"inbound_number is .*: give a string"):
+        InboundFilter(inbound_number=number)
