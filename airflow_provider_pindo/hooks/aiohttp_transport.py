@@ -32,6 +32,8 @@ NO_CONNECTION = (
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
+#: Bytes of a header line that are read: as many as ``http.client`` takes for the sync hook.
+MAX_HEADER_LINE = 65_536
 #: Bytes of a request's body that may wait in the buffers of the system and of the connection: a larger one may find a
 #: server that takes connections and reads nothing, and aiohttp's ``sock_read`` starts once all of it is written.
 _BUFFERED = 65_536

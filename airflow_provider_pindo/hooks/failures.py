@@ -41,6 +41,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _certificate(error: BaseException) -> str:
+    error = getattr(
+        error, "certificate_error", error
+    )  # aiohttp's error is one of these, and wraps the one that says why
     return f"the server's TLS certificate was not accepted ({getattr(error, 'verify_message', 'invalid')})"
 
 

@@ -554,6 +554,8 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
             ),
+            max_line_size=aiohttp_transport.MAX_HEADER_LINE,
+            max_field_size=aiohttp_transport.MAX_HEADER_LINE,
             # Proxies of the environment are read by the settings; here it would also read a .netrc, whose
             # password aiohttp refuses to combine with a header of ours.
             trust_env=False,

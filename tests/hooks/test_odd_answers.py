@@ -73,6 +73,11 @@ def test_a_host_that_can_be_no_name_is_refused(make_pindo, monkeypatch, host):
     assert "is not an address" in said
 
 
+def test_a_long_header_line_is_read(wire, make_pindo):
+    wire([answer(201, b'{"sms_id": "long"}', f"X-Big: {'a' * 60_000}")])
+    assert make_pindo().send_sms(PHONE, "Muraho").sms_id == "long"
+
+
 def test_an_answer_without_end_is_not_read_to_it(wire, make_pindo):
     bomb = gzip.compress(b" " * (MAX_ANSWER + 1))
     wire([answer(201, bomb, "Content-Encoding: gzip")])
