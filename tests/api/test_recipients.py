@@ -228,7 +228,9 @@ def test_each_row_is_read_sorted_and_told_with_its_reason():
     assert reasons[2] == ""
     assert all("half a surrogate pair" in reason for reason in reasons[3:])
     assert len(reasons) == 5
-    assert [note.split(" (")[0] for note in noted] == ["row 3", "row 4", "row 9", "row 10"]
+    assert [note.split(" (")[0] for note in noted] == [
+        f"Cannot be texted: row {row}" for row in (3, 4, 9, 10)
+    ]
     assert "row 9 (+25078****009: its values have half a surrogate pair" in noted[2]
 
 
@@ -262,7 +264,9 @@ def test_bad_rows_stop_it_and_the_first_hundred_are_listed(bad, more):
     assert f"); row {min(bad, 100) + 3} (" in said
     assert (f"row {bad + 3} (" in said) is not bool(more)
     assert f"){more}. Mend them" in said
-    assert [note.split(" (")[0] for note in noted] == [f"row {row}" for row in range(4, bad + 4)]
+    assert [note.split(" (")[0] for note in noted] == [
+        f"Cannot be texted: row {row}" for row in range(4, bad + 4)
+    ]
 
 
 @pytest.mark.parametrize(("repeats", "more"), [(1, ""), (100, ""), (101, ", …")])
