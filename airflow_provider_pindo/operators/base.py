@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError, in_words
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
@@ -35,6 +35,28 @@ class PindoOperator(BaseOperator):
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
         return PindoHook(self.pindo_conn_id)
+
+
+@contextmanager
+def unknown_once_it_has_left(hook: PindoHook, what: str) -> Iterator[None]:
+    """
+    Turn an error that is none of Pindo's, a library's or a mistake of ours, into an unknown outcome.
+
+    Before the request has left it stays what it is. Afterwards it is told without its own words, which may be of the
+    answer: Airflow would log them.
+
+    :param what: what may have been done, for the message.
+    """
+    try:
+        yield
+    except PindoError:
+        raise
+    except Exception as error:
+        if not hook.request_left():
+            raise
+        raise PindoUnknownOutcomeError(
+            f"{in_words(error)} came up after the request had left: {what}"
+        ) from None
 
 
 @contextmanager

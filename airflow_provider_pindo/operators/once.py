@@ -18,11 +18,14 @@ from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
     PindoUnknownOutcomeError,
-    in_words,
 )
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.api.storable import storable
-from airflow_provider_pindo.operators.base import PindoOperator, no_retry_where_it_cannot_help
+from airflow_provider_pindo.operators.base import (
+    PindoOperator,
+    no_retry_where_it_cannot_help,
+    unknown_once_it_has_left,
+)
 from airflow_provider_pindo.operators.ledger import (
     NOT_SENT,
     SENT,
@@ -177,21 +180,14 @@ class PindoOnceOperator(PindoOperator):
 
     def _make(self, request: OnceRequest) -> dict[str, Any]:
         """Make the request; whatever error comes up once it has left is an unknown outcome."""
+        may_be = f"the {self.what} to {mask_phone_number(request.recipient)} may have gone out"
         try:
             self._is_sending = True
             if self._is_to_end:
                 raise EndedBeforeSending
-            result: dict[str, Any] = storable(request.send())
+            with unknown_once_it_has_left(self.hook, may_be):
+                result: dict[str, Any] = storable(request.send())
             return result
-        except PindoError:
-            raise
-        except Exception as error:  # a library's, or a mistake of ours
-            if not self.hook.request_left():
-                raise
-            raise PindoUnknownOutcomeError(
-                f"{in_words(error)} came up after the request had left: the {self.what} to "
-                f"{mask_phone_number(request.recipient)} may have gone out"
-            ) from None  # Airflow would log what it says, which may be of the answer
         finally:
             self._is_sending = False
 

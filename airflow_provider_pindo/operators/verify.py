@@ -19,11 +19,14 @@ from airflow_provider_pindo.api.errors import (
     PindoNotFoundError,
     PindoRejectedError,
     PindoUnknownOutcomeError,
-    in_words,
 )
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.storable import storable
-from airflow_provider_pindo.operators.base import PindoOperator, no_retry_where_it_cannot_help
+from airflow_provider_pindo.operators.base import (
+    PindoOperator,
+    no_retry_where_it_cannot_help,
+    unknown_once_it_has_left,
+)
 from airflow_provider_pindo.operators.ledger import (
     NOT_SENT,
     SENT,
@@ -304,19 +307,11 @@ class PindoVerifyCheckOperator(PindoOperator):
 
     def _check(self, request_id: int, code: str) -> dict[str, Any]:
         """Return Pindo's answer to a right code; whatever error comes up once it has left is an unknown outcome."""
-        try:
+        with unknown_once_it_has_left(self.hook, "the check may have used up an attempt"):
             said = storable(self.hook.check_verification(request_id, code).raw)
             # Should Pindo repeat the code: it is not to be kept.
             kept = {key: value for key, value in said.items() if str(value) != code}
             return {**kept, "verified": True}
-        except PindoError:
-            raise
-        except Exception as error:  # a library's, or a mistake of ours
-            if not self.hook.request_left():
-                raise
-            raise PindoUnknownOutcomeError(
-                f"{in_words(error)} came up after the code had left: the check may have used up an attempt"
-            ) from None  # Airflow would log what it says, which may be the code
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:
         """Return the answer of a check that went through, going by the verification's state."""

@@ -7,7 +7,9 @@ the process is killed right after.
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import sqlite3
 import sys
 import types
@@ -22,6 +24,7 @@ try:
 except ImportError:  # Airflow 2.11 has no such store; with this one the promises can be tested there too
     sys.modules["airflow.sdk.execution_time.context"] = types.SimpleNamespace(NEVER_EXPIRE=None)
 
+PERSONAL = "Muraho @contact.name, at @contact.time"
 COLUMNS = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded")
 
 
@@ -85,6 +88,36 @@ def people(count: int, **fields: Any) -> list[dict[str, Any]]:
         }
         for row in range(1, count + 1)
     ]
+
+
+def columns_in(error):
+    """Return the columns that an error's message ends in, and check that they add up."""
+    found = re.search(
+        r"([\d,]+) accepted, ([\d,]+) rejected, ([\d,]+) unknown, ([\d,]+) not sent, ([\d,]+) duplicates, "
+        r"([\d,]+) excluded of ([\d,]+)$",
+        str(error),
+    )
+    assert found, str(error)
+    *columns, given = [int(each.replace(",", "")) for each in found.groups()]
+    assert sum(columns) == given
+    return dict(zip(COLUMNS, columns, strict=True))
+
+
+def report(path):
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def at(row):
+    return f"{row // 60}:{row % 60:02}"
+
+
+HALVES = {
+    "recipients": people(6, time=lambda row: "8:00" if row in (1, 2) else "9:00"),
+    "text": "Come at @contact.time",
+    "chunk_size": 4,
+    "concurrency": 1,
+}
 
 
 def times_texted(sandbox: Any) -> Counter[str]:

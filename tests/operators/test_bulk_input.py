@@ -1,0 +1,662 @@
+"""What a bulk send takes: recipients from everywhere, mistakes in them, exclusions, limits on money and length."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoInsufficientBalanceError,
+)
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
+from tests.operators.bulk import (
+    COLUMNS,
+    PERSONAL,
+    Store,
+    at,
+    columns_in,
+    people,
+    report,
+    send,
+    times_texted,
+)
+
+
+def test_the_name_is_left_to_pindo_and_goes_out_in_chunks(sandbox):
+    result = send(Store(), recipients=people(250))
+    assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(250)})
+    assert sandbox.messages(to="+250780000007")[0]["text"] == "Muraho Name 7"
+    sizes = [len(each["json"]["recipients"]) for each in sandbox.requests(call="send_bulk_sms")]
+    assert sorted(sizes) == [50, 100, 100]
+    assert (result["accepted"], result["requests"], result["segments"]) == (250, 3, 250)
+    assert result["total_cost"] == 1.5
+    assert result["remaining_balance"] == 498.5
+
+
+def test_other_fields_are_filled_here_and_equal_texts_go_out_together(sandbox):
+    to_be = people(20, time=lambda row: "9:00" if row > 15 else at(row))
+    send(Store(), recipients=to_be, text="We expect you at @contact.time (@contact.phone)")
+    assert {each["to"]: each["text"] for each in sandbox.messages()} == {
+        each["phonenumber"]: f"We expect you at {each['time']} ({each['phonenumber']})" for each in to_be
+    }
+    sandbox.reset()
+    result = send(Store(), recipients=to_be, text="We expect you at @contact.time")
+    assert result["requests"] == 16
+    assert [len(each["json"]["recipients"]) for each in sandbox.requests(call="send_bulk_sms")] == [5]
+    assert len(sandbox.requests(call="send_sms")) == 15
+
+
+def test_columns_may_have_other_names_and_numbers_may_be_bare(sandbox):
+    send(
+        Store(),
+        recipients=[{"Tel": "0781234567", "Patient": "Aline", "Saa": "8:00"}],
+        columns={"phonenumber": "Tel", "name": "Patient", "time": "Saa"},
+        text=PERSONAL,
+    )
+    send(Store(), recipients=["+250781234568"], text="Muraho")
+    assert [(each["to"], each["text"]) for each in sandbox.messages()] == [
+        ("+250781234567", "Muraho Aline, at 8:00"),
+        ("+250781234568", "Muraho"),
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_file_is_read_in_a_stream(sandbox, tmp_path, suffix):
+    path = tmp_path / f"patients.{suffix}"
+    rows = people(2500, time=at)
+    if suffix == "csv":
+        with path.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    for recipients in (path, f"file://{path}", lambda: str(path)):
+        result = send(Store(), recipients=recipients, chunk_size=1000)
+        assert (result["accepted"], result["requests"]) == (2500, 3)
+    assert set(times_texted(sandbox).values()) == {3}
+
+
+def test_a_parquet_file_is_read(sandbox, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    parquet.write_table(pyarrow.Table.from_pylist(people(1200)), tmp_path / "patients.parquet")
+    assert send(Store(), recipients=tmp_path / "patients.parquet")["accepted"] == 1200
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "a.csv",
+            "tel,name\n+250781234567,A\n",
+            "a.csv has no column 'phonenumber'; it has 'tel', 'name'. Name the right one: columns={'phonenumber': …}",
+        ),
+        ("a.csv", "", "a.csv is empty: see that what writes it has written it"),
+        ("a.csv", "\nphonenumber,name\n", "the first line of a.csv is blank: take it out"),
+        ("a.csv", ",\nphonenumber,name\n", "the first line of a.csv is blank: take it out"),
+        (
+            "a.csv",
+            "phonenumber;name\n+250781234567;A\n",
+            "it has 'phonenumber;name', which are separated by semicolons: save it with commas (",
+        ),
+        ("a.csv", "phonenumber\tname\n", "which are separated by tabs: save it with commas ("),
+        (
+            "a.jsonl",
+            '{"tel": "+250781234567"}\n{"tel": "+250781234568"}',
+            "a.jsonl has no field 'phonenumber' in any of its first 2 rows; row 1 has 'tel'. Name the right one: "
+            "columns={'phonenumber': …}",
+        ),
+        ("a.jsonl", "{}", "a.jsonl has no field 'phonenumber' in its first row; row 1 has nothing. Name"),
+        ("a.jsonl", '{"phonenumber": "+250781234567"}\n{', "a.jsonl: row 2 is not a JSON object"),
+        ("a.jsonl", "[1]", "a.jsonl: row 1 is not a JSON object"),
+        (
+            "a.csv",
+            "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
+            "a.csv: row 2 has 3 fields, and the header 2, so nobody can know which is which: put a field with a comma",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_where(sandbox, tmp_path, name, content, says):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(AirflowFailException, match=re.escape(says)):
+        send(Store(), recipients=tmp_path / name, text="Muraho")
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("field", ["phonenumber", "time"])
+def test_a_file_without_a_header_line_says_so_and_names_nobody(sandbox, tmp_path, field):
+    path = tmp_path / "a.csv"
+    path.write_text("Aline Uwase,+250781234567\nDoe,+250781234568\n")
+    with pytest.raises(
+        AirflowFailException, match=r"a\.csv has no column 'phonenumber'; it seems to have no header"
+    ) as no:
+        send(Store(), recipients=path, text=f"Come at @contact.{field}")
+    assert "Aline" not in str(no.value)
+    assert "4567" not in str(no.value)
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_a_file_in_another_encoding_says_what_to_do_and_is_not_retried(sandbox, tmp_path, name, argument):
+    path = tmp_path / name
+    content = {
+        "a.csv": "phonenumber,name\n0781234567,René\n",
+        "a.jsonl": '{"phonenumber": "0781", "name": "René"}',
+    }
+    path.write_bytes(content.get(name, "+250781234567\nRené\n").encode("cp1252"))
+    says = (
+        "must end in"
+        if (name, argument) == ("a.txt", "recipients")
+        else f"{name} is not encoded in UTF-8: save it"
+    )
+    with pytest.raises(AirflowFailException, match=says):
+        send(Store(), **{"recipients": people(1), argument: str(path)})
+    assert sandbox.messages() == []
+
+
+def test_a_quote_that_is_not_closed_says_what_to_look_for_and_is_not_retried(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('phonenumber,name\n+250781234567,"A\n' + "+250781234568,B\n" * 10_000)
+    with pytest.raises(
+        AirflowFailException, match=r"a\.csv cannot be read as CSV .*double quote that is not closed"
+    ):
+        send(Store(), recipients=path)
+    assert sandbox.messages() == []
+
+
+def test_a_row_that_is_too_short_is_read_as_far_as_it_goes_and_a_blank_line_is_none(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("phonenumber,name\n+250781234567\n\n+250781234568,B\n")
+    assert send(Store(), recipients=path, text="Muraho")["accepted"] == 2
+
+
+def test_a_list_without_the_number_says_so_once_and_shows_no_number(sandbox, caplog):
+    rows = [{"Tel": each["phonenumber"], "+250781234567": 1} for each in people(3)]
+    says = (
+        "has no field 'phonenumber' in any of its first 3 rows; row 1 has 'Tel', '+25078****567'. "
+        "Name the right one: columns={'phonenumber': …}"
+    )
+    with pytest.raises(AirflowFailException, match=re.escape(f"recipients {says}")):
+        send(Store(), recipients=rows, text="Muraho")
+    assert "of type NoneType" not in caplog.text
+    with pytest.raises(
+        AirflowFailException, match=r"exclude has no field .* Give the right one of exclude the name"
+    ):
+        send(Store(), recipients=people(1), exclude=rows)
+    assert send(Store(), recipients=rows, columns={"phonenumber": "Tel"}, text="Muraho")["accepted"] == 3
+
+
+def test_a_long_list_of_bare_numbers_is_read_to_its_end(sandbox):
+    numbers = [each["phonenumber"] for each in people(1001)]
+    assert send(Store(), recipients=numbers, text="Muraho", dry_run=True)["not_sent"] == 1001
+
+
+def test_some_rows_without_the_number_are_bad_rows(sandbox):
+    result = send(Store(), recipients=[{"name": "A"}, *people(2)], text="Muraho", on_invalid="skip")
+    assert (result["accepted"], result["rejected"]) == (2, 1)
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+def test_a_broken_parquet_file_is_named_and_not_retried(sandbox, tmp_path, argument):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(
+        AirflowFailException, match=r"a\.parquet cannot be read as Parquet \(.*\): write it anew"
+    ):
+        send(Store(), **{"recipients": people(1), argument: tmp_path / "a.parquet"})
+    assert sandbox.messages() == []
+
+
+def test_a_parquet_file_without_the_number_says_what_it_has(sandbox, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    parquet.write_table(pyarrow.Table.from_pylist([{"tel": "+250780000001"}]), tmp_path / "a.parquet")
+    with pytest.raises(
+        AirflowFailException, match=r"it has 'tel'\. Give the right one of exclude the name 'phone"
+    ):
+        send(Store(), recipients=people(1), exclude=tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("columns", [["phone"], "phone", [], {"phone"}])
+def test_columns_that_are_no_mapping_say_what_to_write(sandbox, columns):
+    with pytest.raises(
+        AirflowFailException, match=r"columns is .*: give a mapping from a field to its name"
+    ) as no:
+        send(Store(), recipients=people(1), columns=columns)
+    assert repr(columns) in str(no.value)
+    with pytest.raises(AirflowFailException, match=r"columns is \['\+25078\*\*\*\*567'\]"):
+        send(Store(), recipients=people(1), columns=["+250781234567"])
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_file_that_is_not_there_is_named_without_numbers(sandbox, tmp_path, argument, suffix):
+    path = f"{tmp_path}/+250781234567.{suffix}"
+    with pytest.raises(
+        FileNotFoundError, match=rf"there is no file .*\+25078\*\*\*\*567.*, which {argument} names: put"
+    ) as missing:
+        send(Store(), **{"recipients": people(1), argument: path})
+    assert "250781234567" not in str(missing.value)
+    assert sandbox.messages() == []
+
+
+def test_a_parquet_file_without_its_reader_says_what_to_install(sandbox, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(AirflowFailException, match=r"install airflow-provider-pindo\[parquet\]"):
+        send(Store(), recipients=tmp_path / "a.parquet")
+
+
+def test_a_callable_is_shown_by_its_name_and_not_by_its_address():
+    operator = PindoSendBulkSmsOperator(task_id="text_all", recipients=people, text="Muraho")
+    assert repr(operator.recipients) == "<callable tests.operators.bulk.people>"
+
+
+@pytest.mark.parametrize(
+    "recipients", [iter(["+250781234567"]), (each for each in ["+250781234567"]), {}, 7, None]
+)
+def test_what_cannot_be_read_twice_is_refused(sandbox, recipients):
+    with pytest.raises(AirflowFailException, match="cannot be read twice"):
+        send(Store(), recipients=recipients)
+
+
+def test_the_lists_of_a_mapped_task_are_one(sandbox):
+    assert send(Store(), recipients=[people(3), [], people(5)[3:]])["accepted"] == 5
+
+
+class MappedXCom(Sequence):
+    """As what Airflow gives for the XCom of a mapped task: a sequence, and no list."""
+
+    def __init__(self, returned):
+        self._returned = returned
+
+    def __getitem__(self, index):
+        return self._returned[index]
+
+    def __len__(self):
+        return len(self._returned)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        [people(3), [], people(5)[3:]],
+        [[each["phonenumber"] for each in people(3)], [], ["+250780000004", "+250780000005"]],
+        people(5),
+        [each["phonenumber"] for each in people(5)],
+    ],
+)
+def test_what_each_of_a_mapped_task_returned_is_one_list(sandbox, returned):
+    assert send(Store(), recipients=MappedXCom(returned), text="Muraho")["accepted"] == 5
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+def test_the_rows_of_a_database_are_refused_since_any_of_their_values_may_be_the_number(
+    sandbox, kind, mapped, argument
+):
+    rows = [kind(("+250781234567", "+250781234568", "Aline")), kind(("+250781234569", None, "Doe"))]
+    given = MappedXCom([rows]) if mapped else rows
+    with pytest.raises(AirflowFailException, match=f"row 1 is a {kind.__name__} of 3 values") as refused:
+        send(Store(), **{"recipients": people(1), argument: given})
+    assert "4567" not in str(refused.value)
+    assert sandbox.messages() == []
+
+
+def test_a_mention_without_a_value_names_the_field_and_the_rows(sandbox):
+    to_be = people(5, time=at)
+    to_be[1]["time"] = " "
+    del to_be[3]["time"]
+    with pytest.raises(AirflowFailException, match=r"@contact\.time, and these rows have no 'time': 2, 4\."):
+        send(Store(), recipients=to_be, text=PERSONAL, on_invalid="skip")
+    assert sandbox.messages() == []
+
+
+def test_values_that_make_a_mention_of_their_own_are_bad_rows(sandbox):
+    to_be = [{**people(3)[0], "name": "@contact.phone"}, *people(3)[1:]]
+    for text in ("Muraho @contact.name", "Muraho @contact.name @contact.phone"):
+        with pytest.raises(AirflowFailException, match=r"row 1 \(.*mention of their own"):
+            send(Store(), recipients=to_be, text=text)
+    assert sandbox.messages() == []
+
+
+def test_bad_rows_stop_it_before_the_first_message_and_are_all_listed(sandbox):
+    to_be = [*people(3), {"phonenumber": "0799912", "name": "A"}, {"phonenumber": None, "name": "B"}]
+    with pytest.raises(AirflowFailException) as failed:
+        send(Store(), recipients=to_be)
+    assert "2 of 5 recipients cannot be texted" in str(failed.value)
+    assert "row 4 (" in str(failed.value)
+    assert "row 5 (" in str(failed.value)
+    assert "0799912" not in str(failed.value)
+    assert sandbox.messages() == []
+
+
+def test_bad_rows_can_be_skipped_and_count_as_rejected(sandbox):
+    result = send(Store(), recipients=[*people(3), {"phonenumber": "07812", "name": "A"}], on_invalid="skip")
+    assert (result["accepted"], result["rejected"]) == (3, 1)
+    assert result["rejections"][0]["row"] == 4
+    assert result["rejections"][0]["phonenumber"] == "07812"
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_half_characters_are_bad_rows_that_the_result_and_the_report_can_hold(sandbox, tmp_path, on_disk):
+    bad = [
+        {"phonenumber": "+250780000009", "name": "half \ud83d"},
+        {"phonenumber": "07812\ud83d", "name": "A"},
+    ]
+    path = tmp_path / "report.csv"
+    result = send(
+        Store(),
+        recipients=[*people(3), *bad],
+        on_invalid="skip",
+        **({"report_path": str(path)} if on_disk else {}),
+    )
+    assert (result["accepted"], result["rejected"]) == (3, 2)
+    assert [each["name"] for each in result["rejections"]] == ["half \ufffd", "A"]
+    assert result["rejections"][1]["phonenumber"] == "07812\ufffd"
+    if on_disk:
+        rows = {each["row"]: (each["phonenumber"], each["name"], each["outcome"]) for each in report(path)}
+        assert rows["4"] == ("+250780000009", "half ?", "rejected")
+        assert rows["5"] == ("07812?", "A", "rejected")
+        assert len(rows) == 5
+
+
+def test_a_repeated_row_is_a_duplicate_and_another_text_is_not(sandbox):
+    to_be = [*people(3, time="8:00"), *people(2, time="8:00"), *people(1, time="15:00")]
+    result = send(Store(), recipients=to_be, text=PERSONAL)
+    assert (result["accepted"], result["duplicates"]) == (4, 2)
+    assert times_texted(sandbox) == {"+250780000001": 2, "+250780000002": 1, "+250780000003": 1}
+    with pytest.raises(AirflowFailException, match=r"2 of 6 rows repeat an earlier one.*rows 4, 5"):
+        send(Store(), recipients=to_be, text=PERSONAL, on_duplicate="fail")
+    assert send(Store(), recipients=to_be, text=PERSONAL, on_duplicate="send")["accepted"] == 6
+
+
+@pytest.mark.parametrize("form", ["list", "set", "plain.txt", "table.csv"])
+def test_the_excluded_get_nothing(sandbox, tmp_path, form):
+    exclude = ["0780000002", "+250780000003"]
+    if "." in form:
+        lines = exclude if form == "plain.txt" else ["name,phonenumber", *(f"X,{each}" for each in exclude)]
+        (tmp_path / form).write_text("\n".join(lines) + "\n")
+    given = {"list": exclude, "set": set(exclude)}.get(form, str(tmp_path / form))
+    result = send(Store(), recipients=people(4), exclude=given)
+    assert (result["accepted"], result["excluded"]) == (2, 2)
+    assert set(times_texted(sandbox)) == {"+250780000001", "+250780000004"}
+
+
+def test_an_exclusion_that_cannot_be_read_stops_it(sandbox):
+    with pytest.raises(AirflowFailException, match="row 2 of exclude cannot be read"):
+        send(Store(), recipients=people(4), exclude=["+250780000002", "nobody"])
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize(
+    "exclude", [7, b"+250780000002", {"phonenumber": "+250780000002"}, iter(["+250780000002"])]
+)
+def test_an_exclusion_of_a_wrong_type_is_named_as_what_it_is(sandbox, exclude):
+    says = f"exclude is of type {type(exclude).__name__}, .*: (give a list, the path|make a list of it)"
+    with pytest.raises(AirflowFailException, match=says):
+        send(Store(), recipients=people(4), exclude=exclude)
+    assert sandbox.messages() == []
+
+
+def test_a_set_of_all_sorts_is_read_and_what_is_no_number_in_it_named(sandbox):
+    with pytest.raises(AirflowFailException, match=r"row 2 of exclude cannot be read, .* is of type int"):
+        send(Store(), recipients=people(4), exclude={"+250780000002", 7})
+
+
+@pytest.mark.parametrize(
+    "numbers", ["+250780000002", "a,b", "0780000002\n0780000003", ",".join(["+250780000002"] * 400)]
+)
+def test_numbers_in_place_of_a_path_say_what_to_give_and_are_not_retried(sandbox, numbers):
+    with pytest.raises(
+        AirflowFailException, match=r"exclude is '.* no file of this name: give the numbers as a list"
+    ) as no:
+        send(Store(), recipients=people(4), exclude=numbers)
+    assert "250780000002" not in str(no.value)
+    assert len(str(no.value)) < 300
+    assert sandbox.messages() == []
+
+
+def test_a_disk_that_fails_is_no_missing_file(sandbox, tmp_path):
+    with pytest.raises(OSError, match="Is a directory"):
+        send(Store(), recipients=people(1), exclude=f"{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("content", "excluded"), [("", 0), ("0780000002\n", 1), ("phonenumber\n0780000002", 1)]
+)
+def test_a_csv_of_numbers_alone_may_have_no_header_and_no_numbers(sandbox, tmp_path, content, excluded):
+    (tmp_path / "a.csv").write_text(content)
+    assert send(Store(), recipients=people(4), exclude=tmp_path / "a.csv")["excluded"] == excluded
+
+
+def test_exclusions_with_semicolons_say_so(sandbox, tmp_path):
+    (tmp_path / "a.csv").write_text("phonenumber;name\n+250780000002;A\n")
+    with pytest.raises(AirflowFailException, match="separated by semicolons: save it with commas"):
+        send(Store(), recipients=people(4), exclude=tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("text", ["['+250780000002', '+250780000003']", " []", "('+250780000002',)"])
+def test_a_list_that_a_template_made_text_of_is_no_exclusion(sandbox, text):
+    with pytest.raises(AirflowFailException, match="render_template_as_native_obj") as refused:
+        send(Store(), recipients=people(4), exclude=text)
+    assert "250780000002" not in str(refused.value)
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_exclusion_that_a_template_made_nothing_of_stops_it(sandbox, text):
+    for exclude in (text, lambda: text):
+        with pytest.raises(AirflowFailException, match="exclude is empty text, and nothing was sent"):
+            send(Store(), recipients=people(4), exclude=exclude)
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("exclude", [None, [], (), set(), lambda: []])
+def test_an_empty_list_excludes_nobody(sandbox, exclude):
+    assert send(Store(), recipients=people(4), exclude=exclude)["accepted"] == 4
+
+
+def test_a_bad_row_makes_no_later_one_a_duplicate(sandbox):
+    to_be = [{"phonenumber": "+250780000009", "name": "half \ud83d"}, *people(9)]
+    result = send(Store(), recipients=to_be, text="Muraho", on_invalid="skip")
+    assert (result["accepted"], result["rejected"], result["duplicates"]) == (9, 1, 0)
+    assert times_texted(sandbox)["+250780000009"] == 1
+
+
+def test_a_dry_run_counts_and_sends_nothing(sandbox):
+    store = Store()
+    to_be = [*people(150, time=at), *people(1, time=at)]
+    result = send(store, recipients=to_be, text=PERSONAL, dry_run="True", exclude=["+250780000003"])
+    assert result == {
+        "accepted": 0,
+        "rejected": 0,
+        "unknown": 0,
+        "not_sent": 149,
+        "duplicates": 1,
+        "excluded": 1,
+        "given": 151,
+        "requests": 149,
+        "segments": 149,
+        "estimated_cost": 0.894,
+    }
+    assert sandbox.requests() == []
+    assert store.all() == {}
+
+
+def test_a_message_of_too_many_segments_stops_it_before_the_first(sandbox):
+    to_be = [*people(2), {"phonenumber": "+250780000003", "name": "”" * 80}]
+    assert send(Store(), recipients=people(2), max_segments=1)["accepted"] == 2
+    sandbox.reset()
+    with pytest.raises(AirflowFailException, match="row 3 takes 2 segments, more than max_segments=1"):
+        send(Store(), recipients=to_be, max_segments=1)
+    assert sandbox.messages() == []
+    assert (
+        send(Store(), recipients=to_be)["segments"]
+        == sum(each["item_count"] for each in sandbox.messages())
+        == 4
+    )
+
+
+def test_it_stops_before_the_wallet_holds_less_than_it_must(sandbox):
+    store, arguments = Store(), {"recipients": people(100, time=at), "text": PERSONAL, "chunk_size": 10}
+    sandbox.set_balance(1.0)
+    with pytest.raises(PindoInsufficientBalanceError) as stopped:
+        send(store, min_balance=0.7, **arguments)
+    columns = columns_in(stopped.value)
+    assert 0 < columns["accepted"] == len(sandbox.messages()) <= 50
+    assert sandbox.state()["balance"] >= 0.7
+    sandbox.set_balance(5)
+    assert send(store, min_balance=0.7, **arguments)["accepted"] == 100
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_it_stops_before_it_costs_more_than_it_may(sandbox):
+    store, arguments = Store(), {"recipients": people(100), "chunk_size": 10}
+    with pytest.raises(AirflowFailException) as stopped:
+        send(store, max_cost=0.2, **arguments)
+    assert columns_in(stopped.value)["accepted"] == len(sandbox.messages()) == 30
+    with pytest.raises(AirflowFailException):
+        send(store, max_cost=0.2, **arguments)
+    assert len(sandbox.messages()) == 30
+    assert send(store, max_cost=1, **arguments)["accepted"] == 100
+
+
+def test_it_stops_when_it_costs_more_than_was_thought(sandbox):
+    sandbox.settings(item_price=0.05)
+    with pytest.raises(AirflowFailException, match=r"0\.500 USD were spent") as stopped:
+        send(Store(), recipients=people(1000), chunk_size=10, max_cost=0.2, concurrency=1)
+    assert columns_in(stopped.value)["accepted"] == len(sandbox.messages()) <= 20
+
+
+def test_what_pindo_gives_no_price_for_costs_what_was_thought(sandbox):
+    """Pindo's bulk answer may have no ``item_price``; both the stop and the entries of the ledger count it."""
+    sandbox.add_fault("status_after", call="send_bulk_sms", status=201, body={"count": 5}, times=None)
+    store, arguments = (
+        Store(),
+        {"recipients": people(100), "chunk_size": 5, "max_cost": 0.2, "item_price": 0.01},
+    )
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match=r"max_cost=0\.20") as stopped:
+            send(store, concurrency=1, **arguments)
+        assert columns_in(stopped.value)["accepted"] == len(sandbox.messages()) == 20
+    result = send(store, **{**arguments, "max_cost": None})
+    assert (result["accepted"], result["total_cost"]) == (100, 1.0)
+
+
+def test_money_is_reserved_and_released_at_one_price(sandbox):
+    class Slow(Store):
+        def set(self, key, value, *, retention=None):
+            time.sleep(0.03)  # so that the first receipts come while the second chunk is written down
+            super().set(key, value, retention=retention)
+
+    sandbox.settings(item_price=0.006)
+    arguments = {"recipients": people(400, time=at), "text": PERSONAL, "chunk_size": 50}
+    assert send(Slow(), max_cost=2.6, item_price=0.02, **arguments)["accepted"] == 400
+
+
+def test_what_pindo_takes_none_of_is_no_longer_reserved(sandbox):
+    sandbox.set_balance(100)
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0}, times=3)
+    arguments = {"recipients": people(100), "chunk_size": 10, "concurrency": 1, "item_price": 0.01}
+    result = send(Store(), max_cost=0.75, **arguments)
+    assert (result["accepted"], result["rejected"], result["total_cost"]) == (70, 30, 0.7)
+
+
+@pytest.mark.parametrize(("word", "phones"), [(None, 50), ("sent", 50), ("not_sent", 100)])
+def test_what_may_have_been_sent_counts_as_spent_in_the_next_try_too(sandbox, word, phones):
+    store = Store()
+    arguments = {"recipients": people(100), "chunk_size": 50, "max_cost": 0.6, "item_price": 0.01}
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("drop_before" if word == "not_sent" else "drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowException) as failed:
+        send(store, concurrency=1, **arguments)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (0, 0, 50, 50, 0, 0), strict=True))
+    assert store.get("pindo_bulk_00001")["unknown_cost"] == 0.5
+    if word:
+        store.settle(word)
+    with pytest.raises(AirflowFailException, match=r"max_cost=0\.60"):
+        send(store, go=1, concurrency=1, **arguments)
+    assert len(sandbox.messages()) == 50
+    if word == "sent":
+        assert send(store, go=2, **{**arguments, "max_cost": 2})["total_cost"] == 1.0
+
+
+def test_a_try_that_was_cut_off_counts_as_spent_what_was_on_its_way(sandbox):
+    """The entry that is written before a chunk is sent is all that a killed try leaves."""
+
+    class Killed(Store):
+        def set(self, key, value, *, retention=None):
+            if key not in ("pindo_bulk", *self.all()):
+                super().set(key, value, retention=retention)
+            elif key == "pindo_bulk":
+                super().set(key, {**value, "status": "started"}, retention=retention)
+
+    store = Killed()
+    sandbox.settings(item_price=0.01)
+    arguments = {"recipients": people(100), "chunk_size": 50, "item_price": 0.01}
+    send(store, **arguments)
+    assert [store.get(f"pindo_bulk_0000{chunk}")["unknown_cost"] for chunk in (1, 2)] == [0.5, 0.5]
+    with pytest.raises(AirflowFailException, match="nobody can know"):
+        send(store, max_cost=0.6, **arguments)
+    assert len(sandbox.messages()) == 100
+
+
+def test_nobody_to_text_is_no_failure(sandbox):
+    assert send(Store(), recipients=[])["given"] == 0
+    assert send(Store(), recipients=people(1), exclude=["+250780000001"])["excluded"] == 1
+    assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"on_invalid": "ignore"}, "on_invalid is 'ignore': give one of fail, skip"),
+        ({"on_rejected": "x"}, "on_rejected is 'x'"),
+        ({"chunk_size": 0}, "chunk_size is 0: give a whole number from 1 to 1,000"),
+        ({"chunk_size": None}, "chunk_size is None: give a whole number from 1 to 1,000"),
+        ({"chunk_size": True}, "chunk_size is True"),
+        ({"concurrency": None}, "concurrency is None: give a whole number from 1 to 1,000"),
+        ({"concurrency": "many"}, "concurrency is 'many'"),
+        ({"max_segments": 0}, "max_segments is 0"),
+        ({"min_balance": "5"}, "min_balance is '5': give a number of USD"),
+        ({"max_cost": float("nan")}, "max_cost is nan: give a number of USD"),
+        ({"max_cost": True}, "max_cost is True: give a number of USD"),
+        ({"item_price": None}, "item_price is None: give a number of USD"),
+        ({"item_price": -1}, "item_price is -1: give a number of USD"),
+    ],
+)
+def test_what_is_no_template_is_refused_when_the_dag_is_parsed(arguments, says):
+    with pytest.raises(PindoConfigurationError, match=re.escape(says)):
+        PindoSendBulkSmsOperator(task_id="text_all", recipients=people(1), text="Muraho", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"on_unknown": "x"}, "on_unknown is 'x': give one of fail, resend, accept"),
+        ({"recipients": "+250781234567"}, "must end in .csv"),
+        ({"text": ""}, "text is empty"),
+        ({"sender": "PindoTestCompany"}, "has 16 characters"),
+    ],
+)
+def test_a_mistake_in_the_arguments_says_what_to_write(sandbox, arguments, says):
+    store = Store()
+    with pytest.raises(AirflowFailException, match=re.escape(says)):
+        send(store, **{"recipients": people(1), **arguments})
+    assert sandbox.messages() == []
+    assert store.all() == {}
