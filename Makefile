@@ -12,8 +12,7 @@ AIRFLOW2 := 2.11.2
 # The lowest and the highest Python that each Airflow is tested with. PYTHON=/path/to/python chooses one.
 PYTHONS3 := 11 13
 PYTHONS2 := 11 12
-MINORS := 11 12 13
-FOUND := $(foreach minor,$(MINORS),$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
+FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
 FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
 QUIETLY := --quiet --disable-pip-version-check
 
@@ -35,7 +34,7 @@ test-airflow2: .venv-airflow2/dev.stamp  ## Run the same on Airflow 2.11
 
 test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run all but the end-to-end tests on every Python of the PATH
 	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
-	for venv in $(FOUND_VENVS); do $$venv/bin/python -m pytest -m 'not e2e' $(PARTS) $(ARGS) || exit 1; done
+	for venv in $(FOUND_VENVS); do $$venv/bin/python -m pytest -m 'not e2e' $(ARGS) || exit 1; done
 
 # Needs an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
 test-postgres: .venv/cluster.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)
