@@ -129,7 +129,7 @@ def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder, usual
     assert requests.get(airflow, timeout=30).ok
     assert requests.get(phones, timeout=30).ok
     assert re.search(r"user admin, password \S+", printed)
-    assert f'"{ROUTER_NAME}" ({ROUTER_ID})' in printed
+    assert f'"{ROUTER_NAME}" ({ROUTER_ID}' in printed
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=STOP)
     assert process.returncode == 130, printed

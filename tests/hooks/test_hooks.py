@@ -506,7 +506,7 @@ def test_a_host_that_may_be_a_token_is_not_shown(make_pindo, sandbox, monkeypatc
         ({"host": "[::1]", "schema": "http", "port": 8080}, "http://[::1]:8080"),
         ({"host": "::1", "schema": "http"}, "http://[::1]"),
         ({"host": "2001:db8::7"}, "https://[2001:db8::7]"),
-        ("pindo://:t@[::1]:8080/http", "http://[::1]:8080"),
+        ("pindo://:token-of-a-test@[::1]:8080/http", "http://[::1]:8080"),
     ],
 )
 def test_an_address_of_ipv6_is_taken_as_airflow_writes_it(monkeypatch, connection, url):
