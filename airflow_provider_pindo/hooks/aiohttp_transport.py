@@ -99,7 +99,7 @@ class _Protocol(ResponseHandler):
         if time.monotonic() <= self.until:
             return super().data_received(data)
         self.set_exception(TimeoutError())  # for who waits for the head; the body then is cut short
-        if self.transport is not None:
+        if self.transport is not None:  # pragma: no branch - it may be closed already
             self.transport.abort()
         return None
 

@@ -129,7 +129,7 @@ class _Timely(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         left = self._until - time.monotonic()
-        if left <= 0:
+        if left <= 0:  # pragma: no cover - the time is up between two pieces, not while one is waited for
             raise TimeoutError
         timeout = self._sock.gettimeout()
         if timeout is not None and timeout <= left:

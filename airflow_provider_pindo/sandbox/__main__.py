@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(written: str) -> int:
-    if not written.isdecimal() or int(written) > 65535:
+    if not written.isdecimal() or int(written) > 65535:  # pragma: no cover - tested as a process
         raise argparse.ArgumentTypeError(f"{written!r} is no port: give a number from 0 to 65535")
     return int(written)
 

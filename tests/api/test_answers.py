@@ -663,7 +663,14 @@ def test_a_large_id_is_an_id(given):
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"message": "wrong pin"}, {"message": "failed", "request_id": 4}, {"message": 1}]
+    "body",
+    [
+        {},
+        {"message": "wrong pin"},
+        {"message": "failed", "request_id": 4},
+        {"message": 1},
+        {"message": "success", "verified": False},
+    ],
 )
 def test_only_success_says_that_a_code_was_right(body):
     with pytest.raises(PindoUnknownOutcomeError):

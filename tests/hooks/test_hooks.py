@@ -419,6 +419,7 @@ def test_a_good_connection_says_the_balance(pindo):
     [
         ({"password": ""}, "has no API token"),
         ({"password": "two words"}, "characters that no token has"),
+        ({"host": "http://127.0.0.1:9", "port": 8025}, "has the port 9, and its port is 8025: leave one"),
         ({"password": "another-token"}, r"answered 401 .*Security page"),
         (
             {"host": "http://no-such-host.invalid", "extra": {"allow_http": True}},

@@ -11,12 +11,15 @@ import tracemalloc
 
 import pytest
 
+from airflow_provider_pindo.api import calls
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
+    PindoConnectionError,
     PindoRejectedError,
     PindoServerError,
     PindoUnknownOutcomeError,
 )
+from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.hooks.bounds import MAX_ANSWER
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from tests.hooks.wire import PAUSE, Wire, answer, receipt
@@ -71,6 +74,21 @@ def test_a_host_that_can_be_no_name_is_refused(make_pindo, monkeypatch, host):
     ok, said = make_pindo().test_connection()
     assert not ok
     assert "is not an address" in said
+
+
+def test_messages_without_an_id_are_left_out_and_told(wire, make_pindo, caplog, capsys):
+    rows = [{"id": each, "text": "YES", "created_at": "2026-11-22T15:05:00"} for each in (1, "x", None)]
+    wire([answer(200, json.dumps({"inbound_sms": rows}).encode())])
+    assert [each.id for each in make_pindo().list_inbound_sms().messages] == [1]
+    assert "2 messages on page 1 of the inbound list have no id" in f"{caplog.text}{capsys.readouterr().out}"
+
+
+def test_an_attempt_that_was_given_up_does_not_leave(pindo, sandbox):
+    attempt = Attempt()
+    assert attempt.give_up() is False
+    with pytest.raises(PindoConnectionError, match="Nothing was sent"):
+        pindo.send(calls.send_sms(PHONE, "Muraho", "PindoTest"), attempt)
+    assert sandbox.requests() == []
 
 
 def test_a_long_header_line_is_read(wire, make_pindo):

@@ -648,3 +648,14 @@ def test_what_an_earlier_send_wrote_of_its_chunks_is_not_taken_for_this_ones(san
         send(store, go=1, resend=True, recipients=people(300))
     assert send(store, go=1, resend=True, recipients=people(300))["accepted"] == 300
     assert set(times_texted(sandbox).values()) == {2}
+
+
+def test_what_an_input_left_that_texted_nobody_does_not_hold_back_the_next(sandbox):
+    store = Store()
+    sandbox.add_fault("status", call="send_bulk_sms", status=402)
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, recipients=people(2))
+    with pytest.raises(AirflowFailException, match="max_cost"):
+        send(store, recipients=people(3), max_cost=0.0001)
+    assert send(store, recipients=people(3))["accepted"] == 3
+    assert set(times_texted(sandbox).values()) == {1}

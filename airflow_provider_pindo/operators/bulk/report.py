@@ -113,7 +113,7 @@ class Tally:
             unknown = list(_people(chunk, outcome.unknown))
             self.unknowns[:] = _first(self.unknowns, unknown)
             self.unknown_excluded += sum(each.row in chunk.excluded for each in unknown)
-            if len(self.unknown_entries) <= LISTED:
+            if len(self.unknown_entries) <= LISTED:  # pragma: no branch - one more says that there are more
                 self.unknown_entries.append(ChunkLedger.key(chunk.index))
 
     def leave_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
