@@ -1,0 +1,55 @@
+"""What people write as arguments: read, or refused by its name with what to write."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+
+import pytest
+
+from airflow_provider_pindo.api.arguments import read_choice, read_flag, read_seconds, read_whole_number
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        *((each, True) for each in (True, 1, "1", "true", " True ", "YES")),
+        *((each, False) for each in (False, 0, "0", "false", "no", "False", "", " ", None, "None")),
+    ],
+)
+def test_a_flag_may_come_as_text(given, flag):
+    assert read_flag("resend", given) is flag
+
+
+@pytest.mark.parametrize("given", ["perhaps", 2, "wahr"])
+def test_what_is_no_flag_is_refused(given):
+    with pytest.raises(PindoConfigurationError, match=re.escape(f"resend is {given!r}: give true or false")):
+        read_flag("resend", given)
+
+
+def test_a_choice_is_one_of_those_there_are():
+    assert read_choice("on_invalid", "skip", ("fail", "skip")) == "skip"
+    with pytest.raises(PindoConfigurationError, match="^on_invalid is 'x': give one of fail, skip$"):
+        read_choice("on_invalid", "x", ("fail", "skip"))
+
+
+@pytest.mark.parametrize("most", [None, 1000])
+def test_a_whole_number_is_from_1_to_a_bound(most):
+    for given in (1, 999, 1000):
+        assert read_whole_number("chunk_size", given, most=most) == given
+    bound = "" if most is None else " to 1,000"
+    for given in (0, -1, True, 1.0, "2", None, *(() if most is None else (1001,))):
+        said = f"^chunk_size is {given!r}: give a whole number from 1{bound}$"
+        with pytest.raises(PindoConfigurationError, match=said):
+            read_whole_number("chunk_size", given, most=most)
+
+
+def test_a_time_is_seconds_or_a_timedelta():
+    assert [read_seconds("timeout", each) for each in (0, 2, 1.5, timedelta(minutes=1))] == [0, 2, 1.5, 60]
+    assert type(read_seconds("timeout", 2)) is float
+    for given in (-1, timedelta(seconds=-1), math.inf, math.nan, True, "10", None):
+        said = re.escape(f"timeout is {given!r}: give seconds, such as 30.0, or a timedelta")
+        with pytest.raises(PindoConfigurationError, match=f"^{said}$"):
+            read_seconds("timeout", given)
