@@ -31,7 +31,7 @@ def test_what_is_no_flag_is_refused(given):
 
 def test_a_choice_is_one_of_those_there_are():
     assert read_choice("on_invalid", "skip", ("fail", "skip")) == "skip"
-    with pytest.raises(PindoConfigurationError, match="^on_invalid is 'x': give one of fail, skip$"):
+    with pytest.raises(PindoConfigurationError, match=r"^on_invalid is 'x': give one of fail, skip$"):
         read_choice("on_invalid", "x", ("fail", "skip"))
 
 
