@@ -9,10 +9,10 @@ How many pages there are it believes only as long as nothing else that the list 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self
+from typing import Self, TypeAlias
 
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -21,6 +21,9 @@ from airflow_provider_pindo.api.values import InboundPage, InboundSms
 #: Pages of arrivals during one pass that are reckoned with at most, so that a list that only claims to grow, faster
 #: than it is read, does not hold whoever reads it for ever.
 _MOST_PAGES_OF_ARRIVALS = 100
+
+#: Gives the number of a page and is sent that page, again and again; ends with the last of them.
+_Reading: TypeAlias = Generator[int, InboundPage, InboundPage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +124,19 @@ class InboundScan:
         per_page: int = DEFAULT_PER_PAGE,
     ) -> None:
         self.per_page = per_page
-        self.next_page: int | None = 1
         #: Highest id on the pages that were read, known messages included; None when there was none.
         self.highest_id: int | None = None
         #: Whether the messages on those pages say who sent them; None when there were too few to tell.
         self.names_senders: bool | None = None
         self._places: tuple[Place, ...] = (Place(after_id, since),)
-        self._newest_first: bool | None = None
-        self._first = InboundPage(())
-        self._longest_page = 0
         self._seen: set[int] = set()
-        self._left_out = 0
-        # An oldest-first list is read from its last page on, and then back; None: the pages are read in their order.
-        self._last_page: int | None = None
-        self._beyond_the_last = self._reached_the_known = False
         self._read_as: dict[int, InboundPage] = {}
-        self._rows_of_a_full_page: int | None = None
-        self._is_read_again = False
-        self._afterwards: int | None = None
-        self._pages_with_progress = self._pages_without_progress = 0
+        self._repeats = False
+        self._longest_page = 0
+        self._full_page = per_page
+        self._pages_with_news = self._pages_without_news = 0  # the latter: in a row, up to the last one
+        self._reading = self._read()
+        self.next_page: int | None = next(self._reading)
 
     @classmethod
     def for_all(cls, places: Iterable[Place]) -> Self:
@@ -150,28 +147,21 @@ class InboundScan:
 
     def feed(self, page: InboundPage) -> list[InboundSms]:
         """Take the page that was asked for; return its new messages in its order, and choose the next."""
-        repeats = any(message.id in self._seen for message in page.messages)
         unseen = []
         for message in page.messages:
             if message.id not in self._seen:
                 self._seen.add(message.id)
                 unseen.append(message)
         self._longest_page = max(self._longest_page, _rows(page))
-        self._note(unseen)
-        if self._is_read_again:
-            self._rows_of_a_full_page, self._is_read_again = _rows(page), False
-            self.next_page = self._afterwards
-        else:
-            self._left_out += page.left_out
-            self._choose_next(page, repeats=repeats)
+        if unseen:
+            self._note(unseen)
+        try:
+            self.next_page = self._reading.send(page)
+        except StopIteration:
+            self.next_page = None
         return [message for message in unseen if not self._is_known(message)]
 
     def _note(self, unseen: list[InboundSms]) -> None:
-        if not unseen:
-            self._pages_without_progress += not self._is_read_again
-            return
-        self._pages_with_progress += 1
-        self._pages_without_progress = 0
         ids = [message.id for message in unseen]
         self.highest_id = max(ids if self.highest_id is None else [self.highest_id, *ids])
         if any(message.from_number is not None for message in unseen):
@@ -193,124 +183,104 @@ class InboundScan:
         by_id = all(place.after_id is not None and oldest.id <= place.after_id for place in self._places)
         return by_id or all(self._is_known(message) for message in page.messages)
 
-    def _choose_next(self, page: InboundPage, *, repeats: bool) -> None:
-        asked = self.next_page or 1
-        if asked == 1:
-            self._first = page
-        if asked == 1 or len(self._first.messages) == 1:
-            self._newest_first = _newest_first([message.id for message in page.messages])
+    def _read(self) -> _Reading:
+        """Read the pages that may have new messages: give the number of each, and be sent what is on it."""
+        number = 1
+        page = first = yield from self._ask(number)
+        newest_first = _newest_first(page)
         # The first page of an oldest-first list has the oldest messages; the new ones are at the end.
-        if asked == 1 and self._newest_first is False and page.pages is not None and page.pages > 1:
-            self._last_page = self.next_page = page.pages
-        elif self._last_page is not None:
-            self.next_page = self._towards_older_from_the_end(asked, page, self._last_page)
-        elif repeats and self._newest_first is False:  # nothing moves there: it is the last page once more
-            self.next_page = None
+        if newest_first is False and page.pages is not None and page.pages > 1:
+            if (yield from self._reads_back_from(page.pages)):
+                return page
+            number = 2
+            page = yield from self._ask(number)
+        while page.messages and not (
+            (newest_first and self._reaches_the_known(page, page.messages[-1]))
+            or (newest_first is False and self._repeats)  # nothing moves there: it is the last page once more
+            or self._is_last(number, page)
+            or self._goes_in_circles(arrived=self._claims(page) - self._claims(first))
+        ):
+            number += 1
+            page = yield from self._ask(number)
+        return page
+
+    def _ask(self, number: int) -> _Reading:
+        """
+        Read a page, and the one before it once more if that may have been filled since it was read.
+
+        What came to its end has lower ids than the next page, so no later pass would find it. Reading it again shows
+        as well how long a page is, so that it happens once where pages are shorter than what was asked for.
+        """
+        seen = len(self._seen)
+        page = yield number
+        news = len(self._seen) - seen
+        self._repeats = news < len(page.messages)
+        if news:
+            self._pages_with_news += 1
+            self._pages_without_news = 0
         else:
-            self.next_page = self._towards_the_end(asked, page)
-        if self._may_have_been_filled(asked - 1, before=page):
-            self._afterwards, self._is_read_again, self.next_page = self.next_page, True, asked - 1
-        self._read_as[asked] = page
+            self._pages_without_news += 1
+        before = self._read_as.get(number - 1)
+        if (
+            before is not None
+            and page.messages
+            and _rows(before) != self._full_page
+            and _newest_first(before, page) is False
+        ):
+            self._full_page = _rows((yield number - 1))
+        self._read_as[number] = page
+        return page
 
-    def _may_have_been_filled(self, number: int, before: InboundPage) -> bool:
-        """
-        Return whether messages may have come to the end of that page since it was read, before those of the next.
-
-        They have lower ids than the next page's, so no later pass would find them: the page is read again. That
-        shows as well how long a page is, so that it happens once where pages are shorter than what was asked for.
-        """
-        page = self._read_as.get(number)
-        if self._newest_first or page is None or not page.messages or not before.messages:
-            return False
-        if min(each.id for each in before.messages) <= max(each.id for each in page.messages):
-            return False
-        return _rows(page) != (self._rows_of_a_full_page or self._size_of(self._first))
-
-    def _towards_the_end(self, asked: int, page: InboundPage) -> int | None:
-        if not page.messages or (self._newest_first and self._reaches_the_known(page, page.messages[-1])):
-            return None
-        return None if self._is_last(asked, page) or self._goes_in_circles(asked, page) else asked + 1
-
-    def _is_last(self, asked: int, page: InboundPage) -> bool:
-        """Return whether this is the last of the ``pages``, and neither ``total`` nor its length speaks against it."""
-        if page.pages is None or asked < page.pages:
-            return False
-        more = page.total is not None and page.total > len(self._seen) + self._left_out
-        return not more and not self._is_full(page)
-
-    def _is_full(self, page: InboundPage) -> bool:
-        """
-        Return whether there may be a page after this one, by its length alone.
-
-        It may be as long as a page can be, which is not always what was asked for: a list that does not count its
-        messages may be cut into shorter pages, so there every page that is as long as the longest (but not one
-        message alone) counts as full.
-        """
-        size = self._size_of(page)
-        if page.total is None:
-            size = min(size, max(self._longest_page, 2))
-        return _rows(page) >= size
-
-    def _size_of(self, page: InboundPage) -> int:
-        stated = page.per_page if page.per_page is not None and page.per_page > 0 else self.per_page
-        return min(self.per_page, stated)
-
-    def _goes_in_circles(self, asked: int, page: InboundPage) -> bool:
-        """
-        Return whether the pages have brought nothing for too long.
-
-        Those before may come once more, moved on by as many new messages, but not more of them than there were and
-        than the list says to have grown by since. After the last of the ``pages`` its growth alone explains them.
-        """
-        explained = self._pages_of_arrivals(page)
-        if page.pages is None or asked <= page.pages:
-            explained += self._pages_with_progress + 1
-        return self._pages_without_progress > explained
-
-    def _pages_of_arrivals(self, page: InboundPage) -> int:
-        """Return by how many pages the list says to have grown since the first page of this pass."""
-        grown = 0
-        if page.pages is not None and self._first.pages is not None:
-            grown = page.pages - self._first.pages
-        if page.total is not None and self._first.total is not None:
-            grown = max(grown, -(-(page.total - self._first.total) // self._longest_page))
-        return max(0, min(grown, _MOST_PAGES_OF_ARRIVALS))
-
-    def _towards_older_from_the_end(self, asked: int, page: InboundPage, last: int) -> int | None:
-        if asked >= last and not self._beyond_the_last:
-            if asked == last:
-                self._reached_the_known = self._starts_with_the_known(page)
-            if not self._holds_the_newest(asked, page):
-                return asked + 1
-            self._beyond_the_last = True
-            return self._next_older(last, reached=self._reached_the_known)
-        return self._next_older(asked, reached=self._starts_with_the_known(page))
-
-    def _next_older(self, asked: int, *, reached: bool) -> int | None:
-        if self._pages_without_progress > self._pages_with_progress + 1:
-            # There are fewer pages than it says: read them in their order.
-            self._newest_first = self._last_page = None
-            return 2
-        return None if reached or asked <= 2 else asked - 1
+    def _reads_back_from(self, last: int) -> Generator[int, InboundPage, bool]:
+        """Read an oldest-first list from its last page to what is known; return False if there is no such page."""
+        number = last
+        page = yield from self._ask(number)
+        reached = self._starts_with_the_known(page)
+        while page.messages and not self._pages_without_news and _rows(page) >= self._longest_page:
+            number += 1  # the last page was full, and there may be a next one by now
+            page = yield from self._ask(number)
+        number = last
+        while not reached and number > 2:
+            number -= 1
+            page = yield from self._ask(number)
+            reached = self._starts_with_the_known(page)
+            if self._goes_in_circles():
+                return False
+        return True
 
     def _starts_with_the_known(self, page: InboundPage) -> bool:
         return bool(page.messages) and self._reaches_the_known(page, page.messages[0])
 
-    def _holds_the_newest(self, asked: int, page: InboundPage) -> bool:
-        """Return whether no page of an oldest-first list comes after this one, or none that there was at first."""
-        if not page.messages or self._pages_without_progress:
-            return True
-        if self._first.total is not None:
-            return asked * self._longest_page >= self._first.total
-        return not self._is_full(page)
+    def _is_last(self, number: int, page: InboundPage) -> bool:
+        """Return whether this is the last of the ``pages``, and neither ``total`` nor its length speaks against it."""
+        if page.pages is None or number < page.pages:
+            return False
+        if page.total is None:
+            return _rows(page) < self._longest_page
+        return page.total <= len(self._seen) and _rows(page) < self.per_page
+
+    def _goes_in_circles(self, arrived: int = 0) -> bool:
+        """
+        Return whether the pages have brought nothing for too long.
+
+        Those before may come once more, moved on by as many new messages, but not more of them than there were and
+        than the ``arrived`` pages that the list says to have grown by since.
+        """
+        explained = self._pages_with_news + 1 + max(0, min(arrived, _MOST_PAGES_OF_ARRIVALS))
+        return self._pages_without_news > explained
+
+    def _claims(self, page: InboundPage) -> int:
+        """Return how many pages the list says to have."""
+        return max(page.pages or 0, (page.total or 0) // self._longest_page)
 
 
 def _rows(page: InboundPage) -> int:
     return len(page.messages) + page.left_out
 
 
-def _newest_first(ids: list[int]) -> bool | None:
-    """Return the order of a page's ids; None when it has none, or one message alone."""
+def _newest_first(*pages: InboundPage) -> bool | None:
+    """Return the order of these messages; None when they have none, or are fewer than two."""
+    ids = [message.id for page in pages for message in page.messages]
     if len(ids) < 2:
         return None
     if ids == sorted(ids, reverse=True):
