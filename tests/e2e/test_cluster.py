@@ -298,7 +298,8 @@ def test_the_pool_bounds_the_requests_in_flight_and_too_many_of_them_lose_nothin
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
 def test_workers_killed_at_random_text_nobody_twice(start_campaign, cluster, seed):
     chance = random.Random(seed)
-    campaign = start_campaign(recipients=2000, partitions=6)
+    # So slow that a kill is never too late.
+    campaign = start_campaign(recipients=2000, partitions=6, latency=0.2)
     killed = []
     for moment in sorted(chance.sample(range(100, 1400), 2)):
         order = chance.sample(cluster.workers, 3)
