@@ -214,7 +214,7 @@ class InboundScan:
         seen = len(self._seen)
         page = yield number
         news = len(self._seen) - seen
-        self._repeats = news < len(page.messages)
+        self._repeats = news < len({message.id for message in page.messages})
         if news:
             self._pages_with_news += 1
             self._pages_without_news = 0

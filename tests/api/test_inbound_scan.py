@@ -279,6 +279,11 @@ def test_a_page_of_messages_that_arrives_between_two_requests_hides_none_where_p
 def test_a_message_that_stands_on_a_page_twice_is_one():
     scan = InboundScan()
     assert [each.id for each in scan.feed(InboundPage(tuple(map(message, [2, 2, 1]))))] == [2, 1]
+    scan, found = InboundScan(), []
+    pages = {1: [1, 2, 2], 2: [3, 4], 3: []}
+    while scan.next_page is not None:
+        found += [each.id for each in scan.feed(InboundPage(tuple(map(message, pages[scan.next_page]))))]
+    assert found == [1, 2, 3, 4]
 
 
 def test_a_time_in_whole_seconds_is_of_any_moment_in_its_second():
