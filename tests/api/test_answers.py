@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -274,7 +275,12 @@ def test_a_redirect_says_what_was_asked_and_where_it_points():
 
 @pytest.mark.parametrize("status", [301, 302])
 def test_a_redirect_to_the_same_path_did_nothing(status):
-    for location in ("/v1/sms", "https://elsewhere.example/v1/sms", "http://api.pindo.io/v1/sms/"):
+    for location in (
+        "/v1/sms",
+        "https://elsewhere.example/v1/sms",
+        "https://api.pindo.io:8443/v1/sms/",
+        "http://api.pindo.io/v1/sms/",
+    ):
         with pytest.raises(PindoConfigurationError):
             read_answer(SEND, answer(status, location=location))
     with pytest.raises(PindoUnknownOutcomeError, match="out_sms_1"):
@@ -289,6 +295,13 @@ def test_a_redirect_to_the_same_path_did_nothing(status):
 def test_a_redirect_to_the_very_same_place_may_follow_what_was_carried_out(status, location):
     with pytest.raises(PindoUnknownOutcomeError, match="may have been sent"):
         read_answer(SEND, answer(status, location=location))
+
+
+@pytest.mark.parametrize("location", ["http://api.pindo.io/v1/sms/", "http://api.pindo.io:80/v1/sms/"])
+def test_a_place_without_encryption_is_the_same_with_its_port_and_without(location):
+    unencrypted = replace(answer(302, location=location), url="http://api.pindo.io/v1/sms/")
+    with pytest.raises(PindoUnknownOutcomeError, match="may have been sent"):
+        read_answer(SEND, unencrypted)
 
 
 @pytest.mark.parametrize("key", ["Message", "MESSAGE", "Error", "Detail"])
@@ -460,6 +473,14 @@ def test_a_text_is_hidden_in_whatever_form_it_comes_back(private):
         with pytest.raises(PindoRejectedError) as raised:
             read_answer(call, answer(400, {"message": f"refused: {echo}!"}))
         assert raised.value.reason == "refused: ***!"
+
+
+@pytest.mark.parametrize(("private", "hidden"), [("1-2-3-4", True), ("1-2-3", False)])
+def test_a_pin_of_four_digits_is_known_by_its_digits(private, hidden):
+    call = calls.check_verification(4, private)
+    with pytest.raises(PindoError) as raised:
+        read_answer(call, answer(422, {"message": f"wrong: {private.replace('-', '.')}"}))
+    assert (raised.value.reason == "a reason that repeats what was sent") is hidden
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_a_call_shows_no_text_no_code_and_no_number():
         ("  \n", "text is empty"),
         (None, "text is of type NoneType"),
         (7, "text is of type int"),
-        ("half \ud83d", "half a surrogate pair at character 6,"),
+        ("half \ud83d", "text has half a surrogate pair at character 6,"),
     ],
 )
 def test_a_text_that_no_phone_can_show_is_refused(text, message):
@@ -211,7 +211,7 @@ def test_a_request_id_that_is_none_is_refused(request_id, problem):
         calls.get_verification(request_id)
 
 
-@pytest.mark.parametrize("request_id", [0, "0004", 2**63 - 1, f"{'0' * 5000}4"])
+@pytest.mark.parametrize("request_id", [0, "000", "0004", 2**63 - 1, f"{'0' * 5000}4"])
 def test_every_request_id_of_64_bits_is_taken(request_id):
     assert calls.get_verification(request_id).path.endswith(f"/{str(request_id).lstrip('0') or 0}")
 

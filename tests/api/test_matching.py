@@ -111,13 +111,17 @@ def test_a_sender_in_national_form_is_the_same_sender():
 def test_a_stranger_whose_national_number_reads_the_same_is_another_sender():
     abroad = InboundFilter(from_number="+254781234567", country="RW")
     assert not abroad.match(message("hi", from_number="0781234567"))
+    in_florida = InboundFilter(from_number="+16562345678", country="US")
+    assert not in_florida.match(message("hi", from_number="+6562345678"))  # in Singapore
     of_no_country = InboundFilter(from_number="+250781234567")
+    assert of_no_country.match(message("hi", from_number="00250781234567"))
     assert not of_no_country.match(message("hi", from_number="0781234567"))
 
 
 def test_the_accounts_number_may_be_given_as_its_people_write_it():
     wanted = InboundFilter(inbound_number="0781 113 333", country="RW")
     assert wanted.match(message("hi", inbound_sms_number="250781113333"))
+    assert wanted.match(message("hi", inbound_sms_number="0781113333"))
     short_code = InboundFilter(inbound_number="04821", country="RW")
     assert short_code.match(message("hi", inbound_sms_number="04821"))
 
@@ -131,5 +135,6 @@ def test_what_is_no_number_does_not_stand_for_every_number(name, nothing):
 
 @pytest.mark.parametrize("number", [7878, 250781113333, 7878.0, True, b"7878", ["7878"]])
 def test_an_inbound_number_that_is_no_string_is_refused(number):
-    with pytest.raises(PindoConfigurationError, match=r"inbound_number is .*: give a string"):
+    problem = rf"inbound_number is .*, of type {type(number).__name__}: give a string"
+    with pytest.raises(PindoConfigurationError, match=problem):
         InboundFilter(inbound_number=number)

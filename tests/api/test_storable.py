@@ -40,6 +40,11 @@ def test_what_lies_too_deep_is_left_out():
     assert storable(deep(20)) == deep(20)
     assert storable({"a": deep(19)}) == {"a": deep(19)}
     assert "the end" not in json.dumps(storable(deep(21)))
+    objects = "the end"
+    for _ in range(20):
+        objects = {"a": objects}
+    assert storable(objects) == objects
+    assert "the end" not in json.dumps(storable({"a": objects}))
     assert json.dumps(storable({"a": deep(900), "sms_id": "one"})).endswith('"sms_id": "one"}')
 
 

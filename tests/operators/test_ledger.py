@@ -18,6 +18,7 @@ from airflow_provider_pindo.operators.ledger import (
     Ledger,
     decide,
     fingerprint,
+    tell_how_to_settle,
 )
 
 needs_store = pytest.mark.skipif(
@@ -150,6 +151,14 @@ def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, c
 
 
 @needs_store
+def test_how_to_settle_is_told_in_one_line(caplog):
+    with caplog.at_level(logging.ERROR):
+        tell_how_to_settle(f"{KEY!r}", SENT, NOT_SENT)
+    assert caplog.messages == [
+        "To settle it: find out, set the status of 'pindo_sms' in the Storage tab to sent or not_sent, clear the task"
+    ]
+
+
 def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
     with pytest.raises(ConnectionError):
         ledger(Store(failures=1)).write(PLANNED)
