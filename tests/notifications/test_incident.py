@@ -179,7 +179,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("key", ["dag", "dag_run", "ti", "exception", "deadline", "reason", "task_list"])
-@pytest.mark.parametrize("make", [lambda: None, str, int, dict, list, Broken], ids=repr)
+@pytest.mark.parametrize("make", [lambda: None, str, int, dict, list, Broken], ids=lambda each: each.__name__)
 def test_nothing_in_a_context_keeps_a_text_from_being_made(key, make):
     value = make()
     assert "DAG" in read_incident(context(**{key: value})).text()
