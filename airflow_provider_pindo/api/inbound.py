@@ -130,7 +130,7 @@ class InboundScan:
         self.names_senders: bool | None = None
         self._places: tuple[Place, ...] = (Place(after_id, since),)
         self._seen: set[int] = set()
-        self._read_as: dict[int, InboundPage] = {}
+        self._last_with_news: tuple[int, InboundPage] | None = None  # with its number
         self._repeats = False
         self._longest_page = 0
         self._full_page = per_page
@@ -192,7 +192,7 @@ class InboundScan:
         if newest_first is False and page.pages is not None and page.pages > 1:
             if (yield from self._reads_back_from(page.pages)):
                 return page
-            number = 2
+            number, newest_first = 2, None
             page = yield from self._ask(number)
         while page.messages and not (
             (newest_first and self._reaches_the_known(page, page.messages[-1]))
@@ -206,7 +206,7 @@ class InboundScan:
 
     def _ask(self, number: int) -> _Reading:
         """
-        Read a page, and the one before it once more if that may have been filled since it was read.
+        Read a page, and the last with news once more if that may have been filled since it was read.
 
         What came to its end has lower ids than the next page, so no later pass would find it. Reading it again shows
         as well how long a page is, so that it happens once where pages are shorter than what was asked for.
@@ -220,15 +220,12 @@ class InboundScan:
             self._pages_without_news = 0
         else:
             self._pages_without_news += 1
-        before = self._read_as.get(number - 1)
-        if (
-            before is not None
-            and page.messages
-            and _rows(before) != self._full_page
-            and _newest_first(before, page) is False
-        ):
-            self._full_page = _rows((yield number - 1))
-        self._read_as[number] = page
+        if page.messages and self._last_with_news is not None:
+            before, last = self._last_with_news
+            if _rows(last) != self._full_page and _newest_first(last, page) is False:
+                self._full_page = _rows((yield before))
+        if news:
+            self._last_with_news = number, page
         return page
 
     def _reads_back_from(self, last: int) -> Generator[int, InboundPage, bool]:
