@@ -14,8 +14,6 @@ PYTHONS3 := 11 13
 PYTHONS2 := 11 12
 FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
 FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
-# All tests mostly wait: those that start an Airflow run in one process, the others in a second.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
@@ -29,14 +27,14 @@ up: .venv/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox until
 	@.venv/bin/python -m demo up
 
 test: .venv/dev.stamp  ## Run all tests but those on a cluster, on Airflow 3.3 (ARGS="-k ledger" for some of them)
-	.venv/bin/python -m pytest $(or $(ARGS),--cov $(SIDE_BY_SIDE))
+	.venv/bin/python -m pytest $(if $(ARGS),,--cov) $(ARGS)
 
 test-airflow2: .venv-airflow2/dev.stamp  ## Run the same on Airflow 2.11
-	.venv-airflow2/bin/python -m pytest $(or $(ARGS),$(SIDE_BY_SIDE))
+	.venv-airflow2/bin/python -m pytest $(ARGS)
 
 test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run all but the end-to-end tests on every Python of the PATH
 	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
-	for venv in $(FOUND_VENVS); do $$venv/bin/python -m pytest -m 'not e2e' $(or $(ARGS),$(SIDE_BY_SIDE)) || exit 1; done
+	for venv in $(FOUND_VENVS); do $$venv/bin/python -m pytest -m 'not e2e' $(ARGS) || exit 1; done
 
 # Needs an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
 test-postgres: .venv/cluster.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)

@@ -404,7 +404,7 @@ def test_every_reply_resumes_its_task_when_one_of_two_triggerers_is_killed(clust
     cluster.kill(victim)
     try:
         waiting.reply(range(1001, 1300, 3))
-        wait_until(lambda: set(waiting.triggers) <= {survivor}, "one has them all", timeout=60)
+        wait_until(lambda: set(waiting.triggers) <= {survivor}, "one has them all", timeout=240)
         waiting.reply(range(1002, 1300, 3))
         assert waiting.wait() == {"success"}
     finally:
