@@ -150,7 +150,6 @@ def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, c
     assert ("clearing it sends again" in caplog.text) is clears
 
 
-@needs_store
 def test_how_to_settle_is_told_in_one_line(caplog):
     with caplog.at_level(logging.ERROR):
         tell_how_to_settle(f"{KEY!r}", SENT, NOT_SENT)
@@ -159,6 +158,7 @@ def test_how_to_settle_is_told_in_one_line(caplog):
     ]
 
 
+@needs_store
 def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
     with pytest.raises(ConnectionError):
         ledger(Store(failures=1)).write(PLANNED)
