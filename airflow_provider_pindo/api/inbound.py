@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self, TypeAlias
+from typing import Self
 
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -21,9 +21,6 @@ from airflow_provider_pindo.api.values import InboundPage, InboundSms
 #: Pages of arrivals during one pass that are reckoned with at most, so that a list that only claims to grow, faster
 #: than it is read, does not hold whoever reads it for ever.
 _MOST_PAGES_OF_ARRIVALS = 100
-
-#: Gives the number of a page and is sent that page, again and again; ends with the last of them.
-_Reading: TypeAlias = Generator[int, InboundPage, InboundPage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +180,7 @@ class InboundScan:
         by_id = all(place.after_id is not None and oldest.id <= place.after_id for place in self._places)
         return by_id or all(self._is_known(message) for message in page.messages)
 
-    def _read(self) -> _Reading:
+    def _read(self) -> Generator[int, InboundPage, None]:
         """Read the pages that may have new messages: give the number of each, and be sent what is on it."""
         number = 1
         page = first = yield from self._ask(number)
@@ -191,7 +188,7 @@ class InboundScan:
         # The first page of an oldest-first list has the oldest messages; the new ones are at the end.
         if newest_first is False and page.pages is not None and page.pages > 1:
             if (yield from self._reads_back_from(page.pages)):
-                return page
+                return
             number, newest_first = 2, None
             page = yield from self._ask(number)
         while page.messages and not (
@@ -202,11 +199,10 @@ class InboundScan:
         ):
             number += 1
             page = yield from self._ask(number)
-        return page
 
-    def _ask(self, number: int) -> _Reading:
+    def _ask(self, number: int) -> Generator[int, InboundPage, InboundPage]:
         """
-        Read a page, and the last with news once more if that may have been filled since it was read.
+        Read a page and return it; read the last with news once more if that may have been filled since it was read.
 
         What came to its end has lower ids than the next page, so no later pass would find it. Reading it again shows
         as well how long a page is, so that it happens once where pages are shorter than what was asked for.

@@ -276,9 +276,8 @@ async def waiting(pindo_conn_id: str, *, place: Place, interval: float) -> Async
     :param interval: seconds between two rounds, at most; the poll keeps the shortest of its subscribers', and no
         shorter one than a tenth of a second.
     """
-    if (
-        _HOOKS not in sys.modules
-    ):  # pragma: no cover - the tests have it; a third of a second, for which the triggerer must not stand still
+    # Loading them takes a third of a second, for which the triggerer must not stand still.
+    if _HOOKS not in sys.modules:  # pragma: no cover - the tests have loaded them
         await asyncio.to_thread(importlib.import_module, _HOOKS)
     key = (asyncio.get_running_loop(), pindo_conn_id)
     poll = _polls.get(key) or _polls.setdefault(key, SharedPoll(pindo_conn_id))
