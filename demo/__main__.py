@@ -14,8 +14,10 @@ import sys
 import time
 from typing import NoReturn
 
-from demo.deployment import EXAMPLE_DAGS, Deployment, DeploymentError
-from demo.reminders import DAG_ID, DemoError, run_once
+import requests
+
+from demo.deployment import EXAMPLE_DAGS, Deployment
+from demo.reminders import DAG_ID, run_once
 
 #: What the UI shows of the DAG that answers, and the ID by which all else knows it.
 ROUTER_NAME, ROUTER_ID = "Pindo: answer incoming messages", "pindo_inbound_router"
@@ -82,7 +84,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("Interrupted; everything is stopped")
         return 130
-    except (DemoError, TimeoutError, DeploymentError) as error:
+    except (RuntimeError, TimeoutError, requests.RequestException) as error:
         say(f"It did not work: {error}")
         return 1
     return 0

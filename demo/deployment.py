@@ -223,7 +223,10 @@ class Deployment:
                 start_new_session=True,
                 text=True,
             )
-        printed, _ = process.communicate(timeout=timeout)
+        try:
+            printed, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise DeploymentError(f"airflow {' '.join(command)}: not done after {timeout:.0f} s") from None
         if process.returncode:
             raise DeploymentError(
                 f"airflow {' '.join(command)}: exit code {process.returncode}\n{printed[-4000:]}"

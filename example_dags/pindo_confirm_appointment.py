@@ -1,11 +1,11 @@
 """
-Ask patients whether they come, wait for their replies, and do what they say.
+Ask patients whether they come, wait for their replies, and sort the patients by them.
 
 Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pindo's inbound list does not say
-who sent a message; the code does, and the moment of the run keeps last week's replies out. Who says yes is
-confirmed, who says no is offered another time, and who does not reply lands on the list that the reception
-calls. All patients are waited for in the triggerer, by one request to Pindo per interval, and hold no worker
-meanwhile.
+who sent a message; the code does, and the moment of the run keeps last week's replies out. Who says yes keeps the
+appointment, who says no needs another time, and who does not reply lands on the list that the reception calls:
+one task for each, in which your own work goes, such as an entry in the clinic's calendar. All patients are waited
+for in the triggerer, by one request to Pindo per interval, and hold no worker meanwhile.
 
 With the real Pindo, send from a number of your account's, or name one in the text: a phone cannot reply to a name
 such as PindoTest. The patients' numbers are made up, and may be somebody's: give your own.
@@ -61,7 +61,7 @@ def asked_for(what: str) -> Callable[[Any], bool]:
             description="Whom to ask: a list of name, to (such as +250781234567) and time.",
         )
     },
-    description="Asks patients whether they come, waits for their replies, and acts on them.",
+    description="Asks patients whether they come, waits for their replies, and sorts the patients by them.",
     doc_md=__doc__,
     dag_display_name="Pindo: confirm appointments",
 )
@@ -102,7 +102,7 @@ def pindo_confirm_appointment():
         return questions
 
     @task_group(
-        tooltip="One patient: ask, wait for the reply, do what it says",
+        tooltip="One patient: ask, wait for the reply, do what follows from it",
         default_args={"map_index_template": "{{ params.patients[ti.map_index].name }}"},  # else a number
     )
     def ask(name: str, to: str, text: str, pattern: str, since: str):
@@ -132,27 +132,31 @@ def pindo_confirm_appointment():
             return "confirm" if replies[-1]["groups"]["answer"].lower() == "yes" else "rebook"
 
         @task.run_if(asked_for("confirm"))
-        @task(task_display_name="Keep the appointment")
+        @task(task_display_name="Keep the appointment", show_return_value_in_logs=False)
         def confirm(name: str) -> str:
-            """Keep the appointment."""
+            """Do here what a yes is followed by."""
             return name
 
         @task.run_if(asked_for("rebook"))
-        @task(task_display_name="Offer another time")
+        @task(task_display_name="Offer another time", show_return_value_in_logs=False)
         def rebook(name: str) -> str:
-            """Free the time and offer another one."""
+            """Free the time here, and offer another one."""
             return name
 
         @task.run_if(asked_for("call"))
-        @task(task_display_name="Leave it to the reception")
+        @task(task_display_name="Leave it to the reception", show_return_value_in_logs=False)
         def call(name: str) -> str:
-            """Nothing came: somebody has to call."""
+            """Tell the reception here: nothing came, so somebody has to call."""
             return name
 
         question >> wait
         read_reply(wait.output) >> [confirm(name), rebook(name), call(name)]
 
-    @task(trigger_rule="all_done", task_display_name="List what the patients said")
+    @task(
+        trigger_rule="all_done",
+        task_display_name="List what the patients said",
+        show_return_value_in_logs=False,
+    )
     def report(questions: list[dict[str, Any]], ti=None) -> dict[str, list[str]]:
         """Return and log who was confirmed, who wants another time, and whom to call."""
         lists: dict[str, list[str]] = {"confirm": [], "rebook": [], "call": []}

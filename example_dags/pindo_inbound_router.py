@@ -115,7 +115,7 @@ def pindo_inbound_router():
 
     answers = classify(take_new_messages())
     stopped = update_stop_list(answers)
-    texted = PindoSendSmsOperator.partial(task_id="answer", task_display_name="Text the answers", retries=2)
+    texted = PindoSendSmsOperator.partial(task_id="answer", task_display_name="Text the answers")
     stopped >> texted.expand_kwargs(write_answers(answers))
 
 
@@ -126,6 +126,7 @@ if AIRFLOW_V_3_3_PLUS:
         catchup=True,  # messages that come before the DAG's first run count, too
         tags=["pindo", "sms", "example"],
         description="Answers every message that comes in, and notes who says STOP.",
+        default_args={"retries": 2},  # no message is lost with a task that was killed
         doc_md=__doc__,
         dag_display_name="Pindo: answer incoming messages",
     )(pindo_inbound_router)()

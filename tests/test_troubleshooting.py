@@ -139,6 +139,16 @@ def forgets(sandbox: Sandbox, monkeypatch: Any) -> None:
     text(Store())
 
 
+def no_store(sandbox: Sandbox, *_: Any) -> None:
+    class OutOfReach(Store):
+        def set(self, key: str, value: Any, **retention: Any) -> None:
+            if key != "pindo_bulk":
+                raise OSError("the task state store is out of reach")
+            super().set(key, value, **retention)
+
+    send(OutOfReach(), recipients=people(2, time=str), text=PERSONAL)
+
+
 def ended(sandbox: Sandbox, monkeypatch: Any) -> None:
     from airflow_provider_pindo.operators.bulk.sender import BulkSender
 
@@ -262,6 +272,7 @@ PROVOKED: list[Callable[..., Any]] = [
     no_ledger,
     too_dear,
     no_answer_to_many,
+    no_store,
     ended,
     lambda *_: text(),
     forgets,

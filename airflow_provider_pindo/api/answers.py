@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
 
@@ -136,12 +136,15 @@ _MAYBE = {
 
 def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
     status = answer.status
-    reason = _clean(_message(answer.content), (token, *call.private))
+    private = (token, *call.private())
+    message = _message(answer.content)
+    reason = _clean(message, private)
+    lacks_money = _NO_MONEY.search(_without(_one_line(message[:_READ_OF_A_REASON]), private))
     said = f"{call.name}: Pindo answered {status}" + (f" ({reason})" if reason else "")
     details: dict[str, Any] = {"status": status, "reason": reason}
     if 300 <= status < 400:
-        return _redirected(call, answer, token)
-    if status == 402 or (status not in (401, 429) and status < 500 and _NO_MONEY.search(reason)):
+        return _redirected(call, answer, private)
+    if status == 402 or (status not in (401, 429) and status < 500 and lacks_money):
         return PindoInsufficientBalanceError(f"{said}: the wallet is too low; top it up", **details)
     if status in (401, 403):
         return PindoAuthError(
@@ -171,10 +174,10 @@ def _refusal(answer: Answer, said: str, details: dict[str, Any]) -> PindoError:
 
 
 def _redirected(
-    call: Call[Any], answer: Answer, token: str
+    call: Call[Any], answer: Answer, private: Sequence[str]
 ) -> PindoConfigurationError | PindoUnknownOutcomeError:
     location = answer.headers.get("location", "nowhere").split("?", 1)[0]
-    target = _clean(location, (token, *call.private))
+    target = _clean(unquote(location), private)
     said = (
         f"{call.name}: {call.method} {answer.url} was redirected ({answer.status}) to {target}; redirects are not "
         "followed, so that no message goes twice and no token goes elsewhere. Set the connection's host to where "
@@ -245,7 +248,7 @@ def _message(content: bytes) -> str:
     return next((each for each in said if isinstance(each, str) and each.strip()), "")
 
 
-def _clean(reason: str, private: tuple[str, ...]) -> str:
+def _clean(reason: str, private: Sequence[str]) -> str:
     """
     Return what Pindo said without what must not be shown: private values and phone numbers.
 
@@ -255,14 +258,25 @@ def _clean(reason: str, private: tuple[str, ...]) -> str:
     """
     reason = _one_line(reason[:_READ_OF_A_REASON])
     for value in private:
-        written = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-        forms = {_one_line(form) for form in written} - {""}
-        for form in forms:
-            reason = reason.replace(form, "***")
-        if any(_repeats(reason, form) for form in forms):
+        reason = _without(reason, (value,))
+        if any(_repeats(reason, form) for form in _forms(value)):
             return "a reason that repeats what was sent"
     reason = mask_numbers_in(reason)
     return reason if len(reason) <= _REASON_LENGTH else reason[:_REASON_LENGTH] + "…"
+
+
+def _without(reason: str, private: Sequence[str]) -> str:
+    """Return ``reason`` without the private values that stand in it as they are."""
+    for value in private:
+        for form in _forms(value):
+            reason = reason.replace(form, "***")
+    return reason
+
+
+def _forms(value: str) -> set[str]:
+    """Return ``value`` as it may stand in a reason: as it is, and as JSON writes it."""
+    written = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    return {_one_line(form) for form in written} - {""}
 
 
 def _one_line(text: str) -> str:

@@ -52,7 +52,7 @@ class Call(Generic[T]):
     :param params: query parameters, or None.
     :param safe_to_repeat: whether doing it twice does no more than doing it once. A call that is not is
         repeated only when it is certain that it did not arrive.
-    :param private: values that must not show in a log or an error: texts, PINs.
+    :param private: returns what must not show in a log or an error: texts, PINs. Asked only when Pindo refuses.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Call(Generic[T]):
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     params: Mapping[str, Any] | None = field(default=None, repr=False)
     safe_to_repeat: bool = False
-    private: tuple[str, ...] = field(default=(), repr=False)
+    private: Callable[[], Sequence[str]] = field(default=tuple, repr=False)
 
     def content(self) -> bytes | None:
         """Return the body as it goes over the wire, UTF-8 JSON, or None when there is none."""
@@ -85,7 +85,7 @@ def send_sms(
             "text": check_text(text),
             "sender": check_sender(sender),
         },
-        private=(text,),
+        private=lambda: (text,),
     )
 
 
@@ -114,8 +114,16 @@ def send_checked_bulk_sms(
         read_bulk_receipt,
         # Without "sender", or with "phoneNumber" for "phonenumber", Pindo answers 500 with an empty object.
         json={"recipients": recipients, "text": text, "sender": sender},
-        private=(text,),
+        private=lambda: (text, *_filled(text, recipients)),
     )
+
+
+def _filled(text: str, recipients: Sequence[Mapping[str, str]]) -> Sequence[str]:
+    """Return what Pindo makes of ``text`` for those with a name."""
+    if "@contact.name" not in text:
+        return ()
+    names = dict.fromkeys(recipient["name"] for recipient in recipients)
+    return [text.replace("@contact.name", name) for name in names if name]
 
 
 def _bulk_recipient(row: int, recipient: str | Mapping[str, Any], country: str | None) -> dict[str, str]:
@@ -150,7 +158,7 @@ def check_verification(request_id: int | str, code: str) -> Call[values.Verifica
         "/v1/sms/verify/check",
         read_verification_check,
         json={"code": check_code(code), "request_id": check_request_id(request_id)},
-        private=(check_code(code),),
+        private=lambda: (code.strip(),),
     )
 
 

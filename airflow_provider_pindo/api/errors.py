@@ -34,7 +34,7 @@ class PindoError(Exception):
 
 
 class PindoConfigurationError(PindoError, ValueError):
-    """The connection, or an argument, cannot be used as it is. No request was made."""
+    """The connection, or an argument, cannot be used as it is. Nothing was sent."""
 
 
 class PindoAuthError(PindoError):

@@ -128,7 +128,7 @@ class InboundScan:
         self._places: tuple[Place, ...] = (Place(after_id, since),)
         self._seen: set[int] = set()
         self._last_with_news: tuple[int, InboundPage] | None = None  # with its number
-        self._repeats = False
+        self._repeats = self._counts_too_many = False
         self._longest_page = 0
         self._full_page = per_page
         self._pages_with_news = self._pages_without_news = 0  # the latter: in a row, up to the last one
@@ -187,7 +187,7 @@ class InboundScan:
         newest_first = _newest_first(page)
         # The first page of an oldest-first list has the oldest messages; the new ones are at the end.
         if newest_first is False and page.pages is not None and page.pages > 1:
-            if (yield from self._reads_back_from(page.pages)):
+            if (yield from self._reads_back_from(page.pages, first)):
                 return
             number, newest_first = 2, None
             page = yield from self._ask(number)
@@ -209,6 +209,9 @@ class InboundScan:
         """
         seen = len(self._seen)
         page = yield number
+        if not self._counts_too_many and not _rows(page) and self._should_have_rows(number, page):
+            page = yield number  # one empty answer is not to hide what is behind it
+            self._counts_too_many = not _rows(page)
         news = len(self._seen) - seen
         self._repeats = news < len({message.id for message in page.messages})
         if news:
@@ -224,10 +227,17 @@ class InboundScan:
             self._last_with_news = number, page
         return page
 
-    def _reads_back_from(self, last: int) -> Generator[int, InboundPage, bool]:
-        """Read an oldest-first list from its last page to what is known; return False if there is no such page."""
+    def _reads_back_from(self, last: int, first: InboundPage) -> Generator[int, InboundPage, bool]:
+        """
+        Read an oldest-first list from its last page to what is known.
+
+        :param first: page 1.
+        :return: False if the list turns out to have no such page, or another order than that of its first page.
+        """
         number = last
         page = yield from self._ask(number)
+        if page.messages and _newest(page) < _newest(first):
+            return False
         reached = self._starts_with_the_known(page)
         while page.messages and not self._pages_without_news and _rows(page) >= self._longest_page:
             number += 1  # the last page was full, and there may be a next one by now
@@ -262,6 +272,11 @@ class InboundScan:
         explained = self._pages_with_news + 1 + max(0, min(arrived, _MOST_PAGES_OF_ARRIVALS))
         return self._pages_without_news > explained
 
+    def _should_have_rows(self, number: int, page: InboundPage) -> bool:
+        """Return whether the list says that there is something on this page, or behind it."""
+        before = (number - 1) * self._longest_page
+        return number < (page.pages or 0) or before < (page.total or 0)
+
     def _claims(self, page: InboundPage) -> int:
         """Return how many pages the list says to have."""
         return max(page.pages or 0, (page.total or 0) // self._longest_page)
@@ -269,6 +284,10 @@ class InboundScan:
 
 def _rows(page: InboundPage) -> int:
     return len(page.messages) + page.left_out
+
+
+def _newest(page: InboundPage) -> int:
+    return max(message.id for message in page.messages)
 
 
 def _newest_first(*pages: InboundPage) -> bool | None:

@@ -27,13 +27,17 @@ MAX_ID = 2**63 - 1
 _MAX_COUNT = 2**31
 
 
+#: What a receipt does not say that is one.
+_NOT_TAKEN = frozenset({"failed", "failure", "error", "rejected", "refused", "undelivered"})
+
+
 class Unreadable(ValueError):
     """The body of a successful answer is not what it should be; the message says what is missing."""
 
 
 def read_sms_receipt(body: Any) -> values.SmsReceipt:
     """Read the answer to a single send."""
-    raw = _object(body)
+    raw = _receipt(body)
     return values.SmsReceipt(
         sms_id=_required(raw, "sms_id", _id_text),
         to=_optional(raw, "to", _text),
@@ -48,7 +52,7 @@ def read_sms_receipt(body: Any) -> values.SmsReceipt:
 
 def read_bulk_receipt(body: Any) -> values.BulkReceipt:
     """Read the totals of a bulk send."""
-    raw = _object(body)
+    raw = _receipt(body)
     return values.BulkReceipt(
         count=_required(raw, "count", _count),
         total=_optional(raw, "total", _count),
@@ -75,7 +79,7 @@ def read_verification_check(body: Any) -> values.VerificationCheck:
     raw = _object(body)
     if _required(raw, "message", _text).strip().lower() != "success":
         raise Unreadable("its 'message' is not 'success'")
-    if raw.get("verified") is False:
+    if str(raw.get("verified")).strip().lower() in ("false", "no", "0"):
         raise Unreadable("it says that the code is right and that it is not")
     return values.VerificationCheck(
         request_id=_optional(raw, "request_id", _whole),
@@ -97,11 +101,11 @@ def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
     """
     Read one page of inbound messages; naive times are of ``timezone``.
 
-    One message that is odd must not hold up all the others. Without a text, its text is empty, and a number's its
-    digits; with a time that
-    cannot be read, its time is that of the message after it, since ids grow with time, and of the newest it is
-    the moment of reading: so it is taken for newer than it is, and nobody who waits misses it. One without an id
-    that is a number cannot be told from the next and is left out, and counted in ``left_out``.
+    One message that is odd must not hold up all the others. One without a text has an empty one, and a text that
+    comes as a number is its digits. One whose time cannot be read has that of the message after it, since ids grow
+    with time, and the newest has the moment of reading: so it is taken for newer than it is, and nobody who waits
+    misses it. One without an id that is a number cannot be told from the next and is left out, and counted in
+    ``left_out``.
 
     :raises Unreadable: it is no page of messages: none has an id that is a number, or none of several has a time
         that can be read.
@@ -197,6 +201,14 @@ def _object(body: Any) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise Unreadable(f"it is {_kind(body)}, not a JSON object")
     return body
+
+
+def _receipt(body: Any) -> Mapping[str, Any]:
+    raw = _object(body)
+    status = str(raw.get("status")).strip().lower()
+    if status in _NOT_TAKEN:
+        raise Unreadable(f"it is a receipt, and says {status!r}")
+    return raw
 
 
 def _list(raw: Mapping[str, Any], key: str) -> list[Any]:

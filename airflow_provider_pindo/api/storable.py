@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 #: Levels of lists and objects that are kept. Pindo's answers have two or three; Airflow's XCom fails at some hundreds.
@@ -10,6 +11,8 @@ MAX_DEPTH = 20
 MAX_KEY_LENGTH = 250
 #: Whole numbers from here on fit into no database, and not into what a task tells its supervisor.
 _TOO_LARGE = 2**63
+#: What a path is made of. Airflow's API has a key in its path, where ``../`` would lead to another task's XCom.
+_OF_A_PATH = re.compile(r"[/\\?#%]|\.\.|^\.$")
 #: Airflow keeps keys that begin so (``__classname__``, ``__type``) to itself: it fails on them, or reads an object.
 _RESERVED = "__"
 
@@ -19,7 +22,8 @@ def storable(value: Any, _depth: int = 0) -> Any:
     Return a JSON value with what cannot be stored replaced.
 
     NUL and half surrogate pairs become U+FFFD, NaN and the infinities None, a whole number of more than 64 bits its
-    digits as text, and what lies too deep None. A key that Airflow reserves, or an empty one, gets ``raw`` before it.
+    digits as text, and what lies too deep None. A key that Airflow reserves, or an empty one, gets ``raw`` before it,
+    and in any key ``_`` stands for what would lead elsewhere in a path.
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -37,5 +41,5 @@ def storable(value: Any, _depth: int = 0) -> Any:
 
 
 def _storable_key(key: str) -> str:
-    kept: str = storable(key)[:MAX_KEY_LENGTH]
+    kept = _OF_A_PATH.sub("_", storable(key)[:MAX_KEY_LENGTH])
     return f"raw{kept}" if not kept or kept.startswith(_RESERVED) else kept

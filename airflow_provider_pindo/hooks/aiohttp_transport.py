@@ -66,8 +66,9 @@ class PindoConnector(aiohttp.TCPConnector):
     """
     Connections that note, as soon as one stands, that a request is handed to it next.
 
-    ``_factory``, and the ``ResponseHandler`` that it makes, are aiohttp's own: should they be renamed, then
-    ``test_an_answer_that_comes_drop_by_drop_is_not_waited_for_to_its_end`` fails.
+    ``_factory``, the ``ResponseHandler`` that it makes, and ``_create_proxy_connection`` are aiohttp's own: should they
+    be renamed, then ``test_an_answer_that_comes_drop_by_drop_is_not_waited_for_to_its_end`` fails, or
+    ``test_a_proxy_that_takes_a_connection_and_says_nothing_is_not_waited_for``.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -87,6 +88,11 @@ class PindoConnector(aiohttp.TCPConnector):
         if (bound := _bound.get()) is not None:  # not before: it may have waited long for a connection
             bound.reschedule(asyncio.get_running_loop().time() + attempt.whole_timeout)
         return connection
+
+    async def _create_proxy_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's
+        # It bounds the connection to the proxy, and not the wait for its leave to talk to Pindo through it.
+        async with asyncio.timeout(timeout.sock_connect):
+            return await super()._create_proxy_connection(req, traces, timeout)
 
 
 class _Protocol(ResponseHandler):

@@ -10,7 +10,7 @@ import math
 import time
 from contextvars import ContextVar
 
-from airflow_provider_pindo.api.errors import PindoConnectionError
+from airflow_provider_pindo.api.errors import PindoConnectionError, PindoError
 
 
 class Attempt:
@@ -21,15 +21,17 @@ class Attempt:
     :ivar left: whether a connection stood and the request was handed to it, so that its outcome may be unknown.
     :ivar until: when all of the answer must have come, as ``time.monotonic`` tells it.
     :ivar is_last: set it, and the call is not tried again.
+    :ivar error: why the last try failed, in which nothing was done; None when there was none.
     """
 
-    __slots__ = ("_given_up", "is_last", "left", "until", "whole_timeout")
+    __slots__ = ("_given_up", "error", "is_last", "left", "until", "whole_timeout")
 
     def __init__(self, whole_timeout: float = math.inf) -> None:
         self.whole_timeout = whole_timeout
         self.left = False
         self.until = math.inf
         self.is_last = self._given_up = False
+        self.error: PindoError | None = None
 
     def leave(self) -> None:
         """
@@ -41,6 +43,11 @@ class Attempt:
         self.until = time.monotonic() + self.whole_timeout
         if self._given_up:
             raise PindoConnectionError("Pindo was not reached in time. Nothing was sent")
+
+    def failed(self, error: PindoError) -> None:
+        """Note that a try failed, and that whatever had left has had a certain end."""
+        self.left = False
+        self.error = error
 
     def give_up(self) -> bool:
         """

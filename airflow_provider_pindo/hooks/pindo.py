@@ -49,7 +49,6 @@ _HEADERS = {
     "User-Agent": f"airflow-provider-pindo/{__version__}",
 }
 
-
 _LEFT_OUT = "%d messages on page %d of the inbound list have no id that is a number, and are left out"
 
 
@@ -83,6 +82,7 @@ class PindoHook(_ConnectionType, HttpHook):
         super().__init__(method="GET", http_conn_id=pindo_conn_id, tcp_keep_alive=False)
         self.pindo_conn_id = pindo_conn_id
         self.max_attempts = max_attempts
+        self._left_out = 0  # messages on a page, at most, that the log was told of: not at every look again
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:  # pragma: no cover - Airflow 2.11
@@ -198,7 +198,8 @@ class PindoHook(_ConnectionType, HttpHook):
         :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
         """
         found = self.send(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
-        if found.left_out:
+        if found.left_out > self._left_out:
+            self._left_out = found.left_out
             self.log.warning(_LEFT_OUT, found.left_out, page)
         return found
 
@@ -378,7 +379,7 @@ class PindoHook(_ConnectionType, HttpHook):
             except PindoUnknownOutcomeError:
                 raise
             except PindoError as error:
-                attempt.left = False  # whatever left has had a certain end
+                attempt.failed(error)
                 pause = pause_before_repeating(error, number, self.max_attempts)
                 if pause is None or attempt.is_last:
                     raise
@@ -415,9 +416,9 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
     """
     Talk to Pindo over ``aiohttp``, from triggers and from tasks that send many messages at a time.
 
-    The same methods as :class:`PindoHook`, as coroutines; their parameters, results and errors are told
-    there. One session with a pool of connections serves the whole life of the hook: use it in an
-    ``async with`` block or call :meth:`close`.
+    The same methods as :class:`PindoHook` but ``run``, as coroutines (:meth:`iter_inbound_sms` for ``async for``);
+    their parameters, results and errors are told there. One session with a pool of connections serves the whole life
+    of the hook: use it in an ``async with`` block or call :meth:`close`.
 
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     :param max_attempts: how often a request is tried in all, where repeating it does no harm; see there.
@@ -436,6 +437,7 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
         super().__init__()
         self.pindo_conn_id = pindo_conn_id
         self.max_attempts = max_attempts
+        self._left_out = 0  # messages on a page, at most, that the log was told of: not at every look again
         self.concurrency = concurrency
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
@@ -490,7 +492,8 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
         """Return one page of inbound messages; see :meth:`PindoHook.list_inbound_sms`."""
         settings = await self.get_settings()
         found = await self.send(calls.list_inbound_sms(page, per_page, timezone=settings.timezone))
-        if found.left_out:
+        if found.left_out > self._left_out:
+            self._left_out = found.left_out
             self.log.warning(_LEFT_OUT, found.left_out, page)
         return found
 
@@ -579,7 +582,7 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
             except PindoUnknownOutcomeError:
                 raise
             except PindoError as error:
-                attempt.left = False  # whatever left has had a certain end
+                attempt.failed(error)
                 pause = pause_before_repeating(error, number, self.max_attempts)
                 if pause is None or attempt.is_last:
                     raise
@@ -635,7 +638,7 @@ def _call_of_run(request: PreparedRequest) -> calls.Call[Any]:
         "",
         lambda body: body,
         safe_to_repeat=harmless,
-        private=requests_transport.strings_in(request.body),
+        private=lambda: requests_transport.strings_in(request.body),
     )
 
 

@@ -177,9 +177,14 @@ class _FinalResponse(http.client.HTTPResponse):
 class _NotesRequests:
     """Mixin of a urllib3 connection: connect first, note the request, then send it."""
 
+    def connect(self) -> None:
+        attempt = current_attempt()
+        attempt.until = time.monotonic() + attempt.whole_timeout  # a proxy may answer drop by drop, too
+        super().connect()  # type: ignore[misc]
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:  # type: ignore[attr-defined]
-            self.connect()  # type: ignore[attr-defined]
+            self.connect()
         current_attempt().leave()
         super().request(*args, **kwargs)  # type: ignore[misc]
 

@@ -141,7 +141,7 @@ class Send:
             return future.exception()
         if self._attempt.give_up():
             return PindoUnknownOutcomeError("Pindo did not answer in time. The message may have been sent")
-        return PindoConnectionError("Pindo was not reached in time. Nothing was sent")
+        return self._attempt.error or PindoConnectionError("Pindo was not reached in time. Nothing was sent")
 
 
 class PindoNotifier(BaseNotifier):
@@ -175,7 +175,7 @@ class PindoNotifier(BaseNotifier):
     missed, is logged and its default used. A message that may have gone out is not sent again by the notifier. But
     Airflow starts a deadline's callback anew when its triggerer stops in the middle of it, and the text may then
     come twice. With ``throttle`` it comes once; or not at all, if the triggerer stopped in the moment between the
-    throttle's permission and the sending.
+    throttle's permission and the sending: the next text, if there is one, then counts it.
 
     :param to: the people to text: a number, several separated by commas, or a list. It is needed. (templated)
     :param text: the message. A name that the callback's context does not have appears as ``?``; a template that

@@ -7,6 +7,8 @@ what was answered is in the ledger, where retries, crashes and clears find it. T
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,6 @@ from airflow_provider_pindo.api.calls import check_code, check_request_id, check
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
-    PindoNotFoundError,
     PindoRejectedError,
     PindoUnknownOutcomeError,
 )
@@ -135,8 +136,11 @@ class PindoVerifyOperator(PindoOnceOperator):
             )
         try:
             status = self.hook.get_verification(request_id).status
-        except PindoNotFoundError:
-            status = "expired"  # Pindo has forgotten it
+        except PindoError as error:
+            if error.status not in (404, 410):  # else Pindo has forgotten it
+                self.log.warning("The state of verification %s is not known: %s", request_id, error)
+                return
+            status = "expired"
         if _is(status, _LAPSED):
             raise PindoRejectedError(
                 f"the PIN of verification {request_id}, which this task sent before, does not count any more "
@@ -309,8 +313,9 @@ class PindoVerifyCheckOperator(PindoOperator):
         """Return Pindo's answer to a right code; whatever error comes up once it has left is an unknown outcome."""
         with unknown_once_it_has_left(self.hook, "the check may have used up an attempt"):
             said = storable(self.hook.check_verification(request_id, code).raw)
-            # Should Pindo repeat the code: it is not to be kept.
-            kept = {key: value for key, value in said.items() if str(value) != code}
+            # Should Pindo repeat the code, as text or as a number, it is not to be kept.
+            repeats = re.compile(rf"(?<![\d.])0*{re.escape(code.lstrip('0') or '0')}(?!\d)").search
+            kept = {key: value for key, value in said.items() if not repeats(json.dumps(value))}
             return {**kept, "verified": True}
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:

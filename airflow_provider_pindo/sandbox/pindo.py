@@ -386,10 +386,10 @@ class Pindo:
     def update_organisation(self, request: Request) -> Answer:
         """``PUT /orgs/self``: change the name, the webhook's address or the retries."""
         body = _object(request.body)
-        kept = self.store.organisation
+        kept, settings = self.store.organisation, self.settings
         if "webhook_url" in body:
             try:
-                self.settings = self.settings.changed({"webhook_url": body["webhook_url"] or None})
+                settings = settings.changed({"webhook_url": body["webhook_url"] or None})
             except ValueError as error:
                 raise Refusal(400, str(error)) from None
         if "name" in body:
@@ -398,6 +398,7 @@ class Pindo:
             if not isinstance(body["sms_retries"], int):
                 raise Refusal(400, "sms_retries must be an integer")
             kept["sms_retries"] = body["sms_retries"]
+        self.settings = settings
         self.store.set_organisation(kept)
         return self.get_organisation(request)
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from airflow_provider_pindo.api.values import InboundSms
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
+#: The method by which Airflow resumes a task whose deferral took too long, or whose trigger failed.
+_ENDED_BY_AIRFLOW = "__fail__"
 _TEMPLATE = ("{{", "{%", "{#")
 
 
@@ -52,7 +54,8 @@ class PindoInboundSmsSensor(BaseSensorOperator):
 
     A 5xx, a timeout or a 429 while it waits does not fail the task: it goes on, ever more slowly, and gives
     up after ``max_consecutive_failures`` or when Pindo refuses the token. ``soft_fail`` skips the task when no
-    reply came in time, and then alone: that Pindo refuses the token is no person's silence. In reschedule mode
+    reply came in time, and then alone: that Pindo refuses the token is no person's silence, nor is it that Pindo did
+    not answer when the time was up, after which a retry looks again. In reschedule mode
     before Airflow 3.3 nothing can be counted from one look to the next, and only the timeout ends it.
 
     :param pattern: regular expression searched in the text; its named groups come back. Texts come from
@@ -108,6 +111,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.pindo_conn_id = pindo_conn_id
         self._waiting: _Waiting | None = None
+        self._failed_look: PindoError | None = None
         self._pause = 0.0
         if pattern is None or (isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE)):
             compile_pattern(pattern)
@@ -130,13 +134,38 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         """Look at the list, and wait while too few messages match."""
         try:
             if not self.deferrable:
-                return super().execute(context)
+                with self._no_silence():
+                    return super().execute(context)
             with self._skipping():
                 if done := self.poke(context):
                     return done.xcom_value
                 self._defer(context)
         finally:
             self.hook.close()
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume the task; look once more where its time is up: the trigger's last look was before that."""
+        if next_method != _ENDED_BY_AIRFLOW:
+            return super().resume_execution(next_method, next_kwargs, context)
+        try:
+            self.hook.max_attempts = MAX_ATTEMPTS
+            with self._skipping():
+                if done := self.poke(context):
+                    return done.xcom_value
+            with self._no_silence():
+                return super().resume_execution(next_method, next_kwargs, context)
+        finally:
+            self.hook.close()
+
+    @contextmanager
+    def _no_silence(self) -> Iterator[None]:
+        """Raise that the last look failed, where Airflow says that the time is up: a reply may have come."""
+        try:
+            yield
+        except (AirflowSensorTimeout, AirflowSkipException):
+            if self._failed_look is not None and not self.never_fail:
+                raise self._failed_look from None
+            raise
 
     @contextmanager
     def _skipping(self) -> Iterator[None]:
@@ -184,7 +213,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             except PindoError as error:
                 if not error.retry_helps:
                     raise self._final(str(error)) from error
-                if failures + 1 >= self.max_consecutive_failures:
+                if failures + 1 >= self.max_consecutive_failures or self._left(context) <= timedelta(0):
                     raise
                 self.log.warning("Cannot read the messages that matched now, and wait on: %s", error)
                 self._waiting = self._begin(context)
@@ -242,11 +271,11 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         waiting.place = waiting.place.after(scan.highest_id)
         waiting.patience.succeeded()
         self._keep_failures(waiting)
-        self._pause = 0.0
+        self._pause, self._failed_look = 0.0, None
 
     def _put_up_with(self, error: PindoError) -> None:
         """Go on waiting after ``error``, or raise what ends the task."""
-        waiting = self._waiting
+        waiting, self._failed_look = self._waiting, error
         try:
             if waiting is None:
                 raise error
@@ -287,22 +316,23 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             )
         if self._waiting is None:  # pragma: no cover - poke() has set it
             raise RuntimeError("the list was not looked at before the task was deferred")
+        if (left := self._left(context)) <= timedelta(0):
+            raise self._failed_look or AirflowSensorTimeout(
+                f"no reply within {self.timeout:,.0f} seconds, the sensor's timeout"
+            )
         self.defer(
             trigger=PindoInboundSmsTrigger(
                 **{**self._trigger_kwargs(), "since": self._waiting.since.isoformat()}
             ),
             method_name="execute_complete",
             kwargs=next_kwargs,
-            timeout=self._left(context),
+            timeout=left,
         )
 
     def _left(self, context: Context) -> timedelta:
         """Return how long this try of the task may go on waiting."""
-        timeout, now = timedelta(seconds=self.timeout), datetime.now(UTC)
-        left = timeout - (now - (context["ti"].start_date or now))
-        if left <= timedelta(0):
-            raise AirflowSensorTimeout(f"no reply within {self.timeout:,.0f} seconds, the sensor's timeout")
-        return left
+        now = datetime.now(UTC)
+        return timedelta(seconds=self.timeout) - (now - (context["ti"].start_date or now))
 
     def _trigger_kwargs(self) -> dict[str, Any]:
         return {

@@ -224,6 +224,7 @@ class SharedPoll:
             await self._read_connection_anew()
         for subscription in taking_part:
             subscription.give(result)
+            await asyncio.sleep(0)  # a thousand that take it in one go would hold up the loop
         return result if isinstance(result, PindoError) else None
 
     async def _read(self, scan: InboundScan) -> Round:

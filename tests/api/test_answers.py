@@ -737,3 +737,53 @@ def test_a_redirect_to_no_address_may_follow_what_was_carried_out():
     moved = Answer(302, {"location": "http://[::1"}, b"", "https://api.pindo.io/v1/sms/")
     with pytest.raises(PindoUnknownOutcomeError):
         read_answer(SEND, moved)
+
+
+def test_a_wallet_that_is_too_low_is_known_by_what_pindo_says_and_not_by_the_text():
+    text = "Pindo wallet: insufficient balance, top it up"
+    call = calls.send_sms("+250781234567", text, "PindoTest")
+    with pytest.raises(PindoInsufficientBalanceError):
+        read_answer(call, answer(409, {"message": "insufficient balance"}))
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(call, answer(409, {"message": f"blocked content: {text}"}))
+    assert raised.value.reason == "blocked content: ***"
+
+
+@pytest.mark.parametrize("name", ["Jean-Baptiste Uwimana", "Jo"])
+def test_a_text_that_pindo_filled_is_not_shown(name):
+    recipients = [{"phonenumber": "+250781234567", "name": name}, "+250781234568"]
+    call = calls.send_bulk_sms(recipients, "Habari @contact.name", "PindoTest")
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(call, answer(409, {"message": f"blocked content: Habari {name}"}))
+    assert raised.value.reason in ("blocked content: ***", "a reason that repeats what was sent")
+
+
+def test_a_place_is_shown_without_the_text_in_it_however_it_is_written():
+    place = "/denied/a%20private%20text/%2B250781234567"
+    with pytest.raises(PindoUnknownOutcomeError, match=re.escape("to /denied/***/+25078****567;")):
+        read_answer(SEND, answer(302, None, location=place))
+
+
+@pytest.mark.parametrize(
+    "written", ["250,781,234,567", "+250*781*234*567", "250'781'234'567", "250:781:234:567"]
+)
+def test_a_number_is_masked_whatever_stands_between_its_digits(written):
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(SEND, answer(400, {"message": f"wrong number {written}"}))
+    assert "****567" in raised.value.reason
+    assert written not in raised.value.reason
+
+
+@pytest.mark.parametrize("status", ["failed", " Rejected", "ERROR"])
+@pytest.mark.parametrize(("call", "body"), [(0, RECEIPT), (2, {"count": 1, "total": 1})])
+def test_a_receipt_that_says_it_is_none_leaves_the_outcome_unknown(status, call, body):
+    with pytest.raises(PindoUnknownOutcomeError, match="it is a receipt, and says"):
+        read_answer(EVERY_CALL[call], answer(201, {**body, "status": status}))
+
+
+@pytest.mark.parametrize("verified", [False, "false", 0, "no"])
+def test_a_code_that_is_called_right_and_wrong_is_unknown(verified):
+    with pytest.raises(PindoUnknownOutcomeError, match="that the code is right and that it is not"):
+        read_answer(
+            calls.check_verification(4, "752623"), answer(200, {"message": "success", "verified": verified})
+        )

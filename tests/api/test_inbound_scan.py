@@ -237,7 +237,8 @@ def test_a_page_count_that_is_far_too_high_hides_no_message():
         page = replace(inbox.page(scan.next_page, 5), pages=5000)
         found += [each.id for each in scan.feed(page)]
     assert sorted(found) == [26, 27, 28, 29, 30]
-    assert inbox.asked == [1, 5000, 4999, 4998, 2, 1, 3, 4, 5, 6, 7]  # page 1 once more: is it full?
+    # 4999 once more, since the list says that more come after it; page 1, since it may not have been full.
+    assert inbox.asked == [1, 5000, 4999, 4999, 4998, 2, 1, 3, 4, 5, 6, 7]
 
 
 @given(
@@ -436,7 +437,8 @@ def test_a_total_that_is_too_high_costs_a_few_pages_at_most(newest_first, size, 
     server = Server(size, newest_first=newest_first, total=9999, repeats_last=repeats_last)
     assert sorted(server.read()) == list(range(1, size + 1))
     # In a list whose messages move on, a page that comes again may have been moved by as many as were read.
-    assert server.asked == ([1, 2, 3, 4] if repeats_last and (newest_first or size == 1) else [1, 2])
+    moved = repeats_last and (newest_first or size == 1)
+    assert server.asked == ([1, 2, 3, 4] if moved else [1, 2] if repeats_last else [1, 2, 2])
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 19])
@@ -502,3 +504,34 @@ def test_all_that_was_on_the_list_is_read_once_whatever_it_says_of_its_pages(
     # What arrived meanwhile is either here or above everything that is, where the next pass looks.
     assert set(found) == set(range(known + 1, max([known, *found]) + 1))
     assert len(server.asked) <= 3 * (len(server.ids) // rows + 1) + 15
+
+
+@pytest.mark.parametrize("known", [0, 15, 50, 99])
+@pytest.mark.parametrize("size", [45, 60, 100])
+def test_pages_from_the_newest_on_with_the_oldest_of_each_on_top_hide_none(size, known):
+    class Chat(Server):
+        def page(self, number, per_page):
+            page = super().page(number, per_page)
+            return replace(page, messages=page.messages[::-1])
+
+    server = Chat(size, newest_first=True)
+    assert sorted(server.read(min(known, size))) == list(range(known + 1, size + 1))
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("empty", [1, 2, 3, 4, 5])
+def test_one_empty_answer_hides_nothing_that_the_list_says_is_there(newest_first, empty):
+    class Forgetful(Server):
+        def page(self, number, per_page):
+            page = super().page(number, per_page)
+            first = number == empty and self.asked.count(number) == 1
+            return replace(page, messages=()) if first else page
+
+    server = Forgetful(100, newest_first=newest_first)
+    assert sorted(server.read()) == list(range(1, 101))
+
+
+def test_an_empty_inbox_is_asked_once():
+    server = Server(0, newest_first=True)
+    assert server.read() == []
+    assert server.asked == [1]

@@ -8,6 +8,7 @@ import hashlib
 import ipaddress
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import aiohttp
@@ -29,6 +30,7 @@ from airflow_provider_pindo.hooks.failures import describe
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from tests.hooks.relay import Relay
 from tests.hooks.test_hooks import PHONE, connect
+from tests.hooks.wire import Wire
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +304,17 @@ def test_a_proxy_that_refuses_the_way_is_certain(make_pindo, sandbox, monkeypatc
     connect(monkeypatch, sandbox, host="https://localhost:1", extra={"proxies": {"https": sandbox.url}})
     with pytest.raises(PindoConnectionError, match="Nothing was sent"):
         make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
+
+
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_proxy_that_takes_a_connection_and_says_nothing_is_not_waited_for(
+    make_pindo, sandbox, monkeypatch, drips
+):
+    drops = [b"HTTP/1.1 200 OK\r\n", *[b"X-Wait: 1\r\n"] * 60] if drips else [b""]
+    with Wire(drops) as proxy:
+        extra = {"proxies": {"https": proxy.url}, "timeout": 0.5}
+        connect(monkeypatch, sandbox, host="https://localhost:1", extra=extra)
+        started = time.monotonic()
+        with pytest.raises(PindoConnectionError, match=r"took too long|closed without an answer"):
+            make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
+        assert time.monotonic() - started < 10

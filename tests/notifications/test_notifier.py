@@ -20,7 +20,7 @@ import pytest
 
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
-    PindoConnectionError,
+    PindoRateLimitError,
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.notifications import throttle
@@ -344,9 +344,9 @@ def test_what_has_not_left_when_its_time_is_up_never_leaves_and_holds_back_nothi
     sandbox.add_fault(call="send_sms", times=None if stands else 1, **fault)
     either_way(PindoNotifier(PHONE, "Muraho", timeout=2), awaited=awaited)
     [result] = settled
-    assert isinstance(result, PindoUnknownOutcomeError if stands else PindoConnectionError)
+    assert isinstance(result, PindoUnknownOutcomeError if stands else PindoRateLimitError)
     assert ("may have been sent" in log.text) is stands
-    assert ("Nothing was sent" in log.text) is not stands
+    assert ("Pindo answered 429" in log.text) is not stands
     if not stands:
         time.sleep(3)  # longer than a second try would have waited, had it not been given up
         assert sandbox.messages() == []

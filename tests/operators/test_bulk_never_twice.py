@@ -650,6 +650,17 @@ def test_what_an_earlier_send_wrote_of_its_chunks_is_not_taken_for_this_ones(san
     assert set(times_texted(sandbox).values()) == {2}
 
 
+def test_a_send_that_starts_over_goes_on_where_it_was_after_retries_were_lowered(sandbox):
+    """Airflow numbers a go by `max_tries`, which is then less than it was."""
+    store, arguments = Store(), {"recipients": people(6), "chunk_size": 2, "concurrency": 1, "resend": True}
+    assert send(store, go=10, **arguments)["accepted"] == 6
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, go=2, **arguments)
+    assert send(store, go=2, **arguments)["accepted"] == 6
+    assert set(times_texted(sandbox).values()) == {2}
+
+
 def test_what_an_input_left_that_texted_nobody_does_not_hold_back_the_next(sandbox):
     store = Store()
     sandbox.add_fault("status", call="send_bulk_sms", status=402)

@@ -257,6 +257,22 @@ def test_a_state_in_other_words_is_left_to_the_check(sandbox, send, status):
     assert task.clear() == first
 
 
+@pytest.mark.parametrize("status", [400, 401, 405, 503])
+def test_a_state_that_pindo_does_not_give_is_left_to_the_check(sandbox, send, status):
+    task = send()
+    first = task.run()
+    sandbox.add_fault("status", call="get_verification", status=status, times=None)
+    assert task.clear() == first
+
+
+def test_a_verification_that_is_gone_points_to_resend(sandbox, send):
+    task = send()
+    task.run()
+    sandbox.add_fault("status", call="get_verification", status=410)
+    with pytest.raises(AirflowFailException, match="resend=True"):
+        task.clear()
+
+
 def test_another_number_is_not_texted_by_a_clear(sandbox, send):
     task = send()
     task.run()
@@ -455,8 +471,17 @@ def test_what_refuses_the_request_as_such_says_nothing_of_the_code(sandbox, sent
     assert task.clear()["verified"] is True
 
 
-def test_a_code_that_pindo_repeats_is_not_kept(sandbox, sent, check, monkeypatch):
-    said = VerificationCheck(1, raw={"message": "success", "request_id": 1, "code": sent["pin"]})
+@pytest.mark.parametrize(
+    "repeat",
+    [
+        lambda pin: pin,
+        lambda pin: int(pin),
+        lambda pin: {"data": [{"code": pin}]},
+        lambda pin: f"code {pin} accepted",
+    ],
+)
+def test_a_code_that_pindo_repeats_is_not_kept(sandbox, sent, check, monkeypatch, repeat):
+    said = VerificationCheck(1, raw={"message": "success", "request_id": 1, "said": repeat(sent["pin"])})
     monkeypatch.setattr(PindoHook, "check_verification", lambda *_: said)
     task = check(1, sent["pin"])
     assert task.run() == {"message": "success", "request_id": 1, "verified": True}

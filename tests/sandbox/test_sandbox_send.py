@@ -279,6 +279,9 @@ def test_the_account_calls_answer(api):
     assert api.ask("PUT", "/orgs/self", json=body).status_code == 200
     assert body.items() <= api.ask("GET", "/orgs/self/").json().items()
     assert api.ask("PUT", "/orgs/self", json={"webhook_url": "nonsense"}).status_code == 400
+    half = {"webhook_url": "http://127.0.0.1:9/", "name": 5}
+    assert api.ask("PUT", "/orgs/self", json=half).status_code == 400
+    assert body.items() <= api.ask("GET", "/orgs/self/").json().items()  # what is refused has no effect
 
 
 def test_sender_ids_are_listed_and_found_by_name(api):

@@ -168,7 +168,7 @@ def test_a_limit_on_requests_that_a_look_exceeds_holds_it_up_and_does_not_undo_i
 def test_a_server_that_asks_for_too_much_patience_does_not_hold_it_beyond_its_timeout(sandbox):
     sandbox.add_fault("rate_limit", call="list_inbound_sms", retry_after=86400, times=None)
     started = time.monotonic()
-    with pytest.raises(AirflowException, match="timeout"):
+    with pytest.raises(PindoRateLimitError):
         Task(timeout=2, **MODES["poke"]).run()
     assert time.monotonic() - started < 60
 
@@ -288,16 +288,55 @@ def test_the_deferral_has_what_is_left_of_the_sensors_timeout(sandbox):
     assert timedelta(seconds=100) < deferral.value.timeout <= timedelta(seconds=200)
 
 
+def end(task):
+    """Let the time of a task be up: that of its deferral, or of its looking."""
+    if not task.arguments["deferrable"]:
+        return task.run()
+    return task.new_process().resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+
+
+@pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowException), (True, AirflowSkipException)])
+def test_when_the_time_is_up_it_looks_once_more(sandbox, soft_fail, error):
+    task = Task(deferrable=True, timeout=300, soft_fail=soft_fail)
+    with pytest.raises(error):
+        end(task)
+    number = sandbox.reply(PHONE, "YES")["id"]
+    assert [each["id"] for each in end(task)] == [number]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pindo_that_does_not_answer_when_the_time_is_up_is_no_persons_silence(sandbox, mode):
+    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=None)
+    with pytest.raises(PindoServerError, match="503"):
+        end(Task(timeout=0.3, soft_fail=True, **MODES[mode]))
+
+
+def test_a_task_that_must_never_fail_is_skipped_also_when_pindo_does_not_answer_at_the_end(sandbox):
+    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=None)
+    with pytest.raises(AirflowSkipException):
+        end(Task(never_fail=True, deferrable=True))
+
+
+def test_one_that_resumes_too_late_to_wait_again_leaves_what_matched_to_a_retry(sandbox):
+    number = sandbox.reply(PHONE, "YES")["id"]
+    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=5)
+    task = Task(deferrable=True, timeout=300, soft_fail=True)
+    started = task.started
+    task.started -= timedelta(seconds=301)
+    with pytest.raises(PindoServerError, match="503"):
+        task.new_process().execute_complete(task.context, {"status": "matched", "ids": [number]})
+    task.started = started
+    assert [each["id"] for each in task.run()] == [number]
+
+
 @pytest.mark.parametrize(
     ("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)]
 )
-def test_an_outage_when_it_resumes_does_not_prolong_its_timeout(sandbox, soft_fail, error):
-    number = sandbox.reply(PHONE, "YES")["id"]
-    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=None)
+def test_a_worker_that_comes_when_the_time_is_up_waits_no_more(sandbox, soft_fail, error):
     task = Task(deferrable=True, timeout=300, soft_fail=soft_fail)
     task.started -= timedelta(seconds=301)
     with pytest.raises(error, match="no reply within 300 seconds"):
-        task.new_process().execute_complete(task.context, {"status": "matched", "ids": [number]})
+        task.run()
 
 
 def test_a_sender_that_messages_do_not_name_fails_it_loudly(sandbox, mode):

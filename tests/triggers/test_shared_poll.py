@@ -225,3 +225,26 @@ async def test_everyone_is_told_whether_messages_name_their_sender(sandbox):
         await asyncio.to_thread(sandbox.reply, PHONE, "two")
         await texts(subscription, 1)
         assert (await subscription.next_round()).names_senders is True
+
+
+async def test_many_that_take_a_pass_let_others_run_in_between(sandbox):
+    sandbox.reply(PHONE, "one")
+    turns, taken = 0, []
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def take():
+        async with waiting(CONN, place=Place(since=LONG_AGO), interval=60) as subscription:
+            await texts(subscription, 1)
+            taken.append(turns)
+            while len(taken) < 50:  # noqa: ASYNC110 - who leaves last ends the poll
+                await asyncio.sleep(0.01)
+
+    turner = asyncio.create_task(count_turns())
+    await asyncio.gather(*[take() for _ in range(50)])
+    turner.cancel()
+    assert taken[-1] - taken[0] >= 49

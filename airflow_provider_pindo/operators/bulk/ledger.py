@@ -253,6 +253,9 @@ class ChunkLedger:
             )
         self._header = dict(header)
         self._found = self._read_all()
+        # A go may have a lower number than one before it, as `retries` may be lowered; a send that starts over may not.
+        anew["go"] = max(anew["go"], header["go"] + 1)
+        anew["check"] = _check(anew)
         if (
             resend
             and header["last_go"] != self._ledger.go
