@@ -37,7 +37,8 @@ class Unreadable(ValueError):
 
 def read_sms_receipt(body: Any) -> values.SmsReceipt:
     """Read the answer to a single send."""
-    raw = _receipt(body)
+    raw = _object(body)
+    _refuse_contradiction(raw)
     return values.SmsReceipt(
         sms_id=_required(raw, "sms_id", _id_text),
         to=_optional(raw, "to", _text),
@@ -52,9 +53,12 @@ def read_sms_receipt(body: Any) -> values.SmsReceipt:
 
 def read_bulk_receipt(body: Any) -> values.BulkReceipt:
     """Read the totals of a bulk send."""
-    raw = _receipt(body)
+    raw = _object(body)
+    count = _required(raw, "count", _count)
+    if count:
+        _refuse_contradiction(raw)
     return values.BulkReceipt(
-        count=_required(raw, "count", _count),
+        count=count,
         total=_optional(raw, "total", _count),
         status=_optional(raw, "status", _text),
         item_price=_optional(raw, "item_price", _spent),
@@ -203,12 +207,10 @@ def _object(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def _receipt(body: Any) -> Mapping[str, Any]:
-    raw = _object(body)
+def _refuse_contradiction(raw: Mapping[str, Any]) -> None:
     status = str(raw.get("status")).strip().lower()
     if status in _NOT_TAKEN:
         raise Unreadable(f"it is a receipt, and says {status!r}")
-    return raw
 
 
 def _list(raw: Mapping[str, Any], key: str) -> list[Any]:

@@ -781,6 +781,11 @@ def test_a_receipt_that_says_it_is_none_leaves_the_outcome_unknown(status, call,
         read_answer(EVERY_CALL[call], answer(201, {**body, "status": status}))
 
 
+def test_none_taken_and_failed_is_no_contradiction():
+    taken = read_answer(EVERY_CALL[2], answer(201, {"count": 0, "total": 1, "status": "failed"}))
+    assert (taken.count, taken.status) == (0, "failed")
+
+
 @pytest.mark.parametrize("verified", [False, "false", 0, "no"])
 def test_a_code_that_is_called_right_and_wrong_is_unknown(verified):
     with pytest.raises(PindoUnknownOutcomeError, match="that the code is right and that it is not"):

@@ -535,3 +535,9 @@ def test_an_empty_inbox_is_asked_once():
     server = Server(0, newest_first=True)
     assert server.read() == []
     assert server.asked == [1]
+
+
+def test_a_last_page_that_is_the_first_once_more_does_not_have_the_list_read_in_another_order():
+    server = Server(5, newest_first=False, pages=lambda *_: 3, repeats_last=True)
+    assert sorted(server.read()) == [1, 2, 3, 4, 5]
+    assert server.asked == [1, 3, 2]
