@@ -45,7 +45,7 @@ def test_a_refused_message_holds_up_nobody_and_is_reported_with_its_reason(run_r
 
 def test_a_day_without_appointments_texts_nobody(run_reminders, sandbox, tmp_path):
     empty = tmp_path / "appointments.csv"
-    empty.write_text("date,time,name,phone,doctor\n2026-01-15,09:00,Théogène Bizimana,0730000109,Dr Keza\n")
+    empty.write_text("date,time,name,phone,doctor\n2026-01-15,09:00,Théogène Bizimana,0780000109,Dr Keza\n")
     _, report = run_reminders(csv=str(empty))
     assert sandbox.messages() == []
     assert report == {"texted": 0, "not_texted": []}
