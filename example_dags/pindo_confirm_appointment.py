@@ -61,7 +61,7 @@ def asked_for(what: str) -> Callable[[Any], bool]:
             description="Whom to ask: a list of name, to (such as +250781234567) and time.",
         )
     },
-    description="Asks patients whether they come, waits for their replies, and sorts the patients by them.",
+    description="Asks patients whether they come, waits for their replies, and sorts them.",
     doc_md=__doc__,
     dag_display_name="Pindo: confirm appointments",
 )
