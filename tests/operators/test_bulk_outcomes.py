@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections import Counter
@@ -303,3 +304,14 @@ def test_progress_is_logged_while_it_sends(sandbox, monkeypatch, caplog):
     lines = [each.message for each in caplog.records if " done, " in each.message]
     assert len(lines) > 2
     assert re.fullmatch(r"\d+ of 100 done, 1 rejected, \d+/s, \d+ s left", lines[-1])
+
+
+def test_the_garbage_collector_is_left_as_it_was_found(sandbox):
+    send(Store(), recipients=people(1))
+    assert gc.get_freeze_count() == 0
+    gc.freeze()  # as Airflow does where it forks
+    try:
+        send(Store(), recipients=people(1))
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -512,7 +513,7 @@ def run_apart(sending: BulkSender, pindo_conn_id: str, settings: PindoSettings) 
 
     def target() -> None:
         try:
-            with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            with _collecting_new_garbage_alone(), asyncio.Runner(loop_factory=_fast_loop()) as runner:
                 runner.run(send())
         except BaseException as error:
             failures.append(error)
@@ -531,6 +532,23 @@ def run_apart(sending: BulkSender, pindo_conn_id: str, settings: PindoSettings) 
         raise
     if failures:
         raise failures[0]
+
+
+@contextmanager
+def _collecting_new_garbage_alone() -> Iterator[None]:
+    """
+    Leave what is there already out of garbage collection.
+
+    Python would go through all objects of Airflow twice or more for 10,000 messages, which is a tenth of the time.
+    """
+    if gc.get_freeze_count():  # as in a process that Airflow forked: what is frozen there stays so
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
