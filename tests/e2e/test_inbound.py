@@ -23,12 +23,12 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 
 with DAG("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
-    PindoInboundSmsSensor(task_id="wait", poke_interval=1, {arguments})
+    PindoInboundSmsSensor(task_id="wait", poke_interval={interval}, {arguments})
 """
 
 
-def add_sensor(deployment, dag_id, arguments):
-    deployment.add_dag(dag_id, SENSOR.format(dag_id=dag_id, arguments=arguments))
+def add_sensor(deployment, dag_id, arguments, interval=1):
+    deployment.add_dag(dag_id, SENSOR.format(dag_id=dag_id, arguments=arguments, interval=interval))
 
 
 def no_log_shows(deployment: Deployment, *secrets: str) -> None:
@@ -110,7 +110,7 @@ def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandb
     since = datetime.now(UTC).isoformat()
     deployment.add_dag(
         "mapped_wait",
-        SENSOR.format(dag_id="mapped_wait", arguments="").replace(
+        SENSOR.format(dag_id="mapped_wait", arguments="", interval=1).replace(
             'PindoInboundSmsSensor(task_id="wait", poke_interval=1, )',
             'PindoInboundSmsSensor.partial(task_id="wait", poke_interval=1, deferrable=True, '
             f"start_from_trigger=True, since={since!r}).expand(pattern=['YES 1', 'YES 2'])",
@@ -128,6 +128,17 @@ def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandb
         "YES 2"
     ]
     assert "starts no mapped task there" in log
+
+
+def test_a_reply_that_came_after_the_triggers_last_look_counts_when_the_time_is_up(deployment, sandbox):
+    arguments = "pattern='YES', deferrable=True, timeout=60, soft_fail=True"
+    add_sensor(deployment, "last_look", arguments, interval=600)
+    run_id = deployment.rest.trigger("last_look")
+    looks = "the task and the trigger have looked"
+    wait_until(lambda: len(sandbox.requests(call="list_inbound_sms")) >= 2, looks, timeout=60)
+    sandbox.reply(PHONE, "YES, at last")
+    assert deployment.rest.wait_for_run("last_look", run_id, timeout=180) == "success"
+    assert [each["text"] for each in deployment.rest.xcom("last_look", run_id, "wait")] == ["YES, at last"]
 
 
 @needs_airflow_3
