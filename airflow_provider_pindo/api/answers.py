@@ -136,15 +136,14 @@ _MAYBE = {
 
 def _failure(call: Call[Any], answer: Answer, token: str) -> PindoError:
     status = answer.status
-    private = (token, *call.private())
-    message = _message(answer.content)
+    if 300 <= status < 400:
+        return _redirected(call, answer, token)
+    message = _one_line(_message(answer.content)[:_READ_OF_A_REASON])
+    private = (token, *call.private(message))
     reason = _clean(message, private)
-    lacks_money = _NO_MONEY.search(_without(_one_line(message[:_READ_OF_A_REASON]), private))
     said = f"{call.name}: Pindo answered {status}" + (f" ({reason})" if reason else "")
     details: dict[str, Any] = {"status": status, "reason": reason}
-    if 300 <= status < 400:
-        return _redirected(call, answer, private)
-    if status == 402 or (status not in (401, 429) and status < 500 and lacks_money):
+    if status == 402 or (status not in (401, 429) and status < 500 and _says_no_money(message, private)):
         return PindoInsufficientBalanceError(f"{said}: the wallet is too low; top it up", **details)
     if status in (401, 403):
         return PindoAuthError(
@@ -174,10 +173,11 @@ def _refusal(answer: Answer, said: str, details: dict[str, Any]) -> PindoError:
 
 
 def _redirected(
-    call: Call[Any], answer: Answer, private: Sequence[str]
+    call: Call[Any], answer: Answer, token: str
 ) -> PindoConfigurationError | PindoUnknownOutcomeError:
     location = answer.headers.get("location", "nowhere").split("?", 1)[0]
-    target = _clean(unquote(location), private)
+    shown = _one_line(unquote(location)[:_READ_OF_A_REASON])
+    target = _clean(shown, (token, *call.private(shown)))
     said = (
         f"{call.name}: {call.method} {answer.url} was redirected ({answer.status}) to {target}; redirects are not "
         "followed, so that no message goes twice and no token goes elsewhere. Set the connection's host to where "
@@ -250,19 +250,28 @@ def _message(content: bytes) -> str:
 
 def _clean(reason: str, private: Sequence[str]) -> str:
     """
-    Return what Pindo said without what must not be shown: private values and phone numbers.
+    Return what Pindo said, one line, without what must not be shown: private values and phone numbers.
 
-    One line and at most 200 characters, since it goes into logs and was written elsewhere. A reason that
-    repeats a piece of a private value, whole or not, in whatever case and with whatever between its letters and
-    digits, is not shown at all.
+    At most 200 characters, since it goes into logs and was written elsewhere. A reason that repeats a piece of a
+    private value, whole or not, in whatever case and with whatever between its letters and digits, is not shown at
+    all.
     """
-    reason = _one_line(reason[:_READ_OF_A_REASON])
     for value in private:
         reason = _without(reason, (value,))
         if any(_repeats(reason, form) for form in _forms(value)):
             return "a reason that repeats what was sent"
     reason = mask_numbers_in(reason)
     return reason if len(reason) <= _REASON_LENGTH else reason[:_REASON_LENGTH] + "…"
+
+
+def _says_no_money(reason: str, private: Sequence[str]) -> bool:
+    """Return whether Pindo says that the wallet is too low, and does not merely repeat a text that speaks of money."""
+    reason = _without(reason, private)
+    found = _NO_MONEY.search(reason)
+    if found is None:
+        return False
+    beside = f"{reason[: found.start()]} {reason[found.end() :]}"
+    return not any(_repeats(beside, value) for value in private)
 
 
 def _without(reason: str, private: Sequence[str]) -> str:

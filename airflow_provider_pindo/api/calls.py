@@ -52,7 +52,7 @@ class Call(Generic[T]):
     :param params: query parameters, or None.
     :param safe_to_repeat: whether doing it twice does no more than doing it once. A call that is not is
         repeated only when it is certain that it did not arrive.
-    :param private: returns what must not show in a log or an error: texts, PINs. Asked only when Pindo refuses.
+    :param private: what must not show in a log or an error, texts and PINs, given what Pindo says to it.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Call(Generic[T]):
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     params: Mapping[str, Any] | None = field(default=None, repr=False)
     safe_to_repeat: bool = False
-    private: Callable[[], Sequence[str]] = field(default=tuple, repr=False)
+    private: Callable[[str], Sequence[str]] = field(default=lambda said: (), repr=False)
 
     def content(self) -> bytes | None:
         """Return the body as it goes over the wire, UTF-8 JSON, or None when there is none."""
@@ -85,7 +85,7 @@ def send_sms(
             "text": check_text(text),
             "sender": check_sender(sender),
         },
-        private=lambda: (text,),
+        private=lambda said: (text,),
     )
 
 
@@ -114,16 +114,17 @@ def send_checked_bulk_sms(
         read_bulk_receipt,
         # Without "sender", or with "phoneNumber" for "phonenumber", Pindo answers 500 with an empty object.
         json={"recipients": recipients, "text": text, "sender": sender},
-        private=lambda: (text, *_filled(text, recipients)),
+        private=lambda said: (text, *_filled(text, recipients, said)),
     )
 
 
-def _filled(text: str, recipients: Sequence[Mapping[str, str]]) -> Sequence[str]:
-    """Return what Pindo makes of ``text`` for those with a name."""
+def _filled(text: str, recipients: Sequence[Mapping[str, str]], said: str) -> Sequence[str]:
+    """Return what Pindo makes of ``text`` for those whose names are in what it ``said``."""
     if "@contact.name" not in text:
         return ()
+    said = said.casefold()
     names = dict.fromkeys(recipient["name"] for recipient in recipients)
-    return [text.replace("@contact.name", name) for name in names if name]
+    return [text.replace("@contact.name", name) for name in names if name and name.casefold() in said]
 
 
 def _bulk_recipient(row: int, recipient: str | Mapping[str, Any], country: str | None) -> dict[str, str]:
@@ -158,7 +159,7 @@ def check_verification(request_id: int | str, code: str) -> Call[values.Verifica
         "/v1/sms/verify/check",
         read_verification_check,
         json={"code": check_code(code), "request_id": check_request_id(request_id)},
-        private=lambda: (code.strip(),),
+        private=lambda said: (code.strip(),),
     )
 
 

@@ -199,6 +199,8 @@ class InboundScan:
         ):
             number += 1
             page = yield from self._ask(number)
+            if newest_first is False and page.messages and _newest(page) < _newest(first):
+                newest_first = None  # the rows of a page say nothing of its pages
 
     def _ask(self, number: int) -> Generator[int, InboundPage, InboundPage]:
         """
@@ -222,7 +224,10 @@ class InboundScan:
         if page.messages and self._last_with_news is not None:
             before, last = self._last_with_news
             if _rows(last) != self._full_page and _newest_first(last, page) is False:
-                self._full_page = _rows((yield before))
+                again = yield before
+                if not _rows(again):
+                    again = yield before
+                self._full_page = _rows(again)
         if news:
             self._last_with_news = number, page
         return page

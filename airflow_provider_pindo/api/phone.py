@@ -19,7 +19,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 is_e164 = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 _are_e164_lines = re.compile(r"(?:\+[1-9][0-9]{7,14}+\n)*+").fullmatch
 # Between two digits up to three of what people write there: spaces, brackets, commas, slashes, dashes.
-_NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[\s()./,:*'\u2019_\u2010-\u2015-]{0,3}[0-9]){6,}")
+_NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[\s()./,*'\u2019_\u2010-\u2015-]{0,3}[0-9]){6,}")
 # No whole number, so that who looks for one in a log finds none.
 _WRITE_E164 = "write it in E.164, such as +2507XXXXXXXX"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 #: Levels of lists and objects that are kept. Pindo's answers have two or three; Airflow's XCom fails at some hundreds.
@@ -23,14 +24,18 @@ def storable(value: Any, _depth: int = 0) -> Any:
 
     NUL and half surrogate pairs become U+FFFD, NaN and the infinities None, a whole number of more than 64 bits its
     digits as text, and what lies too deep None. A key that Airflow reserves, or an empty one, gets ``raw`` before it,
-    and in any key ``_`` stands for what would lead elsewhere in a path.
+    and in any key ``_`` stands for what would lead elsewhere in a path; of keys that are the same then, the later ones
+    get another ``_``.
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict | list) and _depth == MAX_DEPTH:
         return None
     if isinstance(value, dict):
-        return {_storable_key(key): storable(each, _depth + 1) for key, each in value.items()}
+        kept: dict[str, Any] = {}
+        for key, each in value.items():
+            kept[_storable_key(key, kept)] = storable(each, _depth + 1)
+        return kept
     if isinstance(value, list):
         return [storable(each, _depth + 1) for each in value]
     if isinstance(value, float) and value - value != 0:
@@ -40,6 +45,10 @@ def storable(value: Any, _depth: int = 0) -> Any:
     return value
 
 
-def _storable_key(key: str) -> str:
+def _storable_key(key: str, taken: Collection[str]) -> str:
     kept = _OF_A_PATH.sub("_", storable(key)[:MAX_KEY_LENGTH])
-    return f"raw{kept}" if not kept or kept.startswith(_RESERVED) else kept
+    if not kept or kept.startswith(_RESERVED):
+        kept = f"raw{kept}"
+    while kept in taken:
+        kept += "_"
+    return kept

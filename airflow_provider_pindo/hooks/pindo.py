@@ -638,7 +638,7 @@ def _call_of_run(request: PreparedRequest) -> calls.Call[Any]:
         "",
         lambda body: body,
         safe_to_repeat=harmless,
-        private=lambda: requests_transport.strings_in(request.body),
+        private=lambda said: requests_transport.strings_in(request.body),
     )
 
 

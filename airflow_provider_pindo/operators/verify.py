@@ -7,8 +7,6 @@ what was answered is in the ledger, where retries, crashes and clears find it. T
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -313,10 +311,9 @@ class PindoVerifyCheckOperator(PindoOperator):
         """Return Pindo's answer to a right code; whatever error comes up once it has left is an unknown outcome."""
         with unknown_once_it_has_left(self.hook, "the check may have used up an attempt"):
             said = storable(self.hook.check_verification(request_id, code).raw)
-            # Should Pindo repeat the code, as text or as a number, it is not to be kept.
-            repeats = re.compile(rf"(?<![\d.])0*{re.escape(code.lstrip('0') or '0')}(?!\d)").search
-            kept = {key: value for key, value in said.items() if not repeats(json.dumps(value))}
-            return {**kept, "verified": True}
+            # Should Pindo repeat the code, it is not to be kept.
+            kept = {key: value for key, value in said.items() if not _repeats(value, code)}
+            return {**kept, "request_id": request_id, "verified": True}
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:
         """Return the answer of a check that went through, going by the verification's state."""
@@ -379,6 +376,15 @@ def cancel(hook: PindoHook, request_id: int) -> dict[str, Any]:
 
 def _is(status: str | None, states: frozenset[str]) -> bool:
     return status is not None and status.strip().lower() in states
+
+
+def _repeats(value: Any, code: str) -> bool:
+    """Return whether ``code`` is in ``value``, as text or as a number."""
+    if isinstance(value, dict | list):
+        return any(_repeats(each, code) for each in (value.values() if isinstance(value, dict) else value))
+    if isinstance(value, str):
+        return code in value
+    return code.isdecimal() and value == int(code)
 
 
 def _has_another_try(context: Context) -> bool:

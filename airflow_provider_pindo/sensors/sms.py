@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from airflow_provider_pindo.api.values import InboundSms
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
-#: The method by which Airflow resumes a task whose deferral took too long, or whose trigger failed.
+#: The method by which Airflow resumes a task whose deferral took too long, or whose trigger failed, and what it says
+#: of the latter (airflow.models.trigger).
 _ENDED_BY_AIRFLOW = "__fail__"
+_TRIGGER_FAILED = "Trigger failure"
 _TEMPLATE = ("{{", "{%", "{#")
 
 
@@ -134,8 +137,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         """Look at the list, and wait while too few messages match."""
         try:
             if not self.deferrable:
-                with self._no_silence():
-                    return super().execute(context)
+                return self._poke_until_done(context)
             with self._skipping():
                 if done := self.poke(context):
                     return done.xcom_value
@@ -143,8 +145,14 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         finally:
             self.hook.close()
 
+    def _poke_until_done(self, context: Context) -> Any:
+        try:
+            return super().execute(context)
+        except (AirflowSensorTimeout, AirflowSkipException) as error:
+            raise self._ended(error) from error.__cause__
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume the task; look once more where its time is up: the trigger's last look was before that."""
+        """Resume the task; look once more where Airflow ends its waiting: the trigger's last look was before that."""
         if next_method != _ENDED_BY_AIRFLOW:
             return super().resume_execution(next_method, next_kwargs, context)
         try:
@@ -152,20 +160,21 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             with self._skipping():
                 if done := self.poke(context):
                     return done.xcom_value
-            with self._no_silence():
-                return super().resume_execution(next_method, next_kwargs, context)
+            if (next_kwargs or {}).get("error") == _TRIGGER_FAILED:
+                self.soft_fail = False  # the time is not up, so it is no person's silence
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowException as error:
+            raise self._ended(error) from error.__cause__
         finally:
             self.hook.close()
 
-    @contextmanager
-    def _no_silence(self) -> Iterator[None]:
-        """Raise that the last look failed, where Airflow says that the time is up: a reply may have come."""
-        try:
-            yield
-        except (AirflowSensorTimeout, AirflowSkipException):
-            if self._failed_look is not None and not self.never_fail:
-                raise self._failed_look from None
-            raise
+    def _ended(self, error: AirflowException) -> Exception:
+        """Return what ends the task once Airflow says that its time is up: that the last look failed, if it did."""
+        if self.never_fail:
+            return AirflowSkipException(str(error))
+        if isinstance(error, AirflowFailException):
+            return error
+        return self._failed_look or error
 
     @contextmanager
     def _skipping(self) -> Iterator[None]:
@@ -215,6 +224,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
                     raise self._final(str(error)) from error
                 if failures + 1 >= self.max_consecutive_failures or self._left(context) <= timedelta(0):
                     raise
+                self._failed_look = error
                 self.log.warning("Cannot read the messages that matched now, and wait on: %s", error)
                 self._waiting = self._begin(context)
                 self._defer(context, failures=failures + 1)

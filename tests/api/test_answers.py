@@ -749,6 +749,16 @@ def test_a_wallet_that_is_too_low_is_known_by_what_pindo_says_and_not_by_the_tex
     assert raised.value.reason == "blocked content: ***"
 
 
+@pytest.mark.parametrize("echo", [str, str.upper, lambda text: text[:60], lambda text: text[-70:]])
+def test_a_text_that_speaks_of_a_wallet_and_comes_back_is_no_wallet_that_is_too_low(echo):
+    text = (
+        "Your child's school wallet has an insufficient balance: please bring 500 RWF to the office tomorrow"
+    )
+    call = calls.send_sms("+250781234567", text, "PindoTest")
+    with pytest.raises(PindoRejectedError):
+        read_answer(call, answer(409, {"message": f"blocked content: {echo(text)}"}))
+
+
 @pytest.mark.parametrize("name", ["Jean-Baptiste Uwimana", "Jo"])
 def test_a_text_that_pindo_filled_is_not_shown(name):
     recipients = [{"phonenumber": "+250781234567", "name": name}, "+250781234568"]
@@ -764,9 +774,7 @@ def test_a_place_is_shown_without_the_text_in_it_however_it_is_written():
         read_answer(SEND, answer(302, None, location=place))
 
 
-@pytest.mark.parametrize(
-    "written", ["250,781,234,567", "+250*781*234*567", "250'781'234'567", "250:781:234:567"]
-)
+@pytest.mark.parametrize("written", ["250,781,234,567", "+250*781*234*567", "250'781'234'567"])
 def test_a_number_is_masked_whatever_stands_between_its_digits(written):
     with pytest.raises(PindoRejectedError) as raised:
         read_answer(SEND, answer(400, {"message": f"wrong number {written}"}))

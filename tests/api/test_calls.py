@@ -119,7 +119,7 @@ def test_a_call_shows_no_text_no_code_and_no_number():
         calls.check_verification(4, "752623"),
     ]
     assert not any(word in repr(secret) for word in ("secret", "752623", "781234567"))
-    assert [call.private() for call in secret] == [("secret",), ("secret",), ("752623",)]
+    assert [call.private("") for call in secret] == [("secret",), ("secret",), ("752623",)]
 
 
 @pytest.mark.parametrize(

@@ -531,6 +531,28 @@ def test_one_empty_answer_hides_nothing_that_the_list_says_is_there(newest_first
     assert sorted(server.read()) == list(range(1, 101))
 
 
+def test_one_empty_answer_hides_nothing_of_a_page_that_is_read_again():
+    class Forgetful(Server):
+        def page(self, number, per_page):
+            page = super().page(number, per_page)
+            return replace(page, messages=()) if len(self.asked) == 3 else page
+
+    server = Forgetful(59, newest_first=False, rows=100, bursts=[100])
+    assert sorted(server.read()) == list(range(1, 160))
+    assert server.asked[:4] == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize("rows", [5, 20])
+def test_pages_of_mixed_order_hide_none_where_they_are_not_counted(rows):
+    class Chat(Server):
+        def page(self, number, per_page):
+            page = super().page(number, per_page)
+            return replace(page, messages=page.messages[::-1])
+
+    server = Chat(97, newest_first=True, rows=rows, pages=WRONG_PAGES["not said"], total=False, bursts=[1, 1])
+    assert set(range(1, 98)) <= set(server.read())
+
+
 def test_an_empty_inbox_is_asked_once():
     server = Server(0, newest_first=True)
     assert server.read() == []

@@ -87,3 +87,7 @@ def test_a_key_leads_nowhere_in_a_path(key, kept):
     """Each key of a result may become an XCom, whose key stands in the path of Airflow's API."""
     expected = f"raw{kept}" if kept.startswith("__") else kept
     assert storable({key: 1}) == {expected: 1}
+
+
+def test_keys_that_become_the_same_are_both_kept():
+    assert storable({"a/b": 1, "a?b": 2, "a#b": 3}) == {"a_b": 1, "a_b_": 2, "a_b__": 3}

@@ -488,6 +488,12 @@ def test_a_code_that_pindo_repeats_is_not_kept(sandbox, sent, check, monkeypatch
     assert sent["pin"] not in str(task.store)
 
 
+def test_what_only_looks_like_the_code_is_kept(sandbox, check, monkeypatch):
+    said = {"message": "success", "request_id": 4, "at": "2026-11-28T10:04:00", "remaining_balance": 12.5}
+    monkeypatch.setattr(PindoHook, "check_verification", lambda *_: VerificationCheck(4, raw=said))
+    assert check(4, "000004").run() == {**said, "verified": True}
+
+
 @pytest.mark.parametrize("has_left", [True, False])
 def test_an_error_that_is_none_of_pindos_shows_no_code_and_asks_no_second_time(
     sandbox, sent, check, monkeypatch, has_left
@@ -593,6 +599,7 @@ def test_an_odd_answer_to_a_code_is_kept_so_that_airflow_can_store_it(sandbox, s
         "message": "success",
         "raw__classname__": "x.Y",
         "remaining_balance": str(10**30),
+        "request_id": 1,
         "verified": True,
     }
     task = check(1, sent["pin"])

@@ -311,10 +311,39 @@ def test_a_pindo_that_does_not_answer_when_the_time_is_up_is_no_persons_silence(
         end(Task(timeout=0.3, soft_fail=True, **MODES[mode]))
 
 
-def test_a_task_that_must_never_fail_is_skipped_also_when_pindo_does_not_answer_at_the_end(sandbox):
-    sandbox.add_fault("status", call="list_inbound_sms", status=503, times=None)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_task_that_must_never_fail_is_skipped_when_its_time_is_up(sandbox, mode, answers):
+    if not answers:
+        sandbox.add_fault("status", call="list_inbound_sms", status=503, times=None)
     with pytest.raises(AirflowSkipException):
-        end(Task(never_fail=True, deferrable=True))
+        end(Task(never_fail=True, timeout=0.3, **MODES[mode]))
+
+
+def test_a_trigger_that_failed_is_no_persons_silence(sandbox):
+    task = Task(deferrable=True, timeout=300, soft_fail=True)
+    failed = ("__fail__", {"error": "Trigger failure", "traceback": ["no such module"]}, task.context)
+    with pytest.raises(AirflowException) as raised:
+        task.new_process().resume_execution(*failed)
+    assert not isinstance(raised.value, AirflowSkipException)
+    sandbox.reply(PHONE, "YES")
+    assert len(task.new_process().resume_execution(*failed)) == 1
+
+
+def test_a_time_that_is_up_while_it_begins_to_wait_again_leaves_what_matched_to_a_retry(sandbox, monkeypatch):
+    begin = PindoInboundSmsSensor._begin
+
+    def begin_slowly(sensor, context):
+        time.sleep(0.5)
+        return begin(sensor, context)
+
+    monkeypatch.setattr(PindoInboundSmsSensor, "_begin", begin_slowly)
+    number = sandbox.reply(PHONE, "YES")["id"]
+    sandbox.add_fault("rate_limit", call="list_inbound_sms", retry_after=3600)  # which is not waited for
+    task = Task(deferrable=True, timeout=300, soft_fail=True)
+    task.started -= timedelta(seconds=299.7)
+    with pytest.raises(PindoRateLimitError):
+        task.new_process().execute_complete(task.context, {"status": "matched", "ids": [number]})
 
 
 def test_one_that_resumes_too_late_to_wait_again_leaves_what_matched_to_a_retry(sandbox):
