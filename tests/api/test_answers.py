@@ -766,6 +766,16 @@ def test_a_text_that_pindo_filled_is_not_shown(name):
     with pytest.raises(PindoRejectedError) as raised:
         read_answer(call, answer(409, {"message": f"blocked content: Habari {name}"}))
     assert raised.value.reason in ("blocked content: ***", "a reason that repeats what was sent")
+    with pytest.raises(PindoUnknownOutcomeError) as redirected:
+        read_answer(call, answer(302, None, location=f"/denied/Habari%20{name.replace(' ', '%20')}"))
+    assert f"Habari {name}" not in str(redirected.value)
+
+
+def test_what_goes_to_somebody_without_a_name_hides_no_word_of_the_reason():
+    call = calls.send_bulk_sms(["+250781234567"], "Hi @contact.name", "PindoTest")
+    with pytest.raises(PindoRejectedError) as raised:
+        read_answer(call, answer(409, {"message": "Hidden fees"}))
+    assert raised.value.reason == "Hidden fees"
 
 
 def test_a_place_is_shown_without_the_text_in_it_however_it_is_written():
