@@ -83,8 +83,9 @@ def test_messages_without_an_id_are_left_out_and_told(wire, make_pindo, caplog, 
     pindo = make_pindo()
     for _ in range(2):
         assert [each.id for each in pindo.list_inbound_sms().messages] == [1]
-    told = f"{caplog.text}{capsys.readouterr().out}"
-    assert told.count("2 messages on page 1 of the inbound list have no id") == 1
+    told = "2 messages on page 1 of the inbound list have no id"
+    # Airflow 2.11 logs it in both places, 3.3 in one.
+    assert max(caplog.text.count(told), capsys.readouterr().out.count(told)) == 1
 
 
 def test_an_attempt_that_was_given_up_does_not_leave(pindo, sandbox):
