@@ -27,7 +27,7 @@ from airflow_provider_pindo.api.errors import (
 from airflow_provider_pindo.hooks import aiohttp_transport
 from airflow_provider_pindo.hooks.attempt import Attempt
 from airflow_provider_pindo.hooks.failures import describe
-from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from tests.hooks.relay import Relay
 from tests.hooks.test_hooks import PHONE, connect
 from tests.hooks.wire import Wire
@@ -318,3 +318,9 @@ def test_a_proxy_that_takes_a_connection_and_says_nothing_is_not_waited_for(
         with pytest.raises(PindoConnectionError, match=r"took too long|closed without an answer"):
             make_pindo(max_attempts=1).send_sms(PHONE, "Muraho")
         assert time.monotonic() - started < 10
+
+
+def test_the_session_serves_code_that_has_no_call_of_ours(sandbox):
+    with PindoHook() as hook:
+        answer = hook.get_conn().get(f"{sandbox.url}/wallets/self")
+    assert answer.json()["amount"] > 0

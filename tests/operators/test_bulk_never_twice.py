@@ -55,6 +55,16 @@ def test_another_input_is_refused_once_somebody_was_texted(sandbox):
     assert set(times_texted(sandbox).values()) == {1}
 
 
+def test_another_input_is_refused_while_nobody_knows_who_was_texted(sandbox):
+    store = Store()
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowFailException, match="unknown"):
+        send(store, recipients=people(2))
+    with pytest.raises(AirflowFailException, match="may have texted, part of another list"):
+        send(store, go=1, recipients=people(3))
+    assert len(sandbox.messages()) == 2
+
+
 def test_another_input_is_taken_as_long_as_nobody_was_texted(sandbox):
     store = Store()
     sandbox.add_fault("status", call="send_bulk_sms", status=401, times=None)

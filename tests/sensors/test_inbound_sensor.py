@@ -320,6 +320,12 @@ def test_a_task_that_must_never_fail_is_skipped_when_its_time_is_up(sandbox, mod
         end(Task(never_fail=True, timeout=0.3, **MODES[mode]))
 
 
+def test_a_token_that_is_refused_when_the_time_is_up_is_no_persons_silence(sandbox):
+    sandbox.add_fault("status", call="list_inbound_sms", status=401)
+    with pytest.raises(AirflowFailException, match="401"):
+        end(Task(deferrable=True, soft_fail=True))
+
+
 def test_a_trigger_that_failed_is_no_persons_silence(sandbox):
     task = Task(deferrable=True, timeout=300, soft_fail=True)
     failed = ("__fail__", {"error": "Trigger failure", "traceback": ["no such module"]}, task.context)

@@ -400,19 +400,15 @@ class ChunkLedger:
             return None
         try:
             outcome, recipients = _read_outcome(value), int(value["recipients"])
-            if outcome.count_accepted(recipients) == value["accepted"]:
-                found = Found(_word(value["status"]), outcome, recipients)
-                if value["of"] == self._of:
-                    return found
-                if not _may_have_sent(found):  # left by a send that texted nobody, before the input changed
-                    return None
+            if outcome.count_accepted(recipients) == value["accepted"] and value["of"] == self._of:
+                return Found(_word(value["status"]), outcome, recipients)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             pass
         return Found(UNKNOWN)  # a person has changed something other than the status
 
 
 def _is_of_an_earlier_go(value: Any, go: int) -> bool:
-    """Return whether an entry is of a send that ``resend`` has started over since."""
+    """Return whether an entry is of a send that was started over since."""
     of = re.fullmatch(r"[0-9a-f]{16}/([0-9]+)", str(value.get("of"))) if isinstance(value, Mapping) else None
     return of is not None and int(of[1]) < go
 
