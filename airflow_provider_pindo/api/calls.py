@@ -52,7 +52,8 @@ class Call(Generic[T]):
     :param params: query parameters, or None.
     :param safe_to_repeat: whether doing it twice does no more than doing it once. A call that is not is
         repeated only when it is certain that it did not arrive.
-    :param private: what must not show in a log or an error, texts and PINs, given what Pindo says to it.
+    :param private: takes what Pindo says to the call, and returns what must not show of it in a log or an error:
+        texts, PINs.
     """
 
     name: str

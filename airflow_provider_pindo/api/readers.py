@@ -27,7 +27,7 @@ MAX_ID = 2**63 - 1
 _MAX_COUNT = 2**31
 
 
-#: What a receipt does not say that is one.
+#: A ``status`` that contradicts the receipt it stands in; "sent" is the only one that Pindo documents.
 _NOT_TAKEN = frozenset({"failed", "failure", "error", "rejected", "refused", "undelivered"})
 
 

@@ -64,7 +64,8 @@ class PindoVerifyOperator(PindoOnceOperator):
     A later try returns the ``request_id`` that the first one got, from the entry ``pindo_verify`` in the *Task
     State Store*, within the *Storage* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still
     counts: one that has expired or was cancelled cannot be checked, so the task then fails and points to ``resend``.
-    When the state that Pindo gives says neither, the ``request_id`` is returned, and the check finds out.
+    When the state that Pindo gives says neither, or it gives none, the ``request_id`` is returned, and the check finds
+    out.
 
     When the answer was lost, the PIN may be on the phone, and nobody knows its ``request_id``: an unknown
     outcome like that of a message, see ``on_unknown``. For a new PIN a person changes the entry's ``unknown`` to
@@ -135,10 +136,10 @@ class PindoVerifyOperator(PindoOnceOperator):
         try:
             status = self.hook.get_verification(request_id).status
         except PindoError as error:
-            if error.status not in (404, 410):  # else Pindo has forgotten it
+            if error.status not in (404, 410):
                 self.log.warning("The state of verification %s is not known: %s", request_id, error)
                 return
-            status = "expired"
+            status = "expired"  # Pindo has forgotten it
         if _is(status, _LAPSED):
             raise PindoRejectedError(
                 f"the PIN of verification {request_id}, which this task sent before, does not count any more "
