@@ -1,5 +1,4 @@
-"""
-What Airflow is told about this provider: its parts, and the form of the ``pindo`` connection.
+"""What Airflow is told about this provider: its parts, and the form of the ``pindo`` connection.
 
 The form is declared here once. Airflow 3 reads it from here without importing the hook; for Airflow 2.11
 the hook builds its widgets from the same declaration.

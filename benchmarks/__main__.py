@@ -1,5 +1,4 @@
-"""
-Run every comparison, interleaved, and print the table: ``python -m benchmarks`` (``make bench``).
+"""Run every comparison, interleaved, and print the table: ``python -m benchmarks`` (``make bench``).
 
 Each line is the median of its rounds, beside that of the plain Python that does the same in the same run, so that
 whatever else the machine does meets both. ``python -m benchmarks quick`` leaves out the real Airflow.

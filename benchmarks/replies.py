@@ -1,5 +1,4 @@
-"""
-A server on which each reply is a page of its own: 404 until it has come, as ``HttpSensor`` wants it.
+"""A server on which each reply is a page of its own: 404 until it has come, as ``HttpSensor`` wants it.
 
 Run as ``python -m benchmarks.replies PORT``.
 """

@@ -1,5 +1,4 @@
-"""
-How sending grows with the workers: ``make bench-cluster`` (half an hour; ``--help`` for the sizes).
+"""How sending grows with the workers: ``make bench-cluster`` (half an hour; ``--help`` for the sizes).
 
 A cluster (Celery, Redis, Postgres) runs the example campaign against a sandbox that takes 100 ms for each request,
 with 1, 2 and 3 workers. Beside it 3 workers do what one would write without this provider: an ``HttpOperator``
@@ -68,7 +67,7 @@ LEDGER = """
 import time
 from datetime import datetime
 from airflow.providers.common.compat.sdk import DAG, task
-from airflow_provider_pindo.operators.ledger import Ledger
+from airflow_provider_pindo._ledger.entry import Ledger
 
 with DAG("ledger", schedule=None, start_date=datetime(2026, 1, 1), params={"writes": 0, "reads": 0}) as dag:
 

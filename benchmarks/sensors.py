@@ -1,5 +1,4 @@
-"""
-The tasks that :mod:`benchmarks.waiting` has wait, made where its DAG file is read.
+"""The tasks that :mod:`benchmarks.waiting` has wait, made where its DAG file is read.
 
 All begin in the triggerer, since a thousand worker starts would outlast the benchmark; most end there, some
 resume on a worker. ``PindoInboundSmsSensor`` offers both. ``HttpSensor`` offers neither: it is given here what

@@ -1,5 +1,4 @@
-"""
-A Pindo that answers faster than any client here asks: a bare protocol on uvloop with answers made beforehand.
+"""A Pindo that answers faster than any client here asks: a bare protocol on uvloop with answers made beforehand.
 
 It understands as much HTTP as its clients speak (a head, a Content-Length, a body) and keeps nothing. Run as
 ``python -m benchmarks.server [latency in seconds]``; it prints its port.

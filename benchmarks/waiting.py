@@ -1,5 +1,4 @@
-"""
-What waiting for messages costs: ``make bench-waiting`` (twenty minutes; ``--help`` for the sizes).
+"""What waiting for messages costs: ``make bench-waiting`` (twenty minutes; ``--help`` for the sizes).
 
 * A thousand deferred ``PindoInboundSmsSensor`` on the one triggerer of a real Airflow, each waiting for a reply
   with a code of its own; then, in an Airflow of their own, as many deferred ``HttpSensor`` of the HTTP provider,
@@ -62,8 +61,7 @@ with DAG("waiting", schedule=None, start_date=datetime(2026, 1, 1), max_active_r
 
 @dataclass(frozen=True)
 class Side:
-    """
-    One of the two that are compared.
+    """One of the two that are compared.
 
     :param sensor: which of :mod:`benchmarks.sensors`.
     :param arrive: has replies with these codes arrive.
@@ -336,7 +334,7 @@ def look() -> None:
 
 def hostile_text(size: int = 100_000) -> None:
     """Match a text that was written to stall a matcher."""
-    from airflow_provider_pindo.api.matching import compile_pattern
+    from airflow_provider_pindo._inbox.filter import compile_pattern
 
     print(f"\n| a text of {size // 1000} kB against | |\n|---|---|")
     for pattern in (r"(a+)+$", r"(\w*\s*)*$x", r"^(([a-z])+.)+[A-Z]([a-z])+$"):

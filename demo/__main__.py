@@ -1,6 +1,4 @@
-"""
-``python -m demo`` texts tomorrow's patients once and shows what arrived; ``python -m demo up`` leaves
-everything running.
+"""Text tomorrow's patients once and show what arrived; ``python -m demo up`` leaves everything running.
 
 Ends with 0 only when the phones have exactly what the appointments ask for. Ctrl-C, at any time, stops
 everything that was started.

@@ -1,5 +1,4 @@
-"""
-The same Airflow as a cluster: CeleryExecutor on Redis, its database in Postgres, several workers and triggerers.
+"""The same Airflow as a cluster: CeleryExecutor on Redis, its database in Postgres, several workers and triggerers.
 
 :class:`Cluster` takes the Postgres and the Redis that are on the machine, and from each a piece of its own: a
 database that it creates and drops, and a numbered Redis database that was empty and is emptied again. Nothing
@@ -37,8 +36,7 @@ _TAKEN = "pindo-cluster"
 
 
 class Cluster(Deployment):
-    """
-    Airflow on several machines, as far as one machine can show it, and the sandbox.
+    """Airflow on several machines, as far as one machine can show it, and the sandbox.
 
     :param dags: as for :class:`~demo.deployment.Deployment`, with its other arguments.
     :param workers: how many Celery workers; they are named ``worker-1`` and so on.

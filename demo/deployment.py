@@ -1,5 +1,4 @@
-"""
-A real Airflow and the sandbox on this machine, for as long as a ``with`` block lasts.
+"""A real Airflow and the sandbox on this machine, for as long as a ``with`` block lasts.
 
 :class:`Deployment` starts the components that a production Airflow has (API server, scheduler with its
 local executor, DAG processor, triggerer; on Airflow 2.11 webserver, scheduler, triggerer), each as a process
@@ -50,8 +49,7 @@ class DeploymentError(RuntimeError):
 
 
 class Deployment:
-    """
-    Airflow and the sandbox, running.
+    """Airflow and the sandbox, running.
 
     :param dags: the folder of the DAG files; the project's examples by default.
     :param settings: more environment variables for every process, such as
@@ -253,8 +251,7 @@ class Deployment:
         return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def task_process(self, task_instance: dict[str, Any]) -> psutil.Process:
-        """
-        Return the process that runs the task's code.
+        """Return the process that runs the task's code.
 
         :param task_instance: a running one, from ``rest.wait_for_task``.
         """
@@ -385,8 +382,7 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
 
 
 def free_port(preferred: int | None = None, *, besides: int | None = None) -> int:
-    """
-    Return ``preferred`` when nothing listens there, else a free loopback port that is not ``besides``.
+    """Return ``preferred`` when nothing listens there, else a free loopback port that is not ``besides``.
 
     That port is below those that the system gives to outgoing connections, one of which could otherwise take
     it before the server does.

@@ -1,5 +1,4 @@
-"""
-The demo: run the appointment reminders once, and see for oneself that the right phones got them.
+"""The demo: run the appointment reminders once, and see for oneself that the right phones got them.
 
 What must arrive is worked out here from the CSV alone, without the provider, and compared with what the
 sandbox's phones show. The rule is short because the file is known: a number with a plus is international, one
@@ -51,8 +50,7 @@ def expected_reminders(file: Path = APPOINTMENTS) -> tuple[set[Reminder], set[st
 
 
 def run_once(deployment: Deployment, say: Callable[[str], None]) -> None:
-    """
-    Run the DAG once, print what came of it, and compare it with what was expected.
+    """Run the DAG once, print what came of it, and compare it with what was expected.
 
     :raises DemoError: the run failed, or a phone got too little, too much or the wrong thing.
     """

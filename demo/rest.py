@@ -1,5 +1,4 @@
-"""
-Airflow's REST API, as far as running DAGs and looking at them takes it.
+"""Airflow's REST API, as far as running DAGs and looking at them takes it.
 
 Airflow 3 has version 2 of it, Airflow 2.11 version 1. They differ in their address, in how one logs in and in
 a few field names; everything here returns what Airflow answered, as JSON.
@@ -21,8 +20,7 @@ FINISHED_RUN = frozenset({"success", "failed"})
 
 
 class AirflowRest:
-    """
-    A client of one Airflow.
+    """A client of one Airflow.
 
     :param url: where Airflow's UI is, such as ``http://127.0.0.1:8080``.
     :param username: who logs in.
@@ -44,8 +42,7 @@ class AirflowRest:
         self._session.close()
 
     def request(self, method: str, path: str, **kwargs: Any) -> Json:
-        """
-        Send one request and return the answer's JSON (None when it is empty).
+        """Send one request and return the answer's JSON (None when it is empty).
 
         :param path: below ``/api/v2`` (``/api/v1`` on Airflow 2), starting with a slash.
         :raises requests.HTTPError: Airflow answered 4xx or 5xx; the message has what it said.
@@ -140,8 +137,7 @@ class AirflowRest:
         try_number: int | None = None,
         timeout: float = 120,
     ) -> dict[str, Json]:
-        """
-        Wait until the task instance is in ``state`` and return it.
+        """Wait until the task instance is in ``state`` and return it.
 
         :param try_number: that try must be in the state, not an earlier one; None (default) takes any.
         """
@@ -154,8 +150,7 @@ class AirflowRest:
         return wait_until(reached, f"task {task_id} of {run_id} is {state}", timeout=timeout)
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str, map_index: int | None = None) -> None:
-        """
-        Clear tasks, as a person does in the UI, so that they run again.
+        """Clear tasks, as a person does in the UI, so that they run again.
 
         :param map_index: of a mapped task, this one alone (Airflow 3); None (default) clears all of it.
         """
@@ -190,8 +185,7 @@ class AirflowRest:
 
 
 def wait_until(ready: Callable[[], T | None], what: str, *, timeout: float, interval: float = 0.25) -> T:
-    """
-    Call ``ready`` until it returns something true, and return that.
+    """Call ``ready`` until it returns something true, and return that.
 
     :param what: what must hold, for the error.
     :raises TimeoutError: it did not within ``timeout`` seconds.

@@ -1,5 +1,4 @@
-"""
-How Sphinx builds the documentation: ``make docs``, with every warning an error and no request to any other site.
+"""How Sphinx builds the documentation: ``make docs``, with every warning an error and no request to any other site.
 
 The reference comes from the docstrings of the real package, so this imports Airflow, in a home of its own.
 """

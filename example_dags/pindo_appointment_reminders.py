@@ -1,5 +1,4 @@
-"""
-Text every patient of a clinic the time of tomorrow's appointment.
+"""Text every patient of a clinic the time of tomorrow's appointment.
 
 Each day at 17:00 in Kigali, the DAG reads the next day's appointments from ``appointments.csv`` beside this
 file and sends each patient one message with their own time. A row whose phone number cannot be read, or that
@@ -60,8 +59,7 @@ def pindo_appointment_reminders():
     # Airflow logs what such a task returns, unless it is told not to.
     @task(task_display_name="Read tomorrow's appointments", show_return_value_in_logs=False)
     def read_appointments(dag_run=None, params=None) -> list[dict[str, Any]]:
-        """
-        Return the next day's appointments, each with its ``day`` in words.
+        """Return the next day's appointments, each with its ``day`` in words.
 
         "Next" is seen from the moment that the run stands for, not from now, and the rows are sorted: a
         retry gives the same list.

@@ -1,5 +1,4 @@
-"""
-Text everybody in a file, spread over workers, under one limit on the requests to Pindo.
+"""Text everybody in a file, spread over workers, under one limit on the requests to Pindo.
 
 The file is split into partitions, without loading it, and each is a task of its own: on the Celery or the
 Kubernetes executor they run on as many machines as there are. The Airflow pool ``pindo`` has one slot for each

@@ -1,5 +1,4 @@
-"""
-Ask patients whether they come, wait for their replies, and sort the patients by them.
+"""Ask patients whether they come, wait for their replies, and sort the patients by them.
 
 Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pindo's inbound list does not say
 who sent a message; the code does, and the moment of the run keeps last week's replies out. Who says yes keeps the
@@ -35,8 +34,7 @@ PATIENTS = [
 
 
 def asked_for(what: str) -> Callable[[Any], bool]:
-    """
-    Return a condition for ``task.run_if``: the reply asks for this.
+    """Return a condition for ``task.run_if``: the reply asks for this.
 
     In a mapped task group Airflow 3.3.2 skips nothing after a ``task.branch``.
     """
@@ -69,8 +67,7 @@ def pindo_confirm_appointment():
     # Airflow logs what such a task returns, unless it is told not to.
     @task(task_display_name="Write the questions", show_return_value_in_logs=False)
     def write_questions(params=None, dag_run=None) -> list[dict[str, Any]]:
-        """
-        Return one question for each patient, with a code that no other patient of this run has.
+        """Return one question for each patient, with a code that no other patient of this run has.
 
         The codes and the moment follow from the run. So when the run is cleared, nobody is asked again, and
         the replies that have come since are found.

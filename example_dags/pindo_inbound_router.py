@@ -1,5 +1,4 @@
-"""
-Answer every message that comes in (Airflow 3.3).
+"""Answer every message that comes in (Airflow 3.3).
 
 The asset ``pindo_inbox`` is watched: whenever messages come, Airflow runs this DAG with them. Each one is
 classified (STOP, a question about the balance, anything else) and answered, and a number that says STOP lands
@@ -55,8 +54,7 @@ def pindo_inbound_router():
     def take_new_messages(
         triggering_asset_events=None, asset_state_store=None, run_id=None
     ) -> list[dict[str, Any]]:
-        """
-        Return the messages that no run has taken before.
+        """Return the messages that no run has taken before.
 
         Which run took which message is kept in the asset's state store, so that a retry of this task returns
         the same messages as the try that was cut off.

@@ -1,5 +1,4 @@
-"""
-Keep the wallet from running dry: every working day it is read, and when it is low somebody is asked to top it up.
+"""Keep the wallet from running dry: every working day it is read, and when it is low somebody is asked to top it up.
 
 The treasurer is texted "The Pindo wallet holds 8.20 USD. Top it up and reply DONE 4821". The DAG waits for that
 reply in the triggerer, without a worker, and then looks into the wallet again: a reply is no money. If the wallet
@@ -37,8 +36,7 @@ TIME_TO_TOP_UP = timedelta(hours=8)
 
 # [START howto_trigger_pindo_inbound_sms]
 class WaitForWordOperator(BaseOperator):
-    """
-    Wait in the triggerer until a message has a word and a code in it, and keep nothing but its id.
+    """Wait in the triggerer until a message has a word and a code in it, and keep nothing but its id.
 
     :param word: the word. (templated)
     :param code: the code that follows it. (templated)

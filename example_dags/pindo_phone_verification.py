@@ -1,5 +1,4 @@
-"""
-Prove that a phone belongs to a person, before something that matters is done in their name.
+"""Prove that a phone belongs to a person, before something that matters is done in their name.
 
 The DAG texts a PIN to the phone of the run's form, waits for somebody to type it into Airflow's own form (the
 *Required Actions* of the run), checks it, and goes on to ``verified`` or ``not_verified``: the place for what your

@@ -1,5 +1,4 @@
-"""
-Load a day's sales, check them, and text the right person when something is wrong.
+"""Load a day's sales, check them, and text the right person when something is wrong.
 
 - **The pipeline breaks**: the DAG's failure callback texts everybody on call, once for a run.
 - **The data looks wrong, and nothing broke**: with half the rows of the day before, an analyst is texted, and the

@@ -1,5 +1,4 @@
-"""
-What every test needs: an Airflow home of its own, a sandbox over a real socket, and DAGs that really run.
+"""What every test needs: an Airflow home of its own, a sandbox over a real socket, and DAGs that really run.
 
 The Airflow home is set before any test imports Airflow, so that nothing reads or writes the user's own.
 """
@@ -111,8 +110,7 @@ def run_dag(airflow_database: None, request: pytest.FixtureRequest) -> Callable[
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """
-    Headless Chromium; without one the test is skipped, and fails where PINDO_REQUIRE_BROWSER is set.
+    """Headless Chromium; without one the test is skipped, and fails where PINDO_REQUIRE_BROWSER is set.
 
     Its driver keeps an event loop, in which no other test can run its own: so it ends with the module.
     """

@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "airflow_provider_pindo"
+#: What each room may import. The order is that of the layers: api, engines, hooks, the bulk engine, faces.
+_GROUND = {"api", "_inbox", "_ledger"}
 LAYERS = {
     "api": {"api"},
-    "hooks": {"api", "hooks"},
-    "operators": {"api", "hooks", "operators"},
-    "sensors": {"api", "hooks", "sensors", "triggers"},
-    "triggers": {"api", "hooks", "triggers"},
-    "notifications": {"api", "hooks", "notifications"},
+    "_inbox": {"api", "_inbox"},
+    "_ledger": {"api", "_ledger"},
+    "hooks": {*_GROUND, "hooks"},
+    "_bulk": {*_GROUND, "hooks", "_bulk"},
+    "operators": {*_GROUND, "hooks", "_bulk", "operators"},
+    "sensors": {*_GROUND, "hooks", "sensors", "triggers"},
+    "triggers": {*_GROUND, "hooks", "triggers"},
+    "notifications": {*_GROUND, "hooks", "notifications"},
     "sandbox": {"api", "sandbox"},
 }
 HEAVY = {"requests", "aiohttp", "urllib3", "phonenumbers", "re2", "airflow.providers.http", "pyarrow"}

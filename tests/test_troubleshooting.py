@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
+from airflow_provider_pindo._inbox.filter import InboundFilter
 from airflow_provider_pindo.api.errors import PindoError
-from airflow_provider_pindo.api.matching import InboundFilter
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator, PindoVerifyOperator
 from airflow_provider_pindo.sandbox import Sandbox
 from tests.operators.bulk import Store, context, people, send
 
-importlib.import_module("airflow_provider_pindo.operators.bulk.sender")
+importlib.import_module("airflow_provider_pindo._bulk.sender")
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.rst").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^\.\. code-block:: text\n\n   (.+)$", PAGE, flags=re.MULTILINE)
@@ -49,10 +49,10 @@ def test_every_error_has_a_section_that_shows_a_message_and_says_what_to_do(erro
         assert part in section[1]
 
 
-def text(store: Store | None = None, go: int = 0, **arguments: Any) -> Any:
+def text(store: Store | None = None, generation: int = 0, **arguments: Any) -> Any:
     """One try of a task that texts one person."""
     operator = PindoSendSmsOperator(task_id="text", **{"to": PHONE, "text": "Muraho", **arguments})
-    return operator.execute(context(store, go))
+    return operator.execute(context(store, generation))
 
 
 def check(request_id: int, code: str, store: Store | None = None) -> Any:
@@ -68,7 +68,7 @@ def at_another_host(monkeypatch: Any, **connection: Any) -> None:
 def changed_input(sandbox: Sandbox, *_: Any) -> None:
     store = Store()
     text(store)
-    text(store, go=1, text="Mwiriwe")
+    text(store, generation=1, text="Mwiriwe")
 
 
 def changed_list(sandbox: Sandbox, *_: Any) -> None:
@@ -150,7 +150,7 @@ def no_store(sandbox: Sandbox, *_: Any) -> None:
 
 
 def ended(sandbox: Sandbox, monkeypatch: Any) -> None:
-    from airflow_provider_pindo.operators.bulk.sender import BulkSender
+    from airflow_provider_pindo._bulk.sender import BulkSender
 
     open_chunks = BulkSender._open_chunks
 
@@ -188,8 +188,8 @@ def an_empty_wallet(sandbox: Sandbox, *_: Any) -> None:
 def a_lapsed_pin(sandbox: Sandbox, *_: Any) -> None:
     sandbox.settings(pin_ttl=0)
     store = Store()
-    for go in (0, 1):
-        PindoVerifyOperator(task_id="send", number=PHONE).execute(context(store, go))
+    for generation in (0, 1):
+        PindoVerifyOperator(task_id="send", number=PHONE).execute(context(store, generation))
 
 
 def a_check_cut_off(sandbox: Sandbox, *_: Any) -> None:

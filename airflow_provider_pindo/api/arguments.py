@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
@@ -21,14 +21,14 @@ def read_flag(name: str, value: object) -> bool:
     return _FLAGS[word]
 
 
-def read_choice(name: str, value: str, choices: Sequence[str]) -> str:
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     """Return ``value``, or refuse what is none of ``choices``."""
     if value not in choices:
         raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
     return value
 
 
-def read_whole_number(name: str, value: object, *, most: int | None = None) -> int:
+def check_whole_number(name: str, value: object, *, most: int | None = None) -> int:
     """Return a whole number from 1 to ``most``."""
     if type(value) is not int or value < 1 or (most is not None and value > most):
         bound = "" if most is None else f" to {most:,}"
@@ -42,3 +42,23 @@ def read_seconds(name: str, value: object) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
         raise PindoConfigurationError(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
     return float(seconds)
+
+
+def read_since(value: object) -> datetime:
+    """Return the moment that ``value`` names.
+
+    :param value: an aware datetime, or one as ISO 8601 text, as a template gives it.
+    :raises PindoConfigurationError: it is neither, or has no time zone.
+    """
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise PindoConfigurationError(
+            f"since is {value!r}: give an aware time, as a datetime or as text such as "
+            "2026-11-24T08:00:00+02:00"
+        )
+    return moment

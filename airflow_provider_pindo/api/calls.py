@@ -1,5 +1,4 @@
-"""
-Requests to Pindo as values, checked before anything leaves.
+"""Requests to Pindo as values, checked before anything leaves.
 
 A :class:`Call` says everything that a transport has to know: where it goes, what it carries, whether it
 may be repeated, and how its answer is read. Bad input (an empty text, a sender ID of 16 characters) is
@@ -16,8 +15,7 @@ import msgspec
 
 from airflow_provider_pindo.api import values
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.phone import parse_phone_number
-from airflow_provider_pindo.api.readers import (
+from airflow_provider_pindo.api.parsers import (
     MAX_ID,
     read_balance,
     read_bulk_receipt,
@@ -28,6 +26,7 @@ from airflow_provider_pindo.api.readers import (
     read_verification_check,
     read_verification_state,
 )
+from airflow_provider_pindo.api.phone import parse_phone_number
 
 T = TypeVar("T")
 
@@ -41,8 +40,7 @@ _TOO_MANY_DIGITS = len(str(MAX_ID)) + 1
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """
-    One request to Pindo.
+    """One request to Pindo.
 
     :param name: the hook method that makes it, for logs and errors.
     :param method: HTTP method.
@@ -243,8 +241,7 @@ def check_sender(sender: object, what: str = "sender") -> str:
 
 
 def check_request_id(request_id: object) -> int:
-    """
-    Return ``request_id`` as an integer; templates and XComs give it as a string.
+    """Return ``request_id`` as an integer; templates and XComs give it as a string.
 
     It is not shown in a refusal: with two arguments in each other's place it is a phone number or a PIN.
     """

@@ -1,5 +1,4 @@
-"""
-Everything that can go wrong with Pindo, as one tree.
+"""Everything that can go wrong with Pindo, as one tree.
 
 Each class answers the questions a person has when a task is red: can it simply be tried again
 (:attr:`PindoError.retry_helps`), and may this request have texted somebody
@@ -10,14 +9,11 @@ full phone number.
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
 from typing import ClassVar
 
 
 class PindoError(Exception):
-    """
-    Base of every error of this provider.
+    """Base of every error of this provider.
 
     :param message: what happened, to what, and what to do next.
     :param status: HTTP status of Pindo's answer; None when there was no answer.
@@ -56,8 +52,7 @@ class PindoInsufficientBalanceError(PindoError):
 
 
 class PindoRateLimitError(PindoError):
-    """
-    Pindo asked to slow down (429) for longer than the hook waits. This request sent nothing.
+    """Pindo asked to slow down (429) for longer than the hook waits. This request sent nothing.
 
     :param retry_after: seconds that Pindo asked to wait; None when it did not say.
     """
@@ -77,8 +72,7 @@ class PindoRateLimitError(PindoError):
 
 
 class PindoServerError(PindoError):
-    """
-    Pindo cannot be reached or does not answer as it should, and asking again does no harm.
+    """Pindo cannot be reached or does not answer as it should, and asking again does no harm.
 
     A call that is safe to repeat got a 5xx, no answer or an unreadable one; or, as
     :class:`PindoConnectionError`, any call got no connection.
@@ -92,8 +86,7 @@ class PindoConnectionError(PindoServerError):
 
 
 class PindoUnknownOutcomeError(PindoError):
-    """
-    A call that sends left this machine and no certain answer came back: it may have been carried out.
+    """A call that sends left this machine and no certain answer came back: it may have been carried out.
 
     Never repeated by itself, since that could text somebody twice.
     """
@@ -113,19 +106,3 @@ class PindoInterruptedError(PindoError):
 
 class PindoCostLimitError(PindoError):
     """A bulk send would cost more than its ``max_cost``; with a higher one, it goes on with those who are left."""
-
-
-def in_words(error: BaseException) -> str:
-    """
-    Return what went wrong, fit for a log.
-
-    Pindo's errors and Airflow's speak for themselves. Of any other only its kind and where it was raised is told: its
-    own words may repeat a message's text, a number, or what a server wrote.
-    """
-    if isinstance(error, PindoError) or type(error).__module__.partition(".")[0] == "airflow":
-        return str(error) or type(error).__name__
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}{where}"

@@ -1,5 +1,4 @@
-"""
-Mentions: ``@contact.<field>`` in a text, which stands for what the field holds for each recipient.
+"""Mentions: ``@contact.<field>`` in a text, which stands for what the field holds for each recipient.
 
 The bulk endpoint is documented to fill ``@contact.name`` from the request itself; every other field belongs
 to contacts that Pindo stores, which a bulk request cannot name. So a text that mentions the name alone may
@@ -25,8 +24,7 @@ _mention = re.compile(rf"(?!(?<=[\w+-])@contact\.[\w-]+\.\w){_findable.pattern}"
 
 
 class Template:
-    """
-    A text with mentions, read once and filled for many.
+    """A text with mentions, read once and filled for many.
 
     :param text: such as ``Hello @contact.name, we expect you at @contact.time``.
     """
@@ -52,8 +50,7 @@ class Template:
 
 
 def has_mention(text: str, besides: int = 0) -> bool:
-    """
-    Return whether Pindo could find a mention in ``text``, and so fill a second time what was filled.
+    """Return whether Pindo could find a mention in ``text``, and so fill a second time what was filled.
 
     :param besides: how many it may find there, since whoever wrote the text put them into it: see
         :attr:`Template.addresses`.

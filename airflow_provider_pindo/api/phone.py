@@ -1,5 +1,4 @@
-"""
-Phone numbers: read them into E.164, and show them without giving them away.
+"""Phone numbers: read them into E.164, and show them without giving them away.
 
 E.164 is taken as it is, by one compiled check (a third of a microsecond), so that a list of a million
 numbers is not held up by validation. Anything else costs a look-up in ``phonenumbers``, which is
@@ -32,8 +31,7 @@ def are_e164(values: Sequence[str]) -> bool:
 
 
 def parse_phone_number(value: object, country: str | None = None) -> str:
-    """
-    Return ``value`` as an E.164 string.
+    """Return ``value`` as an E.164 string.
 
     :param value: a number in E.164 (``+250781234567``), or, with ``country``, as people of that country
         write it (``0781234567``, ``078 123 4567``).
@@ -96,8 +94,7 @@ _PARSE_FAILURES = {
 
 
 def mask_phone_number(value: object) -> str:
-    """
-    Return ``value`` in a form for logs and errors: ``+250781234567`` gives ``+25078****567``.
+    """Return ``value`` in a form for logs and errors: ``+250781234567`` gives ``+25078****567``.
 
     At least four digits are always hidden. What does not look like a number keeps only its first two
     characters, since anything can stand in a column by mistake.

@@ -14,6 +14,7 @@ tables are not used, since the API has no field that would ask for one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,3 +85,43 @@ def _padding(wide_at: list[int], limit: int) -> int:
         if (index + wide_before + padding) % limit == limit - 1:
             padding += 1
     return padding
+
+
+_MOST_PER_SEGMENT = 160  # characters: a single message in GSM-7 without any that count twice
+
+_has_address = re.compile(r"://|\bwww\.", re.IGNORECASE).search
+
+
+def truncate_to_segments(text: str, max_segments: int, tail: str = "") -> str:
+    """Return ``text`` followed by ``tail``, with ``text`` shortened if both take more than ``max_segments``.
+
+    :param text: what may be shortened. An address in it is kept whole or dropped.
+    :param max_segments: from 1.
+    :param tail: what is kept as it is, such as a count; it must be short enough for one segment.
+    :return: a text of at most ``max_segments`` segments. Where something was dropped it has ``...``, or ``…``
+        if it is UCS-2 anyway and the one character is cheaper than the three.
+    """
+    if segments(text + tail).count <= max_segments:
+        return text + tail
+    for head in _heads(text.strip(), max_segments * _MOST_PER_SEGMENT):
+        shortened = head + _ellipsis(head, tail) + tail
+        if segments(shortened).count <= max_segments:
+            return shortened
+    return "..." + tail
+
+
+def _heads(text: str, limit: int) -> Iterator[str]:
+    """Yield the beginnings of ``text`` of at most ``limit`` characters, longest first, cut at words."""
+    ends = [gap.start() for gap in re.finditer(r"\s+", text[: limit + 1])]
+    for end in reversed(ends):
+        yield text[:end]
+    first_word = text[: ends[0]] if ends else text
+    if not _has_address(first_word):
+        for end in range(min(len(first_word), limit), 0, -1):
+            yield first_word[:end]
+
+
+def _ellipsis(head: str, tail: str) -> str:
+    dots = "..." if segments(head + tail).encoding == "GSM-7" else "…"
+    last_word = head.rsplit(maxsplit=1)[-1]
+    return f" {dots}" if _has_address(last_word) else dots  # a phone would take the dots into the link

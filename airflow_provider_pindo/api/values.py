@@ -1,5 +1,4 @@
-"""
-What Pindo answers, as immutable values.
+"""What Pindo answers, as immutable values.
 
 Every value keeps ``raw``, the JSON object as it came, so a key that Pindo adds tomorrow is not lost. A
 field is None when Pindo did not send it; only what a caller cannot do without is required.

@@ -1,5 +1,4 @@
-"""
-The two ways in to Pindo: :class:`PindoHook` on ``requests`` and :class:`PindoAsyncHook` on ``aiohttp``.
+"""The two ways in to Pindo: :class:`PindoHook` on ``requests`` and :class:`PindoAsyncHook` on ``aiohttp``.
 
 They do the same and read alike: the call comes from ``api.calls``, the answer goes to ``api.answers``, and
 what is left here is auth, timeouts and safe retries. A message is sent at most once by one call of a method,
@@ -24,21 +23,27 @@ from asgiref.sync import sync_to_async
 from multidict import CIMultiDict
 
 from airflow_provider_pindo import __version__
+from airflow_provider_pindo._inbox.scan import InboundScan
 from airflow_provider_pindo.api import calls, values
-from airflow_provider_pindo.api.answers import Answer, no_answer, no_connection, read_answer
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
-from airflow_provider_pindo.api.inbound import InboundScan
+from airflow_provider_pindo.api.responses import Response, no_answer, no_connection, parse_response
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
-from airflow_provider_pindo.hooks import aiohttp_transport, requests_transport
-from airflow_provider_pindo.hooks.attempt import Attempt, begin_attempt, current_attempt
-from airflow_provider_pindo.hooks.bounds import MAX_IDLE, Body
-from airflow_provider_pindo.hooks.failures import describe
-from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS, Pacer, pause_before_repeating, trying_again
+from airflow_provider_pindo.hooks._transport import aio, sync
+from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt, current_attempt
+from airflow_provider_pindo.hooks._transport.errors import describe
+from airflow_provider_pindo.hooks._transport.limits import MAX_IDLE, Body
+from airflow_provider_pindo.hooks._transport.retry import (
+    MAX_ATTEMPTS,
+    Pacer,
+    retry_delay,
+    trying_again,
+)
+from airflow_provider_pindo.hooks._transport.tls import ca_bundle, ssl_context
 from airflow_provider_pindo.hooks.settings import PindoSettings, read_settings
-from airflow_provider_pindo.hooks.tls import ca_bundle, ssl_context
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response, Session
+    import requests
+    from requests import PreparedRequest, Session
 
 T = TypeVar("T")
 Recipients = Iterable[str | Mapping[str, Any]]
@@ -62,8 +67,7 @@ class _ConnectionType:
 
 
 class PindoHook(_ConnectionType, HttpHook):
-    """
-    Talk to Pindo over ``requests``, from tasks.
+    """Talk to Pindo over ``requests``, from tasks.
 
     One session with a pool of connections serves the whole life of the hook; close it with :meth:`close`
     or use the hook in a ``with`` block.
@@ -102,8 +106,7 @@ class PindoHook(_ConnectionType, HttpHook):
         return settings
 
     def send_sms(self, to: str, text: str, sender: str | None = None) -> values.SmsReceipt:
-        """
-        Send one message (``POST /v1/sms/``).
+        """Send one message (``POST /v1/sms/``).
 
         :param to: the recipient, in E.164 or as a national number of the connection's country.
         :param text: the message.
@@ -124,8 +127,7 @@ class PindoHook(_ConnectionType, HttpHook):
     def send_bulk_sms(
         self, recipients: Recipients, text: str, sender: str | None = None
     ) -> values.BulkReceipt:
-        """
-        Send one text to many in one request (``POST /v1/sms/bulk``).
+        """Send one text to many in one request (``POST /v1/sms/bulk``).
 
         :param recipients: numbers, or mappings with ``phonenumber`` and ``name``.
         :param text: the message; Pindo replaces ``@contact.name`` for each recipient.
@@ -142,8 +144,7 @@ class PindoHook(_ConnectionType, HttpHook):
         )
 
     def verify(self, number: str, brand: str | None = None) -> values.Verification:
-        """
-        Send a PIN to ``number`` (``POST /v1/sms/verify``).
+        """Send a PIN to ``number`` (``POST /v1/sms/verify``).
 
         :param number: whose PIN it is, in E.164 or as a national number of the connection's country.
         :param brand: who the PIN is from; the connection's sender ID when None.
@@ -155,8 +156,7 @@ class PindoHook(_ConnectionType, HttpHook):
         return self.send(calls.verify(number, brand or settings.sender, country=settings.country))
 
     def check_verification(self, request_id: int | str, code: str) -> values.VerificationCheck:
-        """
-        Check the PIN that a person typed (``POST /v1/sms/verify/check``).
+        """Check the PIN that a person typed (``POST /v1/sms/verify/check``).
 
         :param request_id: what :meth:`verify` returned.
         :param code: the PIN, as a string: a number would lose its leading zeros.
@@ -167,8 +167,7 @@ class PindoHook(_ConnectionType, HttpHook):
         return self.send(calls.check_verification(request_id, code))
 
     def get_verification(self, request_id: int | str) -> values.VerificationState:
-        """
-        Return the state of a verification (``GET /v1/sms/verify/status/:request_id``).
+        """Return the state of a verification (``GET /v1/sms/verify/status/:request_id``).
 
         :param request_id: what :meth:`verify` returned.
         :return: its ``status``, if Pindo says one; the shape of the answer is not published, and ``raw`` has all of it.
@@ -178,8 +177,7 @@ class PindoHook(_ConnectionType, HttpHook):
         return self.send(calls.get_verification(request_id))
 
     def cancel_verification(self, request_id: int | str) -> values.VerificationState:
-        """
-        Cancel a verification in progress (``PUT /v1/sms/verify/cancel/:request_id``).
+        """Cancel a verification in progress (``PUT /v1/sms/verify/cancel/:request_id``).
 
         :param request_id: what :meth:`verify` returned.
         :return: its state, as :meth:`get_verification` returns it.
@@ -189,8 +187,7 @@ class PindoHook(_ConnectionType, HttpHook):
         return self.send(calls.cancel_verification(request_id))
 
     def list_inbound_sms(self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE) -> values.InboundPage:
-        """
-        Return one page of inbound messages (``GET /v1/sms/inbounds``), in Pindo's order.
+        """Return one page of inbound messages (``GET /v1/sms/inbounds``), in Pindo's order.
 
         :param page: from 1.
         :param per_page: 20 unless given, the only size that Pindo's reference shows.
@@ -206,8 +203,7 @@ class PindoHook(_ConnectionType, HttpHook):
     def iter_inbound_sms(
         self, after_id: int | None = None, since: datetime | None = None
     ) -> Iterator[values.InboundSms]:
-        """
-        Yield inbound messages, each once, reading only the pages that hold new ones.
+        """Yield inbound messages, each once, reading only the pages that hold new ones.
 
         The order is that in which the pages are read; sort by ``id`` for the order of arrival.
 
@@ -219,8 +215,7 @@ class PindoHook(_ConnectionType, HttpHook):
             yield from scan.feed(self.list_inbound_sms(scan.next_page, scan.per_page))
 
     def get_balance(self) -> values.Balance:
-        """
-        Return what is in the wallet (``GET /wallets/self``).
+        """Return what is in the wallet (``GET /wallets/self``).
 
         :return: the ``amount``, in USD.
         :raises PindoAuthError: Pindo refused the token.
@@ -229,8 +224,7 @@ class PindoHook(_ConnectionType, HttpHook):
         return self.send(calls.get_balance())
 
     def list_sender_ids(self, name: str | None = None) -> tuple[values.SenderId, ...]:
-        """
-        Return the account's sender IDs (``GET /sender_ids/``).
+        """Return the account's sender IDs (``GET /sender_ids/``).
 
         :param name: only those with this name; all when None.
         :return: the sender IDs, each with its ``status``, if Pindo says one.
@@ -249,8 +243,7 @@ class PindoHook(_ConnectionType, HttpHook):
     def get_conn(
         self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
     ) -> Session:
-        """
-        Return the session of this hook.
+        """Return the session of this hook.
 
         :param headers: added to the session's.
         :param extra_options: of these ``check_response`` alone is used, by the next :meth:`run`.
@@ -270,9 +263,8 @@ class PindoHook(_ConnectionType, HttpHook):
         headers: dict[str, Any] | None = None,
         extra_options: dict[str, Any] | None = None,
         **request_kwargs: Any,
-    ) -> Response:
-        """
-        Make any request, once, as the HTTP provider's hook does, by the HTTP method that is this hook's ``method``.
+    ) -> requests.Response:
+        """Make any request, once, as the HTTP provider's hook does, by the HTTP method that is this hook's ``method``.
 
         :param endpoint: path, and query, below the connection's host.
         :param data: the body; parameters of the query for GET.
@@ -284,12 +276,12 @@ class PindoHook(_ConnectionType, HttpHook):
         :return: the whole answer, of at most 32 MiB.
         :raises PindoError: Pindo cannot be reached, or does not do what was asked; as for every other call.
         """
-        answer: Response = super().run(endpoint, data, headers, extra_options, **request_kwargs)
+        answer: requests.Response = super().run(endpoint, data, headers, extra_options, **request_kwargs)
         return answer
 
     def run_and_check(
         self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]
-    ) -> Response:
+    ) -> requests.Response:
         """Make the request of :meth:`run`, once; unlike the HTTP provider's, log nothing of a failure."""
         environment = session.merge_environment_settings(prepped_request.url, {}, True, None, None)
         begin_attempt(Attempt(self.settings.whole_timeout))
@@ -297,28 +289,27 @@ class PindoHook(_ConnectionType, HttpHook):
             response = session.send(
                 prepped_request, timeout=self._timeout, allow_redirects=False, **environment
             )
-            requests_transport.hold_body(response)
-        except requests_transport.FAILURES as error:
+            sync.hold_body(response)
+        except sync.FAILURES as error:
             call = _call_of_run(prepped_request)
             raise _failed(call, str(prepped_request.url).split("?", 1)[0], error) from None
         if extra_options.get("check_response", True):
             self.check_response(response)
         return response
 
-    def check_response(self, response: Response) -> None:
+    def check_response(self, response: requests.Response) -> None:
         """Raise what an answer to :meth:`run` means; unlike the HTTP provider's, log nothing of its body."""
         if not response.ok or response.is_redirect:
             call = _call_of_run(response.request)
-            read_answer(call, _answer(response, response.content), self.settings.token)
+            parse_response(call, _answer(response, response.content), self.settings.token)
 
     def request_left(self) -> bool:
-        """
-        Return whether the latest request of this thread went out, so that its outcome may be unknown.
+        """Return whether the latest request of this thread went out, so that its outcome may be unknown.
 
         False while a request still waits for its turn, its connection or its next try: whoever interrupts
         the hook then knows that nothing was sent.
         """
-        return current_attempt().left
+        return current_attempt().sent
 
     def close(self) -> None:
         """Close the connections. The hook may be used again afterwards."""
@@ -335,8 +326,8 @@ class PindoHook(_ConnectionType, HttpHook):
     @cached_property
     def _session(self) -> Session:
         settings = self.settings
-        session = requests_transport.PindoSession()
-        session.auth = requests_transport.BearerAuth(settings.token)
+        session = sync.PindoSession()
+        session.auth = sync.BearerAuth(settings.token)
         session.headers.update(_HEADERS)
         session.verify, session.cert = settings.verify, settings.cert
         if settings.verify is True:
@@ -349,7 +340,7 @@ class PindoHook(_ConnectionType, HttpHook):
         if session.verify is not True or session.cert:
             ssl_context(settings)  # says what is wrong with the files; requests would not
         for scheme in ("https://", "http://"):
-            session.mount(scheme, requests_transport.PindoAdapter())
+            session.mount(scheme, sync.PindoAdapter())
         self._set_base_url(None)
         return session
 
@@ -367,8 +358,7 @@ class PindoHook(_ConnectionType, HttpHook):
         return Pacer.of_connection(self.pindo_conn_id, self.settings.requests_per_second)
 
     def send(self, call: calls.Call[T], attempt: Attempt | None = None) -> T:
-        """
-        Make a call that was built by ``api.calls``.
+        """Make a call that was built by ``api.calls``.
 
         :param attempt: shows to whoever holds it whether the request has left, and lets them end it.
         """
@@ -380,7 +370,7 @@ class PindoHook(_ConnectionType, HttpHook):
                 raise
             except PindoError as error:
                 attempt.failed(error)
-                pause = pause_before_repeating(error, number, self.max_attempts)
+                pause = retry_delay(error, number, self.max_attempts)
                 if pause is None or attempt.is_last:
                     raise
                 self.log.warning(trying_again(error, pause, number, self.max_attempts))
@@ -406,15 +396,14 @@ class PindoHook(_ConnectionType, HttpHook):
                 allow_redirects=False,
                 stream=True,
             )
-            content = requests_transport.read_body(response)
-        except requests_transport.FAILURES as error:
+            content = sync.read_body(response)
+        except sync.FAILURES as error:
             raise _failed(call, url, error) from None
-        return read_answer(call, _answer(response, content), self.settings.token)
+        return parse_response(call, _answer(response, content), self.settings.token)
 
 
 class PindoAsyncHook(_ConnectionType, BaseHook):
-    """
-    Talk to Pindo over ``aiohttp``, from triggers and from tasks that send many messages at a time.
+    """Talk to Pindo over ``aiohttp``, from triggers and from tasks that send many messages at a time.
 
     The same methods as :class:`PindoHook` but ``run``, as coroutines (:meth:`iter_inbound_sms` for ``async for``);
     their parameters, results and errors are told there. One session with a pool of connections serves the whole life
@@ -546,7 +535,7 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
             return self._session
 
     async def _open_session(self, settings: PindoSettings) -> aiohttp.ClientSession:
-        connector = aiohttp_transport.PindoConnector(
+        connector = aio.PindoConnector(
             limit=self.concurrency,
             keepalive_timeout=MAX_IDLE,
             ssl=await asyncio.to_thread(ssl_context, settings),
@@ -557,8 +546,8 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
             ),
-            max_line_size=aiohttp_transport.MAX_HEADER_LINE,
-            max_field_size=aiohttp_transport.MAX_HEADER_LINE,
+            max_line_size=aio.MAX_HEADER_LINE,
+            max_field_size=aio.MAX_HEADER_LINE,
             # Proxies of the environment are read by the settings; here it would also read a .netrc, whose
             # password aiohttp refuses to combine with a header of ours.
             trust_env=False,
@@ -570,8 +559,7 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
         return Pacer.of_connection(self.pindo_conn_id, per_second)
 
     async def send(self, call: calls.Call[T], attempt: Attempt | None = None) -> T:
-        """
-        Make a call that was built by ``api.calls``.
+        """Make a call that was built by ``api.calls``.
 
         :param attempt: shows to whoever holds it whether the request has left, and lets them end it.
         """
@@ -583,7 +571,7 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
                 raise
             except PindoError as error:
                 attempt.failed(error)
-                pause = pause_before_repeating(error, number, self.max_attempts)
+                pause = retry_delay(error, number, self.max_attempts)
                 if pause is None or attempt.is_last:
                     raise
                 self.log.warning(trying_again(error, pause, number, self.max_attempts))
@@ -601,7 +589,7 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
         begin_attempt(attempt)
         try:
             async with (
-                aiohttp_transport.bounded_from_its_leaving(content),
+                aio.bounded_from_its_leaving(content),
                 session.request(
                     call.method,
                     url,
@@ -616,17 +604,15 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
                 body = Body()
                 async for piece in response.content.iter_any():
                     body.add(piece)
-        except aiohttp_transport.FAILURES as error:
+        except aio.FAILURES as error:
             # On its way through a proxy many things end a request that was not yet handed on. Elsewhere nothing but
             # these is taken for certain, should aiohttp ever fail to say that one leaves.
-            certain = not attempt.left and (
-                self._proxy is not None or isinstance(error, aiohttp_transport.NO_CONNECTION)
-            )
+            certain = not attempt.sent and (self._proxy is not None or isinstance(error, aio.NO_CONNECTION))
             failed = no_connection if certain else no_answer
             raise failed(call, url, describe(error)) from None  # see _failed
         # These headers are found in whatever case.
-        return read_answer(
-            call, Answer(response.status, response.headers, body.content(), url), settings.token
+        return parse_response(
+            call, Response(response.status, response.headers, body.content(), url), settings.token
         )
 
 
@@ -638,24 +624,23 @@ def _call_of_run(request: PreparedRequest) -> calls.Call[Any]:
         "",
         lambda body: body,
         safe_to_repeat=harmless,
-        private=lambda said: requests_transport.strings_in(request.body),
+        private=lambda said: sync.strings_in(request.body),
     )
 
 
 def _failed(call: calls.Call[Any], url: str, error: BaseException) -> PindoError:
-    """
-    Return what a failure of this thread's attempt means.
+    """Return what a failure of this thread's attempt means.
 
     It is raised without its cause: Airflow logs the whole chain, and a library's error repeats the server's bytes,
     in which there may be a text or a number.
     """
-    failed = no_answer if current_attempt().left else no_connection
+    failed = no_answer if current_attempt().sent else no_connection
     return failed(call, url, describe(error))
 
 
-def _answer(response: Response, content: bytes) -> Answer:
+def _answer(response: requests.Response, content: bytes) -> Response:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, content, response.url.split("?", 1)[0])
+    return Response(response.status_code, headers, content, response.url.split("?", 1)[0])
 
 
 def _tested(balance: values.Balance) -> tuple[bool, str]:

@@ -1,5 +1,4 @@
-"""
-The ``pindo`` connection, read once into checked values.
+"""The ``pindo`` connection, read once into checked values.
 
 Every mistake in a connection becomes one :class:`PindoConfigurationError` that names the field, what stands
 in it and what should; nothing here talks to the network, and no extra ever becomes an HTTP header.
@@ -49,8 +48,7 @@ _SHOWN_HOST = re.compile(r"[\w.:/%\[\]-]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class PindoSettings:
-    """
-    What a connection says.
+    """What a connection says.
 
     :param base_url: scheme, host, port and path prefix, without a slash at the end.
     :param token: the API token.
@@ -103,8 +101,7 @@ class PindoSettings:
 
 
 def read_settings(conn: Connection) -> PindoSettings:
-    """
-    Return the checked settings of ``conn``.
+    """Return the checked settings of ``conn``.
 
     :raises PindoConfigurationError: a field is missing or wrong; names it and says what to write there.
     """

@@ -1,5 +1,4 @@
-"""
-What happened, as far as the place that calls back says it.
+"""What happened, as far as the place that calls back says it.
 
 A task's callback has everything in its context, a DAG's callback may have only the DAG and a reason, and a
 deadline's only the run and the deadline, as plain dictionaries. Nothing here raises for what is missing, or for
@@ -38,8 +37,7 @@ _LATE = "Late"
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """
-    What happened; whatever is not known is empty.
+    """What happened; whatever is not known is empty.
 
     :param event: in one word or two: ``Failed``, ``Will retry``, ``Late``, ``Succeeded`` and so on.
     :param dag_id: the DAG.
@@ -65,8 +63,7 @@ class Incident:
     id: str
 
     def text(self) -> str:
-        """
-        Return the default text; what matters most comes first, since the end may be cut.
+        """Return the default text; what matters most comes first, since the end may be cut.
 
         The log's address is not in it: it goes after the text where there is room for all of it.
         """
@@ -87,8 +84,7 @@ class Incident:
 
 
 def read_incident(context: Mapping[str, Any]) -> Incident:
-    """
-    Return what ``context`` says.
+    """Return what ``context`` says.
 
     :param context: of a callback of a task or a DAG, of a deadline, or of an SLA miss (Airflow 2).
     """

@@ -1,5 +1,4 @@
-"""
-Text people when something happens to a DAG or a task.
+"""Text people when something happens to a DAG or a task.
 
 :class:`PindoNotifier` goes wherever Airflow takes a notifier. It never raises and never takes longer than its
 bound, so that it cannot break what it reports on; and one incident is one message, however many tasks fail.
@@ -18,21 +17,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
+from jinja2 import ChainableUndefined
 
-from airflow_provider_pindo.api.arguments import read_seconds, read_whole_number
+from airflow_provider_pindo.api.arguments import check_whole_number, read_seconds
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoConnectionError,
     PindoError,
     PindoUnknownOutcomeError,
-    in_words,
 )
 from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number, parse_phone_number
-from airflow_provider_pindo.api.trim import fit
-from airflow_provider_pindo.hooks.attempt import Attempt
-from airflow_provider_pindo.notifications.bounded import TimeLimit, in_background
+from airflow_provider_pindo.api.redaction import safe_message
+from airflow_provider_pindo.api.segments import truncate_to_segments
+from airflow_provider_pindo.hooks._transport.attempt import Attempt
 from airflow_provider_pindo.notifications.incident import read_incident
-from airflow_provider_pindo.notifications.throttle import DECISION_TIME, Pass, Throttle, VariableStore
+from airflow_provider_pindo.notifications.throttle import DECISION_TIME, Permit, Throttle, VariableStore
+from airflow_provider_pindo.notifications.timebox import TimeLimit, in_background
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -77,15 +77,14 @@ class Draft:
         """Return the text with the log's address and ``tail``; shortened, and then without that, if it is too long."""
         if self.log_url:
             whole = f"{self.text} {self.log_url}"
-            if fit(whole, max_segments, tail) == whole + tail:
+            if truncate_to_segments(whole, max_segments, tail) == whole + tail:
                 return whole + tail
-        return fit(self.text, max_segments, tail)
+        return truncate_to_segments(self.text, max_segments, tail)
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """
-    What goes out: one text, to each number once.
+    """What goes out: one text, to each number once.
 
     :param throttle: of the incident; None without one, or where it cannot be used.
     :param granted: its permission.
@@ -95,7 +94,7 @@ class Alert:
     text: str
     sender: str | None
     throttle: Throttle | None = None
-    granted: Pass | None = None
+    granted: Permit | None = None
 
     def settle(self, results: list[BaseException | None], limit: TimeLimit) -> None:
         """Tell the throttle what became of the messages."""
@@ -108,8 +107,7 @@ class Alert:
 
 
 class Send:
-    """
-    One message on its way.
+    """One message on its way.
 
     :param to: the number, in E.164.
     :param alert: what it gets.
@@ -139,14 +137,13 @@ class Send:
         """Return what went wrong by now, or None when Pindo took it; what has not left by now never does."""
         if future.done():
             return future.exception()
-        if self._attempt.give_up():
+        if self._attempt.abort_if_unsent():
             return PindoUnknownOutcomeError("Pindo did not answer in time. The message may have been sent")
         return self._attempt.error or PindoConnectionError("Pindo was not reached in time. Nothing was sent")
 
 
 class PindoNotifier(BaseNotifier):
-    """
-    Text one or several people, from any callback of a DAG or a task and from deadline alerts.
+    """Text one or several people, from any callback of a DAG or a task and from deadline alerts.
 
     On a DAG it is at its simplest: a run that fails sends one text, whatever failed in it, and nothing has to be
     remembered::
@@ -227,12 +224,12 @@ class PindoNotifier(BaseNotifier):
         self.to = to
         self.text = text
         self.sender = sender
-        self.max_segments = _read(read_whole_number, "max_segments", max_segments, 1, is_deadline)
+        self.max_segments = _read(check_whole_number, "max_segments", max_segments, 1, is_deadline)
         self.throttle = (
-            None if throttle is None else _read(_more_than_no_time, "throttle", throttle, None, is_deadline)
+            None if throttle is None else _read(_positive_seconds, "throttle", throttle, None, is_deadline)
         )
         self.throttle_key = throttle_key
-        self.timeout = _read(_more_than_no_time, "timeout", timeout, 10.0, is_deadline)
+        self.timeout = _read(_positive_seconds, "timeout", timeout, 10.0, is_deadline)
         self.pindo_conn_id = pindo_conn_id
 
     def __call__(self, *args: Any) -> None:
@@ -246,8 +243,7 @@ class PindoNotifier(BaseNotifier):
         return self.async_notify(self.context).__await__()
 
     def notify(self, context: Any) -> None:
-        """
-        Send, and wait at most :attr:`timeout` seconds; nothing is raised.
+        """Send, and wait at most :attr:`timeout` seconds; nothing is raised.
 
         :param context: of the callback.
         """
@@ -291,8 +287,6 @@ class PindoNotifier(BaseNotifier):
         """Render the arguments, without touching the notifier."""
         from jinja2 import StrictUndefined
 
-        from airflow_provider_pindo.notifications.lenient import Missing
-
         incident = read_incident(context)
         text = _presentable(self._rendered("text", context, Missing, ""))
         sender = self._rendered("sender", context, StrictUndefined, None)
@@ -313,7 +307,7 @@ class PindoNotifier(BaseNotifier):
         try:
             return default if value is None else self._render_one(value, context, undefined)
         except Exception as error:
-            log.warning("%r cannot be rendered (%s); its default is used", name, in_words(error))
+            log.warning("%r cannot be rendered (%s); its default is used", name, safe_message(error))
             return default
 
     def _render_one(self, value: Any, context: Any, undefined: type[Undefined]) -> Any:
@@ -339,7 +333,7 @@ class PindoNotifier(BaseNotifier):
                     return None
             except Exception as error:
                 log.warning(
-                    "The alert is sent unthrottled, since Variables cannot be used: %s", in_words(error)
+                    "The alert is sent unthrottled, since Variables cannot be used: %s", safe_message(error)
                 )
         tail = f" ({granted.held_back} more held back)" if granted and granted.held_back else ""
         return Alert(to, draft.fitted(self.max_segments, tail), draft.sender, throttle, granted)
@@ -367,7 +361,7 @@ def _report(sends: Sequence[Send], futures: Sequence[Receipt]) -> list[BaseExcep
         if error is None:
             log.info("Pindo took the alert to %s", shown)
         else:
-            log.error("Alert to %s: %s", shown, in_words(error))
+            log.error("Alert to %s: %s", shown, safe_message(error))
     return results
 
 
@@ -381,7 +375,7 @@ def _never_raising(consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.error("%s: %s", consequence, in_words(error))
+        log.error("%s: %s", consequence, safe_message(error))
 
 
 def _presentable(text: object) -> str:
@@ -426,7 +420,18 @@ def _read(read: Callable[[str, Any], T], name: str, value: object, default: D, i
         return default
 
 
-def _more_than_no_time(name: str, value: object) -> float:
+def _positive_seconds(name: str, value: object) -> float:
     if not (seconds := read_seconds(name, value)):
         raise PindoConfigurationError(f"{name} is {value!r}: give more than no time")
     return seconds
+
+
+class Missing(ChainableUndefined):
+    """What a missing name is in a template: ``?`` as text, also its attributes, items and method calls."""
+
+    def __str__(self) -> str:
+        return "?"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Missing:  # type: ignore[override]
+        """Return the same for a call."""
+        return self

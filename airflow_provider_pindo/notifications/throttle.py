@@ -1,5 +1,4 @@
-"""
-One incident, one message: the first failure is texted, those that follow are counted.
+"""One incident, one message: the first failure is texted, those that follow are counted.
 
 The processes that fail (tasks on many machines, DAG processors, triggerers) share nothing but Airflow's
 database, and of it only Variables can be written in all of these places. A Variable cannot be incremented or
@@ -46,7 +45,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from airflow_provider_pindo.notifications.bounded import TimeLimit
+from airflow_provider_pindo.notifications.timebox import TimeLimit
 
 PREFIX = "pindo_alert."
 #: Seconds between the two looks of a failure that may go out. A Variable takes some 20 ms to write.
@@ -83,11 +82,11 @@ class Store(Protocol):
 
 
 class StoreUnavailable(Exception):
-    """This Airflow cannot list its Variables."""
+    """Airflow cannot list its Variables."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Note:
+class FailureRecord:
     """One callback of a failure: when it was (milliseconds since 1970) and which failure it was."""
 
     at: int
@@ -95,9 +94,8 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
-    """
-    What the names of one incident say.
+class ThrottleState:
+    """What the names of one incident say.
 
     :param failures: each with the moment of its first callback, in milliseconds.
     :param sent: when the latest text went out, in milliseconds; None when none is known.
@@ -107,18 +105,18 @@ class Board:
 
     failures: Mapping[str, int]
     sent: int | None
-    told: int
+    reported: int
     texted: frozenset[str] = frozenset()
 
-    def holds_back(self, mine: Note, window: int) -> bool:
+    def holds_back(self, mine: FailureRecord, window: int) -> bool:
         """Return whether ``mine`` is held back: a text went out within the window, or another one will."""
-        since = self.told
+        since = self.reported
         if self.sent is not None:
             if self.failures.get(mine.id, mine.at) < self.sent + window:
                 return True
             since = max(since, self.sent + window - 1)
         leader = since - _ms(CONTENTION)
-        for note in sorted({mine, *(Note(at, each) for each, at in self.failures.items())}):
+        for note in sorted({mine, *(FailureRecord(at, each) for each, at in self.failures.items())}):
             if since < note.at and note.at > leader + _ms(CONTENTION):
                 # The first that goes out, or the first after one that left no text: that one is taken for dead.
                 if note == mine:
@@ -129,13 +127,12 @@ class Board:
     def held_back(self, until: int, mine: str) -> int:
         """Return how many failures up to ``until``, besides ``mine``, no text has told yet."""
         known = self.texted | {mine}
-        return sum(self.told < at <= until and each not in known for each, at in self.failures.items())
+        return sum(self.reported < at <= until and each not in known for each, at in self.failures.items())
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """
-    The permission to send one text.
+class Permit:
+    """The permission to send one text.
 
     :param held_back: how many failures the text tells of besides its own.
     :param mine: the failure that it is sent for.
@@ -144,14 +141,13 @@ class Pass:
     """
 
     held_back: int
-    mine: Note
+    mine: FailureRecord
     until: int
     sent: str
 
 
 class Throttle:
-    """
-    The failures of one incident, as one list of people is told of them.
+    """The failures of one incident, as one list of people is told of them.
 
     :param incident: what they have in common; any text, which people see as the Variables' value.
     :param people: who is texted: what one list was told is not yet known to another.
@@ -175,9 +171,8 @@ class Throttle:
         self._store = store
         self._clock = clock
 
-    def enter(self, limit: TimeLimit, failure: str = "") -> Pass | None:
-        """
-        Note a failure that is called back now.
+    def enter(self, limit: TimeLimit, failure: str = "") -> Permit | None:
+        """Note a failure that is called back now.
 
         :param limit: how long it is waited for; afterwards nothing is written that would hold back others.
         :param failure: what all callbacks of this failure have in common and no others; empty (default): not
@@ -185,7 +180,7 @@ class Throttle:
         :return: None when its text is held back.
         :raises Exception: the store cannot be read or written in time.
         """
-        mine = Note(_ms(self._clock()), _short(failure) if failure else uuid.uuid4().hex[:12])
+        mine = FailureRecord(_ms(self._clock()), _short(failure) if failure else uuid.uuid4().hex[:12])
         self._write("note", mine.at, mine.id)
         for pause in (0.0, SETTLE):
             time.sleep(pause)
@@ -197,16 +192,16 @@ class Throttle:
         sent = self._write("sent", _ms(self._clock()))
         # A note of before this moment is there, or its writer has given up on the store by now.
         until = mine.at - _ms(DECISION_TIME)
-        return Pass(board.held_back(until, mine.id), mine, until, sent)
+        return Permit(board.held_back(until, mine.id), mine, until, sent)
 
-    def withdraw(self, granted: Pass) -> None:
+    def withdraw(self, granted: Permit) -> None:
         """Certainly nothing was sent: let the next failure go out, and tell this one then."""
         self._store.delete(granted.sent)
 
-    def conclude(self, granted: Pass, limit: TimeLimit) -> None:
+    def conclude(self, granted: Permit, limit: TimeLimit) -> None:
         """The text was accepted: what it told is not told again, and what is not needed is removed."""
-        told = self._write("told", granted.until, granted.mine.id)
-        self._clean_up({granted.sent, told}, granted.until - _ms(REPEATED), limit)
+        reported = self._write("told", granted.until, granted.mine.id)
+        self._clean_up({granted.sent, reported}, granted.until - _ms(REPEATED), limit)
 
     def _clean_up(self, kept: Container[str], oldest_here: int, limit: TimeLimit) -> None:
         oldest = _ms(self._clock() - KEEP)
@@ -218,14 +213,14 @@ class Throttle:
             if ours and int(ours["at"]) <= until and name not in kept:
                 self._store.delete(name)
 
-    def _read(self) -> Board:
+    def _read(self) -> ThrottleState:
         found = [ours for name in self._store.names(self._prefix) if (ours := _is_ours(name))]
         moments = {kind: [int(each["at"]) for each in found if each["kind"] == kind] for kind in _KINDS}
-        notes = [Note(int(each["at"]), each["id"]) for each in found if each["kind"] == "note"]
-        return Board(
+        notes = [FailureRecord(int(each["at"]), each["id"]) for each in found if each["kind"] == "note"]
+        return ThrottleState(
             failures={note.id: note.at for note in sorted(notes, reverse=True)},  # the first callback stays
             sent=max(moments["sent"], default=None),
-            told=max(moments["told"], default=0),
+            reported=max(moments["told"], default=0),
             texted=frozenset(each["id"] for each in found if each["kind"] == "told"),
         )
 

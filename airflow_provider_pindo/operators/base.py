@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError, in_words
+from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.redaction import safe_message
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
 
 class PindoOperator(BaseOperator):
-    """
-    Base of the operators.
+    """Base of the operators.
 
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
@@ -38,9 +38,8 @@ class PindoOperator(BaseOperator):
 
 
 @contextmanager
-def unknown_once_it_has_left(hook: PindoHook, what: str) -> Iterator[None]:
-    """
-    Turn an error that is none of Pindo's, a library's or a mistake of ours, into an unknown outcome.
+def unknown_outcome_after_send(hook: PindoHook, what: str) -> Iterator[None]:
+    """Turn an error that is none of Pindo's, a library's or a mistake of ours, into an unknown outcome.
 
     Before the request has left it stays what it is. Afterwards it is told without its own words, which may be of the
     answer: Airflow would log them.
@@ -55,12 +54,12 @@ def unknown_once_it_has_left(hook: PindoHook, what: str) -> Iterator[None]:
         if not hook.request_left():
             raise
         raise PindoUnknownOutcomeError(
-            f"{in_words(error)} came up after the request had left: {what}"
+            f"{safe_message(error)} came up after the request had left: {what}"
         ) from None
 
 
 @contextmanager
-def no_retry_where_it_cannot_help() -> Iterator[None]:
+def fail_without_retry() -> Iterator[None]:
     """Turn the errors that a retry cannot mend into ``AirflowFailException``, with the cause kept."""
     try:
         yield

@@ -1,7 +1,6 @@
-"""
-An operator that makes one request which must not happen twice.
+"""An operator that makes one request which must not happen twice.
 
-The ledger decides (:func:`~airflow_provider_pindo.operators.ledger.decide`), this class carries it out:
+The ledger decides (:func:`~airflow_provider_pindo._ledger.entry.decide`), this class carries it out:
 write, send, write, and turn what went wrong into what Airflow should do about it.
 """
 
@@ -13,29 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_pindo.api.arguments import read_choice, read_flag
-from airflow_provider_pindo.api.errors import (
-    PindoConfigurationError,
-    PindoError,
-    PindoUnknownOutcomeError,
-)
-from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.api.storable import storable
-from airflow_provider_pindo.operators.base import (
-    PindoOperator,
-    no_retry_where_it_cannot_help,
-    unknown_once_it_has_left,
-)
-from airflow_provider_pindo.operators.ledger import (
+from airflow_provider_pindo._ledger.entry import (
     NOT_SENT,
     SENT,
     UNKNOWN,
     Action,
     Entry,
-    Ledger,
     decide,
     fingerprint,
     tell_how_to_settle,
+)
+from airflow_provider_pindo._ledger.store import Ledger
+from airflow_provider_pindo.api.arguments import check_choice, read_flag
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoError,
+    PindoUnknownOutcomeError,
+)
+from airflow_provider_pindo.api.json_safe import json_safe
+from airflow_provider_pindo.api.phone import mask_phone_number
+from airflow_provider_pindo.operators.base import (
+    PindoOperator,
+    fail_without_retry,
+    unknown_outcome_after_send,
 )
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ ON_UNKNOWN = ("fail", "resend", "accept")
 
 @dataclass(frozen=True, slots=True)
 class OnceRequest:
-    """
-    The one request of a task, checked and ready to go.
+    """The one request of a task, checked and ready to go.
 
     :param recipient: E.164 number that it reaches.
     :param identity: what makes it this request and not another; a later try with another identity is refused.
@@ -64,8 +62,7 @@ class EndedBeforeSending(BaseException):
 
 
 class PindoOnceOperator(PindoOperator):
-    """
-    Base of the operators that text somebody once.
+    """Base of the operators that text somebody once.
 
     :param on_unknown: ``fail``, ``resend`` or ``accept``: what to do when nobody knows whether it was sent.
     :param resend: send again when a person clears the task after it has sent; not for an unknown outcome.
@@ -104,38 +101,37 @@ class PindoOnceOperator(PindoOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the request, or return what an earlier try of this task got for it."""
-        with self.hook, no_retry_where_it_cannot_help():
-            on_unknown = read_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
+        with self.hook, fail_without_retry():
+            on_unknown = check_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
             resend = read_flag("resend", self.resend)
             request = self.prepare()
             ledger = self._ledger = Ledger(context, self.ledger_key)
             planned = Entry(
                 UNKNOWN,
                 input=fingerprint(*request.identity),
-                go=ledger.go,
+                generation=ledger.generation,
                 to=mask_phone_number(request.recipient),
             )
             entry = self._seen(ledger.read(), planned)
-            action = decide(entry, planned, ledger.go, on_unknown=on_unknown, resend=resend)
+            action = decide(entry, planned, ledger.generation, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
                 self.result = self._send(request, planned, before=entry)
             else:
-                self.result = self._keep_silent(action, request, entry or planned)
+                self.result = self._skip_send(action, request, entry or planned)
             return self.result
 
     def _seen(self, entry: Entry | None, planned: Entry) -> Entry | None:
-        """
-        Return the entry; write it down as this go's when a person has settled it as sent.
+        """Return the entry; write it down as this go's when a person has settled it as sent.
 
         They may have done so before a clear or before a retry, which look the same from here: so `resend` takes
         effect only at the clear after this.
         """
-        if entry is None or entry.status != SENT or None not in (entry.go, entry.result):
+        if entry is None or entry.status != SENT or None not in (entry.generation, entry.result):
             return entry
         seen = replace(
             entry,
             input=entry.input or planned.input,
-            go=planned.go,
+            generation=planned.generation,
             to=entry.to or planned.to,
             result=entry.result or {},
         )
@@ -185,8 +181,8 @@ class PindoOnceOperator(PindoOperator):
             self._is_sending = True
             if self._is_to_end:
                 raise EndedBeforeSending
-            with unknown_once_it_has_left(self.hook, may_be):
-                result: dict[str, Any] = storable(request.send())
+            with unknown_outcome_after_send(self.hook, may_be):
+                result: dict[str, Any] = json_safe(request.send())
             return result
         finally:
             self._is_sending = False
@@ -199,7 +195,7 @@ class PindoOnceOperator(PindoOperator):
             raise AirflowException(f"{error}. The next try sends it again, as on_unknown says") from error
         raise self._unsettled(str(error), request) from error
 
-    def _keep_silent(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
+    def _skip_send(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
         shown = entry.to or mask_phone_number(request.recipient)
         if action is Action.RETURN_RESULT:
             self.log.warning(

@@ -1,5 +1,4 @@
-"""
-Split a long list of recipients, so that the work spreads over workers.
+"""Split a long list of recipients, so that the work spreads over workers.
 
 ::
 
@@ -20,8 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from airflow_provider_pindo._bulk.sources import in_place_of, is_path, read_records, storage_path
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators.bulk.sources import in_place_of, is_path, read_records, storage_path
 
 #: Digits at the end of a number that decide where it goes: 0781234567 and +250781234567 share them.
 _LAST_DIGITS = 8
@@ -35,8 +34,7 @@ def write_partitions(
     phonenumber: str = "phonenumber",
     fields: Sequence[str] | None = None,
 ) -> list[str]:
-    """
-    Write recipients into files, without loading them, and return the files' paths for ``expand``.
+    """Write recipients into files, without loading them, and return the files' paths for ``expand``.
 
     All rows of one number go into one file, so that the send that reads it finds its duplicates. The same rows
     give the same files, in the same order: a retry of this task changes nothing.

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.phone import parse_phone_number
-from airflow_provider_pindo.operators.bulk.operator import PindoSendBulkSmsOperator
+from airflow_provider_pindo.operators.bulk import PindoSendBulkSmsOperator
 from airflow_provider_pindo.operators.once import OnceRequest, PindoOnceOperator
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def _page_of(receipt: dict[str, Any]) -> str:
 
 
 class PindoSendSmsOperator(PindoOnceOperator):
-    """
-    Send one message, once: no retry, crash or clear sends it again by itself.
+    """Send one message, once: no retry, crash or clear sends it again by itself.
 
     The task writes into Airflow's task state store (Airflow 3.3 and later) what it is about to send and what
     came of it. Cleared with the same input, it returns its first receipt and sends nothing; cleared with

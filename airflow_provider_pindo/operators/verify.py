@@ -1,5 +1,4 @@
-"""
-Verify a phone number: send a PIN, check what the person typed, cancel.
+"""Verify a phone number: send a PIN, check what the person typed, cancel.
 
 One PIN goes out for each :class:`PindoVerifyOperator`, and no attempt at it is burnt twice: what was sent and
 what was answered is in the ledger, where retries, crashes and clears find it. The PIN itself is in none of it.
@@ -11,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo.api.arguments import read_choice, read_flag
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Action, Entry, fingerprint
+from airflow_provider_pindo._ledger.store import Ledger
+from airflow_provider_pindo.api.arguments import check_choice, read_flag
 from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
@@ -19,24 +20,15 @@ from airflow_provider_pindo.api.errors import (
     PindoRejectedError,
     PindoUnknownOutcomeError,
 )
+from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
-from airflow_provider_pindo.api.storable import storable
 from airflow_provider_pindo.operators.base import (
     PindoOperator,
-    no_retry_where_it_cannot_help,
-    unknown_once_it_has_left,
+    fail_without_retry,
+    unknown_outcome_after_send,
 )
-from airflow_provider_pindo.operators.ledger import (
-    NOT_SENT,
-    SENT,
-    UNKNOWN,
-    Action,
-    Entry,
-    Ledger,
-    fingerprint,
-)
-from airflow_provider_pindo.operators.masked import PrivateArg, render_private
 from airflow_provider_pindo.operators.once import OnceRequest, PindoOnceOperator
+from airflow_provider_pindo.operators.secret import PrivateArg, render_private
 
 if TYPE_CHECKING:
     import jinja2
@@ -58,8 +50,7 @@ _CLEAR = (
 
 
 class PindoVerifyOperator(PindoOnceOperator):
-    """
-    Send a PIN to a phone, once: no retry, crash or clear sends another one by itself.
+    """Send a PIN to a phone, once: no retry, crash or clear sends another one by itself.
 
     A later try returns the ``request_id`` that the first one got, from the entry ``pindo_verify`` in the *Task
     State Store*, within the *Storage* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still
@@ -120,10 +111,10 @@ class PindoVerifyOperator(PindoOnceOperator):
         verification = self.hook.verify(number, brand)
         return {**verification.raw, "request_id": verification.request_id}
 
-    def _keep_silent(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
+    def _skip_send(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
         if action is Action.RETURN_RESULT:
             self._refuse_a_lapsed_pin(entry)
-        return super()._keep_silent(action, request, entry)
+        return super()._skip_send(action, request, entry)
 
     def _refuse_a_lapsed_pin(self, entry: Entry) -> None:
         request_id = (entry.result or {}).get("request_id")
@@ -155,8 +146,7 @@ class PindoVerifyOperator(PindoOnceOperator):
 
 
 class PindoVerifyCheckOperator(PindoOperator):
-    """
-    Check the PIN that a person typed.
+    """Check the PIN that a person typed.
 
     Each check may use up one of the few attempts that a PIN has, so none is repeated by itself. The answer goes
     into the ledger (the entry ``pindo_verify_check`` in the *Task State Store*, Airflow 3.3 and later): a retry
@@ -229,9 +219,9 @@ class PindoVerifyCheckOperator(PindoOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the code, or return what an earlier try of this task was answered."""
-        with self.hook, no_retry_where_it_cannot_help():
+        with self.hook, fail_without_retry():
             request_id = check_request_id(self.request_id)
-            on_wrong_code = read_choice("on_wrong_code", self.on_wrong_code, ON_WRONG_CODE)
+            on_wrong_code = check_choice("on_wrong_code", self.on_wrong_code, ON_WRONG_CODE)
             cancel_on_failure = read_flag("cancel_on_failure", self.cancel_on_failure)
             try:
                 answer = self._answer(request_id, Ledger(context, self.ledger_key))
@@ -254,10 +244,10 @@ class PindoVerifyCheckOperator(PindoOperator):
     def _answer(self, request_id: int, ledger: Ledger) -> dict[str, Any]:
         """Return what Pindo says to the code, from the ledger if it has said so before."""
         # Not of the code: whoever reads the ledger could find a code of a few digits by its fingerprint.
-        planned = Entry(UNKNOWN, input=fingerprint(request_id), go=ledger.go)
+        planned = Entry(UNKNOWN, input=fingerprint(request_id), generation=ledger.generation)
         entry = ledger.read()
         if entry is not None and entry.status != NOT_SENT and entry.input in (None, planned.input):
-            known = self._recall(entry, request_id, is_new_go=entry.go != ledger.go)
+            known = self._recall(entry, request_id, is_new_go=entry.generation != ledger.generation)
             if known is not None:
                 return known
         return self._ask(request_id, ledger, planned)
@@ -310,8 +300,8 @@ class PindoVerifyCheckOperator(PindoOperator):
 
     def _check(self, request_id: int, code: str) -> dict[str, Any]:
         """Return Pindo's answer to a right code; whatever error comes up once it has left is an unknown outcome."""
-        with unknown_once_it_has_left(self.hook, "the check may have used up an attempt"):
-            said = storable(self.hook.check_verification(request_id, code).raw)
+        with unknown_outcome_after_send(self.hook, "the check may have used up an attempt"):
+            said = json_safe(self.hook.check_verification(request_id, code).raw)
             # Should Pindo repeat the code, it is not to be kept.
             kept = {key: value for key, value in said.items() if not _repeats(value, code)}
             return {**kept, "request_id": request_id, "verified": True}
@@ -336,8 +326,7 @@ class PindoVerifyCheckOperator(PindoOperator):
 
 
 class PindoVerifyCancelOperator(PindoOperator):
-    """
-    Cancel a verification: its PIN is worth nothing from now on.
+    """Cancel a verification: its PIN is worth nothing from now on.
 
     Cancelling twice does no more than once, so the task may be retried and cleared freely. A verification that
     is over already (verified, expired, cancelled) is left as it is, and the task succeeds: as the teardown of a
@@ -358,7 +347,7 @@ class PindoVerifyCancelOperator(PindoOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel, unless it is over."""
-        with self.hook as hook, no_retry_where_it_cannot_help():
+        with self.hook as hook, fail_without_retry():
             state = cancel(hook, check_request_id(self.request_id))
             self.log.info("The PIN of verification %s is worth nothing now", state["request_id"])
             return state
@@ -372,7 +361,7 @@ def cancel(hook: PindoHook, request_id: int) -> dict[str, Any]:
         state = hook.get_verification(request_id)
         if not _is(state.status, _VERIFIED | _LAPSED):
             raise refusal from None
-    return {**storable(state.raw), "request_id": request_id}
+    return {**json_safe(state.raw), "request_id": request_id}
 
 
 def _is(status: str | None, states: frozenset[str]) -> bool:

@@ -20,13 +20,8 @@ import sqlite3
 import sys
 from typing import Any
 
-from airflow_provider_pindo.sandbox.runner import (
-    DEFAULT_HOST,
-    DEFAULT_PORT,
-    DEFAULT_TOKEN,
-    SandboxClient,
-    serving,
-)
+from airflow_provider_pindo.sandbox.address import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TOKEN
+from airflow_provider_pindo.sandbox.runner import SandboxClient, serving
 from airflow_provider_pindo.sandbox.settings import Settings, first_id_from_clock
 
 

@@ -481,7 +481,7 @@ def sms_ids(count: int) -> list[str]:
 
 
 def now() -> str:
-    """This moment as ISO, aware, UTC, always with microseconds."""
+    """Return the current time as ISO text: aware, UTC, with microseconds."""
     return _iso(datetime.now(UTC))
 
 

@@ -24,17 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8025
-DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the sandbox
-
-
-_EXTRAS = {"sender": "PindoTest", "country": "RW"}
-
-
-def connection_json(url: str, token: str) -> str:
-    """An Airflow connection to the sandbox at this address, as the JSON that Airflow reads."""
-    return json.dumps({"conn_type": "pindo", "host": url, "password": token, "extra": _EXTRAS})
+from airflow_provider_pindo.sandbox.address import _EXTRAS, DEFAULT_HOST, DEFAULT_TOKEN, connection_json
 
 
 class SandboxError(Exception):

@@ -27,6 +27,7 @@ from aiohttp import web
 
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.sandbox import numbers
+from airflow_provider_pindo.sandbox.address import connection_json
 from airflow_provider_pindo.sandbox.faults import (
     ACTIONS,
     BEFORE,
@@ -37,7 +38,6 @@ from airflow_provider_pindo.sandbox.faults import (
 )
 from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Answer, Pindo, Request, numbers_in
 from airflow_provider_pindo.sandbox.request_log import LoggedRequest, RequestLog, decoded
-from airflow_provider_pindo.sandbox.runner import connection_json
 from airflow_provider_pindo.sandbox.settings import INBOUND, Settings, is_inbound
 from airflow_provider_pindo.sandbox.store import Store, micros, usd
 from airflow_provider_pindo.sandbox.webhooks import Webhooks

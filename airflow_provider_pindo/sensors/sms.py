@@ -20,13 +20,13 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_pindo.api.arguments import read_whole_number
+from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget, poll_backoff
+from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
+from airflow_provider_pindo._ledger.waiting import WaitingMemory
+from airflow_provider_pindo.api.arguments import check_whole_number, read_since
 from airflow_provider_pindo.api.errors import PindoError, PindoServerError
-from airflow_provider_pindo.api.inbound import InboundScan, Place, read_since
-from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
-from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience, pause_after
-from airflow_provider_pindo.hooks.retries import MAX_ATTEMPTS
-from airflow_provider_pindo.sensors.memory import WaitingMemory
+from airflow_provider_pindo.hooks._transport.retry import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -42,8 +42,7 @@ _TEMPLATE = ("{{", "{%", "{#")
 
 
 class PindoInboundSmsSensor(BaseSensorOperator):
-    r"""
-    Wait until an inbound message matches, and return the matches.
+    r"""Wait until an inbound message matches, and return the matches.
 
     Pindo's inbound list does not say who sent a message. Tell a reply from another person's by a code in the
     text that you send ("Reply YES 4821 or NO 4821"), and wait for that::
@@ -120,8 +119,8 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             compile_pattern(pattern)
         if isinstance(since, datetime):
             read_since(since)
-        read_whole_number("min_matches", min_matches)
-        read_whole_number("max_consecutive_failures", max_consecutive_failures)
+        check_whole_number("min_matches", min_matches)
+        check_whole_number("max_consecutive_failures", max_consecutive_failures)
         self._not_in_triggerer = self._why_not_in_triggerer() if start_from_trigger else None
         if start_from_trigger and self._not_in_triggerer is None:
             self._start_in_triggerer()
@@ -197,7 +196,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             self._waiting = self._waiting or self._begin(context)
             self._look(self._waiting)
         except PindoError as error:
-            self._put_up_with(error)
+            self._tolerate(error)
             return PokeReturnValue(is_done=False)
         matches = self._waiting.matches
         return PokeReturnValue(is_done=len(matches) >= self.min_matches, xcom_value=_oldest_first(matches))
@@ -205,8 +204,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
     def execute_complete(
         self, context: Context, event: dict[str, Any], failures: int = 0
     ) -> list[dict[str, Any]]:
-        """
-        Return the messages that the trigger saw.
+        """Return the messages that the trigger saw.
 
         :param failures: how often this has been tried in vain; the task then waits again, for the messages stay.
         """
@@ -249,9 +247,9 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         return _Waiting(
             memory=memory,
             wanted=self._filter(),
-            patience=Patience(self.max_consecutive_failures, memory.failures if self.reschedule else 0),
+            patience=FailureBudget(self.max_consecutive_failures, memory.failures if self.reschedule else 0),
             since=since,
-            place=Place(since=since),
+            place=Cursor(since=since),
         )
 
     def _filter(self) -> InboundFilter:
@@ -278,12 +276,12 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             self.hook.max_attempts = 1
         waiting.wanted.check_senders(scan.names_senders)
         waiting.matches += waiting.wanted.matches(found)
-        waiting.place = waiting.place.after(scan.highest_id)
+        waiting.place = waiting.place.advance_to(scan.highest_id)
         waiting.patience.succeeded()
         self._keep_failures(waiting)
         self._pause, self._failed_look = 0.0, None
 
-    def _put_up_with(self, error: PindoError) -> None:
+    def _tolerate(self, error: PindoError) -> None:
         """Go on waiting after ``error``, or raise what ends the task."""
         waiting, self._failed_look = self._waiting, error
         try:
@@ -298,7 +296,7 @@ class PindoInboundSmsSensor(BaseSensorOperator):
                 raise
             raise self._final(str(error)) from error
         self._keep_failures(waiting)
-        self._pause = pause_after(waiting.patience.failures, self.poke_interval, error)
+        self._pause = poll_backoff(waiting.patience.failures, self.poke_interval, error)
         self.log.warning("Cannot look for messages now, and wait on: %s", error)
 
     def _keep_failures(self, waiting: _Waiting) -> None:
@@ -387,9 +385,9 @@ class _Waiting:
 
     memory: WaitingMemory
     wanted: InboundFilter
-    patience: Patience
+    patience: FailureBudget
     since: datetime
-    place: Place
+    place: Cursor
     matches: list[dict[str, Any]] = field(default_factory=list)
 
 

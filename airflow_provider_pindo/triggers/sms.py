@@ -1,8 +1,7 @@
-"""
-Waiting for inbound messages in the triggerer: for a task, and (Airflow 3) for an asset.
+"""Waiting for inbound messages in the triggerer: for a task, and (Airflow 3) for an asset.
 
 All triggers that wait on the same connection share one poll, see
-:mod:`~airflow_provider_pindo.triggers.shared_poll`. The triggerer logs what a trigger fires, so an event
+:mod:`~airflow_provider_pindo.triggers.poll`. The triggerer logs what a trigger fires, so an event
 carries ids, or does not show what it carries: no text and no number reaches the log.
 """
 
@@ -14,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_pindo.api.errors import PindoError, in_words
-from airflow_provider_pindo.api.inbound import Place, read_since
-from airflow_provider_pindo.api.matching import InboundFilter, compile_pattern
-from airflow_provider_pindo.api.patience import MAX_CONSECUTIVE_FAILURES, Patience
-from airflow_provider_pindo.triggers.shared_poll import read_interval, waiting
+from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget
+from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
+from airflow_provider_pindo._inbox.scan import Cursor
+from airflow_provider_pindo.api.arguments import read_since
+from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.redaction import safe_message
+from airflow_provider_pindo.triggers.poll import read_interval, subscribe
 
 if TYPE_CHECKING:
-    from airflow_provider_pindo.triggers.watching import PindoInboundSmsEventTrigger
+    from airflow_provider_pindo.triggers.asset import PindoInboundSmsEventTrigger
 
 __all__ = ["PindoInboundSmsEventTrigger", "PindoInboundSmsTrigger"]
 
@@ -33,15 +34,14 @@ FAILED = "failed"
 def __getattr__(name: str) -> Any:
     """Load what only Airflow 3 has when it is asked for."""
     if name == "PindoInboundSmsEventTrigger":
-        from airflow_provider_pindo.triggers.watching import PindoInboundSmsEventTrigger
+        from airflow_provider_pindo.triggers.asset import PindoInboundSmsEventTrigger
 
         return PindoInboundSmsEventTrigger
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class PindoInboundSmsTrigger(BaseTrigger):
-    """
-    Wait until enough messages match, for a task that is deferred.
+    """Wait until enough messages match, for a task that is deferred.
 
     Fires ``{"status": "matched", "ids": [...]}``; the task reads the messages again. Fires
     ``{"status": "failed", "reason", "retry_helps"}`` when waiting on has no point.
@@ -114,14 +114,13 @@ class PindoInboundSmsTrigger(BaseTrigger):
             event = TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
         except Exception as error:
             # A trigger that crashes has its task skipped under soft_fail, though a reply may have come.
-            reason = f"waiting for messages failed: {in_words(error)}"
+            reason = f"waiting for messages failed: {safe_message(error)}"
             self.log.error("%s", reason)
             event = TriggerEvent({"status": FAILED, "reason": reason, "retry_helps": True})
         yield event
 
     async def _end_task(self, matches: list[dict[str, Any]]) -> TriggerEvent:
-        """
-        Push the matches as the task's result, and return the event that ends it.
+        """Push the matches as the task's result, and return the event that ends it.
 
         They do not go with the event: its repr would be logged, and Airflow 3.3.2 stores an event's XComs as
         text that downstream tasks would have to decode.
@@ -143,14 +142,14 @@ class PindoInboundSmsTrigger(BaseTrigger):
         return TaskSuccessEvent()
 
     async def _wait(self) -> list[dict[str, Any]]:
-        place = Place(since=read_since(self.since))
-        patience = Patience(self.max_consecutive_failures)
+        place = Cursor(since=read_since(self.since))
+        patience = FailureBudget(self.max_consecutive_failures)
         matches: list[dict[str, Any]] = []
-        async with waiting(self.pindo_conn_id, place=place, interval=self.poke_interval) as subscription:
+        async with subscribe(self.pindo_conn_id, place=place, interval=self.poke_interval) as subscription:
             wanted: InboundFilter | None = None
             while len(matches) < self.min_matches:
                 try:
-                    found = await subscription.next_round()
+                    found = await subscription.next_result()
                 except PindoError as error:
                     patience.failed(error)
                     continue

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_pindo.api.arguments import read_choice, read_flag, read_seconds, read_whole_number
+from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag, read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 
@@ -30,20 +30,20 @@ def test_what_is_no_flag_is_refused(given):
 
 
 def test_a_choice_is_one_of_those_there_are():
-    assert read_choice("on_invalid", "skip", ("fail", "skip")) == "skip"
+    assert check_choice("on_invalid", "skip", ("fail", "skip")) == "skip"
     with pytest.raises(PindoConfigurationError, match=r"^on_invalid is 'x': give one of fail, skip$"):
-        read_choice("on_invalid", "x", ("fail", "skip"))
+        check_choice("on_invalid", "x", ("fail", "skip"))
 
 
 @pytest.mark.parametrize("most", [None, 1000])
 def test_a_whole_number_is_from_1_to_a_bound(most):
     for given in (1, 999, 1000):
-        assert read_whole_number("chunk_size", given, most=most) == given
+        assert check_whole_number("chunk_size", given, most=most) == given
     bound = "" if most is None else " to 1,000"
     for given in (0, -1, True, 1.0, "2", None, *(() if most is None else (1001,))):
         said = f"^chunk_size is {given!r}: give a whole number from 1{bound}$"
         with pytest.raises(PindoConfigurationError, match=said):
-            read_whole_number("chunk_size", given, most=most)
+            check_whole_number("chunk_size", given, most=most)
 
 
 def test_a_time_is_seconds_or_a_timedelta():

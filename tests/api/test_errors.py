@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_pindo.api.errors import PindoError, PindoRejectedError, in_words
+from airflow_provider_pindo.api.errors import PindoError, PindoRejectedError
+from airflow_provider_pindo.api.redaction import safe_message
 
 
 def raised(error: BaseException) -> BaseException:
@@ -18,19 +19,19 @@ def raised(error: BaseException) -> BaseException:
 
 @pytest.mark.parametrize("error", [PindoRejectedError("refused"), AirflowException("refused")])
 def test_pindos_errors_and_airflows_speak_for_themselves(error):
-    assert in_words(error) == "refused"
+    assert safe_message(error) == "refused"
 
 
 def test_any_other_is_told_by_its_kind_and_its_place_since_it_may_repeat_what_was_sent():
-    shown = in_words(raised(LookupError("Your result for +250781234567 is ready")))
+    shown = safe_message(raised(LookupError("Your result for +250781234567 is ready")))
     assert shown.startswith("LookupError in raised (test_errors.py:")
     assert "result" not in shown
 
 
 def test_one_that_was_never_raised_is_told_by_its_kind():
-    assert in_words(LookupError("Your result")) == "LookupError"
-    assert in_words(PindoError("")) == "PindoError"
+    assert safe_message(LookupError("Your result")) == "LookupError"
+    assert safe_message(PindoError("")) == "PindoError"
 
 
 def test_a_time_that_is_up_is_told_as_that():
-    assert in_words(raised(TimeoutError())) == "it took too long"
+    assert safe_message(raised(TimeoutError())) == "it took too long"

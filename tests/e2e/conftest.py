@@ -1,5 +1,4 @@
-"""
-A real Airflow for the end-to-end tests: started once, since that takes a quarter of a minute, and shared.
+"""A real Airflow for the end-to-end tests: started once, since that takes a quarter of a minute, and shared.
 
 A test writes its own DAG with ``deployment.add_dag``, under a name of its own, and asserts on what the phones
 of ``sandbox`` received.

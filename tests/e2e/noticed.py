@@ -9,8 +9,7 @@ from demo.rest import wait_until
 
 
 def wait_until_noticed(deployment: Deployment, run_id: str, task_id: str, *, count: int = 1) -> None:
-    """
-    Wait until the scheduler has noticed that the processes of a task ended, since the task waits now.
+    """Wait until the scheduler has noticed that the processes of a task ended, since the task waits now.
 
     Whoever answers before may get a failed task: Airflow then takes that end for one of the process that resumes the
     task. A person is never that fast.

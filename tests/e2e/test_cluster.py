@@ -1,5 +1,4 @@
-"""
-On a cluster: three Celery workers, two triggerers, Postgres and Redis, of which parts are killed.
+"""On a cluster: three Celery workers, two triggerers, Postgres and Redis, of which parts are killed.
 
 Every test asserts on what the phones received, and on what the tasks say of it. It needs a Postgres and a Redis
 server, see :mod:`demo.cluster`, and runs by ``make test-cluster``.
@@ -89,8 +88,7 @@ def sandbox(cluster: Cluster) -> SandboxClient:
 
 
 class Campaign:
-    """
-    A run of the example, with as many recipients as a test wants.
+    """A run of the example, with as many recipients as a test wants.
 
     :param folder: where the recipients, the partitions and the reports are.
     """

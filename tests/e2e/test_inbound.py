@@ -160,8 +160,7 @@ def test_a_task_that_is_cleared_counts_from_its_first_start(deployment, sandbox)
 
 @pytest.fixture
 def event_driven(tmp_path: Path) -> Iterator[Deployment]:
-    """
-    An Airflow of this test's own, whose scheduler starts DAGs by itself, with the router in it.
+    """An Airflow of this test's own, whose scheduler starts DAGs by itself, with the router in it.
 
     ``PINDO_TEST_DATABASE`` may name an empty database to use in place of SQLite.
     """

@@ -1,5 +1,4 @@
-"""
-Never twice, shown by the phones: what a real scheduler and executor do to a send that is cut off.
+"""Never twice, shown by the phones: what a real scheduler and executor do to a send that is cut off.
 
 Whatever is done to the task here (the answer dropped, the worker killed, the task cleared), a phone has at
 most one message that nobody asked for by name.

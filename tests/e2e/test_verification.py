@@ -1,5 +1,4 @@
-"""
-The verification example in a real Airflow, with a person who answers, mistypes or stays away; and what is left of
+"""The verification example in a real Airflow, with a person who answers, mistypes or stays away; and what is left of
 the PIN afterwards.
 """
 

@@ -1,5 +1,4 @@
-"""
-The examples with a schedule, when a run starts long after its moment.
+"""The examples with a schedule, when a run starts long after its moment.
 
 Whoever switches such a DAG on gets the run of its last moment, also with ``catchup=False``. So a first press on
 *Trigger* starts two runs, and what the one of yesterday has to say is wrong today.

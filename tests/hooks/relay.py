@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """
-    Listens on a loopback port and passes everything on to the sandbox, connection by connection.
+    """Listens on a loopback port and passes everything on to the sandbox, connection by connection.
 
     :param target: address of the sandbox.
     :param tls: when given, clients speak TLS with it here.

@@ -26,8 +26,8 @@ from airflow_provider_pindo.api.errors import (
     PindoServerError,
     PindoUnknownOutcomeError,
 )
+from airflow_provider_pindo.hooks._transport.retry import retry_delay
 from airflow_provider_pindo.hooks.pindo import PindoHook
-from airflow_provider_pindo.hooks.retries import pause_before_repeating
 from airflow_provider_pindo.sandbox import Sandbox
 
 PHONE = "+250781234567"
@@ -299,7 +299,7 @@ def test_a_429_is_waited_for_as_asked_and_the_message_goes_once(pindo, sandbox, 
     ("asked", "least", "most"), [(None, 2, 2.5), (0, 2, 2.5), (1, 2, 2.5), (30, 30.2, 30.25)]
 )
 def test_a_429_is_never_asked_again_sooner_than_any_other_failure(asked, least, most):
-    pause = pause_before_repeating(PindoRateLimitError("slow down", retry_after=asked), 3, 5)
+    pause = retry_delay(PindoRateLimitError("slow down", retry_after=asked), 3, 5)
     assert least <= pause <= most
 
 

@@ -19,8 +19,8 @@ from airflow_provider_pindo.api.errors import (
     PindoServerError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.hooks.attempt import Attempt
-from airflow_provider_pindo.hooks.bounds import MAX_ANSWER
+from airflow_provider_pindo.hooks._transport.attempt import Attempt
+from airflow_provider_pindo.hooks._transport.limits import MAX_ANSWER
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from tests.hooks.wire import PAUSE, Wire, answer, receipt
 
@@ -90,7 +90,7 @@ def test_messages_without_an_id_are_left_out_and_told(wire, make_pindo, caplog, 
 
 def test_an_attempt_that_was_given_up_does_not_leave(pindo, sandbox):
     attempt = Attempt()
-    assert attempt.give_up() is False
+    assert attempt.abort_if_unsent() is False
     with pytest.raises(PindoConnectionError, match="Nothing was sent"):
         pindo.send(calls.send_sms(PHONE, "Muraho", "PindoTest"), attempt)
     assert sandbox.requests() == []

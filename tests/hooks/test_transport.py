@@ -24,9 +24,9 @@ from airflow_provider_pindo.api.errors import (
     PindoConnectionError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.hooks import aiohttp_transport
-from airflow_provider_pindo.hooks.attempt import Attempt
-from airflow_provider_pindo.hooks.failures import describe
+from airflow_provider_pindo.hooks._transport import aio
+from airflow_provider_pindo.hooks._transport.attempt import Attempt
+from airflow_provider_pindo.hooks._transport.errors import describe
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from tests.hooks.relay import Relay
 from tests.hooks.test_hooks import PHONE, connect
@@ -81,7 +81,7 @@ def test_a_connection_is_used_again_while_it_is_busy(make_pindo, sandbox, monkey
 
 
 async def test_a_request_counts_as_out_even_if_aiohttp_does_not_say_so(sandbox, monkeypatch):
-    monkeypatch.setattr(aiohttp_transport.PindoConnector, "connect", aiohttp.TCPConnector.connect)
+    monkeypatch.setattr(aio.PindoConnector, "connect", aiohttp.TCPConnector.connect)
     sandbox.add_fault(call="send_sms", action="drop_after", times=None)
     async with PindoAsyncHook() as hook:
         with pytest.raises(PindoUnknownOutcomeError):
@@ -98,7 +98,7 @@ async def test_whoever_interrupts_it_knows_whether_a_request_is_out(sandbox):
             for attempt in (out, waiting)
         ]
         await asyncio.sleep(0.5)
-        assert (out.left, waiting.left) == (True, False)
+        assert (out.sent, waiting.sent) == (True, False)
         await asyncio.gather(*sent)
 
 

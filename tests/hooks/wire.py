@@ -25,8 +25,7 @@ def receipt(sms_id: str) -> bytes:
 
 
 class Wire:
-    """
-    Answers the first request with the first script, and so on; keeps the connection.
+    """Answers the first request with the first script, and so on; keeps the connection.
 
     :param scripts: for each request, the pieces that are written, with a short pause before each but the first.
     """

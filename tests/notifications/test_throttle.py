@@ -1,5 +1,4 @@
-"""
-The throttle's decisions, over a store that a test can slow down.
+"""The throttle's decisions, over a store that a test can slow down.
 
 That Airflow's Variables are such a store, over processes, is tested in ``test_notifier.py``.
 """
@@ -16,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo.notifications import throttle
-from airflow_provider_pindo.notifications.bounded import TimeLimit
-from airflow_provider_pindo.notifications.throttle import PREFIX, Board, Note, Throttle
+from airflow_provider_pindo.notifications.throttle import PREFIX, FailureRecord, Throttle, ThrottleState
+from airflow_provider_pindo.notifications.timebox import TimeLimit
 
 WINDOW = 900.0
 AUDIENCE = ("+250781234567",)
@@ -347,8 +346,8 @@ kept = st.none() | st.integers(0, 200_000)
 
 @given(moments, kept, st.integers(0, 200_000), st.integers(1, 60_000))
 def test_whoever_sees_the_same_names_lets_at_most_one_of_a_moment_out(found, sent, told, window):
-    board = Board(found, sent, told)
-    notes = [Note(at, failure) for failure, at in found.items()]
+    board = ThrottleState(found, sent, told)
+    notes = [FailureRecord(at, failure) for failure, at in found.items()]
     out = sorted(each for each in notes if not board.holds_back(each, window))
     recent = [each for each in out if each.at > told and (sent is None or each.at >= sent + window)]
     for earlier, later in itertools.pairwise(recent):

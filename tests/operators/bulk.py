@@ -1,5 +1,4 @@
-"""
-What the tests of the bulk send share: a task state store in a file, and the operator run as Airflow runs it.
+"""What the tests of the bulk send share: a task state store in a file, and the operator run as Airflow runs it.
 
 The store has the interface and the promise of Airflow's: an entry is there when ``set`` has returned, also when
 the process is killed right after.
@@ -61,19 +60,19 @@ class Store:
 class TaskInstance:
     """What the ledger asks of a task instance: clearing raises ``max_tries``."""
 
-    def __init__(self, go: int = 0) -> None:
-        self.max_tries = go
+    def __init__(self, generation: int = 0) -> None:
+        self.max_tries = generation
 
 
-def context(store: Store | None, go: int = 0) -> Any:
-    return {"task_state_store": store, "ti": TaskInstance(go)}
+def context(store: Store | None, generation: int = 0) -> Any:
+    return {"task_state_store": store, "ti": TaskInstance(generation)}
 
 
-def send(store: Store | None, go: int = 0, **arguments: Any) -> dict[str, Any]:
+def send(store: Store | None, generation: int = 0, **arguments: Any) -> dict[str, Any]:
     """Run the operator's ``execute``, as a try of one task instance."""
     arguments = {"text": "Muraho @contact.name", **arguments}
     operator = PindoSendBulkSmsOperator(task_id="text_all", **arguments)
-    result: dict[str, Any] = operator.execute.__wrapped__(operator, context(store, go))
+    result: dict[str, Any] = operator.execute.__wrapped__(operator, context(store, generation))
     assert sum(result[each] for each in COLUMNS) == result["given"]
     return result
 

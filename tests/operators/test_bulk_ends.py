@@ -18,15 +18,15 @@ from pathlib import Path
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger
+from airflow_provider_pindo._bulk.totals import Report
 from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoInsufficientBalanceError,
     PindoStoppedError,
 )
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-from airflow_provider_pindo.operators.bulk import operator as bulk
-from airflow_provider_pindo.operators.bulk.ledger import ChunkLedger
-from airflow_provider_pindo.operators.bulk.report import Report
+from airflow_provider_pindo.operators import bulk
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from airflow_provider_pindo.sandbox.faults import ACTIONS
 from demo.deployment import AIRFLOW_VERSION
@@ -126,7 +126,7 @@ def test_what_fails_before_the_first_request_fails_the_task(sandbox, monkeypatch
     def no_loop():
         raise OSError("too many open files")
 
-    monkeypatch.setattr(bulk, "_fast_loop", lambda: no_loop)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.run._fast_loop", lambda: no_loop)
     with pytest.raises(OSError, match="too many open files") as failed:
         send(Store(), recipients=people(3))
     assert columns_in(failed.value)["not_sent"] == 3
@@ -271,7 +271,7 @@ def test_every_fault_at_random_and_the_columns_still_tell_the_truth(sandbox, tmp
     connection = json.loads(sandbox.connection_json())
     connection["extra"]["timeout"] = 0.5
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.UNKNOWN_IN_A_ROW", 50)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.UNKNOWN_IN_A_ROW", 50)
     details = {
         "latency": {"seconds": 0.05},
         "slow_answer": {"seconds": 1.0},

@@ -590,10 +590,10 @@ def test_what_may_have_been_sent_counts_as_spent_in_the_next_try_too(sandbox, wo
     if word:
         store.settle(word)
     with pytest.raises(AirflowFailException, match=r"max_cost=0\.60"):
-        send(store, go=1, concurrency=1, **arguments)
+        send(store, generation=1, concurrency=1, **arguments)
     assert len(sandbox.messages()) == 50
     if word == "sent":
-        assert send(store, go=2, **{**arguments, "max_cost": 2})["total_cost"] == 1.0
+        assert send(store, generation=2, **{**arguments, "max_cost": 2})["total_cost"] == 1.0
 
 
 def test_a_try_that_was_cut_off_counts_as_spent_what_was_on_its_way(sandbox):

@@ -9,11 +9,11 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_pindo._bulk.chunk_ledger import IN_FLIGHT, ChunkLedger
 from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoInsufficientBalanceError,
 )
-from airflow_provider_pindo.operators.bulk.ledger import IN_FLIGHT, ChunkLedger
 from tests.operators.bulk import (
     COLUMNS,
     HALVES,
@@ -35,10 +35,10 @@ def test_a_cleared_task_returns_its_first_result_and_texts_nobody(sandbox, perso
         {"recipients": people(30, time=at), "text": PERSONAL if personal else "Muraho"},
     )
     first = send(store, **arguments)
-    assert send(store, go=1, **arguments) == first
+    assert send(store, generation=1, **arguments) == first
     assert len(sandbox.messages()) == 30
-    assert send(store, go=2, resend="True", **arguments)["accepted"] == 30
-    assert send(store, go=2, resend="True", **arguments)["accepted"] == 30
+    assert send(store, generation=2, resend="True", **arguments)["accepted"] == 30
+    assert send(store, generation=2, resend="True", **arguments)["accepted"] == 30
     assert set(times_texted(sandbox).values()) == {2}
 
 
@@ -51,7 +51,7 @@ def test_another_input_is_refused_once_somebody_was_texted(sandbox):
         {"recipients": people(30), "sender": "Other"},
     ):
         with pytest.raises(AirflowFailException, match="have changed since"):
-            send(store, go=1, **arguments)
+            send(store, generation=1, **arguments)
     assert set(times_texted(sandbox).values()) == {1}
 
 
@@ -61,7 +61,7 @@ def test_another_input_is_refused_while_nobody_knows_who_was_texted(sandbox):
     with pytest.raises(AirflowFailException, match="unknown"):
         send(store, recipients=people(2))
     with pytest.raises(AirflowFailException, match="may have texted, part of another list"):
-        send(store, go=1, recipients=people(3))
+        send(store, generation=1, recipients=people(3))
     assert len(sandbox.messages()) == 2
 
 
@@ -72,7 +72,7 @@ def test_another_input_is_taken_as_long_as_nobody_was_texted(sandbox):
         send(store, recipients=people(300), exclude=[each["phonenumber"] for each in people(250)])
     assert "pindo_bulk_00003" in store.all()
     sandbox.clear_faults()
-    assert send(store, go=1, recipients=people(200), text="Mended @contact.name")["accepted"] == 200
+    assert send(store, generation=1, recipients=people(200), text="Mended @contact.name")["accepted"] == 200
     assert set(times_texted(sandbox).values()) == {1}
 
 
@@ -90,7 +90,7 @@ def test_who_is_excluded_between_two_tries_is_texted_no_more_and_the_rest_goes_o
     assert times_texted(sandbox) == dict.fromkeys(texted, 1)
     assert {each["phonenumber"] for each in report(path) if each["outcome"] == "accepted"} == texted
     assert {each["row"] for each in report(path) if each["outcome"] == "excluded"} == {"2", "25", "40"}
-    assert send(store, go=1, **arguments) == result
+    assert send(store, generation=1, **arguments) == result
 
 
 def test_who_is_excluded_no_more_is_texted_and_shifts_nobody(sandbox):
@@ -126,7 +126,7 @@ def test_who_is_unknown_stays_so_when_excluded_and_is_texted_no_more_once_settle
         send(store, **arguments)
     assert columns_in(failed.value) == dict(zip(COLUMNS, (0, 0, 10, 0, 0, 0), strict=True))
     store.settle("not_sent")
-    result = send(store, go=1, **arguments)
+    result = send(store, generation=1, **arguments)
     assert (result["accepted"], result["excluded"]) == (9, 1)
     assert "+250780000003" not in times_texted(sandbox)
 
@@ -221,9 +221,9 @@ def test_what_the_error_of_a_changed_list_advises_ends_with_everybody_texted_onc
     texted = times_texted(sandbox)
     if has_old_list:
         path.write_text(before)
-        send(store, go=1, recipients=str(path))
+        send(store, generation=1, recipients=str(path))
     else:
-        send(store, go=1, recipients=str(path), exclude=[*texted], resend=True)
+        send(store, generation=1, recipients=str(path), exclude=[*texted], resend=True)
     last = "+250780001100" if has_old_list else "+250780001101"
     everybody = [*(each["phonenumber"] for each in people(1099)), last]
     assert times_texted(sandbox) == Counter(everybody)
@@ -268,7 +268,7 @@ def test_a_person_settles_an_unknown_chunk(sandbox, word, fault):
     with pytest.raises(AirflowFailException):
         send(store, **arguments)
     store.settle(word)
-    assert send(store, go=1, **arguments)["accepted"] == 300
+    assert send(store, generation=1, **arguments)["accepted"] == 300
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
 
 
@@ -281,10 +281,10 @@ def test_another_word_of_an_entry_than_its_status_settles_nothing(sandbox):
     entry = store.get("pindo_bulk_00002")
     store.set("pindo_bulk_00002", {("sent" if key == "unknown" else key): entry[key] for key in entry})
     with pytest.raises(AirflowFailException, match="pindo_bulk_00002") as failed:
-        send(store, go=1, **arguments)
+        send(store, generation=1, **arguments)
     assert columns_in(failed.value)["unknown"] == 100
     store.set("pindo_bulk_00002", {**entry, "status": "not_sent"})
-    assert send(store, go=2, **arguments)["accepted"] == 300
+    assert send(store, generation=2, **arguments)["accepted"] == 300
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
 
 
@@ -335,7 +335,7 @@ def test_an_entry_that_no_task_wrote_is_unknown_as_a_whole(sandbox, change, stat
     store = cut_off_in_the_middle(sandbox)
     store.set("pindo_bulk_00001", {**store.get("pindo_bulk_00001"), "status": status, **change})
     with pytest.raises(AirflowFailException, match="pindo_bulk_00001") as failed:
-        send(store, go=1, **HALVES)
+        send(store, generation=1, **HALVES)
     assert columns_in(failed.value) == dict(zip(COLUMNS, (2, 0, 4, 0, 0, 0), strict=True))
     assert set(times_texted(sandbox).values()) == {1}
 
@@ -347,7 +347,7 @@ def test_an_entry_that_misses_something_is_unknown_as_a_whole(sandbox, key):
     del entry[key]
     store.set("pindo_bulk_00001", entry)
     with pytest.raises(AirflowFailException, match="pindo_bulk_00001") as failed:
-        send(store, go=1, **HALVES)
+        send(store, generation=1, **HALVES)
     assert columns_in(failed.value)["unknown"] == 4
     assert set(times_texted(sandbox).values()) == {1}
 
@@ -360,16 +360,16 @@ def test_the_bare_word_in_place_of_a_chunks_entry_settles_nothing_and_the_error_
     entry = store.get("pindo_bulk_00001")
     store.set("pindo_bulk_00001", value)
     with pytest.raises(AirflowFailException, match="first put the value back") as failed:
-        send(store, go=1, **HALVES)
+        send(store, generation=1, **HALVES)
     assert columns_in(failed.value) == dict(zip(COLUMNS, (2, 0, 4, 0, 0, 0), strict=True))
-    result = send(store, go=2, on_unknown="accept", **HALVES)
+    result = send(store, generation=2, on_unknown="accept", **HALVES)
     assert (result["accepted"], result["unknown"]) == (2, 4)
     store.set("pindo_bulk_00001", {**entry, "status": "sent"})
-    assert send(store, go=3, **HALVES)["accepted"] == 6
+    assert send(store, generation=3, **HALVES)["accepted"] == 6
     assert len(sandbox.messages()) == 6
 
 
-@pytest.mark.parametrize("change", [{"chunk_size": 1}, {"go": 1}, {"input": "x"}, {"given": 2}])
+@pytest.mark.parametrize("change", [{"chunk_size": 1}, {"generation": 1}, {"input": "x"}, {"given": 2}])
 def test_an_entry_of_the_whole_that_was_changed_has_nobody_texted_again(sandbox, change):
     store, arguments = Store(), {"recipients": people(20), "chunk_size": 2, "concurrency": 1}
     sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=8)
@@ -377,11 +377,11 @@ def test_an_entry_of_the_whole_that_was_changed_has_nobody_texted_again(sandbox,
         send(store, **arguments)
     header = store.get("pindo_bulk")
     store.set("pindo_bulk", {**header, **change})
-    for go in (0, 1, 2):
+    for generation in (0, 1, 2):
         with pytest.raises(AirflowFailException, match="Put its value back if you have it"):
-            send(store, go=go, **arguments)
+            send(store, generation=generation, **arguments)
     store.set("pindo_bulk", header)
-    assert send(store, go=2, **arguments)["accepted"] == 20
+    assert send(store, generation=2, **arguments)["accepted"] == 20
     assert set(times_texted(sandbox).values()) == {1}
 
 
@@ -409,7 +409,7 @@ def test_what_a_send_left_that_texted_nobody_is_not_taken_for_another_of_the_sam
     assert set(times_texted(sandbox).values()) == {1}
 
 
-HEADER = {"status": "finished", "input": "0123456789abcdef", "go": 0, "given": 5, "chunk_size": 2}
+HEADER = {"status": "finished", "input": "0123456789abcdef", "generation": 0, "given": 5, "chunk_size": 2}
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ HEADER = {"status": "finished", "input": "0123456789abcdef", "go": 0, "given": 5
         {},
         {"status": "sent"},
         {**HEADER, "input": None},
-        {**HEADER, "go": "0"},
+        {**HEADER, "generation": "0"},
         {**HEADER, "chunk_size": None},
         {**HEADER, "chunk_size": 0},
         {**HEADER, "chunk_size": 10_000},
@@ -433,13 +433,13 @@ def test_anything_else_in_place_of_the_entry_of_the_whole_has_nobody_texted_agai
     store, arguments = Store(), {"recipients": people(5), "chunk_size": 2}
     send(store, **arguments)
     store.set("pindo_bulk", value)
-    for go, resend in ((0, False), (1, False), (1, True)):
+    for generation, resend in ((0, False), (1, False), (1, True)):
         with pytest.raises(AirflowFailException, match="delete that entry and clear the task") as refused:
-            send(store, go=go, resend=resend, **arguments)
+            send(store, generation=generation, resend=resend, **arguments)
         assert "'pindo_bulk'" in str(refused.value)
     assert set(times_texted(sandbox).values()) == {1}
     store.delete("pindo_bulk")
-    assert send(store, go=1, **arguments)["accepted"] == 5
+    assert send(store, generation=1, **arguments)["accepted"] == 5
     assert set(times_texted(sandbox).values()) == {2}
 
 
@@ -495,13 +495,13 @@ def test_what_is_settled_after_it_was_accepted_as_unknown_is_taken_up(sandbox, w
     sandbox.add_fault("drop_after" if word == "sent" else "drop_before", call="send_bulk_sms", skip=1)
     first = send(store, **arguments)
     assert (first["accepted"], first["unknown"]) == (4, 2)
-    assert send(store, go=1, **arguments) == first
+    assert send(store, generation=1, **arguments) == first
     store.settle(word)
     if word == "not_sent":
         sandbox.add_fault("status", call="send_bulk_sms", status=402)
         with pytest.raises(PindoInsufficientBalanceError):
-            send(store, go=2, **arguments)
-    assert send(store, go=2, **arguments)["accepted"] == 6
+            send(store, generation=2, **arguments)
+    assert send(store, generation=2, **arguments)["accepted"] == 6
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(6)})
 
 
@@ -509,7 +509,7 @@ def test_what_is_settled_after_it_was_accepted_as_unknown_is_taken_up(sandbox, w
 def test_the_entries_to_settle_are_named_also_where_this_try_does_not_come_to_them(
     sandbox, tmp_path, monkeypatch, unknown
 ):
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.UNKNOWN_IN_A_ROW", 200)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.UNKNOWN_IN_A_ROW", 200)
     path = tmp_path / "patients.csv"
     path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(110)))
     store, arguments = Store(), {"recipients": str(path), "chunk_size": 1, "concurrency": 1}
@@ -521,7 +521,7 @@ def test_the_entries_to_settle_are_named_also_where_this_try_does_not_come_to_th
         raise ZeroDivisionError
 
     monkeypatch.setattr(ChunkLedger, "open", fail)
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.BulkSender._read", fail)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.BulkSender._read", fail)
     with pytest.raises(AirflowException, match="ZeroDivisionError") as failed:
         send(store, **arguments)
     columns_in(failed.value)
@@ -560,10 +560,10 @@ def test_what_earlier_tries_did_counts_when_the_chunk_cannot_be_opened_again(san
     store.settle("not_sent")
     store.gone = True
     with pytest.raises(AirflowException, match=r"503 of \+25078\*\*\*\*567") as failed:
-        send(store, go=1, **HALVES)
+        send(store, generation=1, **HALVES)
     assert columns_in(failed.value) == dict(zip(COLUMNS, (4, 0, 0, 2, 0, 0), strict=True))
     store.gone = False
-    assert send(store, go=1, **HALVES)["accepted"] == 6
+    assert send(store, generation=1, **HALVES)["accepted"] == 6
     assert set(times_texted(sandbox).values()) == {1}
 
 
@@ -581,10 +581,10 @@ def test_resend_goes_on_with_what_has_not_finished_and_repeats_what_has(sandbox,
     with pytest.raises((AirflowFailException, PindoInsufficientBalanceError)):
         send(store, **arguments)
     store.settle("sent")
-    for go in (1, 1):  # a clear, and a retry of what came of it
-        assert send(store, go=go, **arguments)["accepted"] == 6
+    for generation in (1, 1):  # a clear, and a retry of what came of it
+        assert send(store, generation=generation, **arguments)["accepted"] == 6
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(6)})
-    assert send(store, go=2, **arguments)["accepted"] == 6
+    assert send(store, generation=2, **arguments)["accepted"] == 6
     assert set(times_texted(sandbox).values()) == {2}
 
 
@@ -594,20 +594,20 @@ def test_resend_does_not_repeat_whom_a_person_settled_as_sent(sandbox):
     with pytest.raises(AirflowFailException, match="'sent' or 'not_sent', and clear the task"):
         send(store, **arguments)
     store.settle("sent")
-    assert send(store, go=1, **arguments)["accepted"] == 2
+    assert send(store, generation=1, **arguments)["accepted"] == 2
     assert len(sandbox.messages()) == 2
 
 
 def test_everybody_who_was_rejected_can_be_sent_to_again_once_that_is_mended(sandbox):
     store, arguments = Store(), {"recipients": people(2), "exclude": ["+250780000002"]}
     sandbox.settings(rejected_numbers=["+250780000001"])
-    for go, resend in ((0, False), (1, False), (2, True)):
+    for generation, resend in ((0, False), (1, False), (2, True)):
         with pytest.raises(
             AirflowFailException, match=r"everybody was rejected .* is mended, clear the task\."
         ):
-            send(store, go=go, resend=resend, **arguments)
+            send(store, generation=generation, resend=resend, **arguments)
     sandbox.settings(rejected_numbers=[])
-    assert send(store, go=3, **arguments)["accepted"] == 1
+    assert send(store, generation=3, **arguments)["accepted"] == 1
     assert len(sandbox.messages()) == 1
 
 
@@ -618,7 +618,7 @@ def test_where_everybody_was_rejected_it_may_be_mended_by_another_text_or_sender
     with pytest.raises(AirflowFailException, match="sender is not approved"):
         send(store, **arguments)
     sandbox.settings(approved_senders="any")
-    assert send(store, go=1, **arguments, **changed)["accepted"] == 3
+    assert send(store, generation=1, **arguments, **changed)["accepted"] == 3
     assert set(times_texted(sandbox).values()) == {1}
 
 
@@ -630,14 +630,14 @@ def test_a_task_that_failed_since_some_were_rejected_sends_to_them_alone_when_it
     arguments = {"recipients": people(6, time=at), "chunk_size": 2, "on_rejected": "fail"}
     arguments["text"] = PERSONAL if personal else "Muraho"
     sandbox.settings(rejected_numbers=["+250780000002", "+250780000005"])
-    for go in (0, 1):
+    for generation in (0, 1):
         with pytest.raises(
             AirflowFailException, match=r"some were rejected .* it sends to them alone"
         ) as failed:
-            send(store, go=go, **arguments)
+            send(store, generation=generation, **arguments)
         assert columns_in(failed.value) == dict(zip(COLUMNS, (4, 2, 0, 0, 0, 0), strict=True))
     sandbox.settings(rejected_numbers=[])
-    assert send(store, go=2, **arguments)["accepted"] == 6
+    assert send(store, generation=2, **arguments)["accepted"] == 6
     assert set(times_texted(sandbox).values()) == {1}
 
 
@@ -655,19 +655,19 @@ def test_what_an_earlier_send_wrote_of_its_chunks_is_not_taken_for_this_ones(san
     send(store, recipients=people(300))
     sandbox.add_fault("status", call="send_bulk_sms", status=401)
     with pytest.raises(AirflowFailException):
-        send(store, go=1, resend=True, recipients=people(300))
-    assert send(store, go=1, resend=True, recipients=people(300))["accepted"] == 300
+        send(store, generation=1, resend=True, recipients=people(300))
+    assert send(store, generation=1, resend=True, recipients=people(300))["accepted"] == 300
     assert set(times_texted(sandbox).values()) == {2}
 
 
 def test_a_send_that_starts_over_goes_on_where_it_was_after_retries_were_lowered(sandbox):
     """Airflow numbers a go by `max_tries`, which is then less than it was."""
     store, arguments = Store(), {"recipients": people(6), "chunk_size": 2, "concurrency": 1, "resend": True}
-    assert send(store, go=10, **arguments)["accepted"] == 6
+    assert send(store, generation=10, **arguments)["accepted"] == 6
     sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)
     with pytest.raises(PindoInsufficientBalanceError):
-        send(store, go=2, **arguments)
-    assert send(store, go=2, **arguments)["accepted"] == 6
+        send(store, generation=2, **arguments)
+    assert send(store, generation=2, **arguments)["accepted"] == 6
     assert set(times_texted(sandbox).values()) == {2}
 
 

@@ -13,14 +13,13 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_pindo._bulk.totals import Report
 from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoInsufficientBalanceError,
 )
 from airflow_provider_pindo.api.values import BulkReceipt
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-from airflow_provider_pindo.operators.bulk import operator as bulk
-from airflow_provider_pindo.operators.bulk.report import Report
 from tests.operators.bulk import (
     COLUMNS,
     PERSONAL,
@@ -51,7 +50,7 @@ def test_a_409_is_split_until_the_bad_ones_are_alone(sandbox):
 )
 def test_a_receipt_that_does_not_fit_the_request_leaves_its_recipients_unknown(sandbox, monkeypatch, said):
     async def answer(hook, call, attempt):
-        attempt.left = True
+        attempt.sent = True
         return BulkReceipt(**said)
 
     monkeypatch.setattr(PindoAsyncHook, "send", answer)
@@ -100,7 +99,7 @@ def test_answers_for_some_are_no_sign_that_pindo_is_down(sandbox):
 
 
 def test_an_answer_for_none_is_no_sign_that_pindo_is_down(sandbox, monkeypatch):
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.UNKNOWN_IN_A_ROW", 2)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.UNKNOWN_IN_A_ROW", 2)
     sandbox.add_fault("drop_after", call="send_bulk_sms")
     sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0})
     sandbox.add_fault("drop_after", call="send_bulk_sms")
@@ -209,7 +208,7 @@ def test_a_report_that_cannot_be_closed_hides_no_other_error(sandbox, monkeypatc
     def no_loop():
         raise OSError("too many open files")
 
-    monkeypatch.setattr(bulk, "_fast_loop", lambda: no_loop)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.run._fast_loop", lambda: no_loop)
     with pytest.raises(OSError, match="too many open files") as failed:
         send(Store(), recipients=people(3), report_path="/dev/full")
     assert columns_in(failed.value)["not_sent"] == 3
@@ -297,7 +296,7 @@ def test_the_columns_add_up_to_what_was_given(sandbox, recipients, duplicates, d
 
 
 def test_progress_is_logged_while_it_sends(sandbox, monkeypatch, caplog):
-    monkeypatch.setattr("airflow_provider_pindo.operators.bulk.sender.PROGRESS", 0.05)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.PROGRESS", 0.05)
     sandbox.settings(latency=0.02, rejected_numbers=["+250780000001"])
     with caplog.at_level("INFO", logger="airflow_provider_pindo"):
         send(Store(), recipients=people(100, time=at), text=PERSONAL, chunk_size=10, concurrency=5)

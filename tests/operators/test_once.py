@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Entry
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
-from airflow_provider_pindo.hooks.attempt import begin_attempt
+from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
 from airflow_provider_pindo.hooks.pindo import PindoHook
-from airflow_provider_pindo.operators.ledger import NOT_SENT, SENT, UNKNOWN, Entry
 from airflow_provider_pindo.operators.once import EndedBeforeSending
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from tests.hooks.wire import Wire, answer
@@ -40,18 +40,18 @@ class Store(dict):
 
 
 class TaskInstance:
-    def __init__(self, go):
-        self.max_tries = go
+    def __init__(self, generation):
+        self.max_tries = generation
 
 
 class TimedOut(BaseException):
     """What Airflow raises in the middle of a task whose time is up."""
 
 
-def execute(store=None, *, go=0, **arguments):
+def execute(store=None, *, generation=0, **arguments):
     """One try of a task; ``store`` is what its Airflow keeps, None on one that keeps nothing."""
     operator = PindoSendSmsOperator(task_id="text", **{"to": PHONE, "text": "Muraho", **arguments})
-    context = {"ti": TaskInstance(go), **({} if store is None else {"task_state_store": store})}
+    context = {"ti": TaskInstance(generation), **({} if store is None else {"task_state_store": store})}
     return operator.execute(context)
 
 
@@ -90,11 +90,11 @@ def test_a_failed_second_send_leaves_the_first_receipt_in_the_ledger(sandbox):
     receipt = execute(store)
     sandbox.set_balance(0)
     with pytest.raises(PindoInsufficientBalanceError):
-        execute(store, go=1, resend=True)
+        execute(store, generation=1, resend=True)
     sandbox.set_balance(10)
-    assert execute(store, go=2) == receipt
+    assert execute(store, generation=2) == receipt
     assert len(sandbox.messages()) == 1
-    assert execute(store, go=2, resend=True)["sms_id"] != receipt["sms_id"]
+    assert execute(store, generation=2, resend=True)["sms_id"] != receipt["sms_id"]
     assert len(sandbox.messages()) == 2
 
 
@@ -133,21 +133,21 @@ settle = pytest.mark.parametrize("settle", [change_status, put_the_bare_word, wr
 
 @needs_store
 @settle
-@pytest.mark.parametrize("go", [0, 1], ids=["found by a retry", "found by a clear"])
+@pytest.mark.parametrize("generation", [0, 1], ids=["found by a retry", "found by a clear"])
 @pytest.mark.parametrize("text", ["Muraho", "Mwiriwe"], ids=["the same text", "another text"])
 def test_resend_acts_on_what_a_person_settled_as_sent_from_the_clear_after_it_was_found(
-    sandbox, capfd, settle, go, text
+    sandbox, capfd, settle, generation, text
 ):
     store = Store()
     lose_the_answer(sandbox, store, resend=True)
     settle(store, "sent")
     for _ in range(2):  # the second is a retry
-        assert execute(store, go=go, resend=True) == {"status": "sent", "to": PHONE}
+        assert execute(store, generation=generation, resend=True) == {"status": "sent", "to": PHONE}
     assert len(sandbox.messages()) == 1
     assert capfd.readouterr().out.count("A person has settled the entry") == 1
-    receipt = execute(store, go=2, resend=True, text=text)
+    receipt = execute(store, generation=2, resend=True, text=text)
     assert receipt["sms_id"] == sandbox.messages()[-1]["sms_id"]
-    assert execute(store, go=2, resend=True, text=text) == receipt
+    assert execute(store, generation=2, resend=True, text=text) == receipt
     assert len(sandbox.messages()) == 2
 
 
@@ -159,10 +159,10 @@ def test_another_text_after_one_that_a_person_settled_as_sent_goes_out_by_what_t
     store = Store()
     lose_the_answer(sandbox, store)
     settle(store, "sent")
-    for go in (1, 2):
+    for generation in (1, 2):
         with pytest.raises(AirflowFailException, match="clear the task with resend=True"):
-            execute(store, go=go, text="Mwiriwe")
-    execute(store, go=3, text="Mwiriwe", resend=True)
+            execute(store, generation=generation, text="Mwiriwe")
+    execute(store, generation=3, text="Mwiriwe", resend=True)
     assert [each["text"] for each in sandbox.messages()] == ["Muraho", "Mwiriwe"]
 
 
@@ -171,7 +171,7 @@ def test_a_bare_word_stands_for_the_text_of_the_go_that_finds_it(sandbox):
     store = Store(pindo_sms="sent")
     execute(store)
     assert store["pindo_sms"] == asdict(
-        Entry(SENT, input=store["pindo_sms"]["input"], go=0, to="+25078****567", result={})
+        Entry(SENT, input=store["pindo_sms"]["input"], generation=0, to="+25078****567", result={})
     )
     with pytest.raises(AirflowFailException, match="clear the task with resend=True"):
         execute(store, text="Mwiriwe")
@@ -182,12 +182,12 @@ def test_a_bare_word_stands_for_the_text_of_the_go_that_finds_it(sandbox):
 def test_another_text_after_an_unknown_outcome_goes_out_once_a_person_settles_it(sandbox):
     store = Store()
     lose_the_answer(sandbox, store)
-    for go, resend in [(0, False), (1, True)]:
+    for generation, resend in [(0, False), (1, True)]:
         with pytest.raises(AirflowFailException, match=r"to 'not_sent', and clear the task") as caught:
-            execute(store, go=go, resend=resend, text="Mwiriwe")
+            execute(store, generation=generation, resend=resend, text="Mwiriwe")
         assert "resend" not in str(caught.value)
     change_status(store, "not_sent")
-    execute(store, go=2, text="Mwiriwe")
+    execute(store, generation=2, text="Mwiriwe")
     assert [each["text"] for each in sandbox.messages()] == ["Muraho", "Mwiriwe"]
 
 
@@ -389,7 +389,7 @@ def test_what_nobody_foresaw_is_told_by_its_kind_alone(sandbox, monkeypatch):
     def fail(*_):
         raise LookupError("Your result is ready")
 
-    monkeypatch.setattr("airflow_provider_pindo.operators.once.storable", fail)
+    monkeypatch.setattr("airflow_provider_pindo.operators.once.json_safe", fail)
     with pytest.raises(
         AirflowFailException, match=r"LookupError in fail .* came up after the request had left"
     ) as caught:

@@ -1,5 +1,4 @@
-"""
-The verify operators against the sandbox, try after try: what the phone and the API's log show is what counts.
+"""The verify operators against the sandbox, try after try: what the phone and the API's log show is what counts.
 
 A :class:`Task` stands in for Airflow here: it runs ``execute`` with the task state store, the number of tries and
 the goes that Airflow 3.3 would give it (that it does is shown in ``tests/e2e``).
@@ -15,11 +14,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_pindo._ledger import store
 from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
 from airflow_provider_pindo.api.values import VerificationCheck
-from airflow_provider_pindo.hooks.attempt import begin_attempt
+from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
 from airflow_provider_pindo.hooks.pindo import PindoHook
-from airflow_provider_pindo.operators import ledger
 from airflow_provider_pindo.operators.verify import (
     PindoVerifyCancelOperator,
     PindoVerifyCheckOperator,
@@ -39,8 +38,7 @@ class Store(dict[str, Any]):
 
 
 class Task:
-    """
-    One task instance.
+    """One task instance.
 
     :param make: makes the operator anew for each try, as Airflow does.
     """
@@ -406,7 +404,7 @@ def test_a_lost_answer_that_the_state_does_not_settle_burns_no_second_attempt(sa
 def test_a_try_that_was_killed_is_settled_by_the_state(sandbox, sent, check, monkeypatch):
     """The worker died after the answer came and before it was written down."""
     task = check(1, sent["pin"])
-    monkeypatch.setattr(ledger.Ledger, "write_outcome", lambda self, entry: None)
+    monkeypatch.setattr(store.Ledger, "write_outcome", lambda self, entry: None)
     task.run()
     assert task.store["pindo_verify_check"]["status"] == "unknown"
     assert task.run() == {"verified": True, "request_id": 1}
@@ -446,7 +444,7 @@ def time_out(*_):
     ("fault", "patched", "status"),
     [
         ({"action": "rate_limit", "retry_after": 1}, "time.sleep", "not_sent"),
-        ({"action": "latency", "seconds": 0}, "airflow_provider_pindo.hooks.pindo.read_answer", "unknown"),
+        ({"action": "latency", "seconds": 0}, "airflow_provider_pindo.hooks.pindo.parse_response", "unknown"),
     ],
     ids=["waiting", "sent"],
 )

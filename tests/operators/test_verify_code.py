@@ -1,5 +1,4 @@
-"""
-The code of a check is nobody's business: however a DAG passes it on, Airflow shows ``***``.
+"""The code of a check is nobody's business: however a DAG passes it on, Airflow shows ``***``.
 
 Each DAG here really runs, sends a four-digit PIN with a leading zero, reads it off the sandbox's phone and checks
 it; then the rendered fields, the serialized DAG and everything that was logged are searched for it.
@@ -14,7 +13,7 @@ import sys
 
 import pytest
 
-from airflow_provider_pindo.operators.masked import PrivateArg
+from airflow_provider_pindo.operators.secret import PrivateArg
 
 PIN = "0471"
 

@@ -1,5 +1,4 @@
-"""
-The DAG of a user who checks types strictly: ``make package`` has mypy read it against the installed wheel.
+"""The DAG of a user who checks types strictly: ``make package`` has mypy read it against the installed wheel.
 
 Each ``type: ignore`` stands for a mistake that mypy must see. If the wheel came without its types, mypy would see
 none, and would fail because the comments are of no use.

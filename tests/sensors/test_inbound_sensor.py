@@ -53,8 +53,7 @@ class Store(dict):
 
 
 class Task:
-    """
-    A task instance that is carried out as Airflow does it: each look, and each resumption, by a new process.
+    """A task instance that is carried out as Airflow does it: each look, and each resumption, by a new process.
 
     :param store: the task state store; None is an Airflow before 3.3.
     """

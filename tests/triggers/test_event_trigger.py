@@ -8,15 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_pindo.triggers import watcher
+
 pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 has it")
 from airflow.triggers.shared_stream import SharedStreamManager
 
+from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.inbound import Place
-from airflow_provider_pindo.triggers import watching
+from airflow_provider_pindo.triggers.shared_stream import CheckpointStore
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
-from airflow_provider_pindo.triggers.watch_stream import Keeper
-from airflow_provider_pindo.triggers.watching import Watcher
+from airflow_provider_pindo.triggers.watcher import Watcher
 
 PHONE = "+250781234567"
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -39,8 +40,7 @@ class Store(dict):
 
 
 class Triggerer:
-    """
-    What Airflow's triggerer does with asset triggers, up to the database, which is ``persisted``.
+    """What Airflow's triggerer does with asset triggers, up to the database, which is ``persisted``.
 
     Its supervisor stores the events that were fired, and confirms them, when :meth:`sync` is called.
     """
@@ -96,7 +96,7 @@ async def triggerer():
 
 
 def place(after_id):
-    return Watcher(Place(after_id=after_id)).as_json()
+    return Watcher(Cursor(after_id=after_id)).as_json()
 
 
 def ids(messages):
@@ -200,7 +200,7 @@ async def test_of_two_assets_the_one_that_is_behind_counts_and_one_that_joins_ge
     behind, ahead, joins = Store(pindo_inbound_x=place(10)), Store(pindo_inbound_x=place(5000)), Store()
     stores = [(behind, ahead)[each] for each in order]
     accessors = SimpleNamespace(_by_name=dict(zip("abc", [*stores, joins], strict=True)), _by_uri={})
-    watcher = await Keeper(accessors, "x").load(NOW)
+    watcher = await CheckpointStore(accessors, "x").load(NOW)
     assert watcher.place.after_id == behind.after_id == ahead.after_id == joins.after_id == 10
 
 
@@ -226,7 +226,7 @@ async def test_an_outage_and_a_refused_token_do_not_end_the_watching(sandbox, tr
 
 
 async def test_a_backlog_comes_in_events_of_bearable_size(sandbox, triggerer, monkeypatch):
-    monkeypatch.setattr(watching, "MAX_MESSAGES", 4)
+    monkeypatch.setattr(watcher, "MAX_MESSAGES", 4)
     persisted, store = [], Store()
     await reply(sandbox, *["YES"] * 10)
     triggerer.start(store, persisted)
@@ -238,11 +238,11 @@ async def test_a_backlog_comes_in_events_of_bearable_size(sandbox, triggerer, mo
 
 def test_after_events_in_quick_succession_comes_an_empty_one():
     """Airflow may have given the first event a run of its own and let the second wait for a third."""
-    watcher = Watcher(Place(since=NOW))
+    watcher = Watcher(Cursor(since=NOW))
 
     def fire(second, *messages):
         watcher._backlog += [{"id": each} for each in messages]
-        watcher._reached = watcher._reached.after(messages[-1] if messages else None)
+        watcher._reached = watcher._reached.advance_to(messages[-1] if messages else None)
         event = watcher.next_event(NOW + timedelta(seconds=second))
         return event and ids(event.payload["messages"])
 
@@ -268,15 +268,17 @@ def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse():
 
 
 async def test_a_settled_tick_settles_those_before_it_and_is_kept_by_whoever_still_watches():
-    from airflow_provider_pindo.triggers.watch_stream import Keeper, WatchClock, watched_by
+    from airflow_provider_pindo.triggers.shared_stream import CheckpointStore, InboxStreamProducer, watched_by
 
     stores = Store(), Store()
-    one, other = (Keeper(SimpleNamespace(_by_name={}, _by_uri={"x": store}), "f") for store in stores)
-    clock = WatchClock("conn", 60)
+    one, other = (
+        CheckpointStore(SimpleNamespace(_by_name={}, _by_uri={"x": store}), "f") for store in stores
+    )
+    clock = InboxStreamProducer("conn", 60)
     async with watched_by("conn", one):
         async with watched_by("conn", other):
             for tick in (1, 2, 3):
-                one.passed(tick, Watcher(Place(after_id=tick)))
+                one.stage(tick, Watcher(Cursor(after_id=tick)))
         await clock.advance([(2, SimpleNamespace(failed=0)), (1, SimpleNamespace(failed=0))])
     assert [store.get("pindo_inbound_f", {}).get("after_id") for store in stores] == [2, None]
 

@@ -78,7 +78,7 @@ async def test_what_nobody_foresaw_shows_no_message(sandbox, monkeypatch, caplog
     def fail(wanted, message):
         raise LookupError(message.text)
 
-    monkeypatch.setattr("airflow_provider_pindo.api.matching.InboundFilter.match", fail)
+    monkeypatch.setattr("airflow_provider_pindo._inbox.filter.InboundFilter.match", fail)
     sandbox.reply(PHONE, "YES, and my PIN is 4821")
     [event] = await fire(trigger())
     assert "LookupError in fail" in event.payload["reason"]

@@ -1,0 +1,209 @@
+"""Who ended in which column: the seven numbers of a bulk send, and the report that names everybody.
+
+The report is a view of the ledger: every try writes it anew, from the first row on, out of what earlier tries
+left in the ledger and what it does itself. So nobody is missing from it and nobody is in it twice, also when
+the try before was killed in the middle of a line.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from heapq import nsmallest
+from typing import Any
+
+from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger, Outcome
+from airflow_provider_pindo._bulk.recipients import DUPLICATE, EXCLUDED, INVALID, MAX_LISTED, Chunk, Preflight
+from airflow_provider_pindo._bulk.sources import storage_path
+
+log = logging.getLogger(__name__)
+
+HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
+_COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Where everybody ended: the first six add up to ``given``.
+
+    Printed, it reads ``12 accepted, 3 rejected, 40 unknown, 945 not sent, 0 duplicates, 0 excluded of 1,000``.
+    """
+
+    accepted: int
+    rejected: int
+    unknown: int
+    not_sent: int
+    duplicates: int
+    excluded: int
+    given: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.accepted:,} accepted, {self.rejected:,} rejected, {self.unknown:,} unknown, "
+            f"{self.not_sent:,} not sent, {self.duplicates:,} duplicates, {self.excluded:,} excluded of {self.given:,}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientResult:
+    """A recipient that the result or an error names; by the row alone where the number was not read in this try."""
+
+    row: int
+    phonenumber: str
+    name: str
+    reason: str
+
+
+class ReportError(Exception):
+    """The report cannot be written; what was sent is accounted for all the same."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Adds up what came of each chunk.
+
+    :param found: which rows are not sent to, and why.
+    :param report: is written a line for each row; None for no report.
+    :param failure: why the report is not complete; the numbers are right all the same.
+    :param reached: recipients that are excluded now, and stand in another column, where an earlier try put them.
+    :param unknown_excluded: those of them that are unknown.
+    :param unknown_entries: the first entries of the ledger with somebody unknown, and one more if there are more.
+    """
+
+    found: Preflight
+    report: Report | None = None
+    failure: ReportError | None = None
+    accepted: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    reached: int = 0
+    unknown_excluded: int = 0
+    visited: int = 0
+    requests: int = 0
+    segments: int = 0
+    cost: float = 0.0
+    rejections: list[RecipientResult] = field(default_factory=list)
+    unknowns: list[RecipientResult] = field(default_factory=list)
+    unknown_entries: list[str] = field(default_factory=list)
+
+    def add(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Add a chunk, now that its turn has come."""
+        self.visited += len(chunk)
+        self.add_counts(chunk, outcome)
+        if outcome.rejected:
+            self.rejections[:] = _first(self.rejections, _people(chunk, outcome.rejected))
+
+    def add_counts(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Add the numbers, and who is unknown, of a chunk whose turn did not come to its end in this try."""
+        self.accepted += outcome.count_accepted(len(chunk))
+        self.rejected += outcome.count_rejected()
+        self.unknown += outcome.count_unknown()
+        self.reached += len(chunk.excluded.difference(outcome.not_sent))
+        self.requests += outcome.requests
+        self.segments += outcome.segments
+        self.cost += outcome.cost
+        if outcome.unknown:
+            unknown = list(_people(chunk, outcome.unknown))
+            self.unknowns[:] = _first(self.unknowns, unknown)
+            self.unknown_excluded += sum(each.row in chunk.excluded for each in unknown)
+            if (
+                len(self.unknown_entries) <= MAX_LISTED
+            ):  # pragma: no branch - one more says that there are more
+                self.unknown_entries.append(ChunkLedger.key(chunk.index))
+
+    def leave_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
+        """Add a row that is in no chunk."""
+        if kind == INVALID:
+            self.rejections[:] = _first(self.rejections, [RecipientResult(row, number, name, reason)])
+        if self.report is not None and self.failure is None:
+            self._try(self.report.write, [(row, number, name, _COLUMN[kind], reason, "")])
+
+    def write(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Write the lines of a chunk into the report."""
+        if self.report is not None and self.failure is None:
+            self._try(self.report.add, chunk, outcome)
+
+    def close(self) -> None:
+        """Close the report."""
+        if self.report is not None:
+            self._try(self.report.close)
+
+    def _try(self, write: Callable[..., None], *args: Any) -> None:
+        try:
+            write(*args)
+        except Exception as error:  # every storage has its own
+            if self.failure is None:
+                self.failure = ReportError(f"the report cannot be written ({error})")
+                log.warning("%s: the next try writes it anew", self.failure)
+
+    def columns(self) -> Counts:
+        """Return where everybody stands now."""
+        excluded = self.found.count(EXCLUDED) - self.reached
+        return Counts(
+            accepted=self.accepted,
+            rejected=self.rejected + self.found.count(INVALID),
+            unknown=self.unknown,
+            not_sent=self.found.in_chunks - self.accepted - self.rejected - self.unknown - excluded,
+            duplicates=self.found.count(DUPLICATE),
+            excluded=excluded,
+            given=self.found.given,
+        )
+
+
+def _people(chunk: Chunk, reasons: dict[str, list[int]]) -> Iterable[RecipientResult]:
+    places = {row: place for place, row in enumerate(chunk.rows)}
+    for reason, rows in reasons.items():
+        for row in rows:
+            place = places[row]
+            yield RecipientResult(
+                row, *((chunk.numbers[place], chunk.names[place]) if chunk.numbers else ("", "")), reason
+            )
+
+
+def _first(people: list[RecipientResult], more: Iterable[RecipientResult]) -> list[RecipientResult]:
+    return nsmallest(MAX_LISTED, [*people, *more], key=lambda each: each.row)
+
+
+class Report:
+    """The CSV that names everybody: ``row, phonenumber, name, outcome, reason, sms_id``.
+
+    :param path: path or URL, as ``ObjectStoragePath`` takes it. On this machine the lines can be read as they
+        come; most object storage shows the file when it is complete.
+    """
+
+    def __init__(self, path: str) -> None:
+        target = storage_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # An earlier try that lives on, taken for dead, must not write between our lines: it keeps the old file.
+        if target.protocol in ("", "file") and target.is_file():
+            with suppress(OSError):  # in a folder that may not be written to the file is written anew
+                target.unlink()
+        # Half a surrogate pair, for which a row is rejected, becomes a question mark.
+        self._file = target.open("w", encoding="utf-8", errors="replace", newline="")
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(HEADER)
+
+    def add(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Write the lines of a chunk."""
+        said: dict[int, tuple[str, str]] = dict.fromkeys(outcome.not_sent, ("not_sent", ""))
+        said |= dict.fromkeys(chunk.excluded.intersection(outcome.not_sent), ("excluded", ""))
+        for column, reasons in (("rejected", outcome.rejected), ("unknown", outcome.unknown)):
+            for reason, rows in reasons.items():
+                said |= dict.fromkeys(rows, (column, reason))
+        accepted = ("accepted", "")
+        self.write(
+            (row, number, name, *said.get(row, accepted), outcome.sms_ids.get(row, ""))
+            for row, number, name in zip(chunk.rows, chunk.numbers, chunk.names, strict=True)
+        )
+        self._file.flush()
+
+    def write(self, lines: Iterable[tuple[Any, ...]]) -> None:
+        """Write lines."""
+        self._writer.writerows(lines)
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        self._file.close()

@@ -1,0 +1,1 @@
+"""HTTP below the hooks: one module for each client, and what both share."""

@@ -1,0 +1,99 @@
+"""What went wrong on the wire, in words that hold no address of a proxy, no header and no body."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+
+from airflow_provider_pindo.hooks._transport.limits import AnswerTooLarge
+
+
+def describe(error: BaseException) -> str:
+    """Return why a request failed, for the people who read the log.
+
+    Looks through the chain of causes for the one that says most; the text of the libraries' own
+    exceptions is not used, since it repeats addresses (with the proxy's password) and objects.
+    """
+    chain = list(_causes(error))
+    for kind, words in _WORDS:
+        for cause in chain:
+            if isinstance(cause, kind):
+                return words(cause)
+    named = [type(cause).__name__ for cause in chain]
+    for name, text in _WORDS_BY_NAME.items():
+        if name in named:
+            return text
+    return named[-1]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    todo: list[object] = [error]
+    while todo:
+        cause = todo.pop(0)
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            todo += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+
+
+def _certificate(error: BaseException) -> str:
+    error = getattr(
+        error, "certificate_error", error
+    )  # aiohttp's error is one of these, and wraps the one that says why
+    return f"the server's TLS certificate was not accepted ({getattr(error, 'verify_message', 'invalid')})"
+
+
+def _tls(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    return f"TLS failed ({reason if isinstance(reason, str) else 'handshake'}), perhaps since the host speaks no https"
+
+
+_WORDS = (
+    (AnswerTooLarge, lambda error: "the answer was larger than any of Pindo's"),
+    (ssl.SSLCertVerificationError, _certificate),
+    (ssl.SSLError, _tls),
+    (socket.gaierror, lambda error: "the host name cannot be resolved"),
+    (ConnectionRefusedError, lambda error: "the connection was refused"),
+    (http.client.RemoteDisconnected, lambda error: "the connection was closed without an answer"),
+    (ConnectionResetError, lambda error: "the connection was reset"),
+    (BrokenPipeError, lambda error: "the connection was reset"),
+    (TimeoutError, lambda error: "it took too long"),
+)
+_WORDS_BY_NAME = {
+    "ProxyError": "the proxy refused or failed",
+    "ClientHttpProxyError": "the proxy refused or failed",
+    "ConnectTimeout": "it took too long",
+    "ReadTimeout": "it took too long",
+    "ServerDisconnectedError": "the connection was closed without an answer",
+    "IncompleteRead": "the answer was cut short",
+    "ClientPayloadError": "the answer was cut short",
+    "ContentLengthError": "the answer was cut short",
+    **dict.fromkeys(
+        [
+            "BadStatusLine",
+            "BadHttpMessage",
+            "InvalidHeader",
+            "InvalidChunkLength",
+            "DecodeError",
+            "ContentDecodingError",
+            "ContentEncodingError",
+            "TransferEncodingError",
+            "ProtocolError",
+        ],
+        "the answer was not valid HTTP",
+    ),
+    **dict.fromkeys(
+        [
+            "InvalidURL",
+            "InvalidProxyURL",
+            "LocationParseError",
+            "InvalidSchema",
+            "MissingSchema",
+            "UnicodeError",
+        ],
+        "the address of the host or of the proxy is none",
+    ),
+}

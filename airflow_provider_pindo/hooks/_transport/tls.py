@@ -1,0 +1,44 @@
+"""Which certificates a connection is made with: those of the Airflow connection, or of the environment."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.hooks.settings import PindoSettings
+
+
+def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
+    """Return what a connection checks the server by; False when it is not to check.
+
+    :raises PindoConfigurationError: a certificate is missing or is none that can be used.
+    """
+    if settings.verify is False and settings.cert is None:
+        return False
+    bundle = ca_bundle(settings)
+    try:
+        if bundle is not None and Path(bundle).is_dir():
+            context = ssl.create_default_context(capath=bundle)
+        else:
+            context = ssl.create_default_context(cafile=bundle)
+        if settings.cert is not None:
+            context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
+    except OSError as error:  # ssl.SSLError is one
+        raise PindoConfigurationError(
+            f"the certificates cannot be used ({error}): check the extras 'verify' and 'cert' of the connection, and "
+            "the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+        ) from error
+    if settings.verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def ca_bundle(settings: PindoSettings) -> str | None:
+    """Return the certificates to check the server's with: the connection's, or those that requests goes by."""
+    if isinstance(settings.verify, str):
+        return settings.verify
+    if not settings.trust_env:
+        return None
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None

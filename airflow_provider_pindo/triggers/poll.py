@@ -1,0 +1,286 @@
+"""One poll of the inbound list for everybody in this triggerer who waits on the same connection.
+
+A thousand waiting tasks cost Pindo one pass over the list per interval: one request, as long as a page holds
+what is new (two where the list has its oldest messages first: the first page tells, the last has them). Each
+subscriber has a place of its own, and a pass reads back to the lowest of them: who joins late is caught up by
+the next pass, and misses nothing that came since its place. A pass that fails is told to all and repeated as a
+whole, ever more slowly, once for all, with the connection read anew: somebody may have mended it. The poll
+begins with the first subscriber and ends with the last; one that is cancelled takes nothing from the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pindo._inbox.backoff import SHORTEST_PAUSE, poll_backoff
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
+from airflow_provider_pindo.api.arguments import read_seconds
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
+from airflow_provider_pindo.api.redaction import safe_message
+from airflow_provider_pindo.hooks._transport.retry import MAX_ATTEMPTS
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo._inbox.filter import InboundFilter
+    from airflow_provider_pindo.api.values import InboundSms
+    from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+
+log = logging.getLogger(__name__)
+
+#: Seconds until the first pass: a triggerer that starts brings its triggers one by one, and they share it.
+_GATHERING = 0.2
+#: Seconds that one subscriber may match messages until another gets its turn.
+_TURN = 0.005
+
+_HOOKS = "airflow_provider_pindo.hooks.pindo"
+
+
+class _UnusableTriggerError(PindoConfigurationError, TypeError):
+    """An argument of a trigger cannot be used."""
+
+
+def unusable(reason: str) -> PindoConfigurationError:
+    """Return the error for an argument that a trigger cannot use.
+
+    It is a ``TypeError`` too, since that is the one error of a trigger's constructor that a triggerer survives
+    (Airflow 3.3.2): an argument that was stored may have become unusable by another version of RE2.
+    """
+    return _UnusableTriggerError(reason)
+
+
+def read_interval(name: str, value: object) -> float:
+    """Return the seconds between two looks at the list.
+
+    :raises PindoConfigurationError: it is no time of 0 or more; names the argument.
+    """
+    try:
+        return read_seconds(name, value)
+    except PindoConfigurationError as error:
+        raise unusable(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What one pass over the list brought.
+
+    :param messages: the messages that are new to the subscriber, oldest first.
+    :param highest_id: highest id on the pages that were read; None when there was no message at all.
+    :param names_senders: whether messages say who sent them; None when there were too few to tell.
+    :param country: whose national numbers the connection reads.
+    """
+
+    messages: tuple[InboundSms, ...]
+    highest_id: int | None
+    names_senders: bool | None
+    country: str | None = None
+
+    async def matches(self, wanted: InboundFilter) -> list[dict[str, Any]]:
+        """Return the messages that are wanted; a burst of long texts does not hold up the other triggers."""
+        found: list[dict[str, Any]] = []
+        turn = time.monotonic()
+        for message in self.messages:
+            if match := wanted.match(message):
+                found.append(match)
+            if time.monotonic() - turn > _TURN:
+                await asyncio.sleep(0)
+                turn = time.monotonic()
+        return found
+
+
+class Subscription:
+    """One subscriber's share of a poll.
+
+    :param place: how far it has read; moves on with every round that it takes.
+    :param interval: seconds between two rounds, at most.
+    """
+
+    def __init__(self, place: Cursor, interval: float) -> None:
+        self.place = place
+        self.interval = interval
+        self._results: asyncio.Queue[PollResult | PindoError] = asyncio.Queue()
+
+    async def next_result(self) -> PollResult:
+        """Wait for the next pass and return what is new since the last one.
+
+        :raises PindoError: the pass failed; the poll goes on, and the next one makes up for it. Whatever failed, an
+            Airflow that does not give the connection for a moment too, it is an error of Pindo's tree.
+        """
+        return self._take(await self._results.get())
+
+    def drain(self) -> list[PollResult]:
+        """Return the rounds that have come already, without waiting; failed passes left out."""
+        rounds = []
+        while not self._results.empty():
+            with suppress(PindoError):  # the poll has told it
+                rounds.append(self._take(self._results.get_nowait()))
+        return rounds
+
+    def give(self, result: PollResult | PindoError) -> None:
+        """Put the result of a pass where the subscriber finds it."""
+        self._results.put_nowait(result)
+
+    def _take(self, result: PollResult | PindoError) -> PollResult:
+        if isinstance(result, PindoError):
+            raise result.with_traceback(None)  # many raise the same one
+        messages = tuple(message for message in result.messages if not self.place.covers(message))
+        self.place = self.place.advance_to(result.highest_id)
+        return replace(result, messages=messages)
+
+
+class SharedPoll:
+    """The poll of one connection in one event loop; :func:`waiting` joins and leaves it.
+
+    :param pindo_conn_id: the connection.
+    """
+
+    def __init__(self, pindo_conn_id: str) -> None:
+        self.pindo_conn_id = pindo_conn_id
+        self.hook = self._new_hook()
+        self._subscriptions: set[Subscription] = set()
+        self._interval = float("inf")
+        self._joined = asyncio.Event()
+        self._names_senders: bool | None = None
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._subscriptions
+
+    def join(self, place: Cursor, interval: float) -> Subscription:
+        """Take part from the next pass on, which comes within ``interval`` seconds."""
+        subscription = Subscription(place, max(interval, SHORTEST_PAUSE))
+        self._interval = min(self._interval, subscription.interval)
+        self._subscriptions.add(subscription)
+        self._joined.set()
+        if self._task is None:
+            # In a context of its own: what it logs is not the first subscriber's alone.
+            self._task = asyncio.create_task(
+                self._run(), name=f"pindo-poll[{self.pindo_conn_id}]", context=contextvars.Context()
+            )
+        return subscription
+
+    def leave(self, subscription: Subscription) -> None:
+        """Take no more part."""
+        self._subscriptions.discard(subscription)
+
+    async def close(self) -> None:
+        """End the poll."""
+        if self._task is not None:  # pragma: no branch - whoever leaves has joined
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.hook.close()
+
+    async def _run(self) -> None:
+        await asyncio.sleep(_GATHERING)
+        while True:
+            started = asyncio.get_running_loop().time()
+            error = await self._pass()
+            self._interval = min((each.interval for each in self._subscriptions), default=float("inf"))
+            await self._rest(started, error)
+
+    async def _rest(self, started: float, error: PindoError | None) -> None:
+        """Wait until the next pass is due; whoever joins with a shorter interval brings it forward."""
+        loop = asyncio.get_running_loop()
+        while (left := started + poll_backoff(self._failures, self._interval, error) - loop.time()) > 0:
+            self._joined.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._joined.wait()
+
+    async def _pass(self) -> PindoError | None:
+        """Read what is new to anybody and give it to all who wait; return what went wrong."""
+        taking_part = tuple(self._subscriptions)
+        result: PollResult | PindoError
+        try:
+            result = await self._read(InboundScan.for_all(each.place for each in taking_part))
+            self._failures = 0
+        except Exception as reason:
+            error = reason if isinstance(reason, PindoError) else _unforeseen(reason)
+            self._failures += 1
+            log.warning(
+                "Inbound messages of connection %r: pass failed, %d in a row: %s",
+                self.pindo_conn_id,
+                self._failures,
+                error,
+            )
+            result = error
+            await self._read_connection_anew()
+        for subscription in taking_part:
+            subscription.give(result)
+            await asyncio.sleep(0)  # a thousand that take it in one go would hold up the loop
+        return result if isinstance(result, PindoError) else None
+
+    async def _read(self, scan: InboundScan) -> PollResult:
+        found: list[InboundSms] = []
+        try:
+            while scan.next_page is not None:
+                found += scan.feed(await self.hook.list_inbound_sms(scan.next_page, scan.per_page))
+                self.hook.max_attempts = (
+                    MAX_ATTEMPTS  # a limit on requests must not undo the pages that were read
+                )
+        finally:
+            self.hook.max_attempts = 1
+        if scan.names_senders is not None:
+            self._names_senders = scan.names_senders or bool(self._names_senders)
+        return PollResult(
+            tuple(sorted(found, key=lambda message: message.id)),
+            scan.highest_id,
+            self._names_senders,
+            (await self.hook.get_settings()).country,
+        )
+
+    async def _read_connection_anew(self) -> None:
+        """Have the next pass read the connection again."""
+        with suppress(Exception):  # what does not close is not used again
+            await self.hook.close()
+        self.hook = self._new_hook()
+
+    def _new_hook(self) -> PindoAsyncHook:
+        from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
+
+        # The poll's own pace is the retry: one that waits here would hold up nobody less.
+        return PindoAsyncHook(self.pindo_conn_id, max_attempts=1)
+
+
+def _unforeseen(error: Exception) -> PindoServerError:
+    """Return an error that waiting may mend for one that is not Pindo's, such as of the store of connections."""
+    return PindoServerError(f"the inbound list cannot be read: {safe_message(error)}")
+
+
+_polls: dict[tuple[asyncio.AbstractEventLoop, str], SharedPoll] = {}
+
+
+@asynccontextmanager
+async def subscribe(pindo_conn_id: str, *, place: Cursor, interval: float) -> AsyncIterator[Subscription]:
+    """Take part in the poll of a connection for as long as the block lasts.
+
+    :param pindo_conn_id: the connection.
+    :param place: from where on messages are new.
+    :param interval: seconds between two rounds, at most; the poll keeps the shortest of its subscribers', and no
+        shorter one than a tenth of a second.
+    """
+    # Loading them takes a third of a second, for which the triggerer must not stand still.
+    if _HOOKS not in sys.modules:  # pragma: no cover - the tests have loaded them
+        await asyncio.to_thread(importlib.import_module, _HOOKS)
+    key = (asyncio.get_running_loop(), pindo_conn_id)
+    poll = _polls.get(key) or _polls.setdefault(key, SharedPoll(pindo_conn_id))
+    subscription = poll.join(place, interval)
+    try:
+        yield subscription
+    finally:
+        poll.leave(subscription)
+        if poll.is_empty:
+            # At once, so that whoever comes while this one closes starts another.
+            del _polls[key]
+            await poll.close()

@@ -1,0 +1,462 @@
+"""Whom a bulk send reaches: mentions, duplicates and chunks, without any Airflow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo._bulk import recipients
+from airflow_provider_pindo._bulk.chunk_ledger import format_rows, parse_rows
+from airflow_provider_pindo._bulk.recipients import (
+    DUPLICATE,
+    EXCLUDED,
+    INVALID,
+    SEND,
+    Block,
+    Chunk,
+    Duplicates,
+    Plan,
+    chunks,
+    chunks_by_row,
+    preflight,
+    requests_of,
+    segments_of,
+)
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.mentions import Template, has_mention
+from airflow_provider_pindo.api.segments import segments
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "personal"),
+    [
+        ("Muraho", (), False),
+        ("Muraho @contact.name, @contact.name", ("name",), False),
+        ("@contact.time @contact.name", ("time", "name"), True),
+        ("@contact.phone", ("phone",), True),
+        ("ask clinic@contact.", (), False),
+        ("100 % of @contact.names", ("names",), True),
+    ],
+)
+def test_the_mentions_of_a_text(text, fields, personal):
+    template = Template(text)
+    assert template.fields == fields
+    assert template.is_personal is personal
+    assert has_mention(text) is bool(fields)
+    filled = template.fill(["%s"] * len(template.mentioned))
+    assert not has_mention(filled)
+    assert filled.count("%s") == len(template.mentioned)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("write to help@contact.example.com", ()),
+        ("first.last+tag@contact.my-clinic.rw or x-@contact.name.rw", ()),
+        ("ask info@contact.example.com about @contact.time", ("time",)),
+        ("RWF@contact.amount. Thank you", ("amount",)),
+        ("Muraho Dr.@contact.name, ref-@contact.ref", ("name", "ref")),
+        ("@contact.name.We expect you", ("name",)),
+        ("(@contact.name.rw)", ("name",)),
+    ],
+)
+def test_an_address_is_no_mention_and_a_mention_beside_a_word_is_one(text, fields):
+    template = Template(text)
+    assert template.fields == fields
+    filled = template.fill(["X"] * len(fields))
+    assert filled.count("@contact.") == template.addresses
+    assert not has_mention(filled, template.addresses)
+
+
+def test_what_pindo_could_find_in_an_address_is_a_mention_when_a_value_makes_it():
+    """Pindo may know no boundary: the guard against its filling a second time is wider than what is filled here."""
+    assert has_mention("help@contact.name.rw")
+    plan = Plan(Template("ask info@contact.example.com, @contact.time"), on_invalid="skip")
+    given = rows(("+250780000001", "A", "8:00"), ("+250780000002", "B", "or help@contact.name.rw"))
+    assert list(preflight(given, plan, lambda _: None).kinds) == [SEND, INVALID]
+    (chunk,) = chunks(given, plan, preflight(given, plan, lambda _: None), 5)
+    assert chunk.texts == ["ask info@contact.example.com, 8:00"]
+
+
+def test_everything_but_the_mentions_goes_out_as_it_was_written():
+    assert Template("5 %s off %, @contact.name!").fill(["A %"]) == "5 %s off %, A %!"
+
+
+@given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 10))
+def test_repeats_are_all_but_the_first_of_each(keys, part):
+    before, recipients._PART = recipients._PART, part
+    try:
+        rows = Duplicates()
+        rows.add(keys)
+        found = sorted(rows.find())
+    finally:
+        recipients._PART = before
+    assert found == [place for place, key in enumerate(keys) if key in keys[:place]]
+
+
+@pytest.mark.parametrize("ranges", ["x", "-1", "-", "2-1", "1-2-3", "1,,x", "1-1001", "1-999999999999"])
+def test_what_is_no_range_of_a_chunk_is_refused(ranges):
+    with pytest.raises(ValueError):  # noqa: PT011 - the caller takes any
+        parse_rows(ranges)
+
+
+@given(st.sets(st.integers(1, 60)))
+def test_rows_are_written_as_ranges_and_read_back(rows):
+    assert parse_rows(format_rows(rows)) == sorted(rows)
+
+
+@given(
+    st.lists(st.text("ab€é”", max_size=200), min_size=1, max_size=8),
+    st.sampled_from(["", "Muraho @contact.name"]),
+)
+def test_segments_are_those_of_every_filled_text(names, text):
+    template = Template(text or "Muraho ”")
+    filled = [template.fill([name] * len(template.mentioned)) for name in names]
+    assert segments_of(names, None, template) == [segments(each).count for each in filled]
+
+
+def blocks(numbers, names=None, size=7):
+    names = names or ["A"] * len(numbers)
+    return [
+        Block(start + 1, [numbers[start : start + size], names[start : start + size]])
+        for start in range(0, len(numbers), size)
+    ]
+
+
+@given(st.lists(st.integers(0, 30), max_size=60), st.integers(1, 9), st.integers(1, 9))
+def test_chunks_hold_everybody_who_is_sent_to_once_and_in_order(people, size, block):
+    numbers = [f"+2507800000{number:02}" for number in people]
+    plan = Plan(Template("Muraho"))
+    found = preflight(blocks(numbers, size=block), plan, print)
+    sent = list(chunks(blocks(numbers, size=block), plan, found, size))
+    assert [len(each) for each in sent[:-1]] == [size] * (len(sent) - 1)
+    assert all(1 <= len(each) <= size for each in sent)
+    assert all(len(each) == len(each.numbers) == len(each.names) for each in sent)
+    assert [each.index for each in sent] == list(range(1, len(sent) + 1))
+    assert [number for each in sent for number in each.numbers] == list(dict.fromkeys(numbers))
+    assert [row for each in sent for row in each.rows] == [
+        row for row, kind in enumerate(found.kinds, start=1) if kind == SEND
+    ]
+    assert found.count(DUPLICATE) == len(numbers) - len(set(numbers))
+
+
+def test_rows_that_changed_since_they_were_checked_are_refused():
+    numbers = [f"+2507800000{number:02}" for number in range(20)]
+    plan = Plan(Template("Muraho"))
+    found = preflight(blocks(numbers), plan, print)
+    for other in (numbers[:-1], [*numbers, numbers[0]], [*numbers[:-1], "+250780000099"]):
+        with pytest.raises(PindoConfigurationError, match="changed while they were read"):
+            list(chunks(blocks(other), plan, found, 5))
+
+
+PERSONAL = "Muraho @contact.name, at @contact.time"
+
+
+def rows(*given, size=3):
+    """Return blocks of rows: each its number, its name, and the other fields."""
+    return [
+        Block(start + 1, list(map(list, zip(*given[start : start + size], strict=True))))
+        for start in range(0, len(given), size)
+    ]
+
+
+def test_each_row_is_read_sorted_and_told_with_its_reason():
+    given = rows(
+        ("+250780000001", "A", "8:00"),
+        ("0780000002", None, 9),
+        ("07812", "C", "8:00"),
+        (None, "D", "8:00"),
+        ("+250780000005", "E", "8:00"),
+        ("+250780000001", "A", "8:00"),
+        ("+250780000001", "A", "15:00"),
+        ("+250780000008", "@contact.phone", "8:00"),
+        ("+250780000009", "half \ud83d", "8:00"),
+        ("+250780000010", "J", "half \ud83d"),
+    )
+    plan = Plan(
+        Template("@contact.time: Muraho @contact.phone"),
+        country="RW",
+        excluded={"+250780000005", "+250780000008"},
+        on_invalid="skip",
+    )
+    noted, told = [], []
+    found = preflight(given, plan, noted.append)
+    assert list(found.kinds) == [
+        SEND,
+        SEND,
+        INVALID,
+        INVALID,
+        EXCLUDED,
+        DUPLICATE,
+        SEND,
+        EXCLUDED,
+        INVALID,
+        INVALID,
+    ]
+    assert [found.count(kind) for kind in (SEND, INVALID, DUPLICATE, EXCLUDED)] == [3, 4, 1, 2]
+    sent = list(chunks(given, plan, found, 2, lambda *row: told.append(row)))
+    assert [(each.index, each.rows, each.numbers, each.names, each.texts) for each in sent[:1]] == [
+        (
+            1,
+            [1, 2],
+            ["+250780000001", "+250780000002"],
+            ["A", ""],
+            ["8:00: Muraho +250780000001", "9: Muraho +250780000002"],
+        ),
+    ]
+    assert [(each.index, each.rows, each.excluded) for each in sent] == [
+        (1, [1, 2], set()),
+        (2, [5, 7], {5}),
+        (3, [8], {8}),
+    ]
+    assert sent[1].texts == ["8:00: Muraho +250780000005", "15:00: Muraho +250780000001"]
+    by_row = [(each.index, each.rows, each.excluded) for each in chunks_by_row(found, 2)]
+    assert by_row == [(each.index, each.rows, each.excluded) for each in sent]
+    assert [row[:4] for row in told] == [
+        (3, "07812", "C", INVALID),
+        (4, "", "D", INVALID),
+        (6, "+250780000001", "A", DUPLICATE),
+        (9, "+250780000009", "half \ud83d", INVALID),
+        (10, "+250780000010", "J", INVALID),
+    ]
+    reasons = [row[4] for row in told]
+    assert reasons[0].startswith("phone number 07****")
+    assert "type NoneType" in reasons[1]
+    assert reasons[2] == ""
+    assert all("half a surrogate pair" in reason for reason in reasons[3:])
+    assert len(reasons) == 5
+    assert [note.split(" (")[0] for note in noted] == [
+        f"Cannot be texted: row {row}" for row in (3, 4, 9, 10)
+    ]
+    assert "row 9 (+25078****009: its values have half a surrogate pair" in noted[2]
+
+
+def test_an_invalid_row_stays_invalid_when_it_is_excluded_too():
+    plan = Plan(Template(PERSONAL), excluded={"+250780000008"}, on_invalid="skip")
+    given = rows(("+250780000008", "@contact.phone", "8:00"), ("+250780000009", "B", "@contact.x"))
+    noted = []
+    assert list(preflight(given, plan, noted.append).kinds) == [INVALID, INVALID]
+    assert all("make a mention of their own" in note for note in noted)
+
+
+def test_a_name_that_pindo_would_fill_again_is_bad_and_its_neighbours_are_not():
+    plan = Plan(Template("Muraho @contact.name"), on_invalid="skip")
+    given = rows(("+250780000001", "a@b"), ("07", "@contact.name"), ("+250780000003", "@contact.x"))
+    noted = []
+    assert list(preflight(given, plan, noted.append).kinds) == [SEND, INVALID, INVALID]
+    assert ["mention of their own" in note for note in noted] == [False, True]
+
+
+@pytest.mark.parametrize(("bad", "more"), [(2, ""), (100, ""), (101, "; and 1 more, which the log lists")])
+def test_bad_rows_stop_it_and_the_first_hundred_are_listed(bad, more):
+    given = rows(*[("+250780000001", "A")] * 3, *[("0799912", "B")] * bad)
+    noted = []
+    with pytest.raises(PindoConfigurationError) as refused:
+        preflight(given, Plan(Template("Muraho"), country="RW"), noted.append)
+    said = str(refused.value)
+    assert said.startswith(
+        f"{bad} of {bad + 3} recipients cannot be texted, and nothing was sent: row 4 (phone number ****912 is not"
+    )
+    assert f"row {min(bad, 100) + 3} (" in said
+    assert f"); row {min(bad, 100) + 3} (" in said
+    assert (f"row {bad + 3} (" in said) is not bool(more)
+    assert f"){more}. Mend them" in said
+    assert [note.split(" (")[0] for note in noted] == [
+        f"Cannot be texted: row {row}" for row in range(4, bad + 4)
+    ]
+
+
+@pytest.mark.parametrize(("repeats", "more"), [(1, ""), (100, ""), (101, ", …")])
+def test_repeated_rows_stop_it_when_they_are_to(repeats, more):
+    given = rows(("+250780000001", "A"), *[("+250780000002", "B")] * (repeats + 1))
+    plan = Plan(Template("Muraho"), on_duplicate="fail")
+    with pytest.raises(PindoConfigurationError) as refused:
+        preflight(given, plan, print)
+    assert f"{repeats} of {repeats + 2} rows repeat an earlier one" in str(refused.value)
+    listed = ", ".join(str(row) for row in range(3, min(repeats, 100) + 3))
+    assert f"nothing was sent: rows {listed}{more}. Take them out" in str(refused.value)
+
+
+def test_repeated_rows_are_sent_to_when_they_are_to():
+    given = rows(("+250780000001", "A"), ("+250780000001", "A"))
+    assert list(preflight(given, Plan(Template("Muraho"), on_duplicate="send"), print).kinds) == [SEND, SEND]
+
+
+@pytest.mark.parametrize("text", ["Muraho", "Muraho @contact.name", "Muraho @contact.time"])
+def test_the_same_message_to_another_number_is_no_repetition(text):
+    fields = ["8:00"] if "time" in text else []
+    given = rows(("+250780000001", "A", *fields), ("+250780000002", "A", *fields))
+    assert list(preflight(given, Plan(Template(text)), print).kinds) == [SEND, SEND]
+
+
+def test_the_name_makes_another_message_only_where_it_is_mentioned():
+    given = rows(("+250780000001", "A"), ("+250780000001", "B"))
+    assert list(preflight(given, Plan(Template("Muraho")), print).kinds) == [SEND, DUPLICATE]
+    assert list(preflight(given, Plan(Template("Muraho @contact.name")), print).kinds) == [SEND, SEND]
+
+
+@pytest.mark.parametrize(("missing", "more"), [(1, ""), (100, ""), (101, ", …")])
+def test_a_mention_without_a_value_names_the_field_and_the_rows(missing, more):
+    given = rows(("+250780000001", "A", "8:00"), *[("+250780000002", "B", " ")] * missing, size=200)
+    with pytest.raises(PindoConfigurationError) as refused:
+        preflight(given, Plan(Template("@contact.phone @contact.time")), print)
+    listed = ", ".join(str(row) for row in range(2, min(missing, 100) + 2))
+    assert str(refused.value).startswith(
+        f"the text mentions @contact.time, and these rows have no 'time': {listed}{more}. Give each a value, name the "
+        "field that has it (columns={'time': …}), or leave the mention out"
+    )
+
+
+def test_a_message_is_too_long_from_one_segment_more_on():
+    plan = Plan(Template(PERSONAL), max_segments=1)
+    fitting = "x" * (160 - len("Muraho A, at "))
+    given = rows(*[("+250780000001", "A", fitting)] * 4, ("+250780000002", "AB", fitting))
+    assert preflight(given[:1], plan, print).given == 3
+    with pytest.raises(
+        PindoConfigurationError, match="the message of row 5 takes 2 segments, more than max_segments=1,"
+    ):
+        preflight(given, plan, print)
+    named = Plan(Template("Muraho @contact.name"), max_segments=1)
+    with pytest.raises(PindoConfigurationError, match="row 2 takes 2 segments"):
+        preflight(rows(("+250780000001", "A"), ("+250780000002", "x" * 160)), named, print)
+
+
+@pytest.mark.parametrize("text", ["Muraho @contact.name", PERSONAL])
+@pytest.mark.parametrize("name", [None, " ", "x" * 200])
+def test_who_is_not_texted_needs_no_values_and_may_have_a_message_of_any_length(text, name):
+    """Who is excluded may be others at every try: neither the chunks nor the fingerprint change with it."""
+    numbers = ("+250780000001", "+250780000002", "0780", "+250780000002")
+    time = ["8:00"] if "time" in text else []
+    given = rows(*[(number, "A" if number.endswith("1") else name, *time) for number in numbers])
+    plan = Plan(Template(text), excluded={"+250780000002"}, on_invalid="skip", max_segments=1)
+    found = preflight(given, plan, lambda _: None)
+    assert list(found.kinds) == [SEND, EXCLUDED, INVALID, DUPLICATE]
+    assert [(each.rows, each.excluded) for each in chunks(given, plan, found, 5)] == [([1, 2], {2})]
+    with pytest.raises(PindoConfigurationError, match=r"no 'name': 2|row 2 takes 2 segments"):
+        preflight(given, replace(plan, excluded=()), lambda _: None)
+    if name == "x" * 200:
+        all_of_them = preflight(given, replace(plan, excluded=(), max_segments=None), lambda _: None)
+        assert all_of_them.fingerprint() == found.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [
+        (["A", "x" * 153, "x" * 154], [1, 1, 2]),
+        (["A", "ê"], [1, 1]),
+        (["x" * 70, "x" * 70 + "ê"], [1, 2]),
+        (["€" * 80, "b"], [2, 1]),
+        (["b", "a" * 154], [1, 2]),
+        ([], []),
+    ],
+)
+def test_a_long_or_an_odd_name_counts_for_itself_alone(names, counts):
+    assert segments_of(names, None, Template("Hello, @contact.name")) == counts
+
+
+def test_the_segments_of_filled_texts_and_of_one_text_for_all():
+    assert segments_of(["A", "B"], ["x" * 160, "x" * 161], Template(PERSONAL)) == [1, 2]
+    assert segments_of(["x" * 500, "B"], None, Template("x" * 161)) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "row"),
+    [
+        (lambda numbers: numbers[:-1], 15),
+        (lambda numbers: numbers[:14], 15),
+        (lambda numbers: [*numbers, "+250780000099"], 15),
+        (lambda numbers: [*numbers, "+250780000098", "+250780000099"], 22),
+        (lambda numbers: [numbers[0], "+250780000099", *numbers[2:]], 1),
+    ],
+)
+def test_rows_that_changed_are_refused_from_the_block_on_in_which_they_did(change, row):
+    numbers = [f"+2507800000{number:02}" for number in range(20 if row != 22 else 21)]
+    plan = Plan(Template("Muraho"))
+    found = preflight(blocks(numbers), plan, print)
+    with pytest.raises(PindoConfigurationError, match=f"at row {row} or after"):
+        list(chunks(blocks(change(numbers)), plan, found, 5))
+
+
+def test_the_fingerprint_is_of_all_that_decides_who_gets_what():
+    def fingerprint(number="+250780000001", *options, excluded=()):
+        plan = Plan(Template("Muraho"), excluded=excluded)
+        return preflight(rows((number, "A"), ("+250780000002", "B")), plan, print).fingerprint(*options)
+
+    first = fingerprint()
+    assert first == fingerprint()
+    assert len(first) == 16
+    others = [
+        fingerprint("+250780000003"),
+        fingerprint("+250780000001", "Muraho"),
+        fingerprint("+250780000001", "Muraho", "PindoTest"),
+    ]
+    assert len({first, *others}) == 4
+
+
+people_of_one_digit = st.lists(st.sampled_from([*(f"+25078000000{digit}" for digit in range(8)), "07", ""]))
+some_of_them = st.sets(st.sampled_from([f"+25078000000{digit}" for digit in range(8)]))
+
+
+@given(people_of_one_digit, some_of_them, st.sampled_from(["drop", "send"]), st.integers(1, 4))
+def test_who_is_excluded_changes_neither_the_chunks_nor_the_fingerprint(numbers, excluded, duplicates, size):
+    found = {}
+    for out in (frozenset(), excluded):
+        plan = Plan(Template("Muraho"), excluded=out, on_invalid="skip", on_duplicate=duplicates)
+        survey_of = preflight(blocks(numbers), plan, lambda _: None)
+        made = list(chunks(blocks(numbers), plan, survey_of, size))
+        assert [(each.index, each.rows, each.excluded) for each in made] == [
+            (each.index, each.rows, each.excluded) for each in chunks_by_row(survey_of, size)
+        ]
+        found[bool(out)] = (
+            survey_of.fingerprint("Muraho"),
+            [(each.index, each.rows, each.numbers) for each in made],
+        )
+        left_out = {row for each in made for row in each.excluded}
+        assert left_out == {row for each in made for row in each.rows if numbers[row - 1] in out}
+        assert len(left_out) == survey_of.count(EXCLUDED)
+    assert len(set(map(str, found.values()))) == 1
+
+
+def test_a_bad_row_is_repeated_by_none_and_repeats_none():
+    half = "half \ud83d"
+    for text in ("Muraho", "Muraho @contact.name", "Muraho @contact.time"):
+        fields = ["8:00"] if "time" in text else []
+        given = rows(*[("+250780000001", name, *fields) for name in (half, "A", half, "A")], size=2)
+        kinds = preflight(given, Plan(Template(text), on_invalid="skip"), lambda _: None).kinds
+        assert list(kinds) == [INVALID, SEND, INVALID, DUPLICATE]
+    with pytest.raises(PindoConfigurationError, match=r"1 of 4 rows repeat an earlier one.*: rows 4"):
+        preflight(given, Plan(Template("Muraho"), on_invalid="skip", on_duplicate="fail"), lambda _: None)
+
+
+def test_a_row_that_repeats_an_excluded_one_repeats_it_all_the_same():
+    given = rows(*[("+250780000001", "A")] * 3)
+    excluded = {"+250780000001"}
+    kinds = preflight(given, Plan(Template("Muraho"), excluded=excluded), print).kinds
+    assert list(kinds) == [EXCLUDED, DUPLICATE, DUPLICATE]
+    kinds = preflight(given, Plan(Template("Muraho"), excluded=excluded, on_duplicate="send"), print).kinds
+    assert list(kinds) == [EXCLUDED] * 3
+    with pytest.raises(PindoConfigurationError, match="2 of 3 rows repeat"):
+        preflight(given, Plan(Template("Muraho"), excluded=excluded, on_duplicate="fail"), print)
+
+
+def test_the_requests_of_a_chunk_are_its_different_texts():
+    chunk = Chunk(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], ["x", "y", "x"])
+    assert list(requests_of(chunk, [0, 1, 2])) == [("x", [0, 2]), ("y", [1])]
+    assert list(requests_of(chunk, [1, 2])) == [("y", [1]), ("x", [2])]
+    assert [chunk.segments(places, Template(PERSONAL)) for places in ([0, 1, 2], [1], [])] == [3, 1, 0]
+    chunk.texts = None
+    assert list(requests_of(chunk, [0, 2])) == [(None, [0, 2])]
+    assert list(requests_of(chunk, [])) == []
+    assert list(chunk.places([6, 4])) == [0, 2]
+    assert list(chunk.places([4, 5, 6])) == [0, 1, 2]
+
+
+def test_a_chunk_counts_the_segments_of_those_it_is_asked_about():
+    long = "x" * 161
+    filled = Chunk(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], [long, "y", long])
+    assert [filled.segments(places, Template("@contact.time")) for places in ([0, 1], [1], [])] == [3, 1, 0]
+    by_name = Chunk(1, [4, 5, 6], ["+250780000001"] * 3, [long, "B", long])
+    assert [by_name.segments(places, Template("@contact.name")) for places in ([0, 1, 2], [1])] == [5, 1]

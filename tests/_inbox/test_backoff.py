@@ -1,0 +1,42 @@
+"""How long to put up with a Pindo that does not answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_pindo._inbox.backoff import FailureBudget, poll_backoff
+from airflow_provider_pindo.api.errors import PindoAuthError, PindoRateLimitError, PindoServerError
+
+
+def test_an_outage_is_put_up_with_until_it_is_too_long():
+    patience = FailureBudget(3)
+    patience.failed(PindoServerError("500"))
+    patience.failed(PindoServerError("500"))
+    with pytest.raises(PindoServerError):
+        patience.failed(PindoServerError("500"))
+
+
+def test_only_failures_in_a_row_count():
+    patience = FailureBudget(2)
+    for _ in range(5):
+        patience.failed(PindoRateLimitError("429"))
+        patience.succeeded()
+    assert patience.failures == 0
+
+
+def test_a_refused_token_ends_the_waiting_at_once():
+    with pytest.raises(PindoAuthError):
+        FailureBudget(20).failed(PindoAuthError("401"))
+
+
+def test_the_pause_grows_to_five_minutes():
+    assert [poll_backoff(failures, 60) for failures in range(5)] == [60, 120, 240, 300, 300]
+    assert poll_backoff(10_000, 1) == 300
+    assert poll_backoff(3, 1000) == 1000
+    assert poll_backoff(0, 0) == 0
+    assert poll_backoff(3, 0) > 0
+
+
+def test_a_429_that_says_when_is_obeyed():
+    assert poll_backoff(1, 1, PindoRateLimitError("429", retry_after=900)) == 900
+    assert poll_backoff(1, 60, PindoRateLimitError("429", retry_after=2)) == 120

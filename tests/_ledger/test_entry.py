@@ -1,0 +1,181 @@
+"""The decision that "never twice" hangs on, case by case, and the ledger's entry as people may leave it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import logging
+from dataclasses import asdict
+
+import pytest
+
+from airflow_provider_pindo._ledger.entry import (
+    NOT_SENT,
+    SENT,
+    UNKNOWN,
+    Action,
+    Entry,
+    decide,
+    fingerprint,
+    tell_how_to_settle,
+)
+from airflow_provider_pindo._ledger.store import Ledger
+
+needs_store = pytest.mark.skipif(
+    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
+)
+KEY = "pindo_sms"
+PLANNED = Entry(UNKNOWN, input="this")
+GO, NEXT_GO = 2, 3
+RECEIPT = {"sms_id": "out_sms_1"}
+
+
+class Store(dict):
+    """A task state store in memory, which can be told to fail."""
+
+    def __init__(self, value=None, failures=0):
+        super().__init__({} if value is None else {KEY: value})
+        self.failures = failures
+
+    def set(self, key, value, *, retention):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("no API server")
+        self[key] = value
+        self.retention = retention
+
+
+class TaskInstance:
+    max_tries = GO
+
+
+def ledger(store):
+    return Ledger({"task_state_store": store, "ti": TaskInstance()}, KEY)
+
+
+@pytest.mark.parametrize(
+    ("entry", "generation", "on_unknown", "resend", "action"),
+    [
+        (None, GO, "fail", False, Action.SEND),
+        (Entry(NOT_SENT, "other", GO), GO, "fail", False, Action.SEND),
+        (Entry(SENT, "this", GO), GO, "fail", False, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO), NEXT_GO, "fail", False, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO), GO, "fail", True, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(SENT, "this", GO, result=RECEIPT), GO, "fail", True, Action.RETURN_RESULT),
+        # Settled as sent by a person, perhaps after the clear: this may be a retry.
+        (Entry(SENT, "this", GO), NEXT_GO, "fail", True, Action.RETURN_RESULT),
+        # The same, once a try has seen it.
+        (Entry(SENT, "this", GO, result={}), GO, "fail", True, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GO, result={}), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(SENT, "other", GO), NEXT_GO, "fail", False, Action.FAIL_CHANGED),
+        (Entry(SENT, "other", GO), GO, "resend", True, Action.FAIL_CHANGED),
+        (Entry(SENT, "other", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
+        (Entry(UNKNOWN, "this", GO), GO, "fail", False, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", False, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "this", GO), GO, "resend", False, Action.SEND),
+        (Entry(UNKNOWN, "this", GO), GO, "accept", False, Action.ACCEPT_UNKNOWN),
+        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", True, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "other", GO), GO, "resend", False, Action.FAIL_CHANGED),
+        (Entry(UNKNOWN, "other", GO), GO, "accept", False, Action.FAIL_CHANGED),
+        # A person wrote the bare word in place of the entry: the input is taken to be this one.
+        (Entry(SENT), NEXT_GO, "fail", True, Action.RETURN_RESULT),
+        (Entry(UNKNOWN), GO, "fail", True, Action.FAIL_UNKNOWN),
+    ],
+)
+def test_the_decision(entry, generation, on_unknown, resend, action):
+    assert decide(entry, PLANNED, generation, on_unknown=on_unknown, resend=resend) is action
+
+
+def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_so():
+    for status, same, generation, on_unknown, resend in itertools.product(
+        [SENT, UNKNOWN], ["this", "other"], [GO, NEXT_GO], ["fail", "resend", "accept"], [True, False]
+    ):
+        entry = Entry(status, input=same, generation=GO, result=RECEIPT if status == SENT else None)
+        sends = decide(entry, PLANNED, generation, on_unknown=on_unknown, resend=resend) is Action.SEND
+        a_person_cleared_it = resend and generation != GO and status == SENT
+        at_least_once = on_unknown == "resend" and status == UNKNOWN and same == "this"
+        assert sends == (a_person_cleared_it or at_least_once)
+
+
+@needs_store
+def test_an_entry_is_read_back_as_it_was_written():
+    store = Store()
+    entry = Entry(SENT, input="this", generation=GO, to="+25078****567", result=RECEIPT)
+    ledger(store).write(entry)
+    assert ledger(store).read() == entry
+    assert store == {
+        KEY: {"status": SENT, "input": "this", "generation": GO, "to": "+25078****567", "result": RECEIPT}
+    }
+
+
+@needs_store
+def test_an_entry_never_expires():
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    before, after = Store(), Store()
+    ledger(before).write(PLANNED)
+    ledger(after).write_outcome(PLANNED)
+    assert before.retention is after.retention is NEVER_EXPIRE
+    assert before == after == {KEY: asdict(PLANNED)}
+
+
+@pytest.mark.parametrize("value", ["sent", " Sent ", {"status": "sent"}, {"status": "SENT", "input": None}])
+def test_a_person_may_write_the_word_alone(value):
+    assert ledger(Store(value)).read().status == SENT
+
+
+@pytest.mark.parametrize("value", ["yes", 7, {}, {"status": None}, ["sent"], {"status": "send"}])
+def test_a_word_that_is_none_of_the_three_stays_unknown(value, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert ledger(Store(value)).read().status == UNKNOWN
+    assert f"{KEY} has the status" in caplog.text
+    assert "taken as unknown" in caplog.text
+
+
+def test_nothing_is_kept_where_airflow_keeps_nothing_and_the_task_says_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        book = Ledger({"ti": TaskInstance()}, KEY)
+    assert "no task state store" in caplog.text
+    book.write(PLANNED)
+    assert book.read() is None
+
+
+@pytest.mark.parametrize("clears", [True, False])
+def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, clears):
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", str(clears))
+    with caplog.at_level(logging.WARNING):
+        book = ledger(Store())
+    assert (book.is_kept, book.generation) == (True, GO)
+    assert ("clearing it sends again" in caplog.text) is clears
+
+
+def test_how_to_settle_is_told_in_one_line(caplog):
+    with caplog.at_level(logging.ERROR):
+        tell_how_to_settle(f"{KEY!r}", SENT, NOT_SENT)
+    assert caplog.messages == [
+        "To settle it: find out, set the status of 'pindo_sms' in the Storage tab to sent or not_sent, clear the task"
+    ]
+
+
+@needs_store
+def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
+    with pytest.raises(ConnectionError):
+        ledger(Store(failures=1)).write(PLANNED)
+
+
+@needs_store
+@pytest.mark.parametrize(("failures", "kept"), [(3, True), (99, False)])
+def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, monkeypatch, caplog):
+    monkeypatch.setattr("airflow_provider_pindo._ledger.store._WRITE_PAUSES", (0, 0, 0))
+    store = Store(failures=failures)
+    ledger(store).write_outcome(Entry(SENT, input="this"))
+    assert (KEY in store) is kept
+    assert ("(no API server): what came of the request stays unknown" in caplog.text) is not kept
+
+
+def test_another_recipient_text_or_sender_is_another_input():
+    inputs = [("+250781234567", "a", "P"), ("+250781234568", "a", "P"), ("+250781234567", "b", "P")]
+    inputs += [("+250781234567", "a", "Q"), ("+250781234567", "aP", "")]
+    assert len({fingerprint(*parts) for parts in inputs}) == len(inputs)
+    assert len(fingerprint(*inputs[0])) == 16
