@@ -16,6 +16,7 @@ import importlib
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -105,7 +106,8 @@ class Subscription:
     def __init__(self, place: Cursor, interval: float) -> None:
         self.place = place
         self.interval = interval
-        self._results: asyncio.Queue[PollResult | PindoError] = asyncio.Queue()
+        self._results: deque[PollResult | PindoError] = deque()
+        self._arrived = asyncio.Event()
 
     async def next_result(self) -> PollResult:
         """Wait for the next pass and return what is new since the last one.
@@ -113,19 +115,26 @@ class Subscription:
         :raises PindoError: the pass failed; the poll goes on, and the next one makes up for it. Whatever failed, an
             Airflow that does not give the connection for a moment too, it is an error of Pindo's tree.
         """
-        return self._take(await self._results.get())
+        while not self._results:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._take(self._results.popleft())
 
     def drain(self) -> list[PollResult]:
         """Return the rounds that have come already, without waiting; failed passes left out."""
         rounds = []
-        while not self._results.empty():
-            with suppress(PindoError):  # the poll has told it
-                rounds.append(self._take(self._results.get_nowait()))
+        while self._results:
+            with suppress(PindoError):  # the poll has logged it
+                rounds.append(self._take(self._results.popleft()))
         return rounds
 
-    def give(self, result: PollResult | PindoError) -> None:
-        """Put the result of a pass where the subscriber finds it."""
-        self._results.put_nowait(result)
+    def deliver(self, result: PollResult | PindoError) -> None:
+        """Store the result of a pass, without waking the subscriber."""
+        self._results.append(result)
+
+    def wake(self) -> None:
+        """Wake the subscriber, once every subscriber has the result."""
+        self._arrived.set()
 
     def _take(self, result: PollResult | PindoError) -> PollResult:
         if isinstance(result, PindoError):
@@ -144,7 +153,7 @@ class SharedPoll:
     def __init__(self, pindo_conn_id: str) -> None:
         self.pindo_conn_id = pindo_conn_id
         self.hook = self._new_hook()
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: list[Subscription] = []  # in the order in which they joined
         self._interval = float("inf")
         self._joined = asyncio.Event()
         self._names_senders: bool | None = None
@@ -160,7 +169,7 @@ class SharedPoll:
         """Take part from the next pass on, which comes within ``interval`` seconds."""
         subscription = Subscription(place, max(interval, SHORTEST_PAUSE))
         self._interval = min(self._interval, subscription.interval)
-        self._subscriptions.add(subscription)
+        self._subscriptions.append(subscription)
         self._joined.set()
         if self._task is None:
             # In a context of its own: what it logs is not the first subscriber's alone.
@@ -171,7 +180,7 @@ class SharedPoll:
 
     def leave(self, subscription: Subscription) -> None:
         """Take no more part."""
-        self._subscriptions.discard(subscription)
+        self._subscriptions.remove(subscription)
 
     async def close(self) -> None:
         """End the poll."""
@@ -216,9 +225,12 @@ class SharedPoll:
             )
             result = error
             await self._read_connection_anew()
+        # One subscriber may wake another: the clock of a shared stream does. So all have the result before one wakes.
         for subscription in taking_part:
-            subscription.give(result)
-            await asyncio.sleep(0)  # a thousand that take it in one go would hold up the loop
+            subscription.deliver(result)
+        for subscription in taking_part:
+            subscription.wake()
+            await asyncio.sleep(0)  # a thousand that wake at once would block the event loop
         return result if isinstance(result, PindoError) else None
 
     async def _read(self, scan: InboundScan) -> PollResult:

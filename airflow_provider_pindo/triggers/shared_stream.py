@@ -21,7 +21,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoErro
 from airflow_provider_pindo.triggers.poll import subscribe
 from airflow_provider_pindo.triggers.watcher import Watcher
 
-_keepers: dict[tuple[asyncio.AbstractEventLoop, str], set[CheckpointStore]] = {}
+_keepers: dict[tuple[asyncio.AbstractEventLoop, str], list[CheckpointStore]] = {}
 _ticks: dict[asyncio.AbstractEventLoop, int] = {}
 
 
@@ -127,11 +127,11 @@ def _next_tick() -> int:
 async def watched_by(pindo_conn_id: str, keeper: CheckpointStore) -> AsyncIterator[None]:
     """Have the clock of the connection settle with ``keeper`` for as long as the block lasts."""
     key = (asyncio.get_running_loop(), pindo_conn_id)
-    _keepers.setdefault(key, set()).add(keeper)
+    _keepers.setdefault(key, []).append(keeper)
     try:
         yield
     finally:
-        _keepers[key].discard(keeper)
+        _keepers[key].remove(keeper)
         if not _keepers[key]:
             del _keepers[key]
 

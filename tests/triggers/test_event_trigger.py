@@ -39,6 +39,15 @@ class Store(dict):
         return place["after_id"]
 
 
+class SlowStore(Store):
+    """A state store that needs a moment, as Airflow's does."""
+
+    async def aget(self, key):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return self.get(key)
+
+
 class Triggerer:
     """What Airflow's triggerer does with asset triggers, up to the database, which is ``persisted``.
 
@@ -126,6 +135,17 @@ async def test_watchers_of_one_connection_share_a_poll_and_each_has_its_own_patt
     triggerer.start(Store(), no, pattern="NO", poll_interval=3600)
     await triggerer.sync_until(lambda: yes and no)
     assert (ids(yes), ids(no)) == ([1], [2])
+    assert polls() == 1
+
+
+async def test_messages_come_with_their_tick_where_the_clock_joins_the_poll_first(sandbox, triggerer, polls):
+    """As in production: a watcher joins only after Airflow has read its state store."""
+    persisted = [[] for _ in range(30)]
+    await reply(sandbox, "YES")
+    for each in persisted:
+        triggerer.start(SlowStore(), each, poll_interval=3600)
+    await triggerer.sync_until(lambda: all(persisted))
+    assert [ids(each) for each in persisted] == [[1]] * 30
     assert polls() == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -225,6 +225,33 @@ async def test_everyone_is_told_whether_messages_name_their_sender(sandbox):
         await asyncio.to_thread(sandbox.reply, PHONE, "two")
         await texts(subscription, 1)
         assert (await subscription.next_result()).names_senders is True
+
+
+async def test_a_result_is_with_every_subscriber_before_one_wakes(sandbox):
+    """A subscriber may wake another, as the clock of a shared stream does: that one must find its messages."""
+    sandbox.reply(PHONE, "one")
+    texts_at_hand = []
+
+    async def look_at_the_others(subscription, others):
+        await subscription.next_result()
+        texts_at_hand.append([[message.text for message in other.drain()[0].messages] for other in others])
+
+    async with AsyncExitStack() as stack:
+        subscriptions = [
+            await stack.enter_async_context(subscribe(CONN, place=Cursor(), interval=60)) for _ in range(3)
+        ]
+        waiting = [
+            asyncio.create_task(
+                look_at_the_others(each, [other for other in subscriptions if other is not each])
+            )
+            for each in subscriptions
+        ]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        for task in done:
+            task.result()
+    assert texts_at_hand == [[["one"], ["one"]]]
 
 
 async def test_many_that_take_a_pass_let_others_run_in_between(sandbox):
