@@ -196,7 +196,7 @@ class ChunkLedger:
     """
 
     def __init__(self, context: Context) -> None:
-        self._ledger = Ledger(context, KEY)
+        self._ledger = Ledger(context)
         self._header: dict[str, Any] = {}
         self._found: dict[int, StoredChunk] = {}
         self._settled: set[int] = set()
@@ -219,7 +219,7 @@ class ChunkLedger:
         :raises PindoConfigurationError: somebody was, or may have been, texted with another input, or nobody can
             know, since the entry of the whole is none of this task's.
         """
-        header = self._ledger.read_value(KEY)
+        header = self._ledger.get(KEY)
         anew = {
             "status": STARTED,
             "input": input,
@@ -286,7 +286,7 @@ class ChunkLedger:
 
     def _start(self, header: dict[str, Any]) -> None:
         self._header = header
-        self._ledger.write_value(KEY, header)
+        self._ledger.set(KEY, header)
 
     @property
     def chunk_size(self) -> int:
@@ -333,16 +333,16 @@ class ChunkLedger:
 
     def open(self, chunk: Chunk, outcome: Outcome) -> None:
         """Write what will be known if the task is cut off from now on; raises when Airflow does not take it."""
-        self._ledger.write_value(self.key(chunk.index), self._entry(chunk, outcome))
+        self._ledger.set(self.key(chunk.index), self._entry(chunk, outcome))
 
     def close(self, chunk: Chunk, outcome: Outcome) -> None:
         """Write what came of a chunk; when that fails, its recipients stay unknown in the ledger."""
-        self._ledger.write_value_after(self.key(chunk.index), self._entry(chunk, outcome))
+        self._ledger.set_outcome(self.key(chunk.index), self._entry(chunk, outcome))
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """Write that everybody had their turn, and what the task returned; None when it fails all the same."""
         returned = {} if result is None else {"result": dict(result)}
-        self._ledger.write_value_after(KEY, {**self._header, "status": FINISHED, **returned})
+        self._ledger.set_outcome(KEY, {**self._header, "status": FINISHED, **returned})
 
     @staticmethod
     def key(index: int) -> str:
@@ -382,7 +382,7 @@ class ChunkLedger:
         return {index: entry for index, entry in entries if entry is not None}
 
     def _read_entry(self, index: int) -> StoredChunk | None:
-        value = self._ledger.read_value(self.key(index))
+        value = self._ledger.get(self.key(index))
         if value is None or _is_of_an_earlier_go(value, self._header["generation"]):
             return None
         try:

@@ -1,9 +1,7 @@
-"""The ledger: what a task has sent, kept where a retry, a crash and a clear can read it.
+"""The ledger's entry of a single request, and what a later try does about it.
 
-Before a request leaves, the task writes what it is about to do as *unknown*; after the answer, what came of
-it. Whoever finds an entry later knows: *sent* is not sent again, *not_sent* is, and *unknown* is for a
-person to settle. Airflow 3.3 keeps the entries in its task state store, for each task instance (DAG, run,
-task and map index) over retries, crashes and clears; before 3.3 there is no such place, and a task says so.
+Before a request leaves, the task writes *unknown*; afterwards, what came of it. A later try sends again what is
+*not_sent*, never sends what is *sent*, and leaves *unknown* to a person.
 """
 
 from __future__ import annotations
@@ -12,9 +10,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,9 @@ SENT = "sent"
 NOT_SENT = "not_sent"
 UNKNOWN = "unknown"
 
-#: Most recipients that one entry tells of: more would make it larger than a person may edit (64 KB).
+#: Version of the entries. Raise it when an older provider would misread a new entry.
+VERSION = 1
+#: Most recipients of one entry. More would make it larger than a person may edit (64 KB).
 MAX_RECIPIENTS = 1000
 
 
@@ -30,13 +32,13 @@ MAX_RECIPIENTS = 1000
 class Entry:
     """What the ledger holds of one request.
 
-    :param status: ``sent``, ``not_sent`` or ``unknown``; the word that a person may change.
-    :param input: fingerprint of what was sent to whom; None when a person wrote the entry anew.
-    :param go: which go of the task it was: every clear by a person starts a new one, a retry does not. None when
-        a person wrote the entry anew.
-    :param to: the recipient, masked, for the person who reads it.
-    :param result: what Pindo answered, when it was sent; empty when a person settled it as sent and the task has
-        seen that, None when it has not.
+    :param status: ``sent``, ``not_sent`` or ``unknown``; a person may change it.
+    :param input: fingerprint of recipient and content; None when a person wrote the entry.
+    :param generation: the task's generation when it was written. A clear starts a new one, a retry does not. None
+        when a person wrote the entry.
+    :param to: the recipient, masked, for the reader of the entry.
+    :param result: Pindo's response to what was sent. None until a try has read a status that a person set to
+        ``sent``, then empty.
     """
 
     status: str
@@ -45,30 +47,34 @@ class Entry:
     to: str | None = None
     result: dict[str, Any] | None = None
 
+    def to_value(self) -> dict[str, Any]:
+        """Return the entry as the store holds it."""
+        return {"v": VERSION, **asdict(self)}
+
 
 class Action(Enum):
-    """What a task does, given what the ledger says."""
+    """What a task does, given its entry."""
 
     SEND = "send"
     RETURN_RESULT = "return the first result"
     ACCEPT_UNKNOWN = "count as sent"
-    FAIL_UNKNOWN = "fail: nobody knows whether it was sent"
+    FAIL_UNKNOWN = "fail: the outcome is unknown"
     FAIL_CHANGED = "fail: something else was sent"
 
 
 def decide(entry: Entry | None, planned: Entry, generation: int, *, on_unknown: str, resend: bool) -> Action:
-    """Return what to do about a request, given its entry: the whole of "never twice" for a single request.
+    """Decide whether a task sends its request: the core of "never twice".
 
-    :param entry: what the ledger holds; None when this is the first time.
-    :param planned: the entry that would be written for it now.
-    :param go: the current go of the task.
+    :param entry: what the ledger holds; None at the first try.
+    :param planned: the entry of the request that the task would make now.
+    :param generation: the task's current generation.
     :param on_unknown: ``fail``, ``resend`` or ``accept``.
-    :param resend: send again what was sent in another go. It has no effect in the go that sent it, for an unknown
-        outcome, and for what a person has settled as sent until a try has seen that: it may be a retry.
+    :param resend: send again what an earlier generation sent. Ignored within the same generation, for unknown
+        outcomes, and for an entry just settled as sent that no try has read yet: this may be a retry.
     """
     if entry is None or entry.status == NOT_SENT:
         return Action.SEND
-    if resend and _was_sent_in_another_go(entry, generation):
+    if resend and _was_sent_in_another_generation(entry, generation):
         return Action.SEND
     if entry.input not in (None, planned.input):
         return Action.FAIL_CHANGED
@@ -77,19 +83,51 @@ def decide(entry: Entry | None, planned: Entry, generation: int, *, on_unknown: 
     return {"resend": Action.SEND, "accept": Action.ACCEPT_UNKNOWN}.get(on_unknown, Action.FAIL_UNKNOWN)
 
 
-def _was_sent_in_another_go(entry: Entry, generation: int) -> bool:
+def _was_sent_in_another_generation(entry: Entry, generation: int) -> bool:
     return entry.status == SENT and entry.result is not None and entry.generation not in (None, generation)
 
 
 def fingerprint(*parts: object) -> str:
-    """Return a short digest of ``parts``, by which a later try knows whether its input is the same."""
+    """Return a short digest of ``parts``, by which a later try recognises the same input."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
+def check_version(value: Any, key: str, otherwise: str = "") -> None:
+    """Refuse a value that another version of this provider wrote.
+
+    A value without ``v`` passes: every task writes one, so a person wrote this value by hand.
+
+    :param value: what the store holds under ``key``.
+    :param otherwise: what a person can do instead of an upgrade, for the error's last line.
+    :raises PindoConfigurationError: ``v`` is not :data:`VERSION`.
+    """
+    if not isinstance(value, Mapping) or "v" not in value:
+        return
+    version = value["v"]
+    if type(version) is not int or version != VERSION:
+        raise PindoConfigurationError(
+            f"entry {key!r} of the Task State Store has version {version!r}, and this provider reads version "
+            f"{VERSION}: nothing is sent now\n"
+            f"Upgrade airflow-provider-pindo to the version that wrote the entry, and clear the task{otherwise}"
+        )
+
+
 def read_entry(value: Any, key: str) -> Entry | None:
+    """Read an entry, as a task or a person wrote it; None when there is none.
+
+    A person may write the bare word, or an object with ``status`` and without ``v``. Any other word is *unknown*.
+
+    :param value: what the store holds under ``key``.
+    :raises PindoConfigurationError: another version of this provider wrote it.
+    """
     if value is None:
         return None
-    # A person may have put the bare word in place of the whole value.
+    check_version(
+        value,
+        key,
+        "; or find out whether the request was carried out, replace the whole value with the word 'sent' or "
+        "'not_sent', and clear the task",
+    )
     fields: Mapping[str, Any] = value if isinstance(value, Mapping) else {"status": value}
     status = str(fields.get("status")).strip().lower()
     if status not in (SENT, NOT_SENT, UNKNOWN):
@@ -102,6 +140,18 @@ def read_entry(value: Any, key: str) -> Entry | None:
         generation=fields.get("generation"),
         to=fields.get("to"),
         result=dict(result) if isinstance(result, Mapping) else None,
+    )
+
+
+def how_to_change_status(entries: str, *words: str) -> str:
+    """Return how a person settles an unknown outcome, for the second line of an error.
+
+    :param entries: the keys of the entries.
+    :param words: what the status may become.
+    """
+    return (
+        f"open the Storage tab of this task instance, in its Task State Store change the status of {entries} from "
+        f"'unknown' to {' or '.join(map(repr, words))}, and clear the task"
     )
 
 

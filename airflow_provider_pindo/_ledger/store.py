@@ -1,38 +1,67 @@
-"""The one door to Airflow's task state store."""
+"""Airflow's task state store. No other module touches it.
+
+Airflow 3.3 and later keep its values for each task instance (DAG, run, task and map index) over retries, crashes,
+deferrals and clears. Values are written without expiry; Airflow deletes them with the DAG run. An older Airflow has
+no such store: nothing is kept there, and every read returns None.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-
-from airflow_provider_pindo._ledger.entry import Entry, read_entry
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 log = logging.getLogger(__name__)
 
-#: How often, and with which pauses in seconds, "it was sent" is written before giving up on it.
+#: Seconds between the attempts to write an outcome.
 _WRITE_PAUSES = (0.5, 1.0, 2.0)
 
 
-class Ledger:
-    """The ledger's entry of one task instance.
+class TaskStateStore:
+    """The values of one task instance.
 
     :param context: the task's context.
-    :param key: name of the entry, as the Task State Store shows it.
     """
 
-    def __init__(self, context: Context, key: str) -> None:
-        self.key = key
+    def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
-        #: The current go: Airflow sets max_tries anew when a person clears a task that has ended, and not on a
-        #: retry (airflow.models.taskinstance.clear_task_instances). A task cleared while it runs stays in its
-        #: go, and so does one whose `retries` were lowered by just as many as it had tries.
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether this Airflow keeps what is written."""
+        return self._store is not None
+
+    def get(self, key: str) -> Any:
+        """Return the value of ``key``; None when there is none."""
+        return None if self._store is None else self._store.get(key)
+
+    def set(self, key: str, value: dict[str, Any]) -> None:
+        """Write ``value`` without expiry.
+
+        :raises Exception: Airflow did not store it.
+        """
+        if self._store is not None:
+            from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+            self._store.set(key, value, retention=NEVER_EXPIRE)
+
+
+class Ledger(TaskStateStore):
+    """The store as the record of what a task sent. Logs a warning when Airflow will forget it.
+
+    :param context: the task's context.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        #: The task's generation. Airflow raises max_tries when a person clears a task that has ended, and leaves it
+        #: at a retry (airflow.models.taskinstance.clear_task_instances). Two clears keep the generation: that of a
+        #: running task, and that of a task whose `retries` were lowered by as many as it had tries.
         self.generation: int = context["ti"].max_tries
-        if self._store is None:
+        if not self.is_kept:
             log.warning(
                 "This Airflow has no task state store (it came with 3.3): a task that was killed while it sent "
                 "cannot be told from one that never started, so its retry sends again"
@@ -43,43 +72,15 @@ class Ledger:
                 "succeeds, so clearing it sends again"
             )
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether this Airflow keeps what is written."""
-        return self._store is not None
+    def set_outcome(self, key: str, value: dict[str, Any]) -> None:
+        """Write what came of a request; log a warning when Airflow does not store it.
 
-    def read(self) -> Entry | None:
-        """Return the entry, as the task wrote it or as a person settled it; None when there is none."""
-        return read_entry(self.read_value(self.key), self.key)
-
-    def write(self, entry: Entry) -> None:
-        """Write the entry; raises when Airflow does not take it."""
-        self.write_value(self.key, asdict(entry))
-
-    def write_outcome(self, entry: Entry) -> None:
-        """Write what came of the request, and go on when that fails; see :meth:`write_value_after`."""
-        self.write_value_after(self.key, asdict(entry))
-
-    def read_value(self, key: str) -> Any:
-        """Return what stands under ``key``; None when nothing does."""
-        return None if self._store is None else self._store.get(key)
-
-    def write_value(self, key: str, value: dict[str, Any]) -> None:
-        """Write ``value`` under ``key``, never to expire; raises when Airflow does not take it."""
-        if self._store is not None:
-            from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-            self._store.set(key, value, retention=NEVER_EXPIRE)
-
-    def write_value_after(self, key: str, value: dict[str, Any]) -> None:
-        """Write what came of a request, and go on when that fails.
-
-        It has happened, and the task's own end says more than that the ledger was out of reach: the entry
-        then stays unknown, which sends nothing by itself either.
+        The request was made, and its result matters more than the store. The entry then stays unknown, and a later
+        try sends nothing.
         """
         for pause in (*_WRITE_PAUSES, None):
             try:
-                return self.write_value(key, value)
+                return self.set(key, value)
             except Exception as error:
                 if pause is None:
                     log.warning(

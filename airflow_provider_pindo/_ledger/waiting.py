@@ -1,7 +1,7 @@
-"""What a waiting task remembers from one process to the next: when it first started, and how often Pindo failed.
+"""What a waiting task keeps from one process to the next: its first start, and its consecutive failures.
 
-Airflow 3.3 keeps it in its task state store, for each task instance over retries, reschedules and clears. An
-older Airflow has no such place: there the run's start stands for the task's, and failures are forgotten.
+Airflow 3.3 and later keep both over retries, reschedules and clears. On an older Airflow the start of the run
+stands for that of the task, and failures are forgotten.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo._ledger.store import TaskStateStore
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
@@ -28,13 +29,13 @@ class WaitingMemory:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._store: Any = context.get("task_state_store")
-        stored = None if self._store is None else self._store.get(KEY)
+        self._store = TaskStateStore(context)
+        stored = self._store.get(KEY)
         self._entry: dict[str, Any] = dict(stored) if isinstance(stored, Mapping) else {}
 
     def first_start(self) -> datetime:
-        """Return when this task first started, and see to it that a retry or a clear finds the same."""
-        if self._store is None:
+        """Return when this task first started, and store it for a retry or a clear."""
+        if not self._store.is_kept:
             run_start = self._context["dag_run"].start_date
             return datetime.now(UTC) if run_start is None else run_start
         if "first_start" not in self._entry:
@@ -51,17 +52,15 @@ class WaitingMemory:
 
     @property
     def failures(self) -> int:
-        """How many looks at the list have failed in a row."""
+        """How many reads of the inbox have failed in a row."""
         failures = self._entry.get("failures")
         return failures if isinstance(failures, int) else 0
 
     def keep_failures(self, failures: int) -> None:
-        """Remember the failures for the next process."""
-        if self._store is not None and failures != self.failures:
+        """Store the number of failures for the next process."""
+        if failures != self.failures:
             self._write(failures=failures)
 
     def _write(self, **values: Any) -> None:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
         self._entry |= values
-        self._store.set(KEY, self._entry, retention=NEVER_EXPIRE)
+        self._store.set(KEY, self._entry)

@@ -9,7 +9,8 @@ full phone number.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from copy import copy
+from typing import ClassVar, Self
 
 
 class PindoError(Exception):
@@ -27,6 +28,12 @@ class PindoError(Exception):
         super().__init__(message)
         self.status = status
         self.reason = reason
+
+    def with_message(self, message: str) -> Self:
+        """Return a copy with another message; its class and all facts stay."""
+        error = copy(self)
+        error.args = (message,)
+        return error
 
 
 class PindoConfigurationError(PindoError, ValueError):

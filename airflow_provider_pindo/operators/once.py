@@ -22,7 +22,7 @@ from airflow_provider_pindo._ledger.entry import (
     fingerprint,
     tell_how_to_settle,
 )
-from airflow_provider_pindo._ledger.store import Ledger
+from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo.api.arguments import check_choice, read_flag
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
@@ -79,7 +79,7 @@ class PindoOnceOperator(PindoOperator):
     #: The words by which a person settles an unknown outcome.
     settled_by: tuple[str, ...] = (SENT, NOT_SENT)
 
-    _ledger: Ledger
+    _ledger: RequestLedger
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class PindoOnceOperator(PindoOperator):
             on_unknown = check_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
             resend = read_flag("resend", self.resend)
             request = self.prepare()
-            ledger = self._ledger = Ledger(context, self.ledger_key)
+            ledger = self._ledger = RequestLedger(context, self.ledger_key)
             planned = Entry(
                 UNKNOWN,
                 input=fingerprint(*request.identity),

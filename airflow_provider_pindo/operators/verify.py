@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Action, Entry, fingerprint
-from airflow_provider_pindo._ledger.store import Ledger
+from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo.api.arguments import check_choice, read_flag
 from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender
 from airflow_provider_pindo.api.errors import (
@@ -224,7 +224,7 @@ class PindoVerifyCheckOperator(PindoOperator):
             on_wrong_code = check_choice("on_wrong_code", self.on_wrong_code, ON_WRONG_CODE)
             cancel_on_failure = read_flag("cancel_on_failure", self.cancel_on_failure)
             try:
-                answer = self._answer(request_id, Ledger(context, self.ledger_key))
+                answer = self._answer(request_id, RequestLedger(context, self.ledger_key))
                 if not answer["verified"] and on_wrong_code == "fail":
                     raise PindoRejectedError(
                         f"the code for verification {request_id} does not count: {answer['reason']}"
@@ -241,7 +241,7 @@ class PindoVerifyCheckOperator(PindoOperator):
                 self.log.warning("Verification %s: not verified (%s)", request_id, answer["reason"])
             return answer
 
-    def _answer(self, request_id: int, ledger: Ledger) -> dict[str, Any]:
+    def _answer(self, request_id: int, ledger: RequestLedger) -> dict[str, Any]:
         """Return what Pindo says to the code, from the ledger if it has said so before."""
         # Not of the code: whoever reads the ledger could find a code of a few digits by its fingerprint.
         planned = Entry(UNKNOWN, input=fingerprint(request_id), generation=ledger.generation)
@@ -269,7 +269,7 @@ class PindoVerifyCheckOperator(PindoOperator):
             "which may have used up an attempt"
         )
 
-    def _ask(self, request_id: int, ledger: Ledger, planned: Entry) -> dict[str, Any]:
+    def _ask(self, request_id: int, ledger: RequestLedger, planned: Entry) -> dict[str, Any]:
         """Ask Pindo and write down what it answers."""
         code = _read_code(self.code.reveal())
         if not code:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
-from dataclasses import asdict
 
 import pytest
 
@@ -13,20 +12,22 @@ from airflow_provider_pindo._ledger.entry import (
     NOT_SENT,
     SENT,
     UNKNOWN,
+    VERSION,
     Action,
     Entry,
     decide,
     fingerprint,
     tell_how_to_settle,
 )
-from airflow_provider_pindo._ledger.store import Ledger
+from airflow_provider_pindo._ledger.transaction import RequestLedger
+from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 needs_store = pytest.mark.skipif(
     importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
 )
 KEY = "pindo_sms"
 PLANNED = Entry(UNKNOWN, input="this")
-GO, NEXT_GO = 2, 3
+GENERATION, NEXT_GENERATION = 2, 3
 RECEIPT = {"sms_id": "out_sms_1"}
 
 
@@ -46,41 +47,41 @@ class Store(dict):
 
 
 class TaskInstance:
-    max_tries = GO
+    max_tries = GENERATION
 
 
 def ledger(store):
-    return Ledger({"task_state_store": store, "ti": TaskInstance()}, KEY)
+    return RequestLedger({"task_state_store": store, "ti": TaskInstance()}, KEY)
 
 
 @pytest.mark.parametrize(
     ("entry", "generation", "on_unknown", "resend", "action"),
     [
-        (None, GO, "fail", False, Action.SEND),
-        (Entry(NOT_SENT, "other", GO), GO, "fail", False, Action.SEND),
-        (Entry(SENT, "this", GO), GO, "fail", False, Action.RETURN_RESULT),
-        (Entry(SENT, "this", GO), NEXT_GO, "fail", False, Action.RETURN_RESULT),
-        (Entry(SENT, "this", GO), GO, "fail", True, Action.RETURN_RESULT),
-        (Entry(SENT, "this", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
-        (Entry(SENT, "this", GO, result=RECEIPT), GO, "fail", True, Action.RETURN_RESULT),
+        (None, GENERATION, "fail", False, Action.SEND),
+        (Entry(NOT_SENT, "other", GENERATION), GENERATION, "fail", False, Action.SEND),
+        (Entry(SENT, "this", GENERATION), GENERATION, "fail", False, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GENERATION), NEXT_GENERATION, "fail", False, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GENERATION), GENERATION, "fail", True, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GENERATION, result=RECEIPT), NEXT_GENERATION, "fail", True, Action.SEND),
+        (Entry(SENT, "this", GENERATION, result=RECEIPT), GENERATION, "fail", True, Action.RETURN_RESULT),
         # Settled as sent by a person, perhaps after the clear: this may be a retry.
-        (Entry(SENT, "this", GO), NEXT_GO, "fail", True, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GENERATION), NEXT_GENERATION, "fail", True, Action.RETURN_RESULT),
         # The same, once a try has seen it.
-        (Entry(SENT, "this", GO, result={}), GO, "fail", True, Action.RETURN_RESULT),
-        (Entry(SENT, "this", GO, result={}), NEXT_GO, "fail", True, Action.SEND),
-        (Entry(SENT, "other", GO), NEXT_GO, "fail", False, Action.FAIL_CHANGED),
-        (Entry(SENT, "other", GO), GO, "resend", True, Action.FAIL_CHANGED),
-        (Entry(SENT, "other", GO, result=RECEIPT), NEXT_GO, "fail", True, Action.SEND),
-        (Entry(UNKNOWN, "this", GO), GO, "fail", False, Action.FAIL_UNKNOWN),
-        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", False, Action.FAIL_UNKNOWN),
-        (Entry(UNKNOWN, "this", GO), GO, "resend", False, Action.SEND),
-        (Entry(UNKNOWN, "this", GO), GO, "accept", False, Action.ACCEPT_UNKNOWN),
-        (Entry(UNKNOWN, "this", GO), NEXT_GO, "fail", True, Action.FAIL_UNKNOWN),
-        (Entry(UNKNOWN, "other", GO), GO, "resend", False, Action.FAIL_CHANGED),
-        (Entry(UNKNOWN, "other", GO), GO, "accept", False, Action.FAIL_CHANGED),
+        (Entry(SENT, "this", GENERATION, result={}), GENERATION, "fail", True, Action.RETURN_RESULT),
+        (Entry(SENT, "this", GENERATION, result={}), NEXT_GENERATION, "fail", True, Action.SEND),
+        (Entry(SENT, "other", GENERATION), NEXT_GENERATION, "fail", False, Action.FAIL_CHANGED),
+        (Entry(SENT, "other", GENERATION), GENERATION, "resend", True, Action.FAIL_CHANGED),
+        (Entry(SENT, "other", GENERATION, result=RECEIPT), NEXT_GENERATION, "fail", True, Action.SEND),
+        (Entry(UNKNOWN, "this", GENERATION), GENERATION, "fail", False, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "this", GENERATION), NEXT_GENERATION, "fail", False, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "this", GENERATION), GENERATION, "resend", False, Action.SEND),
+        (Entry(UNKNOWN, "this", GENERATION), GENERATION, "accept", False, Action.ACCEPT_UNKNOWN),
+        (Entry(UNKNOWN, "this", GENERATION), NEXT_GENERATION, "fail", True, Action.FAIL_UNKNOWN),
+        (Entry(UNKNOWN, "other", GENERATION), GENERATION, "resend", False, Action.FAIL_CHANGED),
+        (Entry(UNKNOWN, "other", GENERATION), GENERATION, "accept", False, Action.FAIL_CHANGED),
         # A person wrote the bare word in place of the entry: the input is taken to be this one.
-        (Entry(SENT), NEXT_GO, "fail", True, Action.RETURN_RESULT),
-        (Entry(UNKNOWN), GO, "fail", True, Action.FAIL_UNKNOWN),
+        (Entry(SENT), NEXT_GENERATION, "fail", True, Action.RETURN_RESULT),
+        (Entry(UNKNOWN), GENERATION, "fail", True, Action.FAIL_UNKNOWN),
     ],
 )
 def test_the_decision(entry, generation, on_unknown, resend, action):
@@ -89,11 +90,15 @@ def test_the_decision(entry, generation, on_unknown, resend, action):
 
 def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_so():
     for status, same, generation, on_unknown, resend in itertools.product(
-        [SENT, UNKNOWN], ["this", "other"], [GO, NEXT_GO], ["fail", "resend", "accept"], [True, False]
+        [SENT, UNKNOWN],
+        ["this", "other"],
+        [GENERATION, NEXT_GENERATION],
+        ["fail", "resend", "accept"],
+        [True, False],
     ):
-        entry = Entry(status, input=same, generation=GO, result=RECEIPT if status == SENT else None)
+        entry = Entry(status, input=same, generation=GENERATION, result=RECEIPT if status == SENT else None)
         sends = decide(entry, PLANNED, generation, on_unknown=on_unknown, resend=resend) is Action.SEND
-        a_person_cleared_it = resend and generation != GO and status == SENT
+        a_person_cleared_it = resend and generation != GENERATION and status == SENT
         at_least_once = on_unknown == "resend" and status == UNKNOWN and same == "this"
         assert sends == (a_person_cleared_it or at_least_once)
 
@@ -101,11 +106,18 @@ def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_s
 @needs_store
 def test_an_entry_is_read_back_as_it_was_written():
     store = Store()
-    entry = Entry(SENT, input="this", generation=GO, to="+25078****567", result=RECEIPT)
+    entry = Entry(SENT, input="this", generation=GENERATION, to="+25078****567", result=RECEIPT)
     ledger(store).write(entry)
     assert ledger(store).read() == entry
     assert store == {
-        KEY: {"status": SENT, "input": "this", "generation": GO, "to": "+25078****567", "result": RECEIPT}
+        KEY: {
+            "v": 1,
+            "status": SENT,
+            "input": "this",
+            "generation": GENERATION,
+            "to": "+25078****567",
+            "result": RECEIPT,
+        }
     }
 
 
@@ -117,12 +129,26 @@ def test_an_entry_never_expires():
     ledger(before).write(PLANNED)
     ledger(after).write_outcome(PLANNED)
     assert before.retention is after.retention is NEVER_EXPIRE
-    assert before == after == {KEY: asdict(PLANNED)}
+    assert before == after == {KEY: PLANNED.to_value()}
 
 
 @pytest.mark.parametrize("value", ["sent", " Sent ", {"status": "sent"}, {"status": "SENT", "input": None}])
 def test_a_person_may_write_the_word_alone(value):
     assert ledger(Store(value)).read().status == SENT
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", 1.0, True, None])
+def test_an_entry_of_another_version_is_refused_and_the_error_says_what_to_do(version):
+    value = {**Entry(NOT_SENT).to_value(), "v": version}
+    with pytest.raises(PindoConfigurationError) as refused:
+        ledger(Store(value)).read()
+    happened, advice = str(refused.value).splitlines()
+    assert happened == (
+        f"entry 'pindo_sms' of the Task State Store has version {version!r}, and this provider reads version "
+        f"{VERSION}: nothing is sent now"
+    )
+    assert "Upgrade airflow-provider-pindo" in advice
+    assert "'sent' or 'not_sent'" in advice
 
 
 @pytest.mark.parametrize("value", ["yes", 7, {}, {"status": None}, ["sent"], {"status": "send"}])
@@ -135,7 +161,7 @@ def test_a_word_that_is_none_of_the_three_stays_unknown(value, caplog):
 
 def test_nothing_is_kept_where_airflow_keeps_nothing_and_the_task_says_so(caplog):
     with caplog.at_level(logging.WARNING):
-        book = Ledger({"ti": TaskInstance()}, KEY)
+        book = RequestLedger({"ti": TaskInstance()}, KEY)
     assert "no task state store" in caplog.text
     book.write(PLANNED)
     assert book.read() is None
@@ -146,7 +172,7 @@ def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, c
     monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", str(clears))
     with caplog.at_level(logging.WARNING):
         book = ledger(Store())
-    assert (book.is_kept, book.generation) == (True, GO)
+    assert (book.is_kept, book.generation) == (True, GENERATION)
     assert ("clearing it sends again" in caplog.text) is clears
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_pindo.api.errors import PindoError, PindoRejectedError
+from airflow_provider_pindo.api.errors import PindoError, PindoRateLimitError, PindoRejectedError
 from airflow_provider_pindo.api.redaction import safe_message
 
 
@@ -35,3 +35,11 @@ def test_one_that_was_never_raised_is_told_by_its_kind():
 
 def test_a_time_that_is_up_is_told_as_that():
     assert safe_message(raised(TimeoutError())) == "it took too long"
+
+
+def test_an_error_with_another_message_keeps_its_class_and_its_facts():
+    error = PindoRateLimitError("slow down", status=429, reason="too many", retry_after=7.5)
+    other = error.with_message("slow down. 3 accepted")
+    assert type(other) is PindoRateLimitError
+    assert (str(other), str(error)) == ("slow down. 3 accepted", "slow down")
+    assert (other.status, other.reason, other.retry_after) == (429, "too many", 7.5)

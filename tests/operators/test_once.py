@@ -170,12 +170,28 @@ def test_another_text_after_one_that_a_person_settled_as_sent_goes_out_by_what_t
 def test_a_bare_word_stands_for_the_text_of_the_go_that_finds_it(sandbox):
     store = Store(pindo_sms="sent")
     execute(store)
-    assert store["pindo_sms"] == asdict(
-        Entry(SENT, input=store["pindo_sms"]["input"], generation=0, to="+25078****567", result={})
-    )
+    seen = Entry(SENT, input=store["pindo_sms"]["input"], generation=0, to="+25078****567", result={})
+    assert store["pindo_sms"] == seen.to_value()
     with pytest.raises(AirflowFailException, match="clear the task with resend=True"):
         execute(store, text="Mwiriwe")
     assert sandbox.messages() == []
+
+
+@needs_store
+@pytest.mark.parametrize(
+    "arguments", [{}, {"on_unknown": "resend"}, {"on_unknown": "accept"}, {"resend": True}]
+)
+def test_nothing_is_sent_while_the_entry_is_of_another_version(sandbox, arguments):
+    store = Store()
+    lose_the_answer(sandbox, store)
+    store["pindo_sms"]["v"] = 2
+    for generation in (0, 1):
+        with pytest.raises(AirflowFailException, match=r"has version 2.*\n.*Upgrade airflow-provider-pindo"):
+            execute(store, generation=generation, **arguments)
+    assert len(sandbox.messages()) == 1
+    put_the_bare_word(store, "not_sent")
+    execute(store, generation=2, **arguments)
+    assert len(sandbox.messages()) == 2
 
 
 @needs_store

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_pindo._ledger import store
+from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo.api.errors import PindoError, PindoInsufficientBalanceError
 from airflow_provider_pindo.api.values import VerificationCheck
 from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
@@ -127,6 +127,16 @@ def test_after_a_lost_answer_nothing_is_sent_until_a_person_settles_it(sandbox, 
     assert len(sandbox.messages()) == 1
     task.store["pindo_verify"]["status"] = "not_sent"
     assert task.clear()["request_id"] == 2
+
+
+@pytest.mark.parametrize("key", ["pindo_verify", "pindo_verify_check"])
+def test_an_entry_of_another_version_stops_the_task_before_it_asks_pindo(sandbox, send, check, key):
+    task = send() if key == "pindo_verify" else check(1, "000000")
+    task.store[key] = {"v": 2, "status": "not_sent"}
+    for attempt in (task.run, task.run, task.clear):
+        with pytest.raises(AirflowFailException, match=rf"entry '{key}'.*has version 2"):
+            attempt()
+    assert sandbox.requests() == []
 
 
 def test_a_request_id_that_a_person_found_is_used(sandbox, send):
@@ -404,7 +414,7 @@ def test_a_lost_answer_that_the_state_does_not_settle_burns_no_second_attempt(sa
 def test_a_try_that_was_killed_is_settled_by_the_state(sandbox, sent, check, monkeypatch):
     """The worker died after the answer came and before it was written down."""
     task = check(1, sent["pin"])
-    monkeypatch.setattr(store.Ledger, "write_outcome", lambda self, entry: None)
+    monkeypatch.setattr(RequestLedger, "write_outcome", lambda self, entry: None)
     task.run()
     assert task.store["pindo_verify_check"]["status"] == "unknown"
     assert task.run() == {"verified": True, "request_id": 1}

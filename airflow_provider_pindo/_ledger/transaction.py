@@ -1,0 +1,101 @@
+"""One protocol for a task that makes a single request: write *unknown*, send, write what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, Entry, read_entry
+from airflow_provider_pindo._ledger.store import Ledger
+from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.redaction import safe_message
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class Sender(Protocol):
+    """What makes the request: a hook."""
+
+    def request_left(self) -> bool:
+        """Return whether the latest request was sent, so that its outcome may be unknown."""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One request.
+
+    :ivar result: what the request returned, for the ledger.
+    """
+
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+class RequestLedger(Ledger):
+    """The entry of a task that makes a single request.
+
+    :param context: the task's context.
+    :param key: name of the entry, as the Task State Store shows it.
+    """
+
+    def __init__(self, context: Context, key: str) -> None:
+        super().__init__(context)
+        self.key = key
+
+    def read(self) -> Entry | None:
+        """Return the entry, as a task or a person wrote it; None when there is none."""
+        return read_entry(self.get(self.key), self.key)
+
+    def write(self, entry: Entry) -> None:
+        """Write the entry.
+
+        :raises Exception: Airflow did not store it.
+        """
+        self.set(self.key, entry.to_value())
+
+    def write_outcome(self, entry: Entry) -> None:
+        """Write what came of the request; log a warning when Airflow does not store it."""
+        self.set_outcome(self.key, entry.to_value())
+
+    @contextmanager
+    def transaction(
+        self, planned: Entry, hook: Sender, *, if_lost: str, before: Entry | None = None
+    ) -> Iterator[Transaction]:
+        """Record one request: ``with ledger.transaction(…) as tx: tx.result = send()``.
+
+        What ends the block decides what is written:
+
+        - nothing raised: *sent*, with ``tx.result``.
+        - :class:`PindoUnknownOutcomeError`: the entry stays *unknown*.
+        - any other :class:`PindoError`, or anything raised before the request left: the entry as it was before.
+        - another exception after the request left: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
+          type is reported, since its message may quote the response.
+        - a timeout or a kill after the request left: *unknown*, raised unchanged.
+
+        The block makes that one request, since the hook knows only whether its latest one left.
+
+        :param planned: the entry to write before the request, with the status *unknown*.
+        :param hook: what makes the request.
+        :param if_lost: what may have happened, for the error of an unknown outcome.
+        :param before: the entry of an earlier request, which stays when this one is refused.
+        :raises Exception: Airflow did not store ``planned``; nothing was sent.
+        """
+        self.write(planned)
+        if before is None or before.status == NOT_SENT:
+            before = replace(planned, status=NOT_SENT)
+        transaction = Transaction()
+        try:
+            yield transaction
+        except PindoUnknownOutcomeError:
+            raise
+        except BaseException as error:
+            if isinstance(error, PindoError) or not hook.request_left():
+                self.write_outcome(before)
+            elif isinstance(error, Exception):
+                raise PindoUnknownOutcomeError(
+                    f"{safe_message(error)} was raised after the request was sent: {if_lost}"
+                ) from None
+            raise
+        self.write_outcome(replace(planned, status=SENT, result=transaction.result))
