@@ -33,7 +33,7 @@ from airflow_provider_pindo.api.errors import (
     PindoStoppedError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.api.redaction import masked, safe_message
+from airflow_provider_pindo.api.redaction import mask_error, safe_message
 from airflow_provider_pindo.hooks._transport.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class BulkSender:
         """Start no further chunk; those on their way go on."""
         if self.stopped is None:
             self.stopped = error
-            log.warning("Stopping: %s", masked(error))
+            log.warning("Stopping: %s", mask_error(error))
 
     @property
     def on_their_way(self) -> Sequence[tuple[Chunk, Outcome]]:
@@ -374,7 +374,7 @@ class BulkSender:
                 else self._deliver_many(request, attempt)
             )
         except PindoUnknownOutcomeError as error:
-            reason = error.reason or _first_sentence(error)
+            reason = error.reason or error.summary
             self._unknown(request, reason)
             self._count_unanswered(reason)
         except PindoRejectedError as error:
@@ -496,7 +496,3 @@ class BulkSender:
                 rate,
                 left,
             )
-
-
-def _first_sentence(error: Exception) -> str:
-    return str(error).split(". ", 1)[0]

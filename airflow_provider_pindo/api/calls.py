@@ -48,10 +48,10 @@ class Call(Generic[T]):
     :param read: reads the decoded body of a 2xx answer.
     :param json: body, or None.
     :param params: query parameters, or None.
-    :param safe_to_repeat: whether doing it twice does no more than doing it once. A call that is not is
-        repeated only when it is certain that it did not arrive.
-    :param private: takes what Pindo says to the call, and returns what must not show of it in a log or an error:
-        texts, PINs.
+    :param safe_to_repeat: whether two requests have the same effect as one. A call that is not safe to repeat is
+        repeated only when it certainly did not arrive.
+    :param if_lost: one sentence: what may have happened when the request was sent and its response is missing.
+    :param private: takes Pindo's error message, and returns the texts and PINs that a log or an error must not repeat.
     """
 
     name: str
@@ -61,7 +61,8 @@ class Call(Generic[T]):
     json: Mapping[str, Any] | None = field(default=None, repr=False)
     params: Mapping[str, Any] | None = field(default=None, repr=False)
     safe_to_repeat: bool = False
-    private: Callable[[str], Sequence[str]] = field(default=lambda said: (), repr=False)
+    if_lost: str = "It may have been carried out"
+    private: Callable[[str], Sequence[str]] = field(default=lambda message: (), repr=False)
 
     def content(self) -> bytes | None:
         """Return the body as it goes over the wire, UTF-8 JSON, or None when there is none."""
@@ -84,7 +85,8 @@ def send_sms(
             "text": check_text(text),
             "sender": check_sender(sender),
         },
-        private=lambda said: (text,),
+        if_lost="The message may have been sent",
+        private=lambda message: (text,),
     )
 
 
@@ -113,17 +115,18 @@ def send_checked_bulk_sms(
         read_bulk_receipt,
         # Without "sender", or with "phoneNumber" for "phonenumber", Pindo answers 500 with an empty object.
         json={"recipients": recipients, "text": text, "sender": sender},
-        private=lambda said: (text, *_filled(text, recipients, said)),
+        if_lost="The messages may have been sent",
+        private=lambda message: (text, *_filled_texts(text, recipients, message)),
     )
 
 
-def _filled(text: str, recipients: Sequence[Mapping[str, str]], said: str) -> Sequence[str]:
-    """Return what Pindo makes of ``text`` for those whose names are in what it ``said``."""
+def _filled_texts(text: str, recipients: Sequence[Mapping[str, str]], message: str) -> Sequence[str]:
+    """Return ``text`` as Pindo fills it, for each recipient whose name is in Pindo's ``message``."""
     if "@contact.name" not in text:
         return ()
-    said = said.casefold()
+    message = message.casefold()
     names = dict.fromkeys(recipient["name"] for recipient in recipients)
-    return [text.replace("@contact.name", name) for name in names if name and name.casefold() in said]
+    return [text.replace("@contact.name", name) for name in names if name and name.casefold() in message]
 
 
 def _bulk_recipient(row: int, recipient: str | Mapping[str, Any], country: str | None) -> dict[str, str]:
@@ -147,6 +150,7 @@ def verify(number: str, brand: str | None, *, country: str | None = None) -> Cal
         "/v1/sms/verify",
         read_verification,
         json={"brand": check_sender(brand, "brand"), "number": parse_phone_number(number, country)},
+        if_lost="The PIN may have been sent",
     )
 
 
@@ -158,7 +162,8 @@ def check_verification(request_id: int | str, code: str) -> Call[values.Verifica
         "/v1/sms/verify/check",
         read_verification_check,
         json={"code": check_code(code), "request_id": check_request_id(request_id)},
-        private=lambda said: (code.strip(),),
+        if_lost="The check may have used up an attempt",
+        private=lambda message: (code.strip(),),
     )
 
 

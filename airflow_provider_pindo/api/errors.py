@@ -1,43 +1,58 @@
 """Everything that can go wrong with Pindo, as one tree.
 
-Each class answers the questions a person has when a task is red: can it simply be tried again
-(:attr:`PindoError.retry_helps`), and may this request have texted somebody
-(:class:`PindoUnknownOutcomeError`, and that class alone)? Of a bulk send, which makes many requests, the numbers at
-the end of the message say how many were texted before. Messages never carry the token, a message's text, a PIN or a
-full phone number.
+Each class answers two questions about a failed task:
+
+* May a later try succeed without a change? See :attr:`PindoError.retry_helps`.
+* May this request have texted somebody? Only after :class:`PindoUnknownOutcomeError`.
+
+A bulk send makes many requests: the counts at the end of its message say how many recipients were texted before.
+Messages never contain the token, a message's text, a PIN or a whole phone number. Facts are attributes, so no code
+has to read them out of a message.
 """
 
 from __future__ import annotations
 
-from copy import copy
-from typing import ClassVar, Self
+import copy
+from typing import Any, ClassVar, Self
 
 
 class PindoError(Exception):
     """Base of every error of this provider.
 
     :param message: what happened, to what, and what to do next.
-    :param status: HTTP status of Pindo's answer; None when there was no answer.
-    :param reason: what Pindo itself said (the ``message`` of its error body), cleaned of secrets.
+    :param status: HTTP status of Pindo's response; None when there was no response.
+    :param reason: what Pindo itself said (the ``message`` and ``error`` of its body), without secrets.
+    :param summary: what happened in one clause, without advice; the message when not given.
+    :param retry_after: seconds that Pindo asked to wait; None when it did not ask.
     """
 
-    #: Whether the same call may succeed later without anybody changing anything.
+    #: Whether the same call may succeed later although nothing was changed.
     retry_helps: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, status: int | None = None, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        reason: str | None = None,
+        summary: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.summary = summary or message
+        self.retry_after = retry_after
 
     def with_message(self, message: str) -> Self:
-        """Return a copy with another message; its class and all facts stay."""
-        error = copy(self)
-        error.args = (message,)
-        return error
+        """Return a copy of this error with another message; class and facts stay."""
+        other = copy.copy(self)
+        other.args = (message,)
+        return other
 
 
 class PindoConfigurationError(PindoError, ValueError):
-    """The connection, or an argument, cannot be used as it is. Nothing was sent."""
+    """The connection, or an argument, is not usable. Nothing was sent."""
 
 
 class PindoAuthError(PindoError):
@@ -49,7 +64,7 @@ class PindoRejectedError(PindoError):
 
 
 class PindoNotFoundError(PindoError):
-    """There is no such resource (404), or the host is not Pindo's API. This request sent nothing."""
+    """The resource does not exist (404), or the host is not Pindo's API. This request sent nothing."""
 
 
 class PindoInsufficientBalanceError(PindoError):
@@ -59,57 +74,46 @@ class PindoInsufficientBalanceError(PindoError):
 
 
 class PindoRateLimitError(PindoError):
-    """Pindo asked to slow down (429) for longer than the hook waits. This request sent nothing.
-
-    :param retry_after: seconds that Pindo asked to wait; None when it did not say.
-    """
+    """Pindo asked to slow down (429) for longer than the hook waits. This request sent nothing."""
 
     retry_helps = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = 429,
-        reason: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, status=status, reason=reason)
-        self.retry_after = retry_after
+    def __init__(self, message: str, *, status: int | None = 429, **facts: Any) -> None:
+        super().__init__(message, status=status, **facts)
 
 
 class PindoServerError(PindoError):
-    """Pindo cannot be reached or does not answer as it should, and asking again does no harm.
+    """Pindo is unreachable or gives no usable response, and the call is safe to repeat.
 
-    A call that is safe to repeat got a 5xx, no answer or an unreadable one; or, as
-    :class:`PindoConnectionError`, any call got no connection.
+    A call that is safe to repeat got a 5xx, no response or a malformed one. Its subclass
+    :class:`PindoConnectionError` is raised for every call: no connection was made.
     """
 
     retry_helps = True
 
 
 class PindoConnectionError(PindoServerError):
-    """No connection could be made (name, refusal, TLS, proxy). Nothing was sent, whatever the call."""
+    """No connection was made (name, refusal, TLS, proxy). Nothing was sent, whatever the call."""
 
 
 class PindoUnknownOutcomeError(PindoError):
-    """A call that sends left this machine and no certain answer came back: it may have been carried out.
+    """A call that sends was sent and got no certain response: it may have been carried out.
 
-    Never repeated by itself, since that could text somebody twice.
+    The hook never repeats it, since a repetition could text somebody twice.
     """
 
 
 class PindoStoppedError(PindoError):
-    """A bulk send stopped, since Pindo seems to be down or something broke; a retry sends to those who are left."""
+    """A bulk send stopped because Pindo seems to be down or something broke; a retry sends to the others."""
 
     retry_helps = True
 
 
 class PindoInterruptedError(PindoError):
-    """A bulk send was asked to end (SIGTERM, mark as failed, a timeout); a retry sends to those who are left."""
+    """A bulk send was told to end (SIGTERM, mark as failed, a timeout); a retry sends to the others."""
 
     retry_helps = True
 
 
 class PindoCostLimitError(PindoError):
-    """A bulk send would cost more than its ``max_cost``; with a higher one, it goes on with those who are left."""
+    """A bulk send would cost more than its ``max_cost``; with a higher one it continues with the others."""

@@ -1,24 +1,37 @@
-"""What an error or a log may repeat: never the token, a PIN, a text, or a whole phone number."""
+"""The one place that decides what an error or a log may repeat.
+
+It never repeats the token, a PIN, a message's text or a whole phone number. Pindo's reasons, library errors and
+redirect targets may quote any of these, so each of them passes through here first.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from airflow_provider_pindo.api.errors import (
-    PindoError,
-)
+from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.phone import mask_numbers_in
+
+#: Characters of a foreign text that are read: a response of megabytes must not block an event loop.
+_MAX_READ = 2000
+#: Characters of a reason that are shown.
+_MAX_SHOWN = 200
+#: This many characters of a private value in a row give something of it away.
+_TELLING_LENGTH = 12
+#: A private value of at least this many letters and digits is recognised in any case and with any separators. A PIN
+#: has four. Shorter ones occur in a reason by chance.
+_MIN_RECOGNISED = 4
+_SEPARATORS = re.compile(r"[\W_]+")
 
 
 def safe_message(error: BaseException) -> str:
-    """Return what went wrong, fit for a log.
+    """Return what went wrong, for a log.
 
-    Pindo's errors and Airflow's speak for themselves. Of any other only its kind and where it was raised is told: its
-    own words may repeat a message's text, a number, or what a server wrote.
+    Errors of this provider and of Airflow keep their message. For any other error only its type and the place
+    where it was raised are shown: its message may quote a text, a number or a response.
     """
     if isinstance(error, PindoError) or type(error).__module__.partition(".")[0] == "airflow":
         return str(error) or type(error).__name__
@@ -29,72 +42,67 @@ def safe_message(error: BaseException) -> str:
     return f"{type(error).__name__}{where}"
 
 
-_REASON_LENGTH = 200
+def mask_error(error: BaseException) -> str:
+    """Return the message of an error with its phone numbers masked, or its type if it has no message.
 
-# As many characters of a private value in a row as give something of it away.
-_TELLING = 12
-
-# A private value of at least as many letters and digits counts as repeated in whatever case, and whatever stands
-# between them: a PIN has four, and what is shorter is in any reason by chance.
-_LEAST_REPEATED = 4
-
-_BETWEEN = re.compile(r"[\W_]+")
-
-# Characters of a reason that are looked at, so that an answer of megabytes does not hold up an event loop.
-_READ_OF_A_REASON = 2000
+    For errors of files, of Airflow and of this provider, which quote no message text.
+    """
+    return mask_numbers_in(str(error)) or type(error).__name__
 
 
-def _clean(reason: str, private: Sequence[str]) -> str:
-    """Return what Pindo said, one line, without what must not be shown: private values and phone numbers.
+def clean_reason(reason: str, private: Iterable[str]) -> str:
+    """Return what Pindo said, without private values and whole phone numbers.
 
-    At most 200 characters, since it goes into logs and was written elsewhere. A reason that repeats a piece of a
-    private value, whole or not, in whatever case and with whatever between its letters and digits, is not shown at
-    all.
+    A reason that repeats a piece of a private value is replaced as a whole. Case and separators make no difference.
+
+    :param reason: one line, see :func:`one_line`.
+    :param private: the token, and the texts or PINs of the request.
+    :return: at most 200 characters and an ellipsis.
     """
     for value in private:
-        reason = _without(reason, (value,))
-        if any(_repeats(reason, form) for form in _forms(value)):
+        reason = hide_private(reason, (value,))
+        if any(gives_away(reason, form) for form in _forms(value)):
             return "a reason that repeats what was sent"
     reason = mask_numbers_in(reason)
-    return reason if len(reason) <= _REASON_LENGTH else reason[:_REASON_LENGTH] + "…"
+    return reason if len(reason) <= _MAX_SHOWN else reason[:_MAX_SHOWN] + "…"
 
 
-def _without(reason: str, private: Sequence[str]) -> str:
-    """Return ``reason`` without the private values that stand in it as they are."""
+def hide_private(reason: str, private: Iterable[str]) -> str:
+    """Return ``reason`` with ``***`` for each private value that it repeats exactly."""
     for value in private:
         for form in _forms(value):
             reason = reason.replace(form, "***")
     return reason
 
 
-def _forms(value: str) -> set[str]:
-    """Return ``value`` as it may stand in a reason: as it is, and as JSON writes it."""
-    written = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-    return {_one_line(form) for form in written} - {""}
-
-
-def _one_line(text: str) -> str:
-    """Return ``text`` without line breaks, nor what does not show, behind which a number or a text could hide."""
-    shown = (
-        text if text.isprintable() else "".join(each for each in text if each.isprintable() or each.isspace())
-    )
-    return " ".join(shown.split())
-
-
-def _repeats(reason: str, value: str) -> bool:
-    """Return whether ``reason`` gives something of ``value`` away."""
+def gives_away(reason: str, value: str) -> bool:
+    """Return whether ``reason`` repeats enough of the private ``value`` to recognise it."""
     reason, value = reason.casefold(), value.casefold()
-    said, private = _BETWEEN.sub("", reason), _BETWEEN.sub("", value)
-    if _LEAST_REPEATED <= len(private) < _TELLING and private in said:
+    bare_reason, bare_value = _SEPARATORS.sub("", reason), _SEPARATORS.sub("", value)
+    if _MIN_RECOGNISED <= len(bare_value) < _TELLING_LENGTH and bare_value in bare_reason:
         return True
-    return _share_a_piece(reason, value) or _share_a_piece(said, private)
+    return _share_a_piece(reason, value) or _share_a_piece(bare_reason, bare_value)
+
+
+def one_line(text: str) -> str:
+    """Return the start of a foreign text as one line of visible characters."""
+    return _visible(text[:_MAX_READ])
+
+
+def _forms(value: str) -> set[str]:
+    """Return the forms in which a reason may repeat ``value``: unchanged, and as JSON writes it."""
+    written = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    return {_visible(form) for form in written} - {""}
+
+
+def _visible(text: str) -> str:
+    """Return ``text`` on one line, without invisible characters: these could split a number or a private value."""
+    if not text.isprintable():
+        text = "".join(character for character in text if character.isprintable() or character.isspace())
+    return " ".join(text.split())
 
 
 def _share_a_piece(reason: str, value: str) -> bool:
-    pieces = {reason[start : start + _TELLING] for start in range(len(reason) - _TELLING + 1)}
-    return any(value[start : start + _TELLING] in pieces for start in range(len(value) - _TELLING + 1))
-
-
-def masked(error: BaseException) -> str:
-    """Return what an error of a file, of Airflow or of ours says without anybody's number, or else its name."""
-    return mask_numbers_in(str(error)) or type(error).__name__
+    size = _TELLING_LENGTH
+    pieces = {reason[start : start + size] for start in range(len(reason) - size + 1)}
+    return any(value[start : start + size] in pieces for start in range(len(value) - size + 1))

@@ -1,8 +1,8 @@
-"""What an answer, or the lack of one, means.
+"""What a response means, and what it means when there is none.
 
-The one place that decides whether something certainly did not happen, certainly did, or cannot be known.
-A call that sends is *unknown* after everything but a refusal, a 429 or a failure to connect; the 4xx
-statuses are refusals because Pindo documents them so ("the request was rejected; the body explains why").
+The one place that decides whether a request was certainly carried out, certainly not, or has an unknown outcome.
+A call that sends has a certain outcome only after a receipt, a refusal, a 429, or a failure to connect. A 4xx is a
+refusal because Pindo documents it so ("the request was rejected; the body explains why").
 """
 
 from __future__ import annotations
@@ -33,32 +33,35 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.parsers import MalformedResponse
-from airflow_provider_pindo.api.redaction import _READ_OF_A_REASON, _clean, _one_line, _repeats, _without
+from airflow_provider_pindo.api.redaction import clean_reason, gives_away, hide_private, one_line
 
 T = TypeVar("T")
 
+#: The longest ``Retry-After`` that is followed, in seconds. After this time it is better to ask again.
+MAX_RETRY_AFTER = 3600.0
+
+#: The keys of an error body that say why, the most telling one first.
+_REASON_KEYS = ("message", "error", "errors", "detail")
 _MONEY = r"\b(?:balance|credits?|funds?)\b"
 _LACKING = r"\b(?:insufficient|not enough|too low|exceeds?|exhausted|empty)\b"
 _NO_MONEY = re.compile(f"{_LACKING}.*{_MONEY}|{_MONEY}.*{_LACKING}", re.IGNORECASE)
-# "Ask there instead, with the same request" (RFC 9110, 15.4.8 and 15.4.9): here nothing was done. A 301 or 302 means
-# that too where it points to the same path, with or without its slash, or on another host; elsewhere, and where it
-# points to the very same place, it may follow a POST that was carried out, as a 303 does.
+#: Redirects after which nothing was done: the same request must go elsewhere (RFC 9110, 15.4.8 and 15.4.9).
 _MOVED = frozenset({307, 308})
+#: Redirects that may also follow a POST that was carried out. It was not if they lead to the same path, with or without
+#: its trailing slash, or to the same path on another host.
 _MAY_HAVE_MOVED = frozenset({301, 302})
-# A server or a proxy between gave up waiting (408; nginx's 499, AWS's 460): what it passed on may have been done.
+#: A server, or a proxy in front of it, stopped waiting (408; nginx's 499; AWS's 460). What it passed on may be done.
 _TIMED_OUT = frozenset({408, 460, 499})
-#: Seconds that a ``Retry-After`` counts for at most: whoever waits longer than that rather asks again.
-LONGEST_RETRY_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer as a transport received it.
+    """An HTTP response as a transport received it.
 
     :param status: HTTP status.
     :param headers: header names in lower case.
     :param content: the whole body.
-    :param url: where the request went, without query.
+    :param url: the URL of the request, without its query.
     """
 
     status: int
@@ -67,135 +70,121 @@ class Response:
     url: str = ""
 
 
-def parse_response(call: Call[T], answer: Response, token: str = "") -> T:
-    """Return what ``answer`` says to ``call``, or raise what it means.
+def parse_response(call: Call[T], response: Response, token: str = "") -> T:
+    """Return the value of a successful response, or raise the error that any other one means.
 
-    :param token: the API token, taken out of everything that an error repeats from the answer.
-    :raises PindoError: the leaf of the tree that fits; see the module's text for the rule.
+    :param token: the API token; no error repeats it.
+    :raises PindoError: the class says what happened; see the module's text for the rule.
     """
-    if not 200 <= answer.status < 300:
-        raise _failure(call, answer, token)
+    if not 200 <= response.status < 300:
+        raise _failure(call, response, token)
     try:
-        return call.read(_decode(answer.content))
+        return call.read(_decode(response.content))
     except MalformedResponse as problem:
-        raise _unreadable(
-            call, f"answered {answer.status}, but its body is not to be understood: {problem}", answer.status
-        ) from None
+        summary = f"{call.name}: Pindo answered {response.status}, but its body cannot be read: {problem}"
+        if call.safe_to_repeat:
+            raise PindoServerError(summary, status=response.status) from None
+        raise _unknown(call, summary, status=response.status) from None
 
 
 def no_connection(call: Call[Any], url: str, why: str) -> PindoConnectionError:
-    """Return the error for a request that never left: no connection was made."""
+    """Return the error for a request that was not sent because no connection was made."""
     return PindoConnectionError(f"cannot connect to {url} for {call.name}: {why}. Nothing was sent")
 
 
-def no_answer(call: Call[Any], url: str, why: str) -> PindoServerError | PindoUnknownOutcomeError:
-    """Return the error for a request that left and got no whole answer."""
-    if call.safe_to_repeat:
-        return PindoServerError(f"{call.method} {url} got no answer: {why}")
-    return PindoUnknownOutcomeError(f"{call.method} {url} got no answer: {why}. {_MAYBE[call.name]}")
+def no_response(call: Call[Any], url: str, why: str) -> PindoServerError | PindoUnknownOutcomeError:
+    """Return the error for a request that was sent and got no complete response."""
+    summary = f"{call.method} {url} got no response: {why}"
+    return PindoServerError(summary) if call.safe_to_repeat else _unknown(call, summary)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3: seconds or a date).
 
-    :return: seconds from now, from 0 to 3600; None when there is no such header or it cannot be read.
+    :return: seconds from now, from 0 to :data:`MAX_RETRY_AFTER`; None when the header is missing or malformed.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_RETRY_AFTER)
+        return min(float(value), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), LONGEST_RETRY_AFTER)
+    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), MAX_RETRY_AFTER)
 
 
-_MAYBE = {
-    "send_sms": "The message may have been sent",
-    "send_bulk_sms": "The messages may have been sent",
-    "verify": "The PIN may have been sent",
-    "check_verification": "The check may have used up an attempt",
-    "run": "It may have been carried out",
-}
-
-
-def _failure(call: Call[Any], answer: Response, token: str) -> PindoError:
-    status = answer.status
+def _failure(call: Call[Any], response: Response, token: str) -> PindoError:
+    status = response.status
     if 300 <= status < 400:
-        return _redirected(call, answer, token)
-    message = _one_line(_message(answer.content)[:_READ_OF_A_REASON])
+        return _redirected(call, response, token)
+    message = one_line(_reasons(response.content))
     private = (token, *call.private(message))
-    reason = _clean(message, private)
-    said = f"{call.name}: Pindo answered {status}" + (f" ({reason})" if reason else "")
-    details: dict[str, Any] = {"status": status, "reason": reason}
+    reason = clean_reason(message, private)
+    summary = f"{call.name}: Pindo answered {status}" + (f" ({reason})" if reason else "")
+    facts: dict[str, Any] = {"status": status, "reason": reason, "summary": summary}
     if status == 402 or (status not in (401, 429) and status < 500 and _says_no_money(message, private)):
-        return PindoInsufficientBalanceError(f"{said}: the wallet is too low; top it up", **details)
+        return PindoInsufficientBalanceError(f"{summary}: the wallet is too low; top it up", **facts)
     if status in (401, 403):
         return PindoAuthError(
-            f"{said}. Put the token that the account's Security page shows into the connection's password; "
-            "refreshing it there revokes the old one at once",
-            **details,
+            f"{summary}. Copy the token from the Security page of the Pindo account into the connection's password; "
+            "refreshing the token there revokes the old one at once",
+            **facts,
+        )
+    if status == 404:
+        return PindoNotFoundError(
+            f"{summary} at {response.url}: check the id in the request, and the connection's host", **facts
         )
     if status == 429:
         return PindoRateLimitError(
-            f"{said}: slow down. Set 'requests_per_second' of the connection to less than Pindo takes",
-            retry_after=retry_after(answer.headers),
-            **details,
+            f"{summary}: too many requests. Set 'requests_per_second' of the connection below Pindo's limit",
+            retry_after=retry_after(response.headers),
+            **facts,
         )
     if 400 <= status < 500 and status not in _TIMED_OUT:
-        return _refusal(answer, said, details)
+        return PindoRejectedError(f"{summary}: it refused the request and did nothing", **facts)
     if call.safe_to_repeat:
-        return PindoServerError(f"{said}; asking again does no harm, try later", **details)
-    return PindoUnknownOutcomeError(f"{said}. {_MAYBE[call.name]}", **details)
+        return PindoServerError(f"{summary}; this call is safe to repeat, try again later", **facts)
+    return _unknown(call, **facts)
 
 
-def _refusal(answer: Response, said: str, details: dict[str, Any]) -> PindoError:
-    if answer.status == 404:
-        return PindoNotFoundError(
-            f"{said} at {answer.url}: check the id that was asked for, and the connection's host", **details
-        )
-    return PindoRejectedError(f"{said}: it refused the request and did nothing", **details)
+def _unknown(call: Call[Any], summary: str, **facts: Any) -> PindoUnknownOutcomeError:
+    return PindoUnknownOutcomeError(f"{summary}. {call.if_lost}", summary=summary, **facts)
 
 
 def _redirected(
-    call: Call[Any], answer: Response, token: str
+    call: Call[Any], response: Response, token: str
 ) -> PindoConfigurationError | PindoUnknownOutcomeError:
-    location = answer.headers.get("location", "nowhere").split("?", 1)[0]
-    shown = _one_line(unquote(location)[:_READ_OF_A_REASON])
-    target = _clean(shown, (token, *call.private(shown)))
-    said = (
-        f"{call.name}: {call.method} {answer.url} was redirected ({answer.status}) to {target}; redirects are not "
-        "followed, so that no message goes twice and no token goes elsewhere. Set the connection's host to where "
-        "Pindo is"
+    location = response.headers.get("location", "nowhere").split("?", 1)[0]
+    target = one_line(unquote(location))
+    target = clean_reason(target, (token, *call.private(target)))
+    summary = f"{call.name}: {call.method} {response.url} was redirected ({response.status}) to {target}"
+    message = (
+        f"{summary}; redirects are not followed, so that no message goes twice and no token goes elsewhere. Set the "
+        "connection's host to Pindo's address"
     )
-    if call.safe_to_repeat or _did_nothing(answer, location):
-        return PindoConfigurationError(said, status=answer.status)
-    return PindoUnknownOutcomeError(f"{said}. {_MAYBE[call.name]}", status=answer.status)
+    if call.safe_to_repeat or _did_nothing(response, location):
+        return PindoConfigurationError(message, status=response.status, summary=summary)
+    return PindoUnknownOutcomeError(f"{message}. {call.if_lost}", status=response.status, summary=summary)
 
 
-def _did_nothing(answer: Response, location: str) -> bool:
-    """Return whether a redirect of a request that sends certainly came before anything was done."""
-    if answer.status not in _MAY_HAVE_MOVED:
-        return answer.status in _MOVED
+def _did_nothing(response: Response, location: str) -> bool:
+    """Return whether a redirected request that sends was certainly not carried out."""
+    if response.status not in _MAY_HAVE_MOVED:
+        return response.status in _MOVED
     try:
-        asked, told = _place(answer.url), _place(urljoin(answer.url, location))
-    except ValueError:  # it points nowhere
+        requested, target = _address(response.url), _address(urljoin(response.url, location))
+    except ValueError:  # not a URL
         return False
-    return told != asked and told[-1].rstrip("/") == asked[-1].rstrip("/")
+    return target != requested and target[-1].rstrip("/") == requested[-1].rstrip("/")
 
 
-def _place(url: str) -> tuple[str, str | None, int | None, str]:
+def _address(url: str) -> tuple[str, str | None, int | None, str]:
+    """Return scheme, host, port and path, which are equal for equal addresses."""
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, parts.hostname, port, parts.path
-
-
-def _unreadable(call: Call[Any], what: str, status: int) -> PindoServerError | PindoUnknownOutcomeError:
-    if call.safe_to_repeat:
-        return PindoServerError(f"{call.name}: Pindo {what}", status=status)
-    return PindoUnknownOutcomeError(f"{call.name}: Pindo {what}. {_MAYBE[call.name]}", status=status)
 
 
 def _decode(content: bytes) -> Any:
@@ -208,7 +197,7 @@ def _decode(content: bytes) -> Any:
 
 
 def _decode_leniently(content: bytes) -> Any:
-    """Read what is JSON but for a number or a character that nobody can store; these become None and ``?``."""
+    """Decode JSON that holds numbers or characters which cannot be stored; these become None and ``?``."""
     try:
         body = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
         return json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
@@ -217,29 +206,31 @@ def _decode_leniently(content: bytes) -> Any:
 
 
 def _finite(digits: str) -> float | None:
-    """Read a number; None for one too large to be stored and given on as JSON."""
+    """Return a number; None for one that is too large for a float, which JSON cannot hold."""
     number = float(digits)
     return number if math.isfinite(number) else None
 
 
-def _message(content: bytes) -> str:
-    """Return the ``message`` of an error body, or what stands in its place; "" when there is none."""
+def _reasons(content: bytes) -> str:
+    """Return what an error body says: its ``message`` and ``error``, each text once; "" when it says nothing."""
     try:
-        body = _decode(content)
+        fields = _by_lower_key(_decode(content))
     except MalformedResponse:
         return ""
-    if not isinstance(body, Mapping):
-        return ""
-    found = {key.lower(): value for key, value in body.items()}
-    said = (found.get(key) for key in ("message", "error", "detail"))
-    return next((each for each in said if isinstance(each, str) and each.strip()), "")
+    values = (fields.get(key) for key in _REASON_KEYS)
+    texts = [_by_lower_key(value).get("message") if isinstance(value, Mapping) else value for value in values]
+    return "; ".join(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))
+
+
+def _by_lower_key(body: Any) -> dict[str, Any]:
+    return {key.lower(): value for key, value in body.items()} if isinstance(body, Mapping) else {}
 
 
 def _says_no_money(reason: str, private: Sequence[str]) -> bool:
-    """Return whether Pindo says that the wallet is too low, and does not merely repeat a text that speaks of money."""
-    reason = _without(reason, private)
-    found = _NO_MONEY.search(reason)
-    if found is None:
+    """Return whether Pindo says that the wallet is too low; an echoed text that speaks of money does not count."""
+    reason = hide_private(reason, private)
+    match = _NO_MONEY.search(reason)
+    if match is None:
         return False
-    beside = f"{reason[: found.start()]} {reason[found.end() :]}"
-    return not any(_repeats(beside, value) for value in private)
+    around = f"{reason[: match.start()]} {reason[match.end() :]}"
+    return not any(gives_away(around, value) for value in private)

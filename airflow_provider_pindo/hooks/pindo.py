@@ -26,7 +26,7 @@ from airflow_provider_pindo import __version__
 from airflow_provider_pindo._inbox.scan import InboundScan
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
-from airflow_provider_pindo.api.responses import Response, no_answer, no_connection, parse_response
+from airflow_provider_pindo.api.responses import Response, no_connection, no_response, parse_response
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
 from airflow_provider_pindo.hooks._transport import aio, sync
 from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt, current_attempt
@@ -608,7 +608,7 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
             # On its way through a proxy many things end a request that was not yet handed on. Elsewhere nothing but
             # these is taken for certain, should aiohttp ever fail to say that one leaves.
             certain = not attempt.sent and (self._proxy is not None or isinstance(error, aio.NO_CONNECTION))
-            failed = no_connection if certain else no_answer
+            failed = no_connection if certain else no_response
             raise failed(call, url, describe(error)) from None  # see _failed
         # These headers are found in whatever case.
         return parse_response(
@@ -624,7 +624,7 @@ def _call_of_run(request: PreparedRequest) -> calls.Call[Any]:
         "",
         lambda body: body,
         safe_to_repeat=harmless,
-        private=lambda said: sync.strings_in(request.body),
+        private=lambda message: sync.strings_in(request.body),
     )
 
 
@@ -634,7 +634,7 @@ def _failed(call: calls.Call[Any], url: str, error: BaseException) -> PindoError
     It is raised without its cause: Airflow logs the whole chain, and a library's error repeats the server's bytes,
     in which there may be a text or a number.
     """
-    failed = no_answer if current_attempt().sent else no_connection
+    failed = no_response if current_attempt().sent else no_connection
     return failed(call, url, describe(error))
 
 

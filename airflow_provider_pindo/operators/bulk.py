@@ -305,7 +305,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
 
     def _open_report(self) -> Report | None:
         from airflow_provider_pindo._bulk.totals import Report
-        from airflow_provider_pindo.api.redaction import masked
+        from airflow_provider_pindo.api.redaction import mask_error
 
         if not self.report_path:
             return None
@@ -313,22 +313,22 @@ class PindoSendBulkSmsOperator(PindoOperator):
             return Report(self.report_path)
         except Exception as error:  # every storage has its own
             raise AirflowException(
-                f"report_path {self.report_path!r} cannot be written, and nothing was sent ({masked(error)}): give the "
-                "path or URL of a file that may be written, or leave it out"
+                f"report_path {self.report_path!r} cannot be written, and nothing was sent ({mask_error(error)}): "
+                "give the path or URL of a file that may be written, or leave it out"
             ) from None
 
     def _carry_out(
         self, settings: PindoSettings, sending: BulkSender, totals: Totals, ledger: ChunkLedger
     ) -> dict[str, Any]:
         """Send, account for everybody, and return the columns or fail with them."""
-        from airflow_provider_pindo.api.redaction import masked
+        from airflow_provider_pindo.api.redaction import mask_error
 
         try:
             run_apart(sending, self.pindo_conn_id, settings)
         except BaseException as error:  # the task is being timed out or ended
             columns = self._account(totals, ledger, sending)
             self.log.error("Stopped: %s", columns)
-            error.args = (f"{masked(error)}. {columns}",)
+            error.args = (f"{mask_error(error)}. {columns}",)
             raise
         finally:
             totals.close()
@@ -345,7 +345,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
     @contextmanager
     def _no_retry_once_somebody_was_texted(self, totals: Totals) -> Iterator[None]:
         """Without a ledger nothing but this keeps a retry from texting them again, whatever ended this try."""
-        from airflow_provider_pindo.api.redaction import masked
+        from airflow_provider_pindo.api.redaction import mask_error
 
         try:
             yield
@@ -354,7 +354,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 raise
             columns = str(totals.columns())
             raise AirflowFailException(
-                f"{masked(error).removesuffix(columns).rstrip('. ')}. This Airflow keeps no ledger (it came with "
+                f"{mask_error(error).removesuffix(columns).rstrip('. ')}. This Airflow keeps no ledger (it came with "
                 "3.3): a retry or a clear sends to everybody again, so the task does not retry. To reach the others, "
                 "put those who were, or may have been, texted (Pindo's dashboard and the report show them) into "
                 f"exclude, and clear the task; if none are left, mark it as success. {columns}"
@@ -375,17 +375,15 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self, stopped: BaseException | None, totals: Totals, ledger: ChunkLedger
     ) -> None:
         """Raise why there is somebody to send to, or to settle, yet; each error ends in the columns."""
-        from airflow_provider_pindo.api.redaction import masked
+        from airflow_provider_pindo.api.redaction import mask_error
 
         columns = totals.columns()
         ask_a_person = columns.unknown and self.on_unknown == "fail"
         unknown = f" {self._who_is_unknown(totals, ledger)}" if ask_a_person else ""
         if isinstance(stopped, PindoError):
-            raise type(stopped)(
-                f"{stopped}.{unknown} {columns}", status=stopped.status, reason=stopped.reason
-            ) from stopped
+            raise stopped.with_message(f"{stopped}.{unknown} {columns}") from stopped
         if stopped is not None:
-            raise AirflowException(f"sending stopped: {masked(stopped)}.{unknown} {columns}") from stopped
+            raise AirflowException(f"sending stopped: {mask_error(stopped)}.{unknown} {columns}") from stopped
         if ask_a_person:
             raise PindoUnknownOutcomeError(f"{self._who_is_unknown(totals, ledger)} {columns}")
         if totals.unknown > totals.unknown_excluded and self.on_unknown == "resend":

@@ -38,8 +38,19 @@ def test_a_time_that_is_up_is_told_as_that():
 
 
 def test_an_error_with_another_message_keeps_its_class_and_its_facts():
-    error = PindoRateLimitError("slow down", status=429, reason="too many", retry_after=7.5)
-    other = error.with_message("slow down. 3 accepted")
+    error = PindoRateLimitError("slow down", reason="busy", summary="Pindo is busy", retry_after=7.0)
+    other = error.with_message("slow down. 3 of 5 accepted")
     assert type(other) is PindoRateLimitError
-    assert (str(other), str(error)) == ("slow down. 3 accepted", "slow down")
-    assert (other.status, other.reason, other.retry_after) == (429, "too many", 7.5)
+    assert str(other) == "slow down. 3 of 5 accepted"
+    assert (other.status, other.reason, other.summary, other.retry_after) == (
+        429,
+        "busy",
+        "Pindo is busy",
+        7.0,
+    )
+    assert str(error) == "slow down"
+
+
+def test_a_message_is_its_own_summary():
+    assert PindoRejectedError("refused").summary == "refused"
+    assert PindoRejectedError("refused").with_message("refused. Then what").summary == "refused"

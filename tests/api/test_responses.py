@@ -30,8 +30,8 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.responses import (
     Response,
-    no_answer,
     no_connection,
+    no_response,
     parse_response,
     retry_after,
 )
@@ -393,16 +393,17 @@ def test_what_no_database_stores_is_taken_out_of_an_answer():
     }
 
 
-def test_no_connection_is_certain_and_no_answer_is_not():
+def test_no_connection_is_certain_and_no_response_is_not():
     certain = no_connection(SEND, "https://x", "refused")
     assert type(certain) is PindoConnectionError
     assert str(certain) == "cannot connect to https://x for send_sms: refused. Nothing was sent"
-    unknown = no_answer(SEND, "https://x", "reset")
+    unknown = no_response(SEND, "https://x", "reset")
     assert type(unknown) is PindoUnknownOutcomeError
-    assert str(unknown) == "POST https://x got no answer: reset. The message may have been sent"
-    harmless = no_answer(BALANCE, "https://x", "reset")
+    assert str(unknown) == "POST https://x got no response: reset. The message may have been sent"
+    assert unknown.summary == "POST https://x got no response: reset"
+    harmless = no_response(BALANCE, "https://x", "reset")
     assert type(harmless) is PindoServerError
-    assert str(harmless) == "GET https://x got no answer: reset"
+    assert str(harmless) == "GET https://x got no response: reset"
 
 
 @pytest.mark.parametrize(
@@ -421,9 +422,22 @@ def test_an_unknown_outcome_says_what_may_have_happened(call, maybe):
         assert raised.value.status == outcome.status
 
 
+def test_a_lost_response_of_a_call_of_ones_own_is_an_unknown_outcome():
+    call = calls.Call("run", "POST", "/v1/new", lambda body: body)
+    for error in (no_response(call, "https://x", "reset"), raised_for(call, answer(500))):
+        assert type(error) is PindoUnknownOutcomeError
+        assert str(error) == f"{error.summary}. It may have been carried out"
+
+
+def raised_for(call, response):
+    with pytest.raises(PindoError) as raised:
+        parse_response(call, response)
+    return raised.value
+
+
 def test_a_failure_that_did_nothing_says_that_asking_again_does_no_harm():
     with pytest.raises(
-        PindoServerError, match=r"^get_balance: Pindo answered 503 \(down\); asking again"
+        PindoServerError, match=r"^get_balance: Pindo answered 503 \(down\); this call is safe"
     ) as raised:
         parse_response(BALANCE, answer(503, {"message": "down"}))
     assert (raised.value.status, raised.value.reason) == (503, "down")
@@ -442,7 +456,14 @@ def test_a_429_says_how_long_to_wait_and_what_to_set():
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"message": "one", "error": "two"}, "one"),
+        ({"message": "one", "error": "two"}, "one; two"),
+        (
+            {"error": "Unknown sender id E****", "message": "Unknown sender id E****", "status": 409},
+            "Unknown sender id E****",
+        ),
+        ({"errors": {"message": "too many requests", "status": 429}}, "too many requests"),
+        ({"Error": {"Message": "one"}, "errors": {"status": 7}}, "one"),
+        ({"errors": ["one"], "error": 7}, ""),
         ({"message": " ", "error": "two"}, "two"),
         ({"message": 7, "detail": "three"}, "three"),
         ({"message": ["one"]}, ""),
@@ -640,7 +661,7 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
 )
 def test_what_cannot_be_read_is_named(call, body, missing):
     with pytest.raises(
-        PindoError, match=re.escape(f"{call.name}: Pindo answered 200, but its body is")
+        PindoError, match=re.escape(f"{call.name}: Pindo answered 200, but its body cannot be read: ")
     ) as raised:
         parse_response(call, answer(200, body))
     assert missing in str(raised.value)

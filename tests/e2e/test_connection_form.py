@@ -52,7 +52,7 @@ def test_the_form_asks_for_what_pindo_needs_and_nothing_else(form, picture):
     ("token", "said"),
     [
         ("sandbox-token", "Connected to Pindo; the wallet holds 500.00 USD"),
-        ("a-wrong-token", "Put the token that the account's Security page shows"),
+        ("a-wrong-token", "Copy the token from the Security page"),
     ],
 )
 def test_the_test_button_says_the_balance_or_what_is_wrong(form, page, deployment, sandbox, token, said):

@@ -123,7 +123,7 @@ def test_run_raises_our_errors_when_pindo_cannot_be_reached(sandbox, monkeypatch
 def test_an_answer_to_run_that_is_lost_is_our_error(sandbox, hook, action, method, error):
     sandbox.add_fault(call="*", action=action)
     hook.method = method
-    with pytest.raises(error, match="got no answer"):
+    with pytest.raises(error, match="got no response"):
         hook.run("/wallets/self" if method == "GET" else "/v1/sms/verify/check")
 
 
