@@ -6,7 +6,9 @@ whoever waits. RE2 is loaded when a pattern is compiled, not when this module is
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -15,6 +17,9 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import parse_phone_number
 from airflow_provider_pindo.api.values import InboundSms
+
+#: Seconds of matching after which other coroutines run.
+_MAX_BLOCKING = 0.005
 
 
 class InboundFilter:
@@ -80,6 +85,18 @@ class InboundFilter:
         """Return those of ``messages`` that are meant, oldest first."""
         found = (self.match(message) for message in messages)
         return sorted((each for each in found if each is not None), key=lambda each: each["id"])
+
+    async def async_matches(self, messages: Iterable[InboundSms]) -> list[dict[str, Any]]:
+        """Return those of ``messages`` that match, in their order, without blocking the event loop."""
+        matches = []
+        started = time.monotonic()
+        for message in messages:
+            if match := self.match(message):
+                matches.append(match)
+            if time.monotonic() - started > _MAX_BLOCKING:
+                await asyncio.sleep(0)
+                started = time.monotonic()
+        return matches
 
 
 def compile_pattern(pattern: object) -> Any:

@@ -77,6 +77,22 @@ def lowest(places: Iterable[Cursor]) -> tuple[Cursor, ...]:
     return tuple(bounds)
 
 
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """The result of one pass over the inbound list.
+
+    :param messages: the new messages, oldest first.
+    :param highest_id: highest id on the pages that were read; None when there was no message at all.
+    :param names_senders: whether messages name their sender; None when there were too few to tell.
+    :param country: the country of the connection, by which national numbers are read.
+    """
+
+    messages: tuple[InboundSms, ...]
+    highest_id: int | None
+    names_senders: bool | None
+    country: str | None = None
+
+
 class InboundScan:
     """One pass over the inbound list, driven by whoever does the I/O.
 
@@ -132,6 +148,11 @@ class InboundScan:
         except StopIteration:
             self.next_page = None
         return [message for message in unseen if not self._is_known(message)]
+
+    def result(self, messages: Iterable[InboundSms], country: str | None) -> PollResult:
+        """Return the result of the pass, given all ``messages`` that :meth:`feed` returned."""
+        oldest_first = sorted(messages, key=lambda message: message.id)
+        return PollResult(tuple(oldest_first), self.highest_id, self.names_senders, country)
 
     def _note(self, unseen: list[InboundSms]) -> None:
         ids = [message.id for message in unseen]

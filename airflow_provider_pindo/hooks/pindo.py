@@ -23,7 +23,7 @@ from asgiref.sync import sync_to_async
 from multidict import CIMultiDict
 
 from airflow_provider_pindo import __version__
-from airflow_provider_pindo._inbox.scan import InboundScan
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.responses import Response, no_connection, no_response, parse_response
@@ -194,11 +194,7 @@ class PindoHook(_ConnectionType, HttpHook):
         :return: the messages, and which of how many pages this is, as far as Pindo says.
         :raises PindoServerError: Pindo could not be reached, or did not answer as it should, also when asked again.
         """
-        found = self.send(calls.list_inbound_sms(page, per_page, timezone=self.settings.timezone))
-        if found.left_out > self._left_out:
-            self._left_out = found.left_out
-            self.log.warning(_LEFT_OUT, found.left_out, page)
-        return found
+        return self._read_page(page, per_page, Attempt())
 
     def iter_inbound_sms(
         self, after_id: int | None = None, since: datetime | None = None
@@ -210,9 +206,35 @@ class PindoHook(_ConnectionType, HttpHook):
         :param after_id: only messages with a higher id.
         :param since: aware time; only messages created then or later.
         """
-        scan = InboundScan(after_id, since)
+        for messages in self._read_pages(InboundScan(after_id, since), Attempt()):
+            yield from messages
+
+    def read_inbox(self, cursors: Iterable[Cursor], *, retry_first_page: bool = True) -> PollResult:
+        """Return the messages that are new to at least one of ``cursors``, from one pass over the inbound list.
+
+        :param cursors: one for each reader.
+        :param retry_first_page: False tries the first page once, since the caller polls again later. The other pages
+            are always retried, so that a rate limit does not discard the pages already read.
+        """
+        scan = InboundScan.for_all(cursors)
+        first = Attempt()
+        first.is_last = not retry_first_page
+        messages = [message for page in self._read_pages(scan, first) for message in page]
+        return scan.result(messages, self.settings.country)
+
+    def _read_pages(self, scan: InboundScan, first: Attempt) -> Iterator[list[values.InboundSms]]:
+        attempt = first
         while scan.next_page is not None:
-            yield from scan.feed(self.list_inbound_sms(scan.next_page, scan.per_page))
+            yield scan.feed(self._read_page(scan.next_page, scan.per_page, attempt))
+            attempt = Attempt()
+
+    def _read_page(self, number: int, per_page: int, attempt: Attempt) -> values.InboundPage:
+        call = calls.list_inbound_sms(number, per_page, timezone=self.settings.timezone)
+        page = self.send(call, attempt)
+        if page.left_out > self._left_out:
+            self._left_out = page.left_out
+            self.log.warning(_LEFT_OUT, page.left_out, number)
+        return page
 
     def get_balance(self) -> values.Balance:
         """Return what is in the wallet (``GET /wallets/self``).
@@ -479,21 +501,38 @@ class PindoAsyncHook(_ConnectionType, BaseHook):
         self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE
     ) -> values.InboundPage:
         """Return one page of inbound messages; see :meth:`PindoHook.list_inbound_sms`."""
-        settings = await self.get_settings()
-        found = await self.send(calls.list_inbound_sms(page, per_page, timezone=settings.timezone))
-        if found.left_out > self._left_out:
-            self._left_out = found.left_out
-            self.log.warning(_LEFT_OUT, found.left_out, page)
-        return found
+        return await self._read_page(page, per_page, Attempt())
 
     async def iter_inbound_sms(
         self, after_id: int | None = None, since: datetime | None = None
     ) -> AsyncIterator[values.InboundSms]:
         """Yield inbound messages, each once; see :meth:`PindoHook.iter_inbound_sms`."""
-        scan = InboundScan(after_id, since)
-        while scan.next_page is not None:
-            for message in scan.feed(await self.list_inbound_sms(scan.next_page, scan.per_page)):
+        async for messages in self._read_pages(InboundScan(after_id, since), Attempt()):
+            for message in messages:
                 yield message
+
+    async def read_inbox(self, cursors: Iterable[Cursor], *, retry_first_page: bool = True) -> PollResult:
+        """Return the messages that are new to at least one of ``cursors``; see :meth:`PindoHook.read_inbox`."""
+        scan = InboundScan.for_all(cursors)
+        first = Attempt()
+        first.is_last = not retry_first_page
+        messages = [message async for page in self._read_pages(scan, first) for message in page]
+        return scan.result(messages, (await self.get_settings()).country)
+
+    async def _read_pages(self, scan: InboundScan, first: Attempt) -> AsyncIterator[list[values.InboundSms]]:
+        attempt = first
+        while scan.next_page is not None:
+            yield scan.feed(await self._read_page(scan.next_page, scan.per_page, attempt))
+            attempt = Attempt()
+
+    async def _read_page(self, number: int, per_page: int, attempt: Attempt) -> values.InboundPage:
+        settings = await self.get_settings()
+        call = calls.list_inbound_sms(number, per_page, timezone=settings.timezone)
+        page = await self.send(call, attempt)
+        if page.left_out > self._left_out:
+            self._left_out = page.left_out
+            self.log.warning(_LEFT_OUT, page.left_out, number)
+        return page
 
     async def get_balance(self) -> values.Balance:
         """Return what is in the wallet; see :meth:`PindoHook.get_balance`."""

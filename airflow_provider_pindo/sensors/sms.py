@@ -22,16 +22,14 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget, poll_backoff
 from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
-from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
+from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo.api.arguments import check_whole_number, read_since
 from airflow_provider_pindo.api.errors import PindoError, PindoServerError
-from airflow_provider_pindo.hooks._transport.retry import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_pindo.api.values import InboundSms
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
 #: The method by which Airflow resumes a task whose deferral took too long, or whose trigger failed, and what it says
@@ -127,10 +125,10 @@ class PindoInboundSmsSensor(BaseSensorOperator):
 
     @cached_property
     def hook(self) -> PindoHook:
-        """The hook that looks at the list: it tries once, since the next look is the retry."""
+        """The hook that reads the list."""
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
-        return PindoHook(self.pindo_conn_id, max_attempts=1)
+        return PindoHook(self.pindo_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Look at the list, and wait while too few messages match."""
@@ -155,9 +153,8 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         if next_method != _ENDED_BY_AIRFLOW:
             return super().resume_execution(next_method, next_kwargs, context)
         try:
-            self.hook.max_attempts = MAX_ATTEMPTS
             with self._skipping():
-                if done := self.poke(context):
+                if done := self._poll_once(context, retry=True):
                     return done.xcom_value
             if (next_kwargs or {}).get("error") == _TRIGGER_FAILED:
                 self.soft_fail = False  # the time is not up, so it is no person's silence
@@ -191,10 +188,13 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         return AirflowFailException(reason)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look at the list once."""
+        """Read the list once. The next poke is the retry."""
+        return self._poll_once(context, retry=False)
+
+    def _poll_once(self, context: Context, *, retry: bool) -> PokeReturnValue:
         try:
             self._waiting = self._waiting or self._begin(context)
-            self._look(self._waiting)
+            self._look(self._waiting, retry=retry)
         except PindoError as error:
             self._tolerate(error)
             return PokeReturnValue(is_done=False)
@@ -263,20 +263,11 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             country=self.hook.settings.country,
         )
 
-    def _look(self, waiting: _Waiting) -> None:
-        scan = InboundScan.for_all([waiting.place])
-        found: list[InboundSms] = []
-        try:
-            while scan.next_page is not None:
-                found += scan.feed(self.hook.list_inbound_sms(scan.next_page, scan.per_page))
-                self.hook.max_attempts = (
-                    MAX_ATTEMPTS  # a limit on requests must not undo the pages that were read
-                )
-        finally:
-            self.hook.max_attempts = 1
-        waiting.wanted.check_senders(scan.names_senders)
-        waiting.matches += waiting.wanted.matches(found)
-        waiting.place = waiting.place.advance_to(scan.highest_id)
+    def _look(self, waiting: _Waiting, *, retry: bool) -> None:
+        result = self.hook.read_inbox([waiting.place], retry_first_page=retry)
+        waiting.wanted.check_senders(result.names_senders)
+        waiting.matches += waiting.wanted.matches(result.messages)
+        waiting.place = waiting.place.advance_to(result.highest_id)
         waiting.patience.succeeded()
         self._keep_failures(waiting)
         self._pause, self._failed_look = 0.0, None

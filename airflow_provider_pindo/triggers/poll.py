@@ -15,31 +15,25 @@ import contextvars
 import importlib
 import logging
 import sys
-import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from airflow_provider_pindo._inbox.backoff import SHORTEST_PAUSE, poll_backoff
-from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
+from airflow_provider_pindo._inbox.scan import Cursor, PollResult
 from airflow_provider_pindo.api.arguments import read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
 from airflow_provider_pindo.api.redaction import safe_message
-from airflow_provider_pindo.hooks._transport.retry import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
-    from airflow_provider_pindo._inbox.filter import InboundFilter
-    from airflow_provider_pindo.api.values import InboundSms
     from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 
 log = logging.getLogger(__name__)
 
 #: Seconds until the first pass: a triggerer that starts brings its triggers one by one, and they share it.
 _GATHERING = 0.2
-#: Seconds that one subscriber may match messages until another gets its turn.
-_TURN = 0.005
 
 _HOOKS = "airflow_provider_pindo.hooks.pindo"
 
@@ -66,34 +60,6 @@ def read_interval(name: str, value: object) -> float:
         return read_seconds(name, value)
     except PindoConfigurationError as error:
         raise unusable(str(error)) from None
-
-
-@dataclass(frozen=True, slots=True)
-class PollResult:
-    """What one pass over the list brought.
-
-    :param messages: the messages that are new to the subscriber, oldest first.
-    :param highest_id: highest id on the pages that were read; None when there was no message at all.
-    :param names_senders: whether messages say who sent them; None when there were too few to tell.
-    :param country: whose national numbers the connection reads.
-    """
-
-    messages: tuple[InboundSms, ...]
-    highest_id: int | None
-    names_senders: bool | None
-    country: str | None = None
-
-    async def matches(self, wanted: InboundFilter) -> list[dict[str, Any]]:
-        """Return the messages that are wanted; a burst of long texts does not hold up the other triggers."""
-        found: list[dict[str, Any]] = []
-        turn = time.monotonic()
-        for message in self.messages:
-            if match := wanted.match(message):
-                found.append(match)
-            if time.monotonic() - turn > _TURN:
-                await asyncio.sleep(0)
-                turn = time.monotonic()
-        return found
 
 
 class Subscription:
@@ -212,7 +178,7 @@ class SharedPoll:
         taking_part = tuple(self._subscriptions)
         result: PollResult | PindoError
         try:
-            result = await self._read(InboundScan.for_all(each.place for each in taking_part))
+            result = await self._read(each.place for each in taking_part)
             self._failures = 0
         except Exception as reason:
             error = reason if isinstance(reason, PindoError) else _unforeseen(reason)
@@ -233,24 +199,12 @@ class SharedPoll:
             await asyncio.sleep(0)  # a thousand that wake at once would block the event loop
         return result if isinstance(result, PindoError) else None
 
-    async def _read(self, scan: InboundScan) -> PollResult:
-        found: list[InboundSms] = []
-        try:
-            while scan.next_page is not None:
-                found += scan.feed(await self.hook.list_inbound_sms(scan.next_page, scan.per_page))
-                self.hook.max_attempts = (
-                    MAX_ATTEMPTS  # a limit on requests must not undo the pages that were read
-                )
-        finally:
-            self.hook.max_attempts = 1
-        if scan.names_senders is not None:
-            self._names_senders = scan.names_senders or bool(self._names_senders)
-        return PollResult(
-            tuple(sorted(found, key=lambda message: message.id)),
-            scan.highest_id,
-            self._names_senders,
-            (await self.hook.get_settings()).country,
-        )
+    async def _read(self, cursors: Iterable[Cursor]) -> PollResult:
+        # Tried once: the next pass is the retry.
+        result = await self.hook.read_inbox(cursors, retry_first_page=False)
+        if result.names_senders is not None:
+            self._names_senders = result.names_senders or bool(self._names_senders)
+        return replace(result, names_senders=self._names_senders)
 
     async def _read_connection_anew(self) -> None:
         """Have the next pass read the connection again."""
@@ -261,8 +215,7 @@ class SharedPoll:
     def _new_hook(self) -> PindoAsyncHook:
         from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 
-        # The poll's own pace is the retry: one that waits here would hold up nobody less.
-        return PindoAsyncHook(self.pindo_conn_id, max_attempts=1)
+        return PindoAsyncHook(self.pindo_conn_id)
 
 
 def _unforeseen(error: Exception) -> PindoServerError:

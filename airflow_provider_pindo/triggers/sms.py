@@ -156,7 +156,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
                 patience.succeeded()
                 wanted = wanted or self._filter(found.country)
                 wanted.check_senders(found.names_senders)
-                matches += await found.matches(wanted)
+                matches += await wanted.async_matches(found.messages)
         return matches
 
     def _filter(self, country: str | None) -> InboundFilter:

@@ -8,10 +8,9 @@ from typing import Any
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_pindo._inbox.filter import InboundFilter
-from airflow_provider_pindo._inbox.scan import Cursor
+from airflow_provider_pindo._inbox.scan import Cursor, PollResult
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.triggers.poll import PollResult
 
 
 class MessagesArrived(TriggerEvent):
@@ -81,7 +80,7 @@ class Watcher:
 
     async def take(self, found: PollResult, wanted: InboundFilter) -> None:
         """Note the messages of a round that are wanted."""
-        self._backlog += await found.matches(wanted)
+        self._backlog += await wanted.async_matches(found.messages)
         self._reached = self._reached.advance_to(found.highest_id)
         if not self._backlog:
             self.place = self._reached

@@ -13,7 +13,7 @@ from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo.api.errors import PindoAuthError, PindoConnectionError, PindoServerError
 from airflow_provider_pindo.api.values import InboundSms
 from airflow_provider_pindo.hooks._transport.retry import MAX_ATTEMPTS
-from airflow_provider_pindo.triggers.poll import PollResult, subscribe
+from airflow_provider_pindo.triggers.poll import subscribe
 
 CONN = "pindo_default"
 PHONE = "+250781234567"
@@ -195,8 +195,7 @@ async def test_whoever_comes_while_the_last_one_leaves_gets_a_poll_of_its_own(sa
 async def test_a_burst_of_long_texts_lets_the_other_triggers_go_on():
     """Half a second of matching, in which a triggerer must not stand still."""
     message = InboundSms(id=1, text="x" * 10_000, created_at=LONG_AGO)
-    burst = PollResult((message,) * 5_000, highest_id=1, names_senders=False)
-    matching = asyncio.create_task(burst.matches(InboundFilter("x{1,9}y")))
+    matching = asyncio.create_task(InboundFilter("x{1,9}y").async_matches([message] * 5_000))
     turns = 0
     while not matching.done():
         await asyncio.sleep(0)
