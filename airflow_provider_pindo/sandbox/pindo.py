@@ -69,7 +69,7 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A status and a body to be sent as JSON."""
 
     status: int
@@ -77,11 +77,14 @@ class Answer:
 
 
 class Refusal(Exception):
-    """A request that is refused, with the status and the ``message`` that Pindo gives."""
+    """A request that Pindo refuses, with its response.
 
-    def __init__(self, status: int, message: str) -> None:
+    :param body: by default an object with the ``message`` only.
+    """
+
+    def __init__(self, status: int, message: str, body: dict[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.answer = Answer(status, {"message": message})
+        self.response = Response(status, body or {"message": message})
 
 
 class Pindo:
@@ -97,29 +100,29 @@ class Pindo:
         self.settings = settings
         self._announce = announce
 
-    def answer(self, call: str, request: Request) -> Answer:
+    def respond(self, call: str, request: Request) -> Response:
         """What Pindo answers to a call of :data:`CALLS`."""
-        rule: Callable[[Request], Answer] = getattr(self, call)
+        rule: Callable[[Request], Response] = getattr(self, call)
         try:
             return rule(request)
         except Refusal as refusal:
-            return refusal.answer
+            return refusal.response
         except InsufficientBalance:
             status = self.settings.insufficient_balance_status
-            return Answer(status, {"message": "insufficient balance"})
+            return Response(status, {"message": "insufficient balance"})
 
     # -- sending
 
-    def send_sms(self, request: Request) -> Answer:
+    def send_sms(self, request: Request) -> Response:
         """``POST /v1/sms/``: one message to one phone."""
         body = _object(request.body)
         to, text, sender = _text(body, "to"), _text(body, "text"), _text(body, "sender")
-        self._check_sender(sender)
+        self._check_sender("sender", sender)
         self._check_number(to)
         message = self._message(to, text, sender, "sms", sms_ids(1)[0], now())
         self.store.accept([message], message.total_cost)
         self._announce_sent([message])
-        return Answer(
+        return Response(
             201,
             {
                 "bonus": self.settings.bonus,
@@ -135,7 +138,7 @@ class Pindo:
             },
         )
 
-    def send_bulk_sms(self, request: Request) -> Answer:
+    def send_bulk_sms(self, request: Request) -> Response:
         """``POST /v1/sms/bulk``: one text to many phones, answered with totals only."""
         body = _object(request.body)
         recipients = body.get("recipients")
@@ -146,14 +149,14 @@ class Pindo:
         if not body.get("sender") or not all(
             isinstance(one, dict) and one.get("phonenumber") for one in recipients
         ):
-            return Answer(500, {})  # what Pindo does when `sender` is left out or `phonenumber` misspelt
+            return Response(500, {})  # what Pindo does when `sender` is left out or `phonenumber` misspelt
         text, sender = _text(body, "text"), _text(body, "sender")
-        self._check_sender(sender)
+        self._check_sender("sender", sender)
         good = self._deliverable(recipients)
         messages = self._bulk_messages(good, text, sender)
         self.store.accept(messages, sum(message.total_cost for message in messages))
         self._announce_sent(messages)
-        return Answer(
+        return Response(
             201,
             {
                 "bonus": self.settings.bonus,
@@ -222,19 +225,22 @@ class Pindo:
         if problem is not None:
             raise Refusal(409, problem)
 
-    def _check_sender(self, sender: str) -> None:
+    def _check_sender(self, key: str, sender: str) -> None:
+        """Refuse a sender ID that the account may not use, in the words that Pindo was seen to use."""
         if len(sender) > MAX_SENDER_LENGTH:
-            raise Refusal(400, f"sender must have at most {MAX_SENDER_LENGTH} characters")
+            raise Refusal(400, f"{key} must have at most {MAX_SENDER_LENGTH} characters")
         approved = self.settings.approved_senders
         if approved != "any" and sender not in approved and not self.store.has_sender_id(sender):
-            raise Refusal(400, "sender is not approved")
+            reason = f"Unknown sender id {sender}"
+            raise Refusal(409, reason, {"error": reason, "message": reason, "status": 409})
 
     # -- verification
 
-    def verify(self, request: Request) -> Answer:
+    def verify(self, request: Request) -> Response:
         """``POST /v1/sms/verify``: text a PIN. It is paid for when the right code comes back."""
         body = _object(request.body)
         brand, number = _text(body, "brand"), _text(body, "number")
+        self._check_sender("brand", brand)
         self._check_number(number)
         if self.store.balance < micros(self.settings.item_price):
             raise InsufficientBalance
@@ -248,7 +254,7 @@ class Pindo:
             Verification(request_id, number, brand, pin, "pending", 0, expires_at), message
         )
         self._announce_sent([message])
-        return Answer(
+        return Response(
             201,
             {
                 "message": "success",
@@ -258,7 +264,7 @@ class Pindo:
             },
         )
 
-    def check_verification(self, request: Request) -> Answer:
+    def check_verification(self, request: Request) -> Response:
         """``POST /v1/sms/verify/check``: is this the code? A wrong one burns an attempt."""
         body = _object(request.body)
         code, request_id = _text(body, "code"), body.get("request_id")
@@ -274,22 +280,22 @@ class Pindo:
             self.store.set_verification(request_id, "pending", found.attempts + 1)
             raise Refusal(status, "wrong code")
         self.store.complete_verification(request_id, micros(self.settings.item_price))
-        return Answer(
+        return Response(
             200,
             {"message": "success", "remaining_balance": usd(self.store.balance), "request_id": request_id},
         )
 
-    def get_verification(self, request: Request) -> Answer:
+    def get_verification(self, request: Request) -> Response:
         """``GET /v1/sms/verify/status/:request_id``: where a verification stands."""
-        return Answer(200, _verification_body(self._verification(_path_id(request))))
+        return Response(200, _verification_body(self._verification(_path_id(request))))
 
-    def cancel_verification(self, request: Request) -> Answer:
+    def cancel_verification(self, request: Request) -> Response:
         """``PUT /v1/sms/verify/cancel/:request_id``: its code is worth nothing from now on."""
         found = self._verification(_path_id(request))
         if found.status != "pending":
             raise Refusal(409, f"verification is {found.status}")
         self.store.set_verification(found.request_id, "cancelled", found.attempts)
-        return Answer(200, _verification_body(found._replace(status="cancelled")))
+        return Response(200, _verification_body(found._replace(status="cancelled")))
 
     def _verification(self, request_id: int) -> Verification:
         found = self.store.verification(request_id)
@@ -302,13 +308,13 @@ class Pindo:
 
     # -- inbound
 
-    def list_inbound_sms(self, request: Request) -> Answer:
+    def list_inbound_sms(self, request: Request) -> Response:
         """``GET /v1/sms/inbounds``: one page. A page beyond the last is empty."""
         page = _positive(request.query, "page", 1)
         per_page = min(_positive(request.query, "per_page", 20), self.settings.inbound_per_page_max)
         newest_first = self.settings.inbound_order == "newest_first"
         found, total = self.store.inbound_page(newest_first, per_page, (page - 1) * per_page)
-        answer = Answer(
+        response = Response(
             200,
             {
                 "inbound_sms": [self._inbound_body(message) for message in found],
@@ -316,7 +322,7 @@ class Pindo:
             },
         )
         self._inject_after(page)
-        return answer
+        return response
 
     def _inbound_body(self, message: Inbound) -> dict[str, Any]:
         naive = datetime.fromisoformat(message.created_at).astimezone(UTC).replace(tzinfo=None)
@@ -369,11 +375,11 @@ class Pindo:
 
     # -- the account
 
-    def get_balance(self, request: Request) -> Answer:
+    def get_balance(self, request: Request) -> Response:
         """``GET /wallets/self``: USD left."""
-        return Answer(200, {"amount": usd(self.store.balance)})
+        return Response(200, {"amount": usd(self.store.balance)})
 
-    def get_organisation(self, request: Request) -> Answer:
+    def get_organisation(self, request: Request) -> Response:
         """``GET /orgs/self/``: the organisation's name and webhook."""
         known = {
             "id": _ACCOUNT_ID,
@@ -381,9 +387,9 @@ class Pindo:
             "sms_retries": 3,
             "webhook_url": self.settings.webhook_url,
         }
-        return Answer(200, {**known, **self.store.organisation})
+        return Response(200, {**known, **self.store.organisation})
 
-    def update_organisation(self, request: Request) -> Answer:
+    def update_organisation(self, request: Request) -> Response:
         """``PUT /orgs/self``: change the name, the webhook's address or the retries."""
         body = _object(request.body)
         kept, settings = self.store.organisation, self.settings
@@ -402,13 +408,13 @@ class Pindo:
         self.store.set_organisation(kept)
         return self.get_organisation(request)
 
-    def list_sender_ids(self, request: Request) -> Answer:
+    def list_sender_ids(self, request: Request) -> Response:
         """``GET /sender_ids/?name=…``: the sender IDs that may send; with ``name``, that one."""
         asked_for = self.store.sender_ids()
         approved = self.settings.approved_senders
         given = [(0, name, list(self.settings.supported_countries)) for name in approved if approved != "any"]
         wanted = request.query.get("name")
-        return Answer(
+        return Response(
             200,
             [
                 {"id": number, "sender_id": name, "countries": countries, "status": "approved"}
@@ -417,7 +423,7 @@ class Pindo:
             ],
         )
 
-    def request_sender_id(self, request: Request) -> Answer:
+    def request_sender_id(self, request: Request) -> Response:
         """``POST /sender_ids``: ask for a sender ID. The sandbox approves it on the spot."""
         body = _object(request.body)
         sender, countries = _text(body, "sender_id"), body.get("countries")
@@ -426,16 +432,16 @@ class Pindo:
         if not isinstance(countries, list) or not all(isinstance(code, str) for code in countries):
             raise Refusal(400, "countries must be a list of country codes")
         self.store.add_sender_id(sender, countries)
-        return Answer(201, {"sender_id": sender, "countries": countries, "status": "approved"})
+        return Response(201, {"sender_id": sender, "countries": countries, "status": "approved"})
 
-    def get_analytics(self, request: Request) -> Answer:
+    def get_analytics(self, request: Request) -> Response:
         """``GET /v2/sms/analytics``: messages and cost by day. The published page names no answer's shape."""
         days = [
             {"date": day, "count": count, "total_cost": usd(cost)}
             for day, count, cost in self.store.sent_by_day()
             if day >= request.query.get("start", "")
         ]
-        return Answer(200, {"timeframe": request.query.get("timeframe", "30d"), "data": days})
+        return Response(200, {"timeframe": request.query.get("timeframe", "30d"), "data": days})
 
     def _announce_sent(self, messages: Iterable[Message]) -> None:
         """The two events that follow a message: it left, and the network's delivery report."""

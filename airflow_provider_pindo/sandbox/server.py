@@ -36,7 +36,7 @@ from airflow_provider_pindo.sandbox.faults import (
     with_extra_keys,
     with_wrong_types,
 )
-from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Answer, Pindo, Request, numbers_in
+from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Pindo, Request, Response, numbers_in
 from airflow_provider_pindo.sandbox.request_log import LoggedRequest, RequestLog, decoded
 from airflow_provider_pindo.sandbox.settings import INBOUND, Settings, is_inbound
 from airflow_provider_pindo.sandbox.store import Store, micros, usd
@@ -157,7 +157,7 @@ class Server:
         entry = self._note(request, call, body)
         settings = self._pindo.settings
         if not entry.authorized:
-            return await self._send(request, entry, Answer(401, {"message": "unauthorized"}))
+            return await self._send(request, entry, Response(401, {"message": "unauthorized"}))
         if wait := self._limiter.wait(settings.requests_per_second):
             return await self._too_many(request, entry, _retry_after(wait, settings.retry_after))
         has_json = call in CALLS_WITH_BODY and request.content_type == "application/json"
@@ -173,9 +173,9 @@ class Server:
         fault = next((fault for fault in faults if fault.action != "latency"), None)
         if fault is not None and fault.action in BEFORE:
             return await self._fail_before(request, entry, fault)
-        answer = self._pindo.answer(call, asked)
+        answer = self._pindo.respond(call, asked)
         if settings.extra_keys:
-            answer = Answer(answer.status, with_extra_keys(answer.body))
+            answer = Response(answer.status, with_extra_keys(answer.body))
         if fault is not None:
             return await self._fail_after(request, entry, fault, answer)
         return await self._send(request, entry, answer)
@@ -192,7 +192,7 @@ class Server:
         self,
         request: web.Request,
         entry: LoggedRequest,
-        answer: Answer,
+        answer: Response,
         headers: dict[str, str] | None = None,
     ) -> web.StreamResponse:
         response = web.Response(
@@ -234,7 +234,7 @@ class Server:
         self, request: web.Request, entry: LoggedRequest, retry_after: str | None
     ) -> web.StreamResponse:
         headers = {} if retry_after is None else {"Retry-After": retry_after}
-        return await self._send(request, entry, Answer(429, {"message": "too many requests"}), headers)
+        return await self._send(request, entry, Response(429, {"message": "too many requests"}), headers)
 
     async def _fail_before(
         self, request: web.Request, entry: LoggedRequest, fault: Fault
@@ -246,12 +246,12 @@ class Server:
             retry_after = None if fault.retry_after is None else str(fault.retry_after)
             return await self._too_many(request, entry, retry_after)
         if fault.action == "redirect":
-            answer = Answer(fault.status or 308, {"message": "moved"})
+            answer = Response(fault.status or 308, {"message": "moved"})
             return await self._send(request, entry, answer, {"Location": fault.location or ""})
         return await self._send(request, entry, _failure(fault))
 
     async def _fail_after(
-        self, request: web.Request, entry: LoggedRequest, fault: Fault, answer: Answer
+        self, request: web.Request, entry: LoggedRequest, fault: Fault, answer: Response
     ) -> web.StreamResponse:
         """Pindo has done what it was asked; only the answer goes wrong."""
         match fault.action:
@@ -277,9 +277,9 @@ class Server:
             case "status_after":
                 answer = _failure(fault)
             case "extra_keys":
-                answer = Answer(answer.status, with_extra_keys(answer.body))
+                answer = Response(answer.status, with_extra_keys(answer.body))
             case "wrong_types":  # pragma: no branch - the last there is
-                answer = Answer(answer.status, with_wrong_types(answer.body))
+                answer = Response(answer.status, with_wrong_types(answer.body))
         return await self._send(request, entry, answer)
 
     def _drop(self, request: web.Request, entry: LoggedRequest, reset: bool) -> web.StreamResponse:
@@ -293,7 +293,7 @@ class Server:
         return web.Response()
 
     async def _truncate(
-        self, request: web.Request, entry: LoggedRequest, answer: Answer
+        self, request: web.Request, entry: LoggedRequest, answer: Response
     ) -> web.StreamResponse:
         body = _encode(answer.body)
         response = web.StreamResponse(
@@ -311,7 +311,7 @@ class Server:
         """What a forgotten trailing slash gets: a redirect to itself, until the client gives up."""
         entry = self._note(request, None, await request.read())
         location = f"{request.scheme}://{request.host}/v1/sms"
-        return await self._send(request, entry, Answer(308, {"message": "moved"}), {"Location": location})
+        return await self._send(request, entry, Response(308, {"message": "moved"}), {"Location": location})
 
     @web.middleware
     async def _plain_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -319,12 +319,12 @@ class Server:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            answer = Answer(error.status, {"message": error.reason.lower()})
+            answer = Response(error.status, {"message": error.reason.lower()})
         except ConnectionError:  # pragma: no cover - the client has left, now or a moment later
             raise
         except Exception:
             log.exception("the sandbox itself failed at %s %s", request.method, request.path)
-            answer = Answer(500, {"message": "the sandbox itself failed; its log says how"})
+            answer = Response(500, {"message": "the sandbox itself failed; its log says how"})
         if request.path.startswith("/sandbox/"):
             return _json(answer.status, answer.body)
         return await self._send(request, self._note(request, None, b""), answer)
@@ -484,9 +484,11 @@ def _retry_after(wait: float, form: str) -> str | None:
     return str(seconds) if form == "seconds" else None
 
 
-def _failure(fault: Fault) -> Answer:
+def _failure(fault: Fault) -> Response:
     status = fault.status or 500
-    return Answer(status, {"message": f"fault {fault.action} {status}"} if fault.body is None else fault.body)
+    return Response(
+        status, {"message": f"fault {fault.action} {status}"} if fault.body is None else fault.body
+    )
 
 
 def _encode(body: Any) -> bytes:

@@ -615,7 +615,7 @@ def test_everybody_who_was_rejected_can_be_sent_to_again_once_that_is_mended(san
 def test_where_everybody_was_rejected_it_may_be_mended_by_another_text_or_sender(sandbox, changed):
     store, arguments = Store(), {"recipients": people(3)}
     sandbox.settings(approved_senders=[])
-    with pytest.raises(AirflowFailException, match="sender is not approved"):
+    with pytest.raises(AirflowFailException, match="409 Unknown sender id"):
         send(store, **arguments)
     sandbox.settings(approved_senders="any")
     assert send(store, generation=1, **arguments, **changed)["accepted"] == 3

@@ -75,7 +75,7 @@ def test_what_is_no_object_is_refused(api, method, path, sentence):
 
 
 def test_a_mistake_of_the_sandbox_itself_is_told_as_its_own(api, sandbox, monkeypatch, caplog):
-    monkeypatch.setattr(Pindo, "answer", lambda *_: 1 / 0)
+    monkeypatch.setattr(Pindo, "respond", lambda *_: 1 / 0)
     assert "the sandbox itself failed" in api.send().json()["message"]
     assert "ZeroDivisionError" in caplog.text
 
@@ -217,7 +217,7 @@ def test_state_in_a_file_survives_a_restart(tmp_path):
         assert (
             requests.post(sandbox.url + "/v1/sms/", json=body, headers=headers, timeout=5).status_code == 201
         )
-        body = {"number": PHONE, "brand": "Ubuzima"}
+        body = {"number": PHONE, "brand": "PindoTest"}
         requests.post(sandbox.url + "/v1/sms/verify", json=body, headers=headers, timeout=5)
         sandbox.reply(PHONE, "YES 4821")
     with Sandbox(state=path, balance=77) as sandbox:
@@ -415,7 +415,7 @@ def test_ids_go_on_growing_when_the_command_is_run_again(serve):
         inbound.extend(message["id"] for message in client.reply_all([{"from": PHONE, "text": "x"}] * 500))
         headers = {"Authorization": "Bearer sandbox-token"}
         for _ in range(2):
-            body = {"number": PHONE, "brand": "Ubuzima"}
+            body = {"number": PHONE, "brand": "PindoTest"}
             answer = requests.post(url + "/v1/sms/verify", json=body, headers=headers, timeout=5)
             verifications.append(answer.json()["request_id"])
             client.reset()

@@ -10,6 +10,7 @@ PHONE = "+250781234567"
 
 
 def test_a_pin_goes_to_the_phone_and_costs_nothing_yet(api, sandbox):
+    sandbox.settings(approved_senders=["Ubuzima"])
     answer = api.verify(PHONE, "Ubuzima")
     assert answer.status_code == 201
     body = answer.json()
@@ -83,7 +84,7 @@ def test_the_request_id_of_a_forgotten_pin_never_checks_the_pin_of_somebody_else
 
 
 def test_status_and_cancel(api, sandbox):
-    sandbox.settings(pin="752623")
+    sandbox.settings(pin="752623", approved_senders=["Ubuzima"])
     request_id = api.verify(PHONE, "Ubuzima").json()["request_id"]
     expected = {"request_id": request_id, "status": "pending", "number": PHONE, "brand": "Ubuzima"}
     assert api.ask("GET", f"/v1/sms/verify/status/{request_id}").json() == expected
