@@ -75,15 +75,22 @@ class PindoHook(_ConnectionType, HttpHook):
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     :param max_attempts: how often a request is tried in all, where repeating it does no harm; 5 (default) get over
         an outage of some ten seconds, and a longer one is for Airflow's own retries, which hold no worker.
+    :param settings: the connection's settings, if they were read before. Default: they are read once.
 
     Every method, and ``run`` as well, raises a :class:`~airflow_provider_pindo.api.errors.PindoError`, and
     nothing else, when Pindo cannot be reached or does not do what was asked.
     """
 
     def __init__(
-        self, pindo_conn_id: str = _ConnectionType.default_conn_name, *, max_attempts: int = MAX_ATTEMPTS
+        self,
+        pindo_conn_id: str = _ConnectionType.default_conn_name,
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        settings: PindoSettings | None = None,
     ) -> None:
         super().__init__(method="GET", http_conn_id=pindo_conn_id, tcp_keep_alive=False)
+        if settings is not None:
+            self.settings = settings
         self.pindo_conn_id = pindo_conn_id
         self.max_attempts = max_attempts
         self._left_out = 0  # messages on a page, at most, that the log was told of: not at every look again

@@ -125,7 +125,7 @@ def fail(deployment: Deployment, dag_id: str, failures: int) -> None:
     timeout = 120 + 10 * failures
     assert deployment.rest.wait_for_run(dag_id, run_id, timeout=timeout) == "failed"
     # The state is set before the callback runs; the callback ends with one of these lines.
-    said = ("Pindo took the alert", "held back and counted")
+    said = ("Pindo accepted the alert", "held back and counted")
 
     def all_called_back() -> bool:
         logs = (deployment.task_log(dag_id, run_id, "fail", map_index=each) for each in range(failures))
@@ -178,7 +178,7 @@ def test_many_failing_tasks_make_one_text_and_the_next_says_how_many_there_were(
     deployment.add_dag(dag_id, FAILING.replace("DAG_ID", dag_id))
     fail(deployment, dag_id, FAILURES)
     first = texts(sandbox)
-    assert 1 <= len(first) <= 2, first  # two is the race that throttle.py states
+    assert 1 <= len(first) <= 2, first  # two is the race that _throttle.py documents
     of_run = wait_until(lambda: texts(sandbox, to="+250781234568"), "the DAG's callback was run", timeout=60)
     assert len(of_run) == 1
 
@@ -222,9 +222,9 @@ def test_a_late_run_is_told_by_the_triggerer_and_by_the_executor(deployment, san
     wait_until(lambda: kinds(deployment)["sent"] == 1, "an alert went out under the throttle", timeout=60)
     wait_until(lambda: told()["+250781234568"] == 2, "the executor's alert was sent", timeout=60)
 
-    before, notes = told(), kinds(deployment)["note"]
+    before, failures = told(), kinds(deployment)["failure"]
     run()
-    wait_until(lambda: kinds(deployment)["note"] == notes + 1, "the next is held back", timeout=60)
+    wait_until(lambda: kinds(deployment)["failure"] == failures + 1, "the next is held back", timeout=60)
     # What runs a SyncCallback cannot write Variables, and sends all the same.
     wait_until(
         lambda: told() == before + Counter(["+250781234568"]), "the executor's alert was sent", timeout=60
@@ -238,6 +238,6 @@ def test_a_pindo_that_hangs_delays_a_task_by_no_more_than_the_bound(deployment, 
     run_id = deployment.rest.trigger(dag_id)
     assert deployment.rest.wait_for_run(dag_id, run_id, timeout=60) == "success"
     log = deployment.task_log(dag_id, run_id, "work")
-    assert log.count("Pindo did not answer in time") == 2
+    assert log.count("Pindo did not respond in time") == 2
     assert "+250781234567" not in log
     assert deployment.rest.task_instance(dag_id, run_id, "work")["duration"] < 60

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_pindo.notifications.incident import read_incident
+from airflow_provider_pindo.notifications._event import parse_event
 from airflow_provider_pindo.notifications.sms import PindoNotifier
 
 RUN = SimpleNamespace(
@@ -30,7 +30,7 @@ def context(**changes):
 
 
 def test_a_failed_task_is_told_with_everything_one_asks_first():
-    incident = read_incident(context(exception=ValueError("no header\nline 2")))
+    incident = parse_event(context(exception=ValueError("no header\nline 2")))
     assert incident.text() == (
         "Failed: DAG etl, task load, run 2026-11-22 10:00 UTC, try 2. ValueError: no header"
     )
@@ -38,19 +38,19 @@ def test_a_failed_task_is_told_with_everything_one_asks_first():
 
 
 def test_a_mapped_task_is_told_with_its_index_but_all_are_one_incident():
-    incidents = [read_incident(context(ti=task(map_index=each))) for each in (3, 4)]
+    incidents = [parse_event(context(ti=task(map_index=each))) for each in (3, 4)]
     assert "task load [3]," in incidents[0].text()
-    assert {each.name() for each in incidents} == {"Failed: DAG etl, task load"}
+    assert {each.incident() for each in incidents} == {"Failed: DAG etl, task load"}
 
 
 def test_phone_numbers_in_an_exception_are_masked():
-    text = read_incident(context(exception=ValueError("+250781234567 and 0781234567"))).text()
+    text = parse_event(context(exception=ValueError("+250781234567 and 0781234567"))).text()
     assert "781234567" not in text
     assert "+25078****567" in text
 
 
 def test_a_deadline_callback_has_only_plain_dictionaries():
-    incident = read_incident(
+    incident = parse_event(
         {
             "dag_run": {
                 "dag_id": "etl",
@@ -67,7 +67,7 @@ def test_a_deadline_callback_has_only_plain_dictionaries():
 
 
 def test_a_callback_of_a_dag_may_have_no_more_than_the_dag_and_a_reason():
-    incident = read_incident({"dag": SimpleNamespace(dag_id="etl"), "run_id": "r", "reason": "timed_out"})
+    incident = parse_event({"dag": SimpleNamespace(dag_id="etl"), "run_id": "r", "reason": "timed_out"})
     assert incident.text() == "Failed: DAG etl. It timed out"
 
 
@@ -80,13 +80,13 @@ def test_a_callback_of_a_dag_may_have_no_more_than_the_dag_and_a_reason():
     ],
 )
 def test_why_a_run_failed_is_told_in_words_unless_it_says_no_more_than_that_it_did(reason, said):
-    assert read_incident(context(reason=reason)).text().endswith(said)
+    assert parse_event(context(reason=reason)).text().endswith(said)
 
 
 def test_a_callback_of_a_dag_names_the_task_only_if_it_is_the_one_that_failed():
-    assert read_incident(context(reason="task_failure")).task_id == "load"
-    assert read_incident(context(reason="task_failure", ti=task(state=None))).task_id == "load"
-    assert read_incident(context(reason="task_failure", ti=task(state="success"))).task_id == ""
+    assert parse_event(context(reason="task_failure")).task_id == "load"
+    assert parse_event(context(reason="task_failure", ti=task(state=None))).task_id == "load"
+    assert parse_event(context(reason="task_failure", ti=task(state="success"))).task_id == ""
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_callback_of_a_dag_names_the_task_only_if_it_is_the_one_that_failed():
     ],
 )
 def test_the_event_comes_first_and_is_part_of_what_repetitions_have_in_common(changes, event):
-    incident = read_incident(context(**changes))
+    incident = parse_event(context(**changes))
     assert incident.text().startswith(f"{event}: DAG etl")
-    assert incident.name().startswith(f"{event}: DAG etl")
+    assert incident.incident().startswith(f"{event}: DAG etl")
 
 
 def run(**changes):
@@ -113,16 +113,16 @@ def run(**changes):
 
 
 def test_callbacks_of_one_failure_have_one_id_wherever_they_run():
-    of_task = read_incident(context(exception=ValueError("x"))).id
+    of_task = parse_event(context(exception=ValueError("x"))).id
     in_dag_processor = context(
         ti=task(state=None),
         exception="missed its heartbeats",
         dag_run=run(start_date="2026-11-22T14:01:00+02:00"),
     )
-    assert of_task == read_incident(in_dag_processor).id != ""
-    of_run = read_incident(context(reason="task_failure")).id
-    assert of_run == read_incident(context(reason="task_failure", ti=task(task_id="other"))).id != ""
-    assert of_run == read_incident({"dag_run": RUN}).id
+    assert of_task == parse_event(in_dag_processor).id != ""
+    of_run = parse_event(context(reason="task_failure")).id
+    assert of_run == parse_event(context(reason="task_failure", ti=task(task_id="other"))).id != ""
+    assert of_run == parse_event({"dag_run": RUN}).id
 
 
 DEADLINE = {"id": "1", "deadline_time": dt.datetime(2026, 11, 22, 10, 30, tzinfo=dt.UTC)}
@@ -145,7 +145,7 @@ def test_different_failures_have_different_ids():
         {"dag_run": {"dag_id": "etl"}, "deadline": DEADLINE},
         {"dag_run": {"dag_id": "etl"}, "deadline": {**DEADLINE, "id": "2"}},
     ]
-    ids = {read_incident(each).id for each in contexts}
+    ids = {parse_event(each).id for each in contexts}
     assert len(ids - {""}) == len(contexts)
 
 
@@ -161,11 +161,11 @@ def test_different_failures_have_different_ids():
     ],
 )
 def test_what_another_event_may_have_too_is_no_id(unknown):
-    assert read_incident(unknown).id == ""
+    assert parse_event(unknown).id == ""
 
 
 def test_the_tasks_of_an_sla_miss_are_on_one_line():
-    assert "\n" not in read_incident(context(task_list="a\nb")).text()
+    assert "\n" not in parse_event(context(task_list="a\nb")).text()
 
 
 class Broken:
@@ -182,8 +182,8 @@ class Broken:
 @pytest.mark.parametrize("make", [lambda: None, str, int, dict, list, Broken], ids=lambda each: each.__name__)
 def test_nothing_in_a_context_keeps_a_text_from_being_made(key, make):
     value = make()
-    assert "DAG" in read_incident(context(**{key: value})).text()
-    assert "DAG" in read_incident({key: value}).text()
+    assert "DAG" in parse_event(context(**{key: value})).text()
+    assert "DAG" in parse_event({key: value}).text()
 
 
 PHONE = "+250781234567"

@@ -1,0 +1,65 @@
+"""Helpers of the notifier's tests: DAGs with a callback, contexts, and the texts on the phones."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+PHONE, OTHER, THIRD = "+250781234567", "+250781234568", "+250781234569"
+
+DAG = """
+from datetime import datetime, timedelta
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task
+from airflow_provider_pindo.notifications.sms import PindoNotifier
+
+tries = []
+
+def work():
+    END
+
+with DAG("DAG_ID", schedule=None, start_date=datetime(2026, 1, 1), DAG_ARGUMENTS) as dag:
+    task(retry_delay=timedelta(0), TASK_ARGUMENTS)(work)()
+"""
+
+
+def source(end="pass", dag="", task=""):
+    return DAG.replace("END", end).replace("DAG_ARGUMENTS", dag).replace("TASK_ARGUMENTS", task)
+
+
+def phones(sandbox):
+    return [(message["to"], message["text"]) for message in sandbox.messages()]
+
+
+def texts(sandbox):
+    return [message["text"] for message in sandbox.messages()]
+
+
+def either_way(notifier, context=None, *, awaited):
+    """Notify in the one way or the other; the code under test must not care."""
+    if awaited:
+        notifier.context = context or {}
+
+        async def wait():
+            await notifier
+
+        asyncio.run(wait())
+    else:
+        notifier(context or {})
+
+
+awaited = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+
+
+def assert_nothing_is_told(log):
+    assert "Muraho" not in log.text
+    assert "781234567" not in log.text
+    assert "sandbox-token" not in log.text
+
+
+def deadline(name):
+    """The context of a deadline's callback."""
+    return {
+        "deadline": {"id": name, "deadline_time": "2026-11-22T10:30:00Z"},
+        "dag_run": {"dag_id": "etl", "run_id": "r", "state": "running"},
+    }
