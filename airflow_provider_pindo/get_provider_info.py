@@ -1,42 +1,51 @@
-"""What Airflow is told about this provider: its parts, and the form of the ``pindo`` connection.
+"""What Airflow reads about this provider: its modules, and the form of the ``pindo`` connection.
 
-The form is declared here once. Airflow 3 reads it from here without importing the hook; for Airflow 2.11
-the hook builds its widgets from the same declaration.
+The form is declared once, here. Airflow 3 reads it without importing the hook; for Airflow 2.11 the hook builds its
+widgets from the same declaration.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Fields of the connection form below the standard ones; each is stored in the connection's extra.
+from airflow_provider_pindo.api.limits import (
+    DEFAULT_HOST,
+    DEFAULT_TIMEOUT,
+    MAX_SENDER_LENGTH,
+    MAX_TIMEOUT,
+    MIN_REQUESTS_PER_SECOND,
+    TOTAL_TIMEOUT_FACTOR,
+)
+
+#: Fields of the connection form below the standard ones. Each is stored in the connection's extra.
 CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "sender": {
         "label": "Default sender ID",
-        "description": "Shown on the handset when a task names no sender; at most 11 characters. "
-        "PindoTest works for every account.",
-        "schema": {"type": ["string", "null"], "maxLength": 11},
+        "description": "Shown on the handset when a task names no sender; at most "
+        f"{MAX_SENDER_LENGTH} characters. PindoTest works for every account.",
+        "schema": {"type": ["string", "null"], "maxLength": MAX_SENDER_LENGTH},
     },
     "country": {
         "label": "Country",
-        "description": "Two-letter code, such as RW, of the country whose national numbers (0781234567) are "
-        "understood. Empty: only international numbers (+250781234567) are taken.",
+        "description": "Two-letter code of a country, such as RW: its national numbers (0781234567) are accepted. "
+        "When empty, only international numbers (+250781234567) are.",
         "schema": {"type": ["string", "null"], "maxLength": 2},
     },
     "timeout": {
         "label": "Timeout",
-        "description": "Seconds to wait for an answer to begin, and for each further piece of it (the whole may take "
-        "four times as long); 30 when empty. A message whose answer does not come is not sent again, so choose too "
-        "long rather than too short.",
-        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 86400},
+        "description": f"Seconds to wait for the next bytes of a response; {DEFAULT_TIMEOUT:g} when empty. The whole "
+        f"response may take {TOTAL_TIMEOUT_FACTOR} times as long. Rather too long than too short: a message whose "
+        "response is late is not sent again, and a person has to settle it.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT},
     },
     "requests_per_second": {
         "label": "Requests per second",
-        "description": "At most this many requests each second from one process; empty: as many as there are.",
-        "schema": {"type": ["number", "null"], "minimum": 0.0001},
+        "description": "The most requests per second from one process. No limit when empty.",
+        "schema": {"type": ["number", "null"], "minimum": MIN_REQUESTS_PER_SECOND},
     },
     "timezone": {
         "label": "Time zone",
-        "description": "Zone of the times of inbound messages, such as Africa/Kigali; UTC when empty.",
+        "description": "Time zone of inbound messages, such as Africa/Kigali; UTC when empty.",
         "schema": {"type": ["string", "null"]},
     },
     "allow_http": {
@@ -50,7 +59,7 @@ CONNECTION_FORM: dict[str, Any] = {
     "hidden-fields": ["login", "schema"],
     "relabeling": {"password": "API token", "host": "Host"},
     "placeholders": {
-        "host": "https://api.pindo.io",
+        "host": DEFAULT_HOST,
         "port": "443",
         "password": "from the Security page of your Pindo account",
     },

@@ -24,6 +24,7 @@ LAYERS = {
     "triggers": {*_GROUND, "hooks", "triggers"},
     "notifications": {*_GROUND, "hooks", "notifications"},
     "sandbox": {"api", "sandbox"},
+    "get_provider_info.py": {"api"},
 }
 HEAVY = {"requests", "aiohttp", "urllib3", "phonenumbers", "re2", "airflow.providers.http", "pyarrow"}
 

@@ -1,4 +1,4 @@
-"""Arguments that people write, read into values; what makes no sense is refused by its name before anything is sent."""
+"""Arguments of users, parsed into values. A wrong one is refused by its name before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 def read_flag(name: str, value: object) -> bool:
-    """Return a flag that a form or a template may have given as text: ``"False"`` is false, and so is no value."""
+    """Return a flag that may be the text of a form or a template: ``"False"`` and no value are false."""
     word = str(value).strip().lower()
     if word in ("", "none"):
         return False
@@ -21,23 +21,8 @@ def read_flag(name: str, value: object) -> bool:
     return _FLAGS[word]
 
 
-def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """Return ``value``, or refuse what is none of ``choices``."""
-    if value not in choices:
-        raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
-    return value
-
-
-def check_whole_number(name: str, value: object, *, most: int | None = None) -> int:
-    """Return a whole number from 1 to ``most``."""
-    if type(value) is not int or value < 1 or (most is not None and value > most):
-        bound = "" if most is None else f" to {most:,}"
-        raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1{bound}")
-    return value
-
-
 def read_seconds(name: str, value: object) -> float:
-    """Return the seconds, 0 or more, that a ``timedelta`` or a number stands for."""
+    """Return the seconds, 0 or more, of a ``timedelta`` or a number."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
         raise PindoConfigurationError(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
@@ -62,3 +47,18 @@ def read_since(value: object) -> datetime:
             "2026-11-24T08:00:00+02:00"
         )
     return moment
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return ``value``, or refuse it when it is not one of ``choices``."""
+    if value not in choices:
+        raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+    return value
+
+
+def check_whole_number(name: str, value: object, *, most: int | None = None) -> int:
+    """Return ``value``, or refuse it when it is not a whole number from 1 to ``most``."""
+    if type(value) is not int or value < 1 or (most is not None and value > most):
+        bound = "" if most is None else f" to {most:,}"
+        raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1{bound}")
+    return value

@@ -1,8 +1,8 @@
-"""Requests to Pindo as values, checked before anything leaves.
+"""Requests to Pindo as values, checked before they are sent.
 
-A :class:`Call` says everything that a transport has to know: where it goes, what it carries, whether it
-may be repeated, and how its answer is read. Bad input (an empty text, a sender ID of 16 characters) is
-refused here, so neither hook has a check of its own.
+A :class:`Call` has everything that a transport needs: what to send, how to parse the response, whether the call may be
+repeated, and what a lost response means. Bad input (an empty text, a sender ID of 16
+characters) is refused here, so neither hook has checks of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 
 from airflow_provider_pindo.api import values
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.parsers import (
-    MAX_ID,
     read_balance,
     read_bulk_receipt,
     read_inbound_page,
@@ -30,12 +30,10 @@ from airflow_provider_pindo.api.phone import parse_phone_number
 
 T = TypeVar("T")
 
-#: Pindo takes sender IDs of at most this many characters (docs.pindo.ai, SMS configuration).
-MAX_SENDER_LENGTH = 11
-#: The page size of the vendor's own sample, the only one that is published.
+#: The page size of Pindo's own sample, the only one that is published.
 DEFAULT_PER_PAGE = 20
-#: A number of so many digits is above every id.
-_TOO_MANY_DIGITS = len(str(MAX_ID)) + 1
+#: A number of this many digits is above every id.
+_TOO_MANY_DIGITS = len(str(MAX_INTEGER)) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +42,13 @@ class Call(Generic[T]):
 
     :param name: the hook method that makes it, for logs and errors.
     :param method: HTTP method.
-    :param path: path below the host; the trailing slash matters (``POST /v1/sms`` is redirected).
-    :param read: reads the decoded body of a 2xx answer.
+    :param path: path below the host. The trailing slash matters: ``POST /v1/sms`` is redirected.
+    :param read: parses the decoded body of a 2xx response.
     :param json: body, or None.
     :param params: query parameters, or None.
     :param safe_to_repeat: whether two requests have the same effect as one. A call that is not safe to repeat is
         repeated only when it certainly did not arrive.
-    :param if_lost: one sentence: what may have happened when the request was sent and its response is missing.
+    :param if_lost: One sentence: what may have happened when the request was sent and its response is lost.
     :param private: takes Pindo's error message, and returns the texts and PINs that a log or an error must not repeat.
     """
 
@@ -65,7 +63,7 @@ class Call(Generic[T]):
     private: Callable[[str], Sequence[str]] = field(default=lambda message: (), repr=False)
 
     def content(self) -> bytes | None:
-        """Return the body as it goes over the wire, UTF-8 JSON, or None when there is none."""
+        """Return the body as UTF-8 JSON, or None when there is no body."""
         if self.json is None:
             return None
         return msgspec.json.encode(self.json)
@@ -98,16 +96,16 @@ def send_bulk_sms(
     country: str | None = None,
 ) -> Call[values.BulkReceipt]:
     """``POST /v1/sms/bulk``: send one text to many; Pindo fills ``@contact.name`` for each."""
-    rows = [_bulk_recipient(row, recipient, country) for row, recipient in enumerate(recipients, start=1)]
-    if not rows:
+    checked = [_bulk_recipient(row, recipient, country) for row, recipient in enumerate(recipients, start=1)]
+    if not checked:
         raise PindoConfigurationError("recipients is empty: a bulk request needs at least one")
-    return send_checked_bulk_sms(rows, check_text(text), check_sender(sender))
+    return send_checked_bulk_sms(checked, check_text(text), check_sender(sender))
 
 
 def send_checked_bulk_sms(
     recipients: Sequence[Mapping[str, str]], text: str, sender: str
 ) -> Call[values.BulkReceipt]:
-    """``POST /v1/sms/bulk`` for recipients that were checked before, row by row."""
+    """``POST /v1/sms/bulk`` for recipients that are already checked."""
     return Call(
         "send_bulk_sms",
         "POST",
@@ -208,7 +206,7 @@ def list_sender_ids(name: str | None = None) -> Call[tuple[values.SenderId, ...]
 
 
 def check_text(text: object) -> str:
-    """Return ``text``, or refuse what is not a text that a phone can show."""
+    """Return ``text``, or refuse it when a phone cannot show it."""
     if not isinstance(text, str):
         raise PindoConfigurationError(f"text is of type {type(text).__name__}: give a string")
     if not text.strip():
@@ -221,14 +219,14 @@ def _check_characters(what: str, text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise PindoConfigurationError(
-            f"{what} has half a surrogate pair at character {error.start + 1}, which is no character: mend the "
+            f"{what} has half a surrogate pair at character {error.start + 1}, which is no character: fix the "
             "decoding of its source"
         ) from None
     return text
 
 
 def check_sender(sender: object, what: str = "sender") -> str:
-    """Return ``sender``, or refuse what Pindo would not take as a sender ID."""
+    """Return ``sender``, or refuse it when it cannot be a sender ID."""
     if sender is None or sender == "":
         raise PindoConfigurationError(
             f"no {what} was given: set the argument '{what}', or the extra 'sender' of the connection, to a "
@@ -238,7 +236,7 @@ def check_sender(sender: object, what: str = "sender") -> str:
         problem = "empty" if isinstance(sender, str) else f"of type {type(sender).__name__}"
         raise PindoConfigurationError(f"{what} is {problem}: give a sender ID such as PindoTest")
     if len(sender) > MAX_SENDER_LENGTH:
-        # Not the whole of it: with two arguments in each other's place it is a text or a number.
+        # Show only its start: when arguments are swapped, it is a text or a phone number.
         raise PindoConfigurationError(
             f"{what} '{sender[:2]}…' has {len(sender)} characters; Pindo takes at most {MAX_SENDER_LENGTH}"
         )
@@ -248,21 +246,22 @@ def check_sender(sender: object, what: str = "sender") -> str:
 def check_request_id(request_id: object) -> int:
     """Return ``request_id`` as an integer; templates and XComs give it as a string.
 
-    It is not shown in a refusal: with two arguments in each other's place it is a phone number or a PIN.
+    An error does not show it: when arguments are swapped, it is a phone number or a PIN.
     """
     if isinstance(request_id, int) and not isinstance(request_id, bool):
         number = request_id
     elif isinstance(request_id, str) and request_id.strip().isascii() and request_id.strip().isdigit():
-        # No more digits than decide: Python refuses to read some thousands.
+        # Further digits do not matter, and Python refuses to parse thousands of them.
         number = int(request_id.strip().lstrip("0")[:_TOO_MANY_DIGITS] or 0)
     else:
-        of_type = f"of type {type(request_id).__name__}"
-        given = f"a string of {len(request_id)} characters" if isinstance(request_id, str) else of_type
-        raise _no_request_id(f"({given}) is not a whole number")
+        kind = f"of type {type(request_id).__name__}"
+        if isinstance(request_id, str):
+            kind = f"a string of {len(request_id)} characters"
+        raise _no_request_id(f"({kind}) is not a whole number")
     if number < 0:
         raise _no_request_id("is below 0")
-    if number > MAX_ID:
-        raise _no_request_id(f"is above {MAX_ID}")
+    if number > MAX_INTEGER:
+        raise _no_request_id(f"is above {MAX_INTEGER}")
     return number
 
 
@@ -271,7 +270,7 @@ def _no_request_id(problem: str) -> PindoConfigurationError:
 
 
 def check_code(code: object) -> str:
-    """Return the PIN ``code``; it is never shown, not even in the refusal."""
+    """Return the PIN ``code``; an error never shows it."""
     if isinstance(code, str) and code.strip():
         return code.strip()
     problem = "empty" if isinstance(code, str) else f"of type {type(code).__name__}"

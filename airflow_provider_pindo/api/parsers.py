@@ -1,9 +1,8 @@
-"""Decoded answer bodies into values.
+"""Decoded response bodies into values.
 
-Tolerant where nothing is lost by it (unknown keys are kept, a missing price is None, an id may come as a
-number or a string), strict where a caller could not go on: a receipt without its id is not a receipt.
-Whatever the body is, the only error is :class:`MalformedResponse`; what that means for the call is decided in
-:mod:`~airflow_provider_pindo.api.responses`.
+Tolerant where nothing is lost: unknown keys are kept, a missing price is None, an id may be a number or a string.
+Strict where the caller needs the value: a receipt without its id is not a receipt. The only error that any body causes
+is :class:`MalformedResponse`; :mod:`~airflow_provider_pindo.api.responses` decides what that means for the call.
 """
 
 from __future__ import annotations
@@ -14,28 +13,25 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from airflow_provider_pindo.api import values
+from airflow_provider_pindo.api.limits import MAX_INTEGER
 
 T = TypeVar("T")
 
-#: What a number may come as, and an id. Tuples, since a union of types would be made and walked for every field.
-_NUMERIC = (str, int, float)
-_NAMING = (str, int)
-#: Ids are at most this, so that a database takes them, and Airflow's supervisor.
-MAX_ID = 2**63 - 1
-#: Counts, and USD spent, are at most this: even the sum over millions of them can be stored then.
+#: The JSON types of a number, and of an id. Tuples: a union of types is slower, and this runs for every field.
+_NUMBER_TYPES = (str, int, float)
+_ID_TYPES = (str, int)
+#: The largest count, and the most USD spent, that is believed. The sum of millions of them can still be stored.
 _MAX_COUNT = 2**31
-
-
-#: A ``status`` that contradicts the receipt it stands in; "sent" is the only one that Pindo documents.
-_NOT_TAKEN = frozenset({"failed", "failure", "error", "rejected", "refused", "undelivered"})
+#: Values of ``status`` that contradict a receipt. Pindo documents only "sent".
+_FAILED = frozenset({"failed", "failure", "error", "rejected", "refused", "undelivered"})
 
 
 class MalformedResponse(ValueError):
-    """The body of a successful answer is not what it should be; the message says what is missing."""
+    """The body of a successful response is malformed; the message says in what way."""
 
 
 def read_sms_receipt(body: Any) -> values.SmsReceipt:
-    """Read the answer to a single send."""
+    """Parse the receipt of a single send."""
     raw = _object(body)
     _refuse_contradiction(raw)
     return values.SmsReceipt(
@@ -51,7 +47,7 @@ def read_sms_receipt(body: Any) -> values.SmsReceipt:
 
 
 def read_bulk_receipt(body: Any) -> values.BulkReceipt:
-    """Read the totals of a bulk send."""
+    """Parse the totals of a bulk send."""
     raw = _object(body)
     count = _required(raw, "count", _count)
     if count:
@@ -67,7 +63,7 @@ def read_bulk_receipt(body: Any) -> values.BulkReceipt:
 
 
 def read_verification(body: Any) -> values.Verification:
-    """Read the answer to a request for a PIN."""
+    """Parse the receipt of a PIN."""
     raw = _object(body)
     return values.Verification(
         request_id=_required(raw, "request_id", _whole),
@@ -78,12 +74,14 @@ def read_verification(body: Any) -> values.Verification:
 
 
 def read_verification_check(body: Any) -> values.VerificationCheck:
-    """Read the answer to a right PIN, which says "success": any other may be to a wrong one."""
+    """Parse the response to a correct PIN, which says "success". Any other message may mean a wrong PIN."""
     raw = _object(body)
     if _required(raw, "message", _text).strip().lower() != "success":
         raise MalformedResponse("its 'message' is not 'success'")
     if str(raw.get("verified")).strip().lower() in ("false", "no", "0"):
-        raise MalformedResponse("it says that the code is right and that it is not")
+        raise MalformedResponse(
+            "its 'message' says that the code is right, and its 'verified' that it is wrong"
+        )
     return values.VerificationCheck(
         request_id=_optional(raw, "request_id", _whole),
         message=_optional(raw, "message", _text),
@@ -93,7 +91,7 @@ def read_verification_check(body: Any) -> values.VerificationCheck:
 
 
 def read_verification_state(body: Any) -> values.VerificationState:
-    """Read the state of a verification, of whatever shape; an empty body is an empty object."""
+    """Parse the state of a verification, an object of any shape; an empty body counts as an empty object."""
     raw = {} if body is None else _object(body)
     return values.VerificationState(
         request_id=_optional(raw, "request_id", _whole), status=_optional(raw, "status", _text), raw=raw
@@ -101,32 +99,34 @@ def read_verification_state(body: Any) -> values.VerificationState:
 
 
 def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
-    """Read one page of inbound messages; naive times are of ``timezone``.
+    """Parse one page of inbound messages.
 
-    One message that is odd must not hold up all the others. One without a text has an empty one, and a text that
-    comes as a number is its digits. One whose time cannot be read has that of the message after it, since ids grow
-    with time, and the newest has the moment of reading: so it is taken for newer than it is, and nobody who waits
-    misses it. One without an id that is a number cannot be told from the next and is left out, and counted in
-    ``left_out``.
+    One odd message must not block the others, so:
 
-    :raises Unreadable: it is no page of messages: none has an id that is a number, or none of several has a time
-        that can be read.
+    * A message without a text gets an empty one. A text that is a number becomes its digits.
+    * A message whose time cannot be parsed gets the time of the next newer message, and the newest one gets the current
+      time. Ids grow with time, so it counts as newer than it is, and nobody who waits misses it.
+    * A message without a numeric id cannot be told from others. It is left out and counted in ``left_out``.
+
+    :param timezone: IANA name of the time zone of times without one.
+    :raises MalformedResponse: no message has a numeric id, or none of several has a time that can be parsed.
     """
     raw = _object(body)
-    given_rows = _list(raw, "inbound_sms")
-    rows = [row for row in given_rows if _has_id(row)]
-    if given_rows and not rows:
-        raise MalformedResponse("none of its messages has an 'id' that is a number")
+    all_rows = _list(raw, "inbound_sms")
+    rows = [row for row in all_rows if _has_id(row)]
+    if all_rows and not rows:
+        raise MalformedResponse("none of its messages has a numeric 'id'")
     times = _times_by_id(rows, timezone)
-    given = raw.get("pages")
-    pages: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    pages = raw.get("pages")
+    if not isinstance(pages, Mapping):
+        pages = {}
     return values.InboundPage(
         messages=tuple(_read_inbound(row, times) for row in rows),
         page=_optional(pages, "page", _whole),
         pages=_optional(pages, "pages", _whole),
         per_page=_optional(pages, "per_page", _whole),
         total=_optional(pages, "total", _whole),
-        left_out=len(given_rows) - len(rows),
+        left_out=len(all_rows) - len(rows),
         raw=raw,
     )
 
@@ -136,27 +136,27 @@ def _has_id(row: Any) -> bool:
 
 
 def _times_by_id(rows: list[Mapping[str, Any]], timezone: str) -> dict[int, datetime]:
-    """Return each message's time by its id, with the gaps filled from the message after, or else with now."""
-    read = {
+    """Return the time of each message by its id; a missing one is that of the next newer message, or now."""
+    parsed = {
         _required(row, "id", _whole): _optional(row, "created_at", lambda value: read_time(value, timezone))
         for row in rows
     }
-    # One alone may be odd; several of them write the time in a way that is not known here.
-    if len(read) > 1 and not any(read.values()):
-        raise MalformedResponse("none of its messages has a 'created_at' that can be read")
-    times, following = {}, datetime.now(UTC)
-    for number, time in sorted(read.items(), reverse=True):
-        following = time or following
-        times[number] = following
+    # A single message may be odd. When all of several are, Pindo's format has changed.
+    if len(parsed) > 1 and not any(parsed.values()):
+        raise MalformedResponse("none of its messages has a 'created_at' that can be parsed")
+    times, newer = {}, datetime.now(UTC)
+    for message_id, time in sorted(parsed.items(), reverse=True):
+        newer = time or newer
+        times[message_id] = newer
     return times
 
 
 def _read_inbound(raw: Mapping[str, Any], times: Mapping[int, datetime]) -> values.InboundSms:
-    number = _required(raw, "id", _whole)
+    message_id = _required(raw, "id", _whole)
     return values.InboundSms(
-        id=number,
-        text=_optional(raw, "text", _typed) or "",
-        created_at=times[number],
+        id=message_id,
+        text=_optional(raw, "text", _message_text) or "",
+        created_at=times[message_id],
         inbound_sms_number=_optional(raw, "inbound_sms_number", _id_text),
         from_number=_optional(raw, "from", _id_text),
         raw=raw,
@@ -164,13 +164,13 @@ def _read_inbound(raw: Mapping[str, Any], times: Mapping[int, datetime]) -> valu
 
 
 def read_balance(body: Any) -> values.Balance:
-    """Read the wallet."""
+    """Parse the wallet."""
     raw = _object(body)
     return values.Balance(amount=_required(raw, "amount", _amount), raw=raw)
 
 
 def read_sender_ids(body: Any) -> tuple[values.SenderId, ...]:
-    """Read the account's sender IDs: a bare list, or one inside an object."""
+    """Parse the account's sender IDs: a list, or an object that holds one."""
     rows = body if isinstance(body, list) else _list(_object(body), "sender_ids")
     return tuple(
         values.SenderId(
@@ -183,10 +183,10 @@ def read_sender_ids(body: Any) -> tuple[values.SenderId, ...]:
 
 
 def read_time(value: Any, timezone: str) -> datetime:
-    """Return a time of Pindo's as an aware UTC one.
+    """Parse a time of Pindo's into an aware UTC one.
 
-    :param value: ISO 8601, with or without a zone, or the older webhooks' ``24-07-2020, 23:35:32``.
-    :param timezone: IANA name of the zone that a time without one is in.
+    :param value: ISO 8601 with or without a time zone, or ``24-07-2020, 23:35:32`` as in older webhooks.
+    :param timezone: IANA name of the time zone of a time without one.
     """
     import pendulum
 
@@ -206,8 +206,8 @@ def _object(body: Any) -> Mapping[str, Any]:
 
 def _refuse_contradiction(raw: Mapping[str, Any]) -> None:
     status = str(raw.get("status")).strip().lower()
-    if status in _NOT_TAKEN:
-        raise MalformedResponse(f"it is a receipt, and says {status!r}")
+    if status in _FAILED:
+        raise MalformedResponse(f"it is a receipt, but its 'status' is {status!r}")
 
 
 def _list(raw: Mapping[str, Any], key: str) -> list[Any]:
@@ -243,26 +243,26 @@ def _text(value: Any) -> str:
     return value
 
 
-def _typed(value: Any) -> str:
-    """Read what a person typed, which a server that guesses may have made a number of."""
-    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
+def _message_text(value: Any) -> str:
+    """Parse the text of a message; a server may have turned digits into a number."""
+    if isinstance(value, bool) or not isinstance(value, _NUMBER_TYPES):
         raise MalformedResponse
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _id_text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, _NAMING) or value == "":
+    if isinstance(value, bool) or not isinstance(value, _ID_TYPES) or value == "":
         raise MalformedResponse
     return str(value)
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
+    if isinstance(value, bool) or not isinstance(value, _NUMBER_TYPES):
         raise MalformedResponse
     if isinstance(value, float) and not value.is_integer():
         raise MalformedResponse
     number = int(value)
-    if not -MAX_ID - 1 <= number <= MAX_ID:
+    if not -MAX_INTEGER - 1 <= number <= MAX_INTEGER:
         raise MalformedResponse
     return number
 
@@ -282,8 +282,8 @@ def _spent(value: Any) -> float:
 
 
 def _amount(value: Any) -> float:
-    """Read an amount of money, which a wallet may owe."""
-    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
+    """Parse an amount of money; the balance of a wallet may be negative."""
+    if isinstance(value, bool) or not isinstance(value, _NUMBER_TYPES):
         raise MalformedResponse
     amount = float(value)
     if not math.isfinite(amount):

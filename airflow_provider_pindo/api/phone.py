@@ -1,8 +1,7 @@
-"""Phone numbers: read them into E.164, and show them without giving them away.
+"""Phone numbers: parsed into E.164, and masked for logs and errors.
 
-E.164 is taken as it is, by one compiled check (a third of a microsecond), so that a list of a million
-numbers is not held up by validation. Anything else costs a look-up in ``phonenumbers``, which is
-imported only then.
+One compiled check accepts a number in E.164 in a third of a microsecond, so a list of a million numbers is validated
+fast. Any other number is parsed by ``phonenumbers``, which is imported only then.
 """
 
 from __future__ import annotations
@@ -12,33 +11,33 @@ from collections.abc import Sequence
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
-# ITU-T E.164: a plus, a country code that does not start with 0, at most 15 digits in all. No number in
-# service is shorter than 8 digits with its country code.
-#: Whether a string is a number in E.164, truthy or not.
+# ITU-T E.164: a plus, a country code that does not start with 0, at most 15 digits in all. No number in use has fewer
+# than 8 digits with its country code.
+#: Whether a string is a number in E.164; returns a truthy value or None.
 is_e164 = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 _are_e164_lines = re.compile(r"(?:\+[1-9][0-9]{7,14}+\n)*+").fullmatch
-# Between two digits up to three of what people write there: spaces, brackets, commas, slashes, dashes.
+# Between two digits, up to three separators that people write: spaces, brackets, commas, slashes, dashes.
 _NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[\s()./,*'\u2019_\u2010-\u2015-]{0,3}[0-9]){6,}")
-# No whole number, so that who looks for one in a log finds none.
+# Not a whole number, so that a search for phone numbers in a log finds nothing.
 _WRITE_E164 = "write it in E.164, such as +2507XXXXXXXX"
 
 
 def are_e164(values: Sequence[str]) -> bool:
-    """Return whether all of these are numbers in E.164: one check for all takes a third of the time of one each."""
+    """Return whether all values are numbers in E.164, in a third of the time of single checks."""
     lines = "\n".join([*values, ""])
-    # A value with a line break of its own would pass for two.
+    # A value that contains a line break would count as two.
     return lines.count("\n") == len(values) and _are_e164_lines(lines) is not None
 
 
 def parse_phone_number(value: object, country: str | None = None) -> str:
     """Return ``value`` as an E.164 string.
 
-    :param value: a number in E.164 (``+250781234567``), or, with ``country``, as people of that country
-        write it (``0781234567``, ``078 123 4567``).
-    :param country: ISO 3166 two-letter code of the country whose national numbers are understood; None
-        (default) takes E.164 alone, since a guess would text a stranger.
+    :param value: a number in E.164 (``+250781234567``), or, with ``country``, a national number (``0781234567``,
+        ``078 123 4567``).
+    :param country: ISO 3166 two-letter code of the country whose national numbers are accepted. None (default)
+        accepts only E.164, since a guess could text a stranger.
     :return: the number, such as ``+250781234567``.
-    :raises PindoConfigurationError: it is neither; names the number (masked), the reason and what to write.
+    :raises PindoConfigurationError: it is neither; the error shows the masked number, the reason and the fix.
     """
     if isinstance(value, str):
         if is_e164(value):
@@ -59,7 +58,7 @@ def _parse_national(value: str, country: str | None) -> str:
     if country is None:
         raise PindoConfigurationError(
             f"phone number {shown} is not in E.164: {_WRITE_E164}, or set the extra 'country' of the "
-            "connection (such as RW) to have national numbers read"
+            "connection (such as RW) to accept national numbers"
         )
     import phonenumbers
 
@@ -83,7 +82,7 @@ def _parse_national(value: str, country: str | None) -> str:
     return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
-#: phonenumbers.NumberParseException.error_type in words; its own text repeats the number.
+#: The reason for each phonenumbers.NumberParseException.error_type; its own message repeats the number.
 _PARSE_FAILURES = {
     0: "no country has this code",
     1: "not a number",
@@ -94,10 +93,10 @@ _PARSE_FAILURES = {
 
 
 def mask_phone_number(value: object) -> str:
-    """Return ``value`` in a form for logs and errors: ``+250781234567`` gives ``+25078****567``.
+    """Return ``value`` for logs and errors: ``+250781234567`` becomes ``+25078****567``.
 
-    At least four digits are always hidden. What does not look like a number keeps only its first two
-    characters, since anything can stand in a column by mistake.
+    At least four digits are always hidden. Of a value that does not look like a number only the first two characters
+    are shown, since a column may hold anything by mistake.
     """
     text = str(value).strip()
     compact = re.sub(r"[^0-9+]", "", text)
@@ -107,5 +106,5 @@ def mask_phone_number(value: object) -> str:
 
 
 def mask_numbers_in(text: str) -> str:
-    """Return ``text`` with everything in it that looks like a phone number masked."""
+    """Return ``text`` with everything masked that looks like a phone number."""
     return _NUMBER_IN_TEXT.sub(lambda match: mask_phone_number(match.group()), text)

@@ -1,4 +1,4 @@
-"""What a response means, and what it means when there is none.
+"""What a response means, and what a missing one means.
 
 The one place that decides whether a request was certainly carried out, certainly not, or has an unknown outcome.
 A call that sends has a certain outcome only after a receipt, a refusal, a 429, or a failure to connect. A 4xx is a

@@ -1,14 +1,13 @@
-"""How many SMS a text is billed as.
+"""How many SMS a text is billed as, and a text shortened to fit.
 
-Pindo charges per segment (``item_count`` of a send), and a segment's size depends on the characters:
-a text written in the GSM default alphabet fits 160 to a message, anything else 70. This module
-counts as the handset's network does, so a cost can be known before anything is sent. It promises
-never to raise for a ``str``, and to need nothing but the standard library.
+Pindo charges per segment (``item_count`` of a send). The size of a segment depends on the characters: a single message
+has 160 characters of the GSM alphabet, or 70 when any other character is among them. This module counts as the
+handset's network does, so the cost is known before anything is sent. It never raises for a ``str``.
 
-The alphabet and the packing are those of 3GPP TS 23.038 (section 6.2.1, the default alphabet and its
-extension table) and 3GPP TS 23.040 (section 9.2.3.24.1, concatenated messages: six octets of every
-part go to the header, which leaves 153 septets or 67 UTF-16 code units). National language shift
-tables are not used, since the API has no field that would ask for one.
+The alphabet and the packing are those of 3GPP TS 23.038 (section 6.2.1, the default alphabet and its extension table)
+and 3GPP TS 23.040 (section 9.2.3.24.1, concatenated messages). There, six octets of every part go to the header, which
+leaves 153 septets or 67 UTF-16 code units. National language shift tables are not used: the API has
+no field for them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Literal
 
 Encoding = Literal["GSM-7", "UCS-2"]
 
-#: The default alphabet in the order of its code points, without 0x1B (escape), which is no character.
+#: The default alphabet in the order of its code points, without 0x1B (escape), which is not a character.
 GSM_BASIC = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ"
     " !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -36,6 +35,7 @@ _PART_LIMIT: dict[Encoding, int] = {"GSM-7": 153, "UCS-2": 67}
 _is_gsm = re.compile(f"[{re.escape(GSM_BASIC + GSM_EXTENSION)}]*").fullmatch
 _extended = re.compile(f"[{re.escape(GSM_EXTENSION)}]")
 _astral = re.compile("[\U00010000-\U0010ffff]")
+_has_address = re.compile(r"://|\bwww\.", re.IGNORECASE).search
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Segments:
     :param encoding: ``"GSM-7"`` if every character is in the default alphabet, else ``"UCS-2"``.
     :param units: length in septets (GSM-7) or in UTF-16 code units (UCS-2), without the padding that
         keeps a two-unit character whole at the end of a segment.
-    :param count: segments, which is what is billed. Zero for the empty text only.
+    :param count: segments, which are billed. Zero only for the empty text.
     """
 
     encoding: Encoding
@@ -56,17 +56,34 @@ class Segments:
 def segments(text: str) -> Segments:
     """Count the segments of a text.
 
-    :param text: the text as the handset shows it, with every mention already filled in.
-    :return: the encoding, its units and the number of segments.
+    :param text: the text as the handset shows it, with every mention filled.
     """
     if _is_gsm(text):
         return _count("GSM-7", text, _extended)
     return _count("UCS-2", text, _astral)
 
 
+def truncate_to_segments(text: str, max_segments: int, tail: str = "") -> str:
+    """Return ``text`` followed by ``tail``, with ``text`` shortened if both take more than ``max_segments``.
+
+    :param text: the part that may be shortened. An address in it is kept whole or dropped.
+    :param max_segments: from 1.
+    :param tail: the part that is kept whole, such as a count; it must be short enough for one segment.
+    :return: at most ``max_segments`` segments. ``...`` marks what was dropped, or ``…`` where that is cheaper, in a
+        UCS-2 text.
+    """
+    if segments(text + tail).count <= max_segments:
+        return text + tail
+    for head in _heads(text.strip(), max_segments * _SINGLE_LIMIT["GSM-7"]):
+        shortened = head + _ellipsis(head, tail) + tail
+        if segments(shortened).count <= max_segments:
+            return shortened
+    return "..." + tail
+
+
 def _count(encoding: Encoding, text: str, wide: re.Pattern[str]) -> Segments:
-    """Count, given the pattern of the characters that take two units instead of one."""
-    wide_at = [found.start() for found in wide.finditer(text)]
+    """Count the segments; ``wide`` matches the characters that take two units."""
+    wide_at = [match.start() for match in wide.finditer(text)]
     units = len(text) + len(wide_at)
     if units <= _SINGLE_LIMIT[encoding]:
         return Segments(encoding, units, 1 if text else 0)
@@ -75,7 +92,7 @@ def _count(encoding: Encoding, text: str, wide: re.Pattern[str]) -> Segments:
 
 
 def _padding(wide_at: list[int], limit: int) -> int:
-    """Units left empty because a two-unit character would not fit whole at the end of a segment.
+    """Return the units that stay empty because a two-unit character does not fit at the end of a segment.
 
     :param wide_at: the indexes of the two-unit characters, ascending.
     :param limit: units in one part of a concatenated message.
@@ -87,31 +104,8 @@ def _padding(wide_at: list[int], limit: int) -> int:
     return padding
 
 
-_MOST_PER_SEGMENT = 160  # characters: a single message in GSM-7 without any that count twice
-
-_has_address = re.compile(r"://|\bwww\.", re.IGNORECASE).search
-
-
-def truncate_to_segments(text: str, max_segments: int, tail: str = "") -> str:
-    """Return ``text`` followed by ``tail``, with ``text`` shortened if both take more than ``max_segments``.
-
-    :param text: what may be shortened. An address in it is kept whole or dropped.
-    :param max_segments: from 1.
-    :param tail: what is kept as it is, such as a count; it must be short enough for one segment.
-    :return: a text of at most ``max_segments`` segments. Where something was dropped it has ``...``, or ``…``
-        if it is UCS-2 anyway and the one character is cheaper than the three.
-    """
-    if segments(text + tail).count <= max_segments:
-        return text + tail
-    for head in _heads(text.strip(), max_segments * _MOST_PER_SEGMENT):
-        shortened = head + _ellipsis(head, tail) + tail
-        if segments(shortened).count <= max_segments:
-            return shortened
-    return "..." + tail
-
-
 def _heads(text: str, limit: int) -> Iterator[str]:
-    """Yield the beginnings of ``text`` of at most ``limit`` characters, longest first, cut at words."""
+    """Yield the beginnings of ``text`` of at most ``limit`` characters, longest first, cut between words."""
     ends = [gap.start() for gap in re.finditer(r"\s+", text[: limit + 1])]
     for end in reversed(ends):
         yield text[:end]
@@ -124,4 +118,4 @@ def _heads(text: str, limit: int) -> Iterator[str]:
 def _ellipsis(head: str, tail: str) -> str:
     dots = "..." if segments(head + tail).encoding == "GSM-7" else "…"
     last_word = head.rsplit(maxsplit=1)[-1]
-    return f" {dots}" if _has_address(last_word) else dots  # a phone would take the dots into the link
+    return f" {dots}" if _has_address(last_word) else dots  # a phone would make the dots part of the link

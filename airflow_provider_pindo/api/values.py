@@ -1,7 +1,7 @@
-"""What Pindo answers, as immutable values.
+"""What Pindo returns, as immutable values.
 
-Every value keeps ``raw``, the JSON object as it came, so a key that Pindo adds tomorrow is not lost. A
-field is None when Pindo did not send it; only what a caller cannot do without is required.
+Every value keeps ``raw``, the JSON object as it came, so no key that Pindo adds is lost. A field is None when Pindo did
+not send it; only a field that every caller needs is required.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SmsReceipt:
-    """Pindo accepted one message for sending; accepted is not yet delivered."""
+    """Pindo accepted one message; it is not yet delivered."""
 
     sms_id: str
     to: str | None = field(default=None, repr=False)
@@ -30,9 +30,9 @@ class SmsReceipt:
 
 @dataclass(frozen=True, slots=True)
 class BulkReceipt:
-    """Pindo accepted a bulk request: totals only, it does not say which recipients it took."""
+    """Pindo accepted a bulk request. It returns only totals, and not which recipients it accepted."""
 
-    count: int  #: recipients that were taken
+    count: int  #: recipients that Pindo accepted
     total: int | None = None  #: recipients in the request
     status: str | None = None
     item_price: float | None = None  #: USD
@@ -42,7 +42,7 @@ class BulkReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Pindo sent a PIN; ``request_id`` is what its check, its state and its cancellation are asked by."""
+    """Pindo sent a PIN; ``request_id`` identifies it when it is checked or cancelled."""
 
     request_id: int
     network: str | None = None  #: mobile network code, such as 63510
@@ -52,7 +52,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class VerificationCheck:
-    """The PIN was right."""
+    """The PIN was correct."""
 
     request_id: int | None = None
     message: str | None = None
@@ -62,7 +62,7 @@ class VerificationCheck:
 
 @dataclass(frozen=True, slots=True)
 class VerificationState:
-    """State of a verification. Its shape is not published, so everything but ``raw`` may be None."""
+    """State of a verification. Its shape is not published, so every field but ``raw`` may be None."""
 
     request_id: int | None = None
     status: str | None = None
@@ -83,14 +83,14 @@ class InboundSms:
 
 @dataclass(frozen=True, slots=True)
 class InboundPage:
-    """One page of the inbound list, in the order in which Pindo gave it."""
+    """One page of the inbound list, in Pindo's order."""
 
     messages: tuple[InboundSms, ...]
     page: int | None = None
     pages: int | None = None  #: how many pages there are
     per_page: int | None = None
     total: int | None = None  #: messages on all pages
-    left_out: int = 0  #: messages on this page without an id that can be read
+    left_out: int = 0  #: messages on this page without a numeric id
     raw: Json = field(default_factory=dict, repr=False)
 
 

@@ -20,24 +20,19 @@ from urllib.parse import urlsplit
 from airflow_provider_pindo.api.arguments import read_flag
 from airflow_provider_pindo.api.calls import check_sender
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import (
+    DEFAULT_HOST,
+    DEFAULT_TIMEOUT,
+    MAX_TIMEOUT,
+    MIN_REQUESTS_PER_SECOND,
+    TOTAL_TIMEOUT_FACTOR,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-DEFAULT_HOST = "https://api.pindo.io"
-#: Seconds to wait for an answer. An answer that comes too late is an unknown outcome that a person has to
-#: settle, so it is rather too long than too short.
-DEFAULT_TIMEOUT = 30.0
 #: Seconds to wait for a connection. Giving up here is cheap: nothing was sent.
 CONNECT_TIMEOUT = 10.0
-#: An answer is waited for, from its request's leaving to its end, this many times ``timeout``: one that comes drop by
-#: drop would hold a worker for as long as it likes.
-WHOLE_ANSWERS = 4
-#: Seconds that ``timeout`` may be at most, a day: no worker should be held by one answer for longer.
-LONGEST_TIMEOUT = 86_400.0
-#: Requests a second that ``requests_per_second`` may be at least, one in almost three hours: who sends more rarely has
-#: a schedule for it, and a worker that sleeps for years is a slip of the pen.
-SLOWEST_RATE = 0.0001
 _TWO_LETTERS = re.compile("[A-Za-z]{2}")
 # As people write one; a token with dots (a JWT, say) has capitals.
 _DOMAIN = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,6}(?::[0-9]+)?/?")
@@ -85,7 +80,7 @@ class PindoSettings:
     @property
     def whole_timeout(self) -> float:
         """Seconds to wait for the end of an answer, from its request's leaving."""
-        return WHOLE_ANSWERS * self.timeout
+        return TOTAL_TIMEOUT_FACTOR * self.timeout
 
     def url(self, path: str) -> str:
         """Return the address of ``path``."""
@@ -113,8 +108,8 @@ def read_settings(conn: Connection) -> PindoSettings:
         token=_token(conn),
         sender=extra.sender(),
         country=extra.country(),
-        timeout=extra.positive("timeout", most=LONGEST_TIMEOUT) or DEFAULT_TIMEOUT,
-        requests_per_second=extra.positive("requests_per_second", least=SLOWEST_RATE),
+        timeout=extra.positive("timeout", most=MAX_TIMEOUT) or DEFAULT_TIMEOUT,
+        requests_per_second=extra.positive("requests_per_second", least=MIN_REQUESTS_PER_SECOND),
         timezone=extra.zone("timezone"),
         verify=extra.verify(),
         cert=extra.cert(),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_pindo.api.calls import MAX_SENDER_LENGTH
+from airflow_provider_pindo.api.limits import MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.segments import segments
 from airflow_provider_pindo.sandbox import numbers
 from airflow_provider_pindo.sandbox.settings import Settings, in_utc, is_unicode

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airflow_provider_pindo.api.limits import MAX_INTEGER
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
     seq INTEGER PRIMARY KEY, sms_id TEXT NOT NULL, recipient TEXT NOT NULL, name TEXT, text TEXT NOT NULL,
@@ -321,7 +323,7 @@ class Store:
 
     def verification(self, request_id: int) -> Verification | None:
         """The verification with this id."""
-        if not -(2**63) <= request_id < 2**63:
+        if not -MAX_INTEGER - 1 <= request_id <= MAX_INTEGER:
             return None
         row = self._db.execute("SELECT * FROM verifications WHERE request_id = ?", (request_id,)).fetchone()
         return None if row is None else Verification._make(row)
