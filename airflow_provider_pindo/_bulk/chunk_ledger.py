@@ -36,9 +36,9 @@ STARTED, FINISHED = "started", "finished"
 OPEN_CHUNKS = 2
 
 #: Why recipients are unknown that were in flight when the task was killed.
-IN_FLIGHT = "the task was cut off while they were being sent"
+IN_FLIGHT = "the task ended while they were in flight"
 #: Why recipients are unknown whose chunk's entry says what no task wrote.
-NOT_AS_WRITTEN = "their chunk's entry was not as the task wrote it"
+NOT_AS_WRITTEN = "their entry is not as the task wrote it"
 
 
 @dataclass(slots=True)

@@ -349,12 +349,12 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def places(self, rows: Collection[int]) -> Sequence[int]:
+    def positions(self, rows: Collection[int]) -> Sequence[int]:
         """Return the positions of ``rows``."""
         if len(rows) == len(self.rows):
             return range(len(rows))
-        wanted = set(rows)
-        return [place for place, row in enumerate(self.rows) if row in wanted]
+        rows_wanted = set(rows)
+        return [place for place, row in enumerate(self.rows) if row in rows_wanted]
 
     def segments(self, places: Sequence[int], template: Template) -> int:
         """Return the segments of the messages to those at ``places``."""

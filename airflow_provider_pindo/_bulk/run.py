@@ -1,45 +1,240 @@
-"""One bulk send from start to end."""
+"""One bulk send from start to end: ``source -> preflight -> chunks -> sender -> totals -> verdict``.
+
+The sender runs in a thread and an event loop of its own. The task's main thread only waits, so a signal or a timeout
+never strikes in the middle of a request or of a write to the ledger.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import gc
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger
+from airflow_provider_pindo._bulk.recipients import (
+    Plan,
+    Preflight,
+    chunks,
+    chunks_by_row,
+    preflight,
+    requests_of,
+)
+from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
+from airflow_provider_pindo._bulk.sources import ListSource, Source, open_source, read_numbers
+from airflow_provider_pindo._bulk.totals import Report, Totals
+from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
+from airflow_provider_pindo.api.calls import check_sender, check_text
+from airflow_provider_pindo.api.json_safe import json_safe
+from airflow_provider_pindo.api.mentions import Template
+from airflow_provider_pindo.api.redaction import mask_error
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 if TYPE_CHECKING:
-    from airflow_provider_pindo._bulk.sender import BulkSender
-    from airflow_provider_pindo.hooks.settings import PindoSettings
+    from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
 
 
-def run_apart(sending: BulkSender, pindo_conn_id: str, settings: PindoSettings) -> None:
+@dataclass(slots=True)
+class BulkSend:
+    """One bulk send. The arguments are those of the operator, rendered and checked.
+
+    :param hook: the hook of the task's connection.
+    """
+
+    hook: PindoHook
+    recipients: Any
+    text: str
+    sender: str | None
+    columns: Mapping[str, str] | None
+    chunk_size: int
+    concurrency: int
+    on_invalid: str
+    on_duplicate: str
+    exclude: Any
+    on_unknown: str
+    on_rejected: str
+    resend: bool
+    max_segments: int | None
+    min_balance: float | None
+    max_cost: float | None
+    item_price: float
+    report_path: str | None
+    _sender: BulkSender | None = field(default=None, init=False)
+    _is_to_end: bool = field(default=False, init=False)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Check everybody, send, and return the result; raise the error that the verdict names."""
+        sender, plan, source = self._prepare()
+        checked = preflight(self._blocks(source, plan), plan, log.warning)
+        ledger = ChunkLedger(context)
+        first_result = ledger.begin(
+            input=checked.fingerprint(self.text, sender),
+            given=checked.given,
+            chunk_size=self.chunk_size,
+            resend=self.resend,
+        )
+        if first_result is not None:
+            log.warning(
+                "This was sent before: nothing is sent now, and the first result is returned. To send to everybody "
+                "again, clear the task with resend=True"
+            )
+            return first_result
+        return self._send(sender, plan, source, checked, ledger)
+
+    def dry_run(self) -> dict[str, Any]:
+        """Check everybody, and return the counts and the estimated cost; send nothing."""
+        _, plan, source = self._prepare()
+        checked = preflight(self._blocks(source, plan), plan, log.warning)
+        requests = segments = 0
+        for chunk in chunks(self._blocks(source, plan), plan, checked, self.chunk_size):
+            positions = chunk.positions([row for row in chunk.rows if row not in chunk.excluded])
+            requests += sum(1 for _ in requests_of(chunk, positions))
+            segments += chunk.segments(positions, plan.template)
+        counts, cost = Totals(checked).counts(), round(segments * self.item_price, 6)
+        log.info(
+            "Dry run: %s. %s segments in %s requests, about %.2f USD",
+            counts,
+            f"{segments:,}",
+            f"{requests:,}",
+            cost,
+        )
+        return {**asdict(counts), "requests": requests, "segments": segments, "estimated_cost": cost}
+
+    def interrupt(self) -> None:
+        """Start nothing new, and end within the grace. May be called from any thread and by a signal handler."""
+        self._is_to_end = True
+        if self._sender is not None:
+            self._sender.interrupt()
+
+    def _prepare(self) -> tuple[str, Plan, Source]:
+        settings = self.hook.settings
+        sender = check_sender(self.sender or settings.sender)
+        plan = Plan(
+            template=Template(check_text(self.text)),
+            country=settings.country,
+            excluded=frozenset() if self.exclude is None else read_numbers(self.exclude, settings.country),
+            on_invalid=self.on_invalid,
+            on_duplicate=self.on_duplicate,
+            max_segments=self.max_segments,
+        )
+        return sender, plan, open_source(self.recipients, self.columns)
+
+    def _blocks(self, source: Source, plan: Plan) -> Iterator[Any]:
+        return source.blocks(("phonenumber", "name", *plan.extra_fields))
+
+    def _send(
+        self, sender: str, plan: Plan, source: Source, checked: Preflight, ledger: ChunkLedger
+    ) -> dict[str, Any]:
+        spending = self._spending(ledger)
+        totals = Totals(checked, self._open_report())
+        sending = self._sender = BulkSender(
+            plan=plan,
+            sender=sender,
+            chunks=chunks(self._blocks(source, plan), plan, checked, ledger.chunk_size, totals.add_left_out),
+            ledger=ledger,
+            totals=totals,
+            spending=spending,
+            concurrency=self.concurrency,
+            resend_unknown=self.on_unknown == "resend",
+            read_to_the_end=ledger.has_earlier or totals.report is not None,
+            in_memory=totals.report is None and isinstance(source, ListSource),
+        )
+        if self._is_to_end:  # on_kill came before there was a sender to interrupt
+            sending.interrupt()
+        policies = Policies(self.on_unknown, self.on_rejected, ledger.is_kept)
+        try:
+            self._carry_out(sending, totals, ledger)
+        except BaseException as error:  # the task is timed out or ended, or the sender did not start
+            if totals.failure is not None:
+                log.warning("%s; the next try writes it again", totals.failure)
+            log.error("Ended early: %s", totals.counts())
+            if replacement := prevent_retry(error, totals, policies):
+                raise replacement from error
+            raise
+        verdict = judge(totals, sending.stopped or totals.failure, policies)
+        result = self._result(totals, sending.balance)
+        if verdict.is_finished:
+            ledger.finish(None if verdict.error else result)
+        if verdict.error is not None:
+            raise verdict.error from sending.stopped
+        log.info("Done: %s", totals.counts())
+        return result
+
+    def _spending(self, ledger: ChunkLedger) -> Spending:
+        spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
+        if self.min_balance is not None or self.max_cost is not None:
+            with self.hook as hook:
+                spending.balance = hook.get_balance().amount
+        return spending
+
+    def _open_report(self) -> Report | None:
+        if not self.report_path:
+            return None
+        try:
+            return Report(self.report_path)
+        except Exception as error:  # every storage has its own
+            raise AirflowException(
+                f"report_path {self.report_path!r} cannot be written, and nothing was sent ({mask_error(error)}): "
+                "give the path or URL of a file that may be written, or leave it out"
+            ) from None
+
+    def _carry_out(self, sending: BulkSender, totals: Totals, ledger: ChunkLedger) -> None:
+        """Send, close the report, and count what this try did not come to."""
+        try:
+            run_apart(sending, self.hook)
+        finally:
+            try:
+                totals.close()
+            finally:
+                rest = ledger.rest(chunks_by_row(totals.preflight, ledger.chunk_size))
+                for chunk, outcome in (*sending.in_flight, *rest):
+                    totals.add_counts(chunk, outcome)
+
+    def _result(self, totals: Totals, balance: float | None) -> dict[str, Any]:
+        return {
+            **asdict(totals.counts()),
+            "requests": totals.requests,
+            "segments": totals.segments,
+            "total_cost": round(totals.cost, 6),
+            "remaining_balance": balance,
+            "report_path": self.report_path or None,
+            "rejections": json_safe([asdict(person) for person in totals.rejections]),
+        }
+
+
+def run_apart(sending: BulkSender, hook: PindoHook) -> None:
     """Run ``sending`` in a thread of its own, and wait for its end.
 
-    What interrupts the wait (a timeout, a signal) makes it end within its grace, and is raised then.
+    What interrupts the wait (a timeout, a signal) makes the sender end within its grace, and is raised then.
     """
-    from airflow_provider_pindo._bulk.sender import GRACE
-    from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-
     ended = threading.Event()
     failures: list[BaseException] = []
 
     async def send() -> None:
-        async with PindoAsyncHook(pindo_conn_id, settings=settings, concurrency=sending.concurrency) as hook:
-            await sending.run(hook)
+        async with PindoAsyncHook(
+            hook.pindo_conn_id, settings=hook.settings, concurrency=sending.concurrency
+        ) as async_hook:
+            await sending.run(async_hook)
 
     def target() -> None:
         try:
-            with _collecting_new_garbage_alone(), asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            with _existing_objects_frozen(), asyncio.Runner(loop_factory=_fast_loop()) as runner:
                 runner.run(send())
         except BaseException as error:
             failures.append(error)
         finally:
             ended.set()
 
-    # A daemon, so that nothing that hangs in it can keep the task's process.
+    # A daemon thread: nothing that hangs in it can keep the task's process alive.
     threading.Thread(
         target=contextvars.copy_context().run, args=(target,), name="pindo-bulk-send", daemon=True
     ).start()
@@ -54,12 +249,12 @@ def run_apart(sending: BulkSender, pindo_conn_id: str, settings: PindoSettings) 
 
 
 @contextmanager
-def _collecting_new_garbage_alone() -> Iterator[None]:
-    """Leave what is there already out of garbage collection.
+def _existing_objects_frozen() -> Iterator[None]:
+    """Exclude the existing objects from garbage collection.
 
-    Python would go through all objects of Airflow twice or more for 10,000 messages, which is a tenth of the time.
+    Python would visit all objects of Airflow twice or more for 10,000 messages, which takes a tenth of the time.
     """
-    if gc.get_freeze_count():  # as in a process that Airflow forked: what is frozen there stays so
+    if gc.get_freeze_count():  # Airflow freezes them where it forks; they must stay frozen
         yield
         return
     gc.freeze()
@@ -70,7 +265,7 @@ def _collecting_new_garbage_alone() -> Iterator[None]:
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the faster event loop that Airflow 3 brings; None where there is none."""
+    """Return the factory of the faster event loop that Airflow 3 installs; None where it is missing."""
     try:
         import uvloop
     except ImportError:

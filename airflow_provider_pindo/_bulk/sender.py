@@ -33,7 +33,7 @@ from airflow_provider_pindo.api.errors import (
     PindoStoppedError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.api.redaction import mask_error, safe_message
+from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.hooks._transport.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class BulkSender:
         self.stopped: BaseException | None = None
         self._starts_requests = True
         self._is_interrupted = False
-        self._on_their_way: dict[int, tuple[Chunk, Outcome]] = {}
+        self._in_flight: dict[int, tuple[Chunk, Outcome]] = {}
         self._unknown_in_a_row = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._written: set[asyncio.Future[None]] = set()
@@ -204,7 +204,7 @@ class BulkSender:
         """Start nothing new, and end within the grace; may be called from any thread, and by a signal handler."""
         self._is_interrupted, self._starts_requests = True, False
         if self.stopped is None:
-            self.stopped = PindoInterruptedError("the task was asked to end while it was sending")
+            self.stopped = PindoInterruptedError("The task was asked to end while it was sending")
         if self._loop is not None:
             with suppress(RuntimeError):  # it has ended meanwhile
                 self._loop.call_soon_threadsafe(self._end_soon)
@@ -231,12 +231,12 @@ class BulkSender:
         """Start no further chunk; those on their way go on."""
         if self.stopped is None:
             self.stopped = error
-            log.warning("Stopping: %s", mask_error(error))
+            log.warning("Stopping: no further request starts")
 
     @property
-    def on_their_way(self) -> Sequence[tuple[Chunk, Outcome]]:
+    def in_flight(self) -> Sequence[tuple[Chunk, Outcome]]:
         """Chunks that have been begun and are not in the tally yet, with what is known of them."""
-        return list(self._on_their_way.copy().values())
+        return list(self._in_flight.copy().values())
 
     @property
     def balance(self) -> float | None:
@@ -279,7 +279,7 @@ class BulkSender:
     async def _send_rest(self, chunk: Chunk) -> None:
         """Send to those in ``chunk`` who have not been sent to."""
         outcome = self._ledger.find(chunk) or Outcome(not_sent=chunk.rows.copy())
-        self._on_their_way[chunk.index] = chunk, outcome
+        self._in_flight[chunk.index] = chunk, outcome
         again = chain(*outcome.unknown.values()) if self._resend_unknown else ()
         rows = sorted(set(outcome.not_sent).union(again) - chunk.excluded)
         try:
@@ -296,14 +296,14 @@ class BulkSender:
 
     async def _send_rows(self, job: ChunkInFlight, rows: list[int]) -> None:
         chunk, outcome = job.chunk, job.outcome
-        requests = list(self._requests(job, chunk.places(rows)))
+        requests = list(self._requests(job, chunk.positions(rows)))
         cost = sum(each.segments for each in requests) * job.price
         if not self._may_send(cost):
             return
         if_killed = outcome.if_killed(rows, cost)
         if self._ledger.is_kept:
             await self._in(self._entries, self._ledger.open, chunk, if_killed)
-        self._on_their_way[chunk.index] = chunk, if_killed
+        self._in_flight[chunk.index] = chunk, if_killed
         job.before = outcome.take(rows)
         job.requests = len(requests)
         for request in requests:
@@ -332,7 +332,7 @@ class BulkSender:
 
     def _add(self, chunk: Chunk, outcome: Outcome) -> None:
         self._totals.add(chunk, outcome)
-        self._on_their_way.pop(chunk.index, None)
+        self._in_flight.pop(chunk.index, None)
         self._totals.write(chunk, outcome)
         self._look_at_the_report()
 
@@ -374,7 +374,7 @@ class BulkSender:
                 else self._deliver_many(request, attempt)
             )
         except PindoUnknownOutcomeError as error:
-            reason = error.reason or error.summary
+            reason = _why_unknown(error)
             self._unknown(request, reason)
             self._count_unanswered(reason)
         except PindoRejectedError as error:
@@ -459,8 +459,7 @@ class BulkSender:
         if self._unknown_in_a_row == UNKNOWN_IN_A_ROW:
             self._stop(
                 PindoStoppedError(
-                    f"{UNKNOWN_IN_A_ROW} requests in a row got no certain answer ({reason}): Pindo seems to be down, "
-                    "and going on would leave more people of whom nobody knows whether they were texted"
+                    f"{UNKNOWN_IN_A_ROW} requests in a row got no certain response ({reason}): Pindo seems to be down"
                 )
             )
 
@@ -485,7 +484,7 @@ class BulkSender:
         started, before = time.monotonic(), self._totals.visited
         while True:
             await asyncio.sleep(PROGRESS)
-            done, everybody = self._totals.visited, self._totals.found.in_chunks
+            done, everybody = self._totals.visited, self._totals.preflight.in_chunks
             rate = (done - before) / (time.monotonic() - started)
             left = f"{(everybody - done) / rate:,.0f} s left" if rate else "no rate yet"
             log.info(
@@ -496,3 +495,9 @@ class BulkSender:
                 rate,
                 left,
             )
+
+
+def _why_unknown(error: PindoUnknownOutcomeError) -> str:
+    if error.status is None:
+        return error.reason or error.summary
+    return f"Pindo answered {error.status}" + (f" ({error.reason})" if error.reason else "")

@@ -8,7 +8,6 @@ the try before was killed in the middle of a line.
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,8 +17,6 @@ from typing import Any
 from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger, Outcome
 from airflow_provider_pindo._bulk.recipients import DUPLICATE, EXCLUDED, INVALID, MAX_LISTED, Chunk, Preflight
 from airflow_provider_pindo._bulk.sources import storage_path
-
-log = logging.getLogger(__name__)
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
 _COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate"}
@@ -65,7 +62,7 @@ class ReportError(Exception):
 class Totals:
     """Adds up what came of each chunk.
 
-    :param found: which rows are not sent to, and why.
+    :param preflight: which rows are not sent to, and why.
     :param report: is written a line for each row; None for no report.
     :param failure: why the report is not complete; the numbers are right all the same.
     :param reached: recipients that are excluded now, and stand in another column, where an earlier try put them.
@@ -73,7 +70,7 @@ class Totals:
     :param unknown_entries: the first entries of the ledger with somebody unknown, and one more if there are more.
     """
 
-    found: Preflight
+    preflight: Preflight
     report: Report | None = None
     failure: ReportError | None = None
     accepted: int = 0
@@ -108,13 +105,13 @@ class Totals:
         if outcome.unknown:
             unknown = list(_people(chunk, outcome.unknown))
             self.unknowns[:] = _first(self.unknowns, unknown)
-            self.unknown_excluded += sum(each.row in chunk.excluded for each in unknown)
+            self.unknown_excluded += sum(person.row in chunk.excluded for person in unknown)
             if (
                 len(self.unknown_entries) <= MAX_LISTED
             ):  # pragma: no branch - one more says that there are more
                 self.unknown_entries.append(ChunkLedger.key(chunk.index))
 
-    def leave_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
+    def add_left_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
         """Add a row that is in no chunk."""
         if kind == INVALID:
             self.rejections[:] = _first(self.rejections, [RecipientResult(row, number, name, reason)])
@@ -137,34 +134,32 @@ class Totals:
         except Exception as error:  # every storage has its own
             if self.failure is None:
                 self.failure = ReportError(f"the report cannot be written ({error})")
-                log.warning("%s: the next try writes it anew", self.failure)
 
-    def columns(self) -> Counts:
+    def counts(self) -> Counts:
         """Return where everybody stands now."""
-        excluded = self.found.count(EXCLUDED) - self.reached
+        excluded = self.preflight.count(EXCLUDED) - self.reached
         return Counts(
             accepted=self.accepted,
-            rejected=self.rejected + self.found.count(INVALID),
+            rejected=self.rejected + self.preflight.count(INVALID),
             unknown=self.unknown,
-            not_sent=self.found.in_chunks - self.accepted - self.rejected - self.unknown - excluded,
-            duplicates=self.found.count(DUPLICATE),
+            not_sent=self.preflight.in_chunks - self.accepted - self.rejected - self.unknown - excluded,
+            duplicates=self.preflight.count(DUPLICATE),
             excluded=excluded,
-            given=self.found.given,
+            given=self.preflight.given,
         )
 
 
 def _people(chunk: Chunk, reasons: dict[str, list[int]]) -> Iterable[RecipientResult]:
-    places = {row: place for place, row in enumerate(chunk.rows)}
+    positions = {row: position for position, row in enumerate(chunk.rows)}
     for reason, rows in reasons.items():
         for row in rows:
-            place = places[row]
-            yield RecipientResult(
-                row, *((chunk.numbers[place], chunk.names[place]) if chunk.numbers else ("", "")), reason
-            )
+            position = positions[row]
+            number, name = (chunk.numbers[position], chunk.names[position]) if chunk.numbers else ("", "")
+            yield RecipientResult(row, number, name, reason)
 
 
 def _first(people: list[RecipientResult], more: Iterable[RecipientResult]) -> list[RecipientResult]:
-    return nsmallest(MAX_LISTED, [*people, *more], key=lambda each: each.row)
+    return nsmallest(MAX_LISTED, [*people, *more], key=lambda person: person.row)
 
 
 class Report:
@@ -188,14 +183,14 @@ class Report:
 
     def add(self, chunk: Chunk, outcome: Outcome) -> None:
         """Write the lines of a chunk."""
-        said: dict[int, tuple[str, str]] = dict.fromkeys(outcome.not_sent, ("not_sent", ""))
-        said |= dict.fromkeys(chunk.excluded.intersection(outcome.not_sent), ("excluded", ""))
+        outcomes: dict[int, tuple[str, str]] = dict.fromkeys(outcome.not_sent, ("not_sent", ""))
+        outcomes |= dict.fromkeys(chunk.excluded.intersection(outcome.not_sent), ("excluded", ""))
         for column, reasons in (("rejected", outcome.rejected), ("unknown", outcome.unknown)):
             for reason, rows in reasons.items():
-                said |= dict.fromkeys(rows, (column, reason))
+                outcomes |= dict.fromkeys(rows, (column, reason))
         accepted = ("accepted", "")
         self.write(
-            (row, number, name, *said.get(row, accepted), outcome.sms_ids.get(row, ""))
+            (row, number, name, *outcomes.get(row, accepted), outcome.sms_ids.get(row, ""))
             for row, number, name in zip(chunk.rows, chunk.numbers, chunk.names, strict=True)
         )
         self._file.flush()

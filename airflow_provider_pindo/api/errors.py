@@ -21,9 +21,11 @@ class PindoError(Exception):
 
     :param message: what happened, to what, and what to do next.
     :param status: HTTP status of Pindo's response; None when there was no response.
-    :param reason: what Pindo itself said (the ``message`` and ``error`` of its body), without secrets.
+    :param reason: what Pindo itself said (the ``message`` and ``error`` of its body), without secrets; or why no
+        response came.
     :param summary: what happened in one clause, without advice; the message when not given.
     :param retry_after: seconds that Pindo asked to wait; None when it did not ask.
+    :ivar counts: in which column the recipients of a bulk send ended; None for a single call.
     """
 
     #: Whether the same call may succeed later although nothing was changed.
@@ -43,6 +45,7 @@ class PindoError(Exception):
         self.reason = reason
         self.summary = summary or message
         self.retry_after = retry_after
+        self.counts: dict[str, int] | None = None
 
     def with_message(self, message: str) -> Self:
         """Return a copy of this error with another message; class and facts stay."""

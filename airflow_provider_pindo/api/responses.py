@@ -95,7 +95,9 @@ def no_connection(call: Call[Any], url: str, why: str) -> PindoConnectionError:
 def no_response(call: Call[Any], url: str, why: str) -> PindoServerError | PindoUnknownOutcomeError:
     """Return the error for a request that was sent and got no complete response."""
     summary = f"{call.method} {url} got no response: {why}"
-    return PindoServerError(summary) if call.safe_to_repeat else _unknown(call, summary)
+    if call.safe_to_repeat:
+        return PindoServerError(summary)
+    return _unknown(call, summary, reason=f"{why} after the request was sent")
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
-
-from airflow_provider_pindo._bulk.run import run_apart
-from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS, tell_how_to_settle
+from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
 from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag
-from airflow_provider_pindo.api.errors import (
-    PindoConfigurationError,
-    PindoError,
-    PindoRejectedError,
-    PindoUnknownOutcomeError,
-)
-from airflow_provider_pindo.api.phone import mask_phone_number
+from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators.base import PindoOperator, fail_without_retry
 from airflow_provider_pindo.operators.once import ON_UNKNOWN
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger
-    from airflow_provider_pindo._bulk.recipients import Plan, Preflight
-    from airflow_provider_pindo._bulk.sender import BulkSender, Spending
-    from airflow_provider_pindo._bulk.sources import Source
-    from airflow_provider_pindo._bulk.totals import Counts, Report, Totals
-    from airflow_provider_pindo.hooks.settings import PindoSettings
+    from airflow_provider_pindo._bulk.run import BulkSend
 
 #: Recipients between two entries of the ledger. Two chunks are on their way at a time, so a killed worker leaves
 #: at most 200 people of whom nobody knows whether they were texted: as many as a person can look up.
@@ -168,56 +152,52 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self.max_cost = max_cost
         self.item_price = item_price
         self.report_path = report_path
-        self._sending: BulkSender | None = None
+        self._send: BulkSend | None = None
         self._is_to_end = False
-        self._check_what_is_no_template()
+        self._check_untemplated()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Check everybody, send, and return the columns."""
-        from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger
-        from airflow_provider_pindo._bulk.recipients import preflight
-        from airflow_provider_pindo._bulk.sources import open_source
-        from airflow_provider_pindo.api.calls import check_sender
+        """Check everybody, send, and return the counts."""
+        from airflow_provider_pindo._bulk.run import BulkSend
 
         with fail_without_retry():
             check_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
             dry_run, resend = read_flag("dry_run", self.dry_run), read_flag("resend", self.resend)
-            settings = self.hook.settings
-            sender = check_sender(self.sender or settings.sender)
-            plan = self._plan(settings)
-            source = open_source(_unwrap(self.recipients), self.columns)
-            found = preflight(self._blocks(source, plan), plan, self.log.warning)
-            if dry_run:
-                return self._rehearse(source, plan, found)
-            ledger = ChunkLedger(context)
-            earlier = ledger.begin(
-                input=found.fingerprint(self.text, sender),
-                given=found.given,
+            send = self._send = BulkSend(
+                hook=self.hook,
+                recipients=_unwrap(self.recipients),
+                text=self.text,
+                sender=self.sender,
+                columns=self.columns,
                 chunk_size=self.chunk_size,
+                concurrency=self.concurrency,
+                on_invalid=self.on_invalid,
+                on_duplicate=self.on_duplicate,
+                exclude=_unwrap(self.exclude),
+                on_unknown=self.on_unknown,
+                on_rejected=self.on_rejected,
                 resend=resend,
+                max_segments=self.max_segments,
+                min_balance=self.min_balance,
+                max_cost=self.max_cost,
+                item_price=self.item_price,
+                report_path=self.report_path,
             )
-            if earlier is not None:
-                self.log.warning(
-                    "This was sent before: nothing is sent now, and the first result is returned. To send to everybody "
-                    "again, clear the task with resend=True"
-                )
-                return earlier
-            return self._send(settings, sender, source, plan, found, ledger)
+            if self._is_to_end:  # on_kill came before there was anything to interrupt
+                send.interrupt()
+            return send.dry_run() if dry_run else send.run(context)
 
     def on_kill(self) -> None:
-        """Send nothing more; what is in flight gets a short grace. Called when the task is to end."""
+        """Send nothing more; requests in flight get a short grace. Called when the task must end."""
         self._is_to_end = True
-        if self._sending is not None:
-            self._sending.interrupt()
+        if self._send is not None:
+            self._send.interrupt()
 
-    def _check_what_is_no_template(self) -> None:
-        """Refuse arguments that make no sense when the DAG is parsed, not when the task runs at night."""
-        for name, choices in (
-            ("on_invalid", ON_INVALID),
-            ("on_duplicate", ON_DUPLICATE),
-            ("on_rejected", ON_REJECTED),
-        ):
-            check_choice(name, getattr(self, name), choices)
+    def _check_untemplated(self) -> None:
+        """Refuse invalid arguments when the DAG is parsed, not when the task runs at night."""
+        check_choice("on_invalid", self.on_invalid, ON_INVALID)
+        check_choice("on_duplicate", self.on_duplicate, ON_DUPLICATE)
+        check_choice("on_rejected", self.on_rejected, ON_REJECTED)
         for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", 1000)):
             check_whole_number(name, getattr(self, name), most=most)
         if self.max_segments is not None:
@@ -228,233 +208,6 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 raise PindoConfigurationError(
                     f"{name} is {value!r}: give a number of USD, such as 2.5, not as text"
                 )
-
-    def _plan(self, settings: PindoSettings) -> Plan:
-        from airflow_provider_pindo._bulk.recipients import Plan
-        from airflow_provider_pindo._bulk.sources import read_numbers
-        from airflow_provider_pindo.api.calls import check_text
-        from airflow_provider_pindo.api.mentions import Template
-
-        return Plan(
-            template=Template(check_text(self.text)),
-            country=settings.country,
-            excluded=frozenset()
-            if self.exclude is None
-            else read_numbers(_unwrap(self.exclude), settings.country),
-            on_invalid=self.on_invalid,
-            on_duplicate=self.on_duplicate,
-            max_segments=self.max_segments,
-        )
-
-    def _blocks(self, source: Source, plan: Plan) -> Iterator[Any]:
-        return source.blocks(("phonenumber", "name", *plan.extra_fields))
-
-    def _rehearse(self, source: Source, plan: Plan, found: Preflight) -> dict[str, Any]:
-        from airflow_provider_pindo._bulk.recipients import chunks, requests_of
-        from airflow_provider_pindo._bulk.totals import Totals
-
-        requests = segments = 0
-        for chunk in chunks(self._blocks(source, plan), plan, found, self.chunk_size):
-            places = chunk.places([row for row in chunk.rows if row not in chunk.excluded])
-            requests += sum(1 for _ in requests_of(chunk, places))
-            segments += chunk.segments(places, plan.template)
-        columns, cost = Totals(found).columns(), round(segments * self.item_price, 6)
-        self.log.info(
-            "Dry run: %s. %s segments in %s requests, about %.2f USD",
-            columns,
-            f"{segments:,}",
-            f"{requests:,}",
-            cost,
-        )
-        return {**asdict(columns), "requests": requests, "segments": segments, "estimated_cost": cost}
-
-    def _send(
-        self,
-        settings: PindoSettings,
-        sender: str,
-        source: Source,
-        plan: Plan,
-        found: Preflight,
-        ledger: ChunkLedger,
-    ) -> dict[str, Any]:
-        from airflow_provider_pindo._bulk.recipients import chunks
-        from airflow_provider_pindo._bulk.sender import BulkSender
-        from airflow_provider_pindo._bulk.sources import ListSource
-        from airflow_provider_pindo._bulk.totals import Totals
-
-        spending = self._spending(ledger)
-        totals = Totals(found, self._open_report())
-        sending = self._sending = BulkSender(
-            plan=plan,
-            sender=sender,
-            chunks=chunks(self._blocks(source, plan), plan, found, ledger.chunk_size, totals.leave_out),
-            ledger=ledger,
-            totals=totals,
-            spending=spending,
-            concurrency=self.concurrency,
-            resend_unknown=self.on_unknown == "resend",
-            read_to_the_end=ledger.has_earlier or totals.report is not None,
-            in_memory=totals.report is None and isinstance(source, ListSource),
-        )
-        if self._is_to_end:  # it was told so before there was anything to interrupt
-            sending.interrupt()
-        if ledger.is_kept:
-            return self._carry_out(settings, sending, totals, ledger)
-        with self._no_retry_once_somebody_was_texted(totals):
-            return self._carry_out(settings, sending, totals, ledger)
-
-    def _open_report(self) -> Report | None:
-        from airflow_provider_pindo._bulk.totals import Report
-        from airflow_provider_pindo.api.redaction import mask_error
-
-        if not self.report_path:
-            return None
-        try:
-            return Report(self.report_path)
-        except Exception as error:  # every storage has its own
-            raise AirflowException(
-                f"report_path {self.report_path!r} cannot be written, and nothing was sent ({mask_error(error)}): "
-                "give the path or URL of a file that may be written, or leave it out"
-            ) from None
-
-    def _carry_out(
-        self, settings: PindoSettings, sending: BulkSender, totals: Totals, ledger: ChunkLedger
-    ) -> dict[str, Any]:
-        """Send, account for everybody, and return the columns or fail with them."""
-        from airflow_provider_pindo.api.redaction import mask_error
-
-        try:
-            run_apart(sending, self.pindo_conn_id, settings)
-        except BaseException as error:  # the task is being timed out or ended
-            columns = self._account(totals, ledger, sending)
-            self.log.error("Stopped: %s", columns)
-            error.args = (f"{mask_error(error)}. {columns}",)
-            raise
-        finally:
-            totals.close()
-        self._account(totals, ledger, sending)
-        self._fail_unless_all_had_their_turn(sending.stopped or totals.failure, totals, ledger)
-        rejection = self._rejection(totals)
-        result = self._result(totals, sending.balance)
-        ledger.finish(None if rejection else result)
-        if rejection:
-            raise rejection
-        self.log.info("Done: %s", totals.columns())
-        return result
-
-    @contextmanager
-    def _no_retry_once_somebody_was_texted(self, totals: Totals) -> Iterator[None]:
-        """Without a ledger nothing but this keeps a retry from texting them again, whatever ended this try."""
-        from airflow_provider_pindo.api.redaction import mask_error
-
-        try:
-            yield
-        except BaseException as error:
-            if not totals.accepted and (self.on_unknown == "resend" or not totals.unknown):
-                raise
-            columns = str(totals.columns())
-            raise AirflowFailException(
-                f"{mask_error(error).removesuffix(columns).rstrip('. ')}. This Airflow keeps no ledger (it came with "
-                "3.3): a retry or a clear sends to everybody again, so the task does not retry. To reach the others, "
-                "put those who were, or may have been, texted (Pindo's dashboard and the report show them) into "
-                f"exclude, and clear the task; if none are left, mark it as success. {columns}"
-            ) from error
-
-    def _account(self, totals: Totals, ledger: ChunkLedger, sending: BulkSender) -> Counts:
-        """Add what is not in the tally: chunks that only earlier tries came to, and those without an end."""
-        from airflow_provider_pindo._bulk.recipients import chunks_by_row
-
-        for chunk, outcome in (
-            *sending.on_their_way,
-            *ledger.rest(chunks_by_row(totals.found, ledger.chunk_size)),
-        ):
-            totals.add_counts(chunk, outcome)
-        return totals.columns()
-
-    def _fail_unless_all_had_their_turn(
-        self, stopped: BaseException | None, totals: Totals, ledger: ChunkLedger
-    ) -> None:
-        """Raise why there is somebody to send to, or to settle, yet; each error ends in the columns."""
-        from airflow_provider_pindo.api.redaction import mask_error
-
-        columns = totals.columns()
-        ask_a_person = columns.unknown and self.on_unknown == "fail"
-        unknown = f" {self._who_is_unknown(totals, ledger)}" if ask_a_person else ""
-        if isinstance(stopped, PindoError):
-            raise stopped.with_message(f"{stopped}.{unknown} {columns}") from stopped
-        if stopped is not None:
-            raise AirflowException(f"sending stopped: {mask_error(stopped)}.{unknown} {columns}") from stopped
-        if ask_a_person:
-            raise PindoUnknownOutcomeError(f"{self._who_is_unknown(totals, ledger)} {columns}")
-        if totals.unknown > totals.unknown_excluded and self.on_unknown == "resend":
-            raise AirflowException(
-                "nobody can know whether some were texted: the next try sends to them again, as on_unknown says. "
-                f"{columns}"
-            )
-
-    def _rejection(self, totals: Totals) -> PindoRejectedError | None:
-        """Return what the task fails with since people were rejected; None if it does not."""
-        columns = totals.columns()
-        reasons = ", ".join(dict.fromkeys(each.reason for each in totals.rejections[:10]))
-        if columns.rejected and not (columns.accepted or columns.unknown or columns.not_sent):
-            return PindoRejectedError(
-                f"everybody was rejected ({reasons}). Once that is mended, clear the task. {columns}"
-            )
-        if totals.rejected and self.on_rejected == "fail":
-            return PindoRejectedError(
-                f"some were rejected ({reasons}), and on_rejected is 'fail'. Once that is mended, clear the task: it "
-                f"sends to them alone; or mark it as success. {columns}"
-            )
-        return None
-
-    def _who_is_unknown(self, totals: Totals, ledger: ChunkLedger) -> str:
-        from airflow_provider_pindo._bulk.chunk_ledger import NOT_AS_WRITTEN
-        from airflow_provider_pindo._bulk.recipients import abbreviate
-
-        people = "; ".join(
-            f"row {each.row} ({mask_phone_number(each.phonenumber)}: {each.reason})"
-            if each.phonenumber
-            else f"row {each.row} ({each.reason})"
-            for each in totals.unknowns
-        )
-        more = totals.unknown - len(totals.unknowns)
-        who = f"nobody can know whether these were texted: {people}{f'; and {more:,} more' if more > 0 else ''}."
-        if not ledger.is_kept:
-            return who
-        tell_how_to_settle(abbreviate(totals.unknown_entries), "sent", "not_sent")
-        mend = (
-            " Of an entry that is not as the task wrote it, such as the bare word, first put the value back, with "
-            "another status alone; if it is lost, on_unknown='accept' texts nobody of its chunk, and "
-            "on_unknown='resend' everybody."
-        )
-        return (
-            f"{who} Find out (Pindo's dashboard shows it), then open the Storage tab of this task instance, in its "
-            f"Task State Store change the status of {abbreviate(totals.unknown_entries)} from 'unknown' to 'sent' or "
-            "'not_sent', and clear the task: it goes on from there."
-            f"{mend if any(each.reason == NOT_AS_WRITTEN for each in totals.unknowns) else ''}"
-        )
-
-    def _result(self, totals: Totals, balance: float | None) -> dict[str, Any]:
-        from airflow_provider_pindo.api.json_safe import json_safe
-
-        return {
-            **asdict(totals.columns()),
-            "requests": totals.requests,
-            "segments": totals.segments,
-            "total_cost": round(totals.cost, 6),
-            "remaining_balance": balance,
-            "report_path": self.report_path or None,
-            "rejections": json_safe([asdict(each) for each in totals.rejections]),
-        }
-
-    def _spending(self, ledger: ChunkLedger) -> Spending:
-        from airflow_provider_pindo._bulk.sender import Spending
-
-        spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
-        if self.min_balance is not None or self.max_cost is not None:
-            with self.hook as hook:
-                spending.balance = hook.get_balance().amount
-        return spending
 
 
 class Supplier:

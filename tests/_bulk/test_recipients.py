@@ -450,8 +450,8 @@ def test_the_requests_of_a_chunk_are_its_different_texts():
     chunk.texts = None
     assert list(requests_of(chunk, [0, 2])) == [(None, [0, 2])]
     assert list(requests_of(chunk, [])) == []
-    assert list(chunk.places([6, 4])) == [0, 2]
-    assert list(chunk.places([4, 5, 6])) == [0, 1, 2]
+    assert list(chunk.positions([6, 4])) == [0, 2]
+    assert list(chunk.positions([4, 5, 6])) == [0, 1, 2]
 
 
 def test_a_chunk_counts_the_segments_of_those_it_is_asked_about():

@@ -88,4 +88,4 @@ def test_the_demo_fails_and_shows_the_log_when_the_task_does(examples, sandbox, 
     finally:
         sandbox.settings(approved_senders=["PindoTest"])
     assert "--- text_patients [-1] failed" in str(raised.value)
-    assert "everybody was rejected (409 Unknown sender id" in str(raised.value)
+    assert "Everybody was rejected (409 Unknown sender id" in str(raised.value)

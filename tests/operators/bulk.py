@@ -90,14 +90,22 @@ def people(count: int, **fields: Any) -> list[dict[str, Any]]:
 
 
 def columns_in(error):
-    """Return the columns that an error's message ends in, and check that they add up."""
-    found = re.search(
+    """Return the columns that end the first line of an error's message, and check that they add up."""
+    what, _, next_step = str(error).partition("\n")
+    assert next_step
+    assert "\n" not in next_step
+    return columns_of(what)
+
+
+def columns_of(line):
+    """Return the columns that a line ends in, and check that they add up."""
+    match = re.search(
         r"([\d,]+) accepted, ([\d,]+) rejected, ([\d,]+) unknown, ([\d,]+) not sent, ([\d,]+) duplicates, "
-        r"([\d,]+) excluded of ([\d,]+)$",
-        str(error),
+        r"([\d,]+) excluded of ([\d,]+)\.?$",
+        line,
     )
-    assert found, str(error)
-    *columns, given = [int(each.replace(",", "")) for each in found.groups()]
+    assert match, line
+    *columns, given = [int(number.replace(",", "")) for number in match.groups()]
     assert sum(columns) == given
     return dict(zip(COLUMNS, columns, strict=True))
 

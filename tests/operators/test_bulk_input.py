@@ -611,7 +611,7 @@ def test_a_try_that_was_cut_off_counts_as_spent_what_was_on_its_way(sandbox):
     arguments = {"recipients": people(100), "chunk_size": 50, "item_price": 0.01}
     send(store, **arguments)
     assert [store.get(f"pindo_bulk_0000{chunk}")["unknown_cost"] for chunk in (1, 2)] == [0.5, 0.5]
-    with pytest.raises(AirflowFailException, match="nobody can know"):
+    with pytest.raises(AirflowFailException, match="Outcome unknown for 100 of 100"):
         send(store, max_cost=0.6, **arguments)
     assert len(sandbox.messages()) == 100
 

@@ -1,0 +1,177 @@
+"""How a bulk send ends: with a result, or with an error that names the next step.
+
+:func:`judge` is a pure function of the totals, the reason of a stop, and the task's policies. It sends nothing and
+reads nothing. An error has two lines: what happened, with the first rows and the counts, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_pindo._bulk.chunk_ledger import NOT_AS_WRITTEN
+from airflow_provider_pindo._bulk.recipients import abbreviate
+from airflow_provider_pindo._bulk.totals import Counts, Totals
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_change_status
+from airflow_provider_pindo.api.errors import PindoError, PindoRejectedError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.phone import mask_phone_number
+from airflow_provider_pindo.api.redaction import mask_error
+
+#: Rows and reasons that an error names. The report and the ledger have all of them.
+FIRST = 10
+
+_NO_LEDGER = (
+    "This Airflow keeps no ledger (it came with 3.3): a retry or a clear sends to everybody again, so the task does "
+    "not retry. Put all who were or may have been texted into exclude (the report and Pindo's dashboard show them), "
+    "then clear the task. If nobody is left, mark it as success."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What the task's arguments say about its end.
+
+    :param on_unknown: ``fail``, ``resend`` or ``accept``.
+    :param on_rejected: ``report`` or ``fail``.
+    :param is_ledger_kept: whether this Airflow keeps a ledger.
+    """
+
+    on_unknown: str = "fail"
+    on_rejected: str = "report"
+    is_ledger_kept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a send ends.
+
+    :param error: the error to raise; None for success.
+    :param is_finished: whether every recipient was processed, so that there is nothing left to continue.
+    """
+
+    error: Exception | None = None
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The parts of an error: what happened, what to do next, and how the exception is made of its message."""
+
+    what: str
+    next_step: str
+    make: Callable[[str], Exception]
+    is_finished: bool = False
+
+
+def judge(totals: Totals, stopped: BaseException | None, policies: Policies) -> Verdict:
+    """Return how a send ends.
+
+    :param totals: the counts, and the recipients that an error names.
+    :param stopped: why the send stopped early; None when it did not.
+    """
+    failure = _failure(totals, totals.counts(), stopped, policies)
+    if failure is None:
+        return Verdict(is_finished=True)
+    return Verdict(_error(failure, totals.counts(), policies), failure.is_finished)
+
+
+def prevent_retry(error: BaseException, totals: Totals, policies: Policies) -> Exception | None:
+    """Return the error that replaces a foreign one, such as a timeout, where a retry would text people again.
+
+    :return: None where a ledger is kept, or nobody was texted: then ``error`` may be raised as it is.
+    """
+    counts = totals.counts()
+    if policies.is_ledger_kept or not _may_have_texted(counts, policies):
+        return None
+    return _error(_Failure(mask_error(error), _NO_LEDGER, AirflowException), counts, policies)
+
+
+def _error(failure: _Failure, counts: Counts, policies: Policies) -> Exception:
+    if not policies.is_ledger_kept and _may_have_texted(counts, policies):
+        error: Exception = AirflowFailException(f"{failure.what}. {counts}.\n{_NO_LEDGER}")
+    else:
+        error = failure.make(f"{failure.what}. {counts}.\n{failure.next_step}")
+    if isinstance(error, PindoError):
+        error.counts = asdict(counts)
+    return error
+
+
+def _may_have_texted(counts: Counts, policies: Policies) -> bool:
+    return counts.accepted > 0 or (counts.unknown > 0 and policies.on_unknown != "resend")
+
+
+def _failure(
+    totals: Totals, counts: Counts, stopped: BaseException | None, policies: Policies
+) -> _Failure | None:
+    asks_person = counts.unknown > 0 and policies.on_unknown == "fail"
+    if stopped is not None:
+        return _stop(totals, counts, stopped, asks_person=asks_person)
+    if asks_person:
+        return _Failure(_unknown(totals, counts), _how_to_settle(totals), PindoUnknownOutcomeError)
+    if totals.unknown > totals.unknown_excluded and policies.on_unknown == "resend":
+        next_step = "The next try sends to them again, as on_unknown says."
+        return _Failure(_unknown(totals, counts), next_step, AirflowException)
+    return _rejection(totals, counts, policies)
+
+
+def _stop(totals: Totals, counts: Counts, stopped: BaseException, *, asks_person: bool) -> _Failure:
+    what = mask_error(stopped).rstrip(".")
+    retries = not isinstance(stopped, PindoError) or stopped.retry_helps
+    rest = f"{counts.not_sent:,} recipients that are not sent"
+    next_step = (
+        f"The next try sends to the {rest}."
+        if retries
+        else f"Fix this and clear the task: it sends to the {rest}."
+    )
+    if asks_person:
+        what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {_how_to_settle(totals)}"
+    if isinstance(stopped, PindoError):
+        return _Failure(what, next_step, stopped.with_message)
+    return _Failure(f"Sending stopped: {what}", next_step, AirflowException)
+
+
+def _rejection(totals: Totals, counts: Counts, policies: Policies) -> _Failure | None:
+    reasons = ", ".join(dict.fromkeys(person.reason for person in totals.rejections[:FIRST]))
+    if counts.rejected and not (counts.accepted or counts.unknown or counts.not_sent):
+        return _Failure(
+            f"Everybody was rejected ({reasons})",
+            "Fix what the reason names, then clear the task: it sends to them again.",
+            PindoRejectedError,
+            is_finished=True,
+        )
+    if totals.rejected and policies.on_rejected == "fail":
+        return _Failure(
+            f"{totals.rejected:,} of {counts.given:,} recipients were rejected ({reasons}), and on_rejected is 'fail'",
+            "Fix what the reason names, then clear the task: it sends only to them. Or mark the task as success.",
+            PindoRejectedError,
+            is_finished=True,
+        )
+    return None
+
+
+def _unknown(totals: Totals, counts: Counts) -> str:
+    """Name the first recipients whose outcome is unknown, with the reason once for all who share it."""
+    rows: dict[str, list[str]] = {}
+    for person in totals.unknowns[:FIRST]:
+        number = f" ({mask_phone_number(person.phonenumber)})" if person.phonenumber else ""
+        rows.setdefault(person.reason, []).append(f"row {person.row}{number}")
+    people = "; ".join(f"{', '.join(named)}, {reason}" for reason, named in rows.items())
+    more = totals.unknown - sum(map(len, rows.values()))
+    return (
+        f"Outcome unknown for {totals.unknown:,} of {counts.given:,} recipients: {people}"
+        f"{f'; and {more:,} more' if more > 0 else ''}"
+    )
+
+
+def _how_to_settle(totals: Totals) -> str:
+    restore = (
+        " First restore an entry that is not as the task wrote it, and change only its status. If its value is lost, "
+        "on_unknown='accept' texts nobody of it, and on_unknown='resend' everybody."
+    )
+    is_changed = any(person.reason == NOT_AS_WRITTEN for person in totals.unknowns)
+    return (
+        "Find out whether they were texted (Pindo's dashboard shows it), then "
+        f"{how_to_change_status(abbreviate(totals.unknown_entries), SENT, NOT_SENT)}.{restore if is_changed else ''}"
+    )

@@ -1,0 +1,139 @@
+"""How a bulk send ends, worked out from the totals alone: nothing is sent here."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_pindo._bulk.chunk_ledger import NOT_AS_WRITTEN
+from airflow_provider_pindo._bulk.recipients import SEND, Preflight
+from airflow_provider_pindo._bulk.totals import RecipientResult, Totals
+from airflow_provider_pindo._bulk.verdict import FIRST, Policies, Verdict, judge, prevent_retry
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoRateLimitError,
+    PindoRejectedError,
+    PindoUnknownOutcomeError,
+)
+
+RESET = "the connection was reset after the request was sent"
+
+
+def totals(given=9, *, accepted=0, rejected=0, unknown=0, reason=RESET, unknown_excluded=0):
+    """Return the totals of a send; the unknown are the first rows, and the rejected follow."""
+    people = [RecipientResult(row, f"+25078000{row:04}", "A", reason) for row in range(1, given + 1)]
+    return Totals(
+        Preflight(bytearray([SEND] * given)),
+        accepted=accepted,
+        rejected=rejected,
+        unknown=unknown,
+        unknown_excluded=unknown_excluded,
+        unknowns=people[:unknown],
+        rejections=people[unknown : unknown + rejected],
+        unknown_entries=["pindo_bulk_00001"] if unknown else [],
+    )
+
+
+def lines(verdict):
+    what, next_step = str(verdict.error).split("\n")
+    return what, next_step
+
+
+def test_everybody_accepted_is_a_success():
+    assert judge(totals(accepted=9), None, Policies()) == Verdict(None, True)
+
+
+def test_an_unknown_outcome_names_the_row_the_reason_and_the_next_step():
+    verdict = judge(totals(accepted=8, unknown=1), None, Policies())
+    assert type(verdict.error) is PindoUnknownOutcomeError
+    assert not verdict.is_finished
+    assert lines(verdict) == (
+        f"Outcome unknown for 1 of 9 recipients: row 1 (+25078****001), {RESET}. 8 accepted, 0 rejected, 1 unknown, "
+        "0 not sent, 0 duplicates, 0 excluded of 9.",
+        "Find out whether they were texted (Pindo's dashboard shows it), then open the Storage tab of this task "
+        "instance, in its Task State Store change the status of pindo_bulk_00001 from 'unknown' to 'sent' or "
+        "'not_sent', and clear the task.",
+    )
+    assert verdict.error.counts["unknown"] == 1
+
+
+def test_the_first_rows_share_their_reason_and_the_others_are_counted():
+    what, _ = lines(judge(totals(30, unknown=25), None, Policies()))
+    assert what.count(RESET) == 1
+    assert what.count("row ") == FIRST
+    assert "; and 15 more. 0 accepted" in what
+
+
+def test_an_entry_that_was_changed_must_be_restored_first():
+    _, next_step = lines(judge(totals(unknown=9, reason=NOT_AS_WRITTEN), None, Policies()))
+    assert "First restore an entry that is not as the task wrote it" in next_step
+
+
+@pytest.mark.parametrize(("excluded", "fails"), [(0, True), (1, True), (2, False)])
+def test_resend_retries_unless_all_the_unknown_are_excluded_by_now(excluded, fails):
+    verdict = judge(totals(unknown=2, unknown_excluded=excluded), None, Policies("resend"))
+    assert (type(verdict.error) is AirflowException) is fails
+    assert verdict.is_finished is not fails
+
+
+def test_accept_succeeds_with_the_unknown_in_their_column():
+    assert judge(totals(accepted=7, unknown=2), None, Policies("accept")) == Verdict(None, True)
+
+
+def test_a_stop_keeps_its_class_and_its_facts():
+    stopped = PindoRateLimitError("429: slow down", reason="too many requests", retry_after=3600.0)
+    error = judge(totals(accepted=4), stopped, Policies()).error
+    assert type(error) is PindoRateLimitError
+    assert (error.status, error.reason, error.retry_after) == (429, "too many requests", 3600.0)
+    assert str(stopped) == "429: slow down"
+    assert str(error) == (
+        "429: slow down. 4 accepted, 0 rejected, 0 unknown, 5 not sent, 0 duplicates, 0 excluded of 9.\n"
+        "The next try sends to the 5 recipients that are not sent."
+    )
+
+
+def test_a_stop_that_no_retry_fixes_asks_for_a_clear():
+    verdict = judge(totals(), PindoAuthError("401", status=401), Policies())
+    assert lines(verdict)[1] == "Fix this and clear the task: it sends to the 9 recipients that are not sent."
+
+
+def test_a_stop_with_unknown_recipients_says_both():
+    what, next_step = lines(judge(totals(unknown=1), OSError("no space left"), Policies()))
+    assert what.startswith("Sending stopped: no space left. Outcome unknown for 1 of 9 recipients: row 1 (")
+    assert "The next try sends to the 8 recipients" in next_step
+    assert "change the status of pindo_bulk_00001" in next_step
+
+
+def test_everybody_rejected_fails_and_so_do_some_where_the_policy_says_so():
+    verdict = judge(totals(rejected=9, reason="409 unsupported telco"), None, Policies())
+    assert type(verdict.error) is PindoRejectedError
+    assert verdict.is_finished
+    assert lines(verdict)[0].startswith(
+        "Everybody was rejected (409 unsupported telco). 0 accepted, 9 rejected, "
+    )
+    some = totals(accepted=8, rejected=1)
+    assert judge(some, None, Policies()).error is None
+    error = judge(some, None, Policies(on_rejected="fail")).error
+    assert str(error).startswith(
+        f"1 of 9 recipients were rejected ({RESET}), and on_rejected is 'fail'. 8 accepted, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("totals", "policies", "retries"),
+    [
+        (totals(accepted=1), Policies(is_ledger_kept=False), False),
+        (totals(unknown=1), Policies(is_ledger_kept=False), False),
+        (totals(unknown=1), Policies("resend", is_ledger_kept=False), True),
+        (totals(), Policies(is_ledger_kept=False), True),
+        (totals(accepted=1), Policies(), True),
+    ],
+)
+def test_without_a_ledger_nothing_but_the_error_prevents_a_second_text(totals, policies, retries):
+    error = judge(totals, PindoRateLimitError("429"), policies).error
+    assert isinstance(error, AirflowFailException) is not retries
+    assert (str(error).count("keeps no ledger") == 1) is not retries
+    assert str(error).count(" accepted, ") == 1
+    foreign = prevent_retry(TimeoutError("the time is up"), totals, policies)
+    assert (foreign is None) is retries
+    assert foreign is None or str(foreign).startswith("the time is up. ")
