@@ -1,6 +1,6 @@
-"""How Sphinx builds the documentation: ``make docs``, with every warning an error and no request to any other site.
+"""How Sphinx builds the documentation: ``make docs``. Every warning is an error, and no other site is requested.
 
-The reference comes from the docstrings of the real package, so this imports Airflow, in a home of its own.
+The reference comes from the docstrings of the package, so the build imports Airflow, with its own AIRFLOW_HOME.
 """
 
 from __future__ import annotations
@@ -31,25 +31,27 @@ exclude_patterns = ["images"]
 nitpicky = True
 highlight_language = "python"
 
-add_module_names = False  # the headings have them
+add_module_names = False  # the headings show them
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 autodoc_class_signature = "mixed"
 
-# What belongs to Python, requests and Airflow, whose documentation is elsewhere: none is asked for over the network.
+# Names of Python, requests and Airflow: their documentation is on other sites, which the build does not request.
 nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|os|pathlib)\.\w+(\[str)?"),
-    ("py:class", r"timedelta|Session|Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str"),
+    ("py:class", r"timedelta|Session|(requests\.)?Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str"),
     ("py:exc", r"AirflowFailException"),
+    # Private: the operators give a hook the settings that they have read already.
+    ("py:class", r"airflow_provider_pindo\.hooks\.settings\.PindoSettings"),
 ]
 
-#: Pages whose text is a Markdown file at the top, where GitHub's readers look for it.
+#: Pages whose text is a Markdown file at the top of the repository, where readers on GitHub look for it.
 MARKDOWN = {"changelog": "CHANGELOG.md", "security": "SECURITY.md"}
 
 
 def markdown_as_rst(app: Any, docname: str, source: list[str]) -> None:
-    """Give Sphinx those files, which have headings, lists and code and nothing more, in its own language."""
+    """Translate these files to reStructuredText; they contain only headings, lists and code."""
     if docname not in MARKDOWN:
         return
     lines: list[str] = []
@@ -63,12 +65,12 @@ def markdown_as_rst(app: Any, docname: str, source: list[str]) -> None:
 def no_signature_of_values(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Leave out how a value is made, which users never do: its fields are listed below it."""
+    """Hide the signature of a value: users never make one, and its fields are listed below it."""
     is_value = what == "class" and name.startswith("airflow_provider_pindo.api.values.")
     return ("", None) if is_value else (signature, returns)
 
 
 def setup(app: Any) -> None:
-    """Take part in the build."""
+    """Register the functions above with Sphinx."""
     app.connect("autodoc-process-signature", no_signature_of_values)
     app.connect("source-read", markdown_as_rst)
