@@ -26,7 +26,10 @@ from tests.operators.bulk import Store, context, people, send
 importlib.import_module("airflow_provider_pindo._bulk.sender")
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.rst").read_text(encoding="utf-8")
-MESSAGES = re.findall(r"^\.\. code-block:: text\n\n   (.+)$", PAGE, flags=re.MULTILINE)
+MESSAGES = [
+    block.replace("\n   ", "\n").strip()
+    for block in re.findall(r"^\.\. code-block:: text\n((?:\n   .+)+)", PAGE, flags=re.MULTILINE)
+]
 PHONE = "+250781234567"
 PERSONAL = "Muraho @contact.time"
 
@@ -105,6 +108,12 @@ def replaced_header(sandbox: Sandbox, *_: Any) -> None:
     send(store, recipients=people(2), text="Muraho")
     store.set("pindo_bulk", "sent")
     send(store, recipients=people(2), text="Muraho")
+
+
+def newer_entry(sandbox: Sandbox, *_: Any) -> None:
+    store = Store()
+    store.set("pindo_sms", {"v": 2, "status": "sent"})
+    text(store)
 
 
 def cut_off(sandbox: Sandbox, *_: Any) -> None:
@@ -248,6 +257,7 @@ PROVOKED: list[Callable[..., Any]] = [
     lambda *_: InboundFilter("YES", from_number=PHONE).check_senders(False),
     fault("redirect", a_text, **ELSEWHERE),
     changed_input,
+    newer_entry,
     changed_list,
     restless_list,
     replaced_header,

@@ -22,6 +22,8 @@ SENT = "sent"
 NOT_SENT = "not_sent"
 UNKNOWN = "unknown"
 
+#: What an operator may do about an unknown outcome.
+ON_UNKNOWN = ("fail", "resend", "accept")
 #: Version of the entries. Raise it when an older provider would misread a new entry.
 VERSION = 1
 #: Most recipients of one entry. More would make it larger than a person may edit (64 KB).
@@ -97,8 +99,8 @@ def check_version(value: Any, key: str, otherwise: str = "") -> None:
 
     A value without ``v`` passes: every task writes one, so a person wrote this value by hand.
 
-    :param value: what the store holds under ``key``.
-    :param otherwise: what a person can do instead of an upgrade, for the error's last line.
+    :param value: ``key``'s value in the store.
+    :param otherwise: an alternative to the upgrade, for the error's last line.
     :raises PindoConfigurationError: ``v`` is not :data:`VERSION`.
     """
     if not isinstance(value, Mapping) or "v" not in value:
@@ -107,17 +109,17 @@ def check_version(value: Any, key: str, otherwise: str = "") -> None:
     if type(version) is not int or version != VERSION:
         raise PindoConfigurationError(
             f"entry {key!r} of the Task State Store has version {version!r}, and this provider reads version "
-            f"{VERSION}: nothing is sent now\n"
+            f"{VERSION}. Nothing is sent now\n"
             f"Upgrade airflow-provider-pindo to the version that wrote the entry, and clear the task{otherwise}"
         )
 
 
 def read_entry(value: Any, key: str) -> Entry | None:
-    """Read an entry, as a task or a person wrote it; None when there is none.
+    """Read an entry, as a task or a person wrote it; None when it does not exist.
 
     A person may write the bare word, or an object with ``status`` and without ``v``. Any other word is *unknown*.
 
-    :param value: what the store holds under ``key``.
+    :param value: ``key``'s value in the store.
     :raises PindoConfigurationError: another version of this provider wrote it.
     """
     if value is None:
@@ -152,13 +154,4 @@ def how_to_change_status(entries: str, *words: str) -> str:
     return (
         f"open the Storage tab of this task instance, in its Task State Store change the status of {entries} from "
         f"'unknown' to {' or '.join(map(repr, words))}, and clear the task"
-    )
-
-
-def tell_how_to_settle(entries: str, *words: str) -> None:
-    """Log in one short line what the error says at length: Airflow's page of a log cuts long lines off."""
-    log.error(
-        "To settle it: find out, set the status of %s in the Storage tab to %s, clear the task",
-        entries,
-        " or ".join(words),
     )

@@ -35,7 +35,7 @@ class TaskStateStore:
         return self._store is not None
 
     def get(self, key: str) -> Any:
-        """Return the value of ``key``; None when there is none."""
+        """Return the value of ``key``; None when it has no value."""
         return None if self._store is None else self._store.get(key)
 
     def set(self, key: str, value: dict[str, Any]) -> None:
@@ -63,8 +63,8 @@ class Ledger(TaskStateStore):
         self.generation: int = context["ti"].max_tries
         if not self.is_kept:
             log.warning(
-                "This Airflow has no task state store (it came with 3.3): a task that was killed while it sent "
-                "cannot be told from one that never started, so its retry sends again"
+                "This Airflow has no task state store (it came with 3.3). The retry of a task that was killed while it "
+                "sent cannot know that, and sends again"
             )
         elif _is_cleared_on_success():
             log.warning(

@@ -45,7 +45,7 @@ class RequestLedger(Ledger):
         self.key = key
 
     def read(self) -> Entry | None:
-        """Return the entry, as a task or a person wrote it; None when there is none."""
+        """Return the entry, as a task or a person wrote it; None when it does not exist."""
         return read_entry(self.get(self.key), self.key)
 
     def write(self, entry: Entry) -> None:
@@ -67,14 +67,14 @@ class RequestLedger(Ledger):
 
         What ends the block decides what is written:
 
-        - nothing raised: *sent*, with ``tx.result``.
+        - Nothing raised: *sent*, with ``tx.result``.
         - :class:`PindoUnknownOutcomeError`: the entry stays *unknown*.
-        - any other :class:`PindoError`, or anything raised before the request left: the entry as it was before.
-        - another exception after the request left: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
+        - Any other error of Pindo's, or anything raised before the request left: the entry as it was before.
+        - Another exception after the request left: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
           type is reported, since its message may quote the response.
-        - a timeout or a kill after the request left: *unknown*, raised unchanged.
+        - A timeout or a kill after the request left: *unknown*, raised unchanged.
 
-        The block makes that one request, since the hook knows only whether its latest one left.
+        The block makes only that one request, since the hook knows only whether its latest one left.
 
         :param planned: the entry to write before the request, with the status *unknown*.
         :param hook: what makes the request.

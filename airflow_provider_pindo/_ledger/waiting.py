@@ -45,9 +45,9 @@ class WaitingMemory:
             return read_since(self._entry["first_start"])
         except PindoConfigurationError:
             raise PindoConfigurationError(
-                f"first_start in the entry {KEY!r} of the Task State Store (the Storage tab of this task instance) is "
-                f"{self._entry['first_start']!r}, no time with a zone: put it back, such as 2026-11-24T08:00:00+02:00, "
-                "or delete the entry, and messages from now on count"
+                f"first_start in the entry {KEY!r} of the Task State Store (in this task instance's Storage tab) is "
+                f"{self._entry['first_start']!r}, which is not a time with a zone\n"
+                "Put it back, such as 2026-11-24T08:00:00+02:00. Or delete the entry: then messages from now on count"
             ) from None
 
     @property

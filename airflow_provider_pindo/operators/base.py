@@ -1,4 +1,4 @@
-"""What every operator here has: the connection, its hook, and how an error ends the task."""
+"""The common part of all operators: the connection, its hook, and how an error ends the task."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
-from airflow_provider_pindo.api.redaction import safe_message
+from airflow_provider_pindo.api.errors import PindoError
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
@@ -38,32 +37,14 @@ class PindoOperator(BaseOperator):
 
 
 @contextmanager
-def unknown_outcome_after_send(hook: PindoHook, what: str) -> Iterator[None]:
-    """Turn an error that is none of Pindo's, a library's or a mistake of ours, into an unknown outcome.
-
-    Before the request has left it stays what it is. Afterwards it is told without its own words, which may be of the
-    answer: Airflow would log them.
-
-    :param what: what may have been done, for the message.
-    """
-    try:
-        yield
-    except PindoError:
-        raise
-    except Exception as error:
-        if not hook.request_left():
-            raise
-        raise PindoUnknownOutcomeError(
-            f"{safe_message(error)} came up after the request had left: {what}"
-        ) from None
-
-
-@contextmanager
 def fail_without_retry() -> Iterator[None]:
-    """Turn the errors that a retry cannot mend into ``AirflowFailException``, with the cause kept."""
+    """Turn each error that a retry cannot fix into ``AirflowFailException``, with the same message.
+
+    The error itself is the exception's ``__context__``. As its cause, it would stand in the log a second time.
+    """
     try:
         yield
     except PindoError as error:
         if error.retry_helps:
             raise
-        raise AirflowFailException(str(error)) from error
+        raise AirflowFailException(str(error)).with_traceback(error.__traceback__) from None

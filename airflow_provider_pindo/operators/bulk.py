@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
+from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS, ON_UNKNOWN
 from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators.base import PindoOperator, fail_without_retry
-from airflow_provider_pindo.operators.once import ON_UNKNOWN
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -1,7 +1,8 @@
-"""An operator that makes one request which must not happen twice.
+"""The common part of operators that make one request, which must not happen twice.
 
-The ledger decides (:func:`~airflow_provider_pindo._ledger.entry.decide`), this class carries it out:
-write, send, write, and turn what went wrong into what Airflow should do about it.
+:func:`~airflow_provider_pindo._ledger.entry.decide` decides whether to send.
+:meth:`~airflow_provider_pindo._ledger.transaction.RequestLedger.transaction` records the request. This class connects
+both to Airflow.
 """
 
 from __future__ import annotations
@@ -14,69 +15,68 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._ledger.entry import (
     NOT_SENT,
+    ON_UNKNOWN,
     SENT,
     UNKNOWN,
     Action,
     Entry,
     decide,
     fingerprint,
-    tell_how_to_settle,
+    how_to_change_status,
 )
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo.api.arguments import check_choice, read_flag
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
-    PindoError,
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.operators.base import (
-    PindoOperator,
-    fail_without_retry,
-    unknown_outcome_after_send,
-)
+from airflow_provider_pindo.operators.base import PindoOperator, fail_without_retry
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-ON_UNKNOWN = ("fail", "resend", "accept")
-
 
 @dataclass(frozen=True, slots=True)
 class OnceRequest:
-    """The one request of a task, checked and ready to go.
+    """The one request of a task, with checked arguments.
 
     :param recipient: E.164 number that it reaches.
-    :param identity: what makes it this request and not another; a later try with another identity is refused.
-    :param send: makes the request; returns the task's result, which need not be storable.
+    :param identity: recipient and content. A later try with another identity is refused.
+    :param send: makes the request and returns the task's result, before :func:`json_safe`.
     """
 
     recipient: str
     identity: tuple[str, ...]
     send: Callable[[], dict[str, Any]]
 
+    @property
+    def masked_recipient(self) -> str:
+        """The recipient for logs and errors."""
+        return mask_phone_number(self.recipient)
+
 
 class EndedBeforeSending(BaseException):
-    """The task was told to end before its request had left."""
+    """Airflow ended the task before its request left."""
 
 
 class PindoOnceOperator(PindoOperator):
-    """Base of the operators that text somebody once.
+    """Base of the operators that text one person once.
 
-    :param on_unknown: ``fail``, ``resend`` or ``accept``: what to do when nobody knows whether it was sent.
-    :param resend: send again when a person clears the task after it has sent; not for an unknown outcome.
+    :param on_unknown: what to do about an unknown outcome: ``fail``, ``resend`` or ``accept``.
+    :param resend: send again when a person clears the task after it has sent. Ignored for an unknown outcome.
     """
 
     template_fields: Sequence[str] = ("on_unknown", "resend", *PindoOperator.template_fields)
 
     #: Name of the ledger's entry, as the Task State Store shows it.
     ledger_key: str
-    #: What the task sends, in its messages.
+    #: What the task sends, for its messages.
     what: str
     #: Key of the recipient in the result.
     recipient_key: str
-    #: The words by which a person settles an unknown outcome.
+    #: The words that settle an unknown outcome.
     settled_by: tuple[str, ...] = (SENT, NOT_SENT)
 
     _ledger: RequestLedger
@@ -93,14 +93,14 @@ class PindoOnceOperator(PindoOperator):
         self.resend = resend
         #: What the task returned, for its link button.
         self.result: dict[str, Any] | None = None
-        self._is_sending = self._is_to_end = False
+        self._is_sending = self._was_killed = False
 
     def prepare(self) -> OnceRequest:
-        """Check the input and return the request; nothing is sent yet."""
+        """Check the arguments and return the request; nothing is sent yet."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Make the request, or return what an earlier try of this task got for it."""
+        """Make the request, or return the result of an earlier try."""
         with self.hook, fail_without_retry():
             on_unknown = check_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
             resend = read_flag("resend", self.resend)
@@ -110,9 +110,9 @@ class PindoOnceOperator(PindoOperator):
                 UNKNOWN,
                 input=fingerprint(*request.identity),
                 generation=ledger.generation,
-                to=mask_phone_number(request.recipient),
+                to=request.masked_recipient,
             )
-            entry = self._seen(ledger.read(), planned)
+            entry = self._adopt(ledger.read(), planned)
             action = decide(entry, planned, ledger.generation, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
                 self.result = self._send(request, planned, before=entry)
@@ -120,130 +120,112 @@ class PindoOnceOperator(PindoOperator):
                 self.result = self._skip_send(action, request, entry or planned)
             return self.result
 
-    def _seen(self, entry: Entry | None, planned: Entry) -> Entry | None:
-        """Return the entry; write it down as this go's when a person has settled it as sent.
+    def _adopt(self, entry: Entry | None, planned: Entry) -> Entry | None:
+        """Return the entry; give it this generation if a person has just settled it as sent.
 
-        They may have done so before a clear or before a retry, which look the same from here: so `resend` takes
-        effect only at the clear after this.
+        The person may have done so before a clear or before a retry, which look the same here. So ``resend`` takes
+        effect at the next clear.
         """
         if entry is None or entry.status != SENT or None not in (entry.generation, entry.result):
             return entry
-        seen = replace(
+        adopted = replace(
             entry,
             input=entry.input or planned.input,
             generation=planned.generation,
             to=entry.to or planned.to,
             result=entry.result or {},
         )
-        self._ledger.write(seen)
+        self._ledger.write(adopted)
         self.log.info(
-            "A person has settled the entry %r as sent. (Were resend on, it would act from the next clear on)",
+            "A person has settled the entry %r as sent. From the next clear on, resend=True sends again",
             self.ledger_key,
         )
-        return seen
+        return adopted
 
     def on_kill(self) -> None:
-        """End the task before its request leaves, at once if it waits to; one that has left is waited for."""
-        self._is_to_end = True
+        """End the task before its request leaves, at once if it is waiting. A request that left is waited for."""
+        self._was_killed = True
         if self._is_sending and not self.hook.request_left():
             raise EndedBeforeSending
 
     def _send(self, request: OnceRequest, planned: Entry, *, before: Entry | None) -> dict[str, Any]:
-        self._ledger.write(planned)
-        # What the ledger goes back to when this request certainly did not get through.
-        as_before = (
-            replace(planned, status=NOT_SENT) if before is None or before.status == NOT_SENT else before
-        )
+        if_lost = f"the {self.what} to {planned.to} may have been sent"
         try:
-            result = self._make(request)
+            with self._ledger.transaction(planned, self.hook, if_lost=if_lost, before=before) as transaction:
+                transaction.result = self._make(request)
         except PindoUnknownOutcomeError as error:
-            return self._unknown(request, error)
-        except PindoError:
-            self._ledger.write_outcome(as_before)
-            raise
-        except BaseException as error:  # the task is being timed out or ended, or nothing has left
-            if not self.hook.request_left():
-                self._ledger.write_outcome(as_before)
-            elif not self._ledger.is_kept:  # nothing but this keeps a retry from sending again
-                raise PindoUnknownOutcomeError(
-                    f"the task was ended ({type(error).__name__}) while it sent the {self.what} to {planned.to}, "
-                    f"which may have gone out. {self._how_to_settle(request)}"
-                ) from None
-            raise
-        self._ledger.write_outcome(replace(planned, status=SENT, result=result))
+            return self._end_unknown(request, error)
+        except BaseException as error:
+            if isinstance(error, Exception) or self._ledger.is_kept or not self.hook.request_left():
+                raise
+            # Without a ledger, only a failure without retry keeps the next try from sending again.
+            raise PindoUnknownOutcomeError(
+                f"the task was ended ({type(error).__name__}) during the request: {if_lost}\n"
+                f"{self._how_to_settle(request)}"
+            ) from None
         self.log.info("Pindo took the %s to %s", self.what, planned.to)
-        return result
+        return transaction.result
 
     def _make(self, request: OnceRequest) -> dict[str, Any]:
-        """Make the request; whatever error comes up once it has left is an unknown outcome."""
-        may_be = f"the {self.what} to {mask_phone_number(request.recipient)} may have gone out"
+        """Make the request, which :meth:`on_kill` may end until it leaves."""
         try:
             self._is_sending = True
-            if self._is_to_end:
+            if self._was_killed:
                 raise EndedBeforeSending
-            with unknown_outcome_after_send(self.hook, may_be):
-                result: dict[str, Any] = json_safe(request.send())
+            result: dict[str, Any] = json_safe(request.send())
             return result
         finally:
             self._is_sending = False
 
-    def _unknown(self, request: OnceRequest, error: PindoUnknownOutcomeError) -> dict[str, Any]:
+    def _end_unknown(self, request: OnceRequest, error: PindoUnknownOutcomeError) -> dict[str, Any]:
+        """Return the result of a request whose outcome is unknown, or fail, as ``on_unknown`` says."""
         if self.on_unknown == "accept":
             self.log.warning("%s. Counted as sent, as on_unknown says", error)
             return self._result_without_receipt(request, UNKNOWN)
         if self.on_unknown == "resend":
-            raise AirflowException(f"{error}. The next try sends it again, as on_unknown says") from error
-        raise self._unsettled(str(error), request) from error
+            raise AirflowException(f"{error}\nThe next try sends it again, as on_unknown says") from None
+        raise error.with_message(f"{error}\n{self._how_to_settle(request)}") from None
 
     def _skip_send(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
-        shown = entry.to or mask_phone_number(request.recipient)
+        """Return the result of a task that does not send, or fail."""
+        recipient = entry.to or request.masked_recipient
         if action is Action.RETURN_RESULT:
             self.log.warning(
                 "The %s to %s was sent before: nothing is sent now, and the first result is returned. To send "
                 "again, clear the task with resend=True",
                 self.what,
-                shown,
+                recipient,
             )
             return entry.result or self._result_without_receipt(request, SENT)
         if action is Action.ACCEPT_UNKNOWN:
-            self.log.warning("Nobody knows whether the %s reached %s; counted as sent", self.what, shown)
+            self.log.warning(
+                "Outcome unknown for the %s to %s. Counted as sent, as on_unknown says", self.what, recipient
+            )
             return self._result_without_receipt(request, UNKNOWN)
         if action is Action.FAIL_CHANGED:
             clear = (
                 "clear the task with resend=True"
                 if entry.status == SENT
-                else f"{self._change_status('not_sent')}, and clear the task"
+                else self._how_to_change_status(NOT_SENT)
             )
             raise PindoConfigurationError(
-                f"this task has sent, or may have sent, another {self.what} before (to {shown}); its input has "
-                f"changed since, and nothing is sent now. If the new one is to go out as well, {clear}; if not, "
-                "mark it as success"
+                f"this task has sent, or may have sent, another {self.what} (to {recipient}), and its input has "
+                f"changed since. Nothing is sent now\nTo send the new one as well, {clear}; otherwise mark the task "
+                "as success"
             )
-        raise self._unsettled(
-            f"an earlier try of this task was cut off while it sent the {self.what} to {shown}, which may have "
-            "gone out",
-            request,
+        raise PindoUnknownOutcomeError(
+            f"an earlier try of this task ended during the request: the {self.what} to {recipient} may have been sent\n"
+            f"{self._how_to_settle(request)}"
         )
-
-    def _unsettled(self, why: str, request: OnceRequest) -> PindoUnknownOutcomeError:
-        """Return the error for what a person has to settle."""
-        if self._ledger.is_kept:
-            tell_how_to_settle(self.ledger_key, *self.settled_by)
-        return PindoUnknownOutcomeError(f"{why}. {self._how_to_settle(request)}")
 
     def _result_without_receipt(self, request: OnceRequest, status: str) -> dict[str, Any]:
         return {"status": status, self.recipient_key: request.recipient}
 
     def _how_to_settle(self, request: OnceRequest) -> str:
-        find_out = (
-            f"Find out whether {mask_phone_number(request.recipient)} got it (Pindo's dashboard shows it)"
-        )
+        find_out = f"Find out whether {request.masked_recipient} got it (Pindo's dashboard shows it)"
         if not self._ledger.is_kept:
             return f"{find_out}: if so, mark the task as success; if not, clear it, which sends again"
-        return f"{find_out}, then {self._change_status(*self.settled_by)}, and clear the task"
+        return f"{find_out}, then {self._how_to_change_status(*self.settled_by)}"
 
-    def _change_status(self, *words: str) -> str:
-        return (
-            "open the Storage tab of this task instance, in its Task State Store change the status of the entry "
-            f"{self.ledger_key!r} from 'unknown' to {' or '.join(map(repr, words))}"
-        )
+    def _how_to_change_status(self, *words: str) -> str:
+        return how_to_change_status(f"the entry {self.ledger_key!r}", *words)

@@ -1,4 +1,4 @@
-"""Split a long list of recipients, so that the work spreads over workers.
+"""Split a long list of recipients over several tasks.
 
 ::
 
@@ -22,7 +22,7 @@ from typing import Any
 from airflow_provider_pindo._bulk.sources import in_place_of, is_path, read_records, storage_path
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
-#: Digits at the end of a number that decide where it goes: 0781234567 and +250781234567 share them.
+#: Last digits of a number that choose its file: 0781234567 and +250781234567 share them.
 _LAST_DIGITS = 8
 
 
@@ -34,19 +34,20 @@ def write_partitions(
     phonenumber: str = "phonenumber",
     fields: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write recipients into files, without loading them, and return the files' paths for ``expand``.
+    """Write recipients into files, row by row, and return the files' paths for ``expand``.
 
-    All rows of one number go into one file, so that the send that reads it finds its duplicates. The same rows
-    give the same files, in the same order: a retry of this task changes nothing.
+    All rows of one number go into one file, so that its send finds duplicates. The same rows give the same files, in
+    the same order: a retry of this task changes nothing.
 
     :param recipients: path or URL of a ``.csv``, ``.jsonl`` or ``.parquet`` file; or rows, such as those of a
         database cursor: mappings, or sequences named by ``fields``.
-    :param folder: path or URL of the folder that gets the files ``part-001.jsonl``, ``part-002.jsonl``, …; every
-        worker must be able to read it.
-    :param partitions: how many files: about as many as tasks are to run at a time.
+    :param folder: path or URL of the folder for the files ``part-001.jsonl``, ``part-002.jsonl``, ….
+        Every worker must be able to read it.
+    :param partitions: how many files: about as many as tasks should run at a time.
     :param phonenumber: name of the field with the number.
-    :param fields: names of a row's values, where rows are not mappings.
-    :raises PindoConfigurationError: a row has no such field, or cannot be read; or ``recipients`` are no rows.
+    :param fields: names of a row's values, when rows are not mappings.
+    :return: ``paths`` of the files, in order.
+    :raises PindoConfigurationError: ``recipients`` are not rows, or a row cannot be read or lacks the field.
     """
     if not (type(partitions) is int and partitions >= 1):
         raise PindoConfigurationError(f"partitions is {partitions!r}: give a whole number from 1")
@@ -60,13 +61,13 @@ def write_partitions(
                 raise PindoConfigurationError(
                     f"row {number} has no {phonenumber!r}; {in_place_of(row, 'Name the right one: phonenumber=…')}"
                 )
-            # In ASCII, half a surrogate pair can be written too, and the send reports the row that has it.
+            # ASCII can hold half a surrogate pair, too. The send reports the row that has it.
             line = json.dumps(row, ensure_ascii=True, default=str)
-            files[_place(row[phonenumber], partitions)].write(line + "\n")
+            files[_partition_of(row[phonenumber], partitions)].write(line + "\n")
     return [str(path) for path in paths]
 
 
-def _place(number: object, partitions: int) -> int:
+def _partition_of(number: object, partitions: int) -> int:
     digits = re.sub(r"\D", "", str(number))[-_LAST_DIGITS:]
     return zlib.crc32(digits.encode()) % partitions
 
@@ -87,12 +88,13 @@ def _rows(
             yield row
         elif isinstance(row, str | bytes) or not hasattr(row, "__len__"):
             raise PindoConfigurationError(
-                f"row {number} is a value of type {type(row).__name__} alone, without the names of its fields: give "
-                "mappings, such as {'phonenumber': …}"
+                f"row {number} is a bare value of type {type(row).__name__}: give mappings, such as "
+                "{'phonenumber': …}"
             )
         elif len(row) != len(names):
             raise PindoConfigurationError(
-                f"row {number} is no mapping, and fields does not name each of its values: fields={names!r}"
+                f"row {number} is not a mapping, and fields does not name each of its {len(row)} values: "
+                f"fields={names!r}"
             )
         else:
             yield dict(zip(names, row, strict=True))

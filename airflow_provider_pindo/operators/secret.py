@@ -1,9 +1,9 @@
-"""An operator's argument that Airflow renders like any other and shows to nobody.
+"""A templated argument whose value Airflow never shows.
 
-Airflow saves a task's rendered fields in its database before ``execute`` and shows them in its UI, so masking
-there comes too late; a field that is not templated, on the other hand, loses the dependency of an XCom. A
-:class:`PrivateArg` in the field's place keeps both: what is in it can be referred to and rendered, and wherever
-Airflow writes the field down (the serialized DAG, the rendered fields, a log) it says ``***``.
+Airflow stores a task's rendered fields before ``execute`` and shows them in its UI, so masking in ``execute`` is too
+late. A field that is not templated would lose its dependency on an XCom. A :class:`PrivateArg` as the field's value
+avoids both: Airflow renders it and finds its upstream tasks, but stores ``***`` (in the serialized DAG, the rendered
+fields, a log).
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.providers.common.compat.sdk import Context
 
-MASK = "***"
+_MASK = "***"
 
 
 class PrivateArg(XComArg):
-    """A value under a mask, or what it will be rendered from.
+    """A masked value, or the template or XCom of one.
 
-    It is an ``XComArg``, so that Airflow finds the tasks upstream.
+    It is an ``XComArg``, so that Airflow finds the upstream tasks.
 
-    :param value: what the author of the DAG gave, or, once rendered, what came out of it.
+    :param value: the argument as the DAG gives it, later as rendered.
     """
 
     def __init__(self, value: Any) -> None:
         self._value = value
 
     def reveal(self) -> Any:
-        """Return what is under the mask."""
+        """Return the value."""
         return self._value
 
     def iter_references(self) -> Iterator[tuple[Any, str]]:
@@ -40,28 +40,29 @@ class PrivateArg(XComArg):
         yield from XComArg.iter_xcom_references(self._value)
 
     def resolve(self, context: Any, **_: Any) -> PrivateArg:
-        """Stay masked: an operator renders its private fields itself, by :func:`render_private`."""
+        """Return itself: an operator renders its private fields with :func:`render_private`."""
         return self
 
     def serialize(self) -> str:
         """Return the mask, for the serialized DAG and the rendered fields."""
-        return MASK
+        return _MASK
 
     def __str__(self) -> str:
-        return MASK
+        return _MASK
 
     def __repr__(self) -> str:
-        return MASK
+        return _MASK
 
 
 def render_private(
     operator: Any, field: str, context: Context, jinja_env: jinja2.Environment, seen_oids: set[int]
 ) -> None:
-    """Render a field as Airflow does, and put the result under a mask.
+    """Render a field as Airflow does, and mask the result.
 
-    :param seen_oids: ids of values that are no templates, such as those that a mapped task was expanded with.
+    :param seen_oids: ids of values that Airflow does not render, such as those of a mapped task's ``expand``.
     """
-    given = getattr(operator, field)
-    value = given.reveal() if isinstance(given, PrivateArg) else given
+    value = getattr(operator, field)
+    if isinstance(value, PrivateArg):
+        value = value.reveal()
     rendered = operator.render_template(value, context, jinja_env, seen_oids)
     setattr(operator, field, PrivateArg(rendered))

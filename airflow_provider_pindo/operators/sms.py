@@ -1,4 +1,4 @@
-"""Send messages: each task texts whom it was told to, once, and can prove it."""
+"""Send messages: one, or the same text to many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PindoMessageLink", "PindoSendBulkSmsOperator", "PindoSendSmsOperator"]
 
-DASHBOARD = "https://app.pindo.io"
+_DASHBOARD = "https://app.pindo.io"
 
 
 class PindoMessageLink(BaseOperatorLink):
@@ -32,50 +32,53 @@ class PindoMessageLink(BaseOperatorLink):
             receipt = operator.result
         else:  # pragma: no cover - Airflow 2.11
             receipt = XCom.get_value(key="return_value", ti_key=ti_key)
-        return _page_of(receipt) if isinstance(receipt, dict) else DASHBOARD
+        return _page_of(receipt) if isinstance(receipt, dict) else _DASHBOARD
 
 
 def _page_of(receipt: dict[str, Any]) -> str:
-    """Return where a browser sees the message: the sandbox's page, since Pindo's ``self_url`` wants the token."""
+    """Return where a browser shows the message: only the sandbox has a page that needs no token."""
     from urllib.parse import quote, urlsplit
 
     address = urlsplit(str(receipt.get("self_url")))
     if address.hostname not in ("127.0.0.1", "localhost", "::1"):
-        return DASHBOARD
+        return _DASHBOARD
     return f"{address.scheme}://{address.netloc}/?find={quote(str(receipt.get('to')))}"
 
 
 class PindoSendSmsOperator(PindoOnceOperator):
-    """Send one message, once: no retry, crash or clear sends it again by itself.
+    """Send one message, once: no retry, crash or clear sends it again.
 
-    The task writes into Airflow's task state store (Airflow 3.3 and later) what it is about to send and what
-    came of it. Cleared with the same input, it returns its first receipt and sends nothing; cleared with
-    another recipient, text or sender, it fails and says what to do. When the request left and no certain
-    answer came, it fails without retry, and a person settles the entry ``pindo_sms`` in the *Task State Store*,
-    within the task instance's *Storage* tab, by changing its status from ``unknown`` to ``sent`` or ``not_sent``;
-    clearing the task then goes on from there. Before Airflow 3.3 a killed worker cannot be told from a first try,
-    and the task says so in its log.
+    The task records in Airflow's task state store (Airflow 3.3 and later) what it sends and what came of it.
 
-    For a mapped task the promise holds as long as the mapped list keeps its order, since the ledger is kept
-    by map index. Mind that Airflow renders what ``expand_kwargs`` maps over as templates (and what ``expand``
-    maps over not): do not put other people's words, such as a name from a file, into ``expand_kwargs``;
-    :class:`PindoSendBulkSmsOperator` takes them as they are.
+    - A clear with the same input returns the first receipt.
+    - A clear with another recipient, text or sender fails and says what to do.
+    - When the request left and no certain response came, the outcome is unknown and the task fails without retry. A
+      person changes the status of the entry ``pindo_sms`` from ``unknown`` to ``sent`` or ``not_sent`` in the *Task
+      State Store*, within the task instance's *Storage* tab. A clear then continues from there.
+
+    Before Airflow 3.3 a killed worker cannot be told from a first try, and the task logs this. For a mapped task, the
+    promise holds while the mapped list keeps its order, since the ledger is kept by map index.
+
+    .. warning::
+
+       Airflow renders the values of ``expand_kwargs`` as templates, unlike those of ``expand``. Do not put other
+       people's words, such as a name from a file, into ``expand_kwargs``. :class:`PindoSendBulkSmsOperator` does not
+       render them.
 
     :param to: the recipient, in E.164 (``+250781234567``), or a national number if the connection names a
         country. (templated)
     :param text: the message. (templated)
     :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
-    :param on_unknown: when nobody can know whether the message went out: ``fail`` (default) stops without
-        retry until a person settles it; ``resend`` sends again at the next try (at least once: the person
-        may get it twice); ``accept`` counts it as sent and returns ``{"status": "unknown", "to": …}``.
-        (templated)
-    :param resend: send again when a person clears the task after it has sent; a retry within the same go
-        never does. It does not act on an unknown outcome, and after a person settled that as ``sent`` only from
-        the second clear on. ``"False"`` as text is false. (templated)
+    :param on_unknown: what to do when the outcome is unknown. ``fail`` (default) stops without retry until a person
+        settles it. ``resend`` sends again at the next try: at least once, so the person may get it twice. ``accept``
+        counts it as sent and returns ``{"status": "unknown", "to": …}``. (templated)
+    :param resend: send again when a person clears the task after it has sent. Ignored within the same generation, for
+        unknown outcomes, and for an entry just settled as sent that no try has read yet. ``"False"`` as text is
+        false. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's receipt with its own keys: ``sms_id``, ``status``, ``to``, ``item_count`` (segments),
-        ``item_price``, ``total_cost``, ``remaining_balance`` (USD), ``self_url`` and whatever else it sends.
-        Accepted is not yet delivered.
+        ``item_price``, ``total_cost``, ``remaining_balance`` (USD), ``self_url`` and any others. Accepted is not yet
+        delivered.
     :raises AirflowFailException: a retry cannot help: refused token or number, bad input, unknown outcome.
     :raises PindoError: a retry may help: no connection, too many requests, an empty wallet. Nothing was sent.
     """

@@ -1,7 +1,7 @@
 """Verify a phone number: send a PIN, check what the person typed, cancel.
 
-One PIN goes out for each :class:`PindoVerifyOperator`, and no attempt at it is burnt twice: what was sent and
-what was answered is in the ledger, where retries, crashes and clears find it. The PIN itself is in none of it.
+Each :class:`PindoVerifyOperator` sends one PIN, and no check uses up an attempt twice. The ledger keeps what was sent
+and what Pindo responded, over retries, crashes and clears. It never holds the PIN.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.json_safe import json_safe
-from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
-from airflow_provider_pindo.operators.base import (
-    PindoOperator,
-    fail_without_retry,
-    unknown_outcome_after_send,
-)
+from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.operators.base import PindoOperator, fail_without_retry
 from airflow_provider_pindo.operators.once import OnceRequest, PindoOnceOperator
 from airflow_provider_pindo.operators.secret import PrivateArg, render_private
 
@@ -36,55 +32,50 @@ if TYPE_CHECKING:
 
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
-ON_WRONG_CODE = ("fail", "return")
-#: Refusals of the request as such, by Pindo or by something between: they say nothing of the code.
+_ON_WRONG_CODE = ("fail", "return")
+#: Statuses that refuse the HTTP request, from Pindo or a proxy. They say nothing about the code.
 _ABOUT_HTTP = frozenset({405, 406, 407, 411, 413, 414, 415, 416, 417, 421, 425, 426, 428, 431})
-#: The states of a PIN that is worth nothing any more. How Pindo spells them is not published.
+#: The states of a PIN that cannot be checked any more. Pindo does not publish their spelling.
 _VERIFIED = frozenset({"verified"})
 _LAPSED = frozenset({"expired", "cancelled", "canceled"})
 
-_CLEAR = (
-    "Asking again could burn an attempt, so it is not done by itself: clear the task to have the code checked "
-    "once more"
-)
-
 
 class PindoVerifyOperator(PindoOnceOperator):
-    """Send a PIN to a phone, once: no retry, crash or clear sends another one by itself.
+    """Send a PIN to a phone, once: no retry, crash or clear sends another one.
 
-    A later try returns the ``request_id`` that the first one got, from the entry ``pindo_verify`` in the *Task
-    State Store*, within the *Storage* tab (Airflow 3.3 and later). Before that it asks Pindo whether the PIN still
-    counts: one that has expired or was cancelled cannot be checked, so the task then fails and points to ``resend``.
-    When the state that Pindo gives says neither, or it gives none, the ``request_id`` is returned, and the check finds
-    out.
+    A later try returns the ``request_id`` of the first one. It is in the entry ``pindo_verify`` of the *Task State
+    Store*, within the *Storage* tab (Airflow 3.3 and later). The task first asks Pindo for the verification's state:
 
-    When the answer was lost, the PIN may be on the phone, and nobody knows its ``request_id``: an unknown
-    outcome like that of a message, see ``on_unknown``. For a new PIN a person changes the entry's ``unknown`` to
-    ``not_sent``; whoever found the ``request_id`` elsewhere writes
+    - An expired or cancelled PIN cannot be checked. The task fails and points to ``resend``.
+    - For any other state, and when Pindo gives none, the task returns the ``request_id``. The check finds out.
+
+    When the response is lost, the PIN may be on the phone, and its ``request_id`` is unknown. This is an unknown
+    outcome, as for a message: see ``on_unknown``. A person who wants a new PIN changes the entry's ``unknown`` to
+    ``not_sent``. A person who found the ``request_id`` elsewhere writes
     ``{"status": "sent", "result": {"request_id": 4}}`` into it.
 
-    Before Airflow 3.3 a killed worker cannot be told from a first try, and the task says so in its log. For a
-    mapped task all this holds as long as the mapped list keeps its order, since the ledger is kept by map index.
+    Before Airflow 3.3 a killed worker cannot be told from a first try, and the task logs this. For a mapped task, all
+    this holds while the mapped list keeps its order, since the ledger is kept by map index.
 
-    Every key of the result is an XCom of its own too (``multiple_outputs``), so that
-    ``request_id=send_pin.output["request_id"]`` can be given to the check.
+    Every key of the result is also an XCom of its own (``multiple_outputs``). So a check can take
+    ``request_id=send_pin.output["request_id"]``.
 
     :param number: the phone, in E.164 (``+250781234567``), or a national number if the connection names a
         country. (templated)
     :param brand: who the PIN is from, a sender ID of at most 11 characters; the connection's sender when None.
         (templated)
-    :param on_unknown: when nobody can know whether the PIN went out: ``fail`` (default) stops without retry
-        until a person settles it; ``resend`` sends a new one at the next try (the person may get two, and only
-        the newer can be checked); ``accept`` counts it as sent and returns ``{"status": "unknown", "number":
-        …}``, without the ``request_id`` that a check needs. (templated)
-    :param resend: send a new PIN when a person clears the task after it has sent one; a retry within the same
-        go never does. It does not act on an unknown outcome, and after a person settled that as ``sent`` only
-        from the second clear on. ``"False"`` as text is false. (templated)
+    :param on_unknown: what to do when the outcome is unknown. ``fail`` (default) stops without retry until a person
+        settles it. ``resend`` sends a new PIN at the next try; the person may get two, and only the newer can be
+        checked. ``accept`` counts it as sent and returns ``{"status": "unknown", "number": …}``, without the
+        ``request_id`` that a check needs. (templated)
+    :param resend: send a new PIN when a person clears the task after it has sent one. Ignored within the same
+        generation, for unknown outcomes, and for an entry just settled as sent that no try has read yet. ``"False"``
+        as text is false. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
-    :return: Pindo's answer with its own keys: ``request_id`` (int), ``network`` (mobile network code),
-        ``remaining_balance`` (USD) and whatever else it sends. The PIN is not among them.
+    :return: Pindo's response with its own keys: ``request_id`` (int), ``network`` (mobile network code),
+        ``remaining_balance`` (USD) and any others. The PIN is not among them.
     :raises AirflowFailException: a retry cannot help: refused token or number, bad input, unknown outcome, a
-        PIN that has lapsed.
+        lapsed PIN.
     :raises PindoError: a retry may help: no connection, too many requests, an empty wallet. Nothing was sent.
     """
 
@@ -113,70 +104,74 @@ class PindoVerifyOperator(PindoOnceOperator):
 
     def _skip_send(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
         if action is Action.RETURN_RESULT:
-            self._refuse_a_lapsed_pin(entry)
+            self._check_not_lapsed(entry)
         return super()._skip_send(action, request, entry)
 
-    def _refuse_a_lapsed_pin(self, entry: Entry) -> None:
+    def _check_not_lapsed(self, entry: Entry) -> None:
+        """Refuse to return the ``request_id`` of a PIN that cannot be checked."""
         request_id = (entry.result or {}).get("request_id")
         if request_id is None:
             raise PindoConfigurationError(
-                f"the ledger's entry {self.ledger_key!r} says that the PIN was sent, but has no request_id to check "
-                'it by: put {"status": "sent", "result": {"request_id": …}} in its place and clear the task, or clear '
-                "the task with resend=True for a new PIN"
+                f"entry {self.ledger_key!r} of the Task State Store says that the PIN was sent, but has no request_id "
+                'to check it by\nReplace its value with {"status": "sent", "result": {"request_id": …}} and clear the '
+                "task; or, for a new PIN, clear the task with resend=True"
             )
         try:
-            status = self.hook.get_verification(request_id).status
+            state = _normalize(self.hook.get_verification(request_id).status)
         except PindoError as error:
             if error.status not in (404, 410):
                 self.log.warning("The state of verification %s is not known: %s", request_id, error)
                 return
-            status = "expired"  # Pindo has forgotten it
-        if _is(status, _LAPSED):
+            state = "expired"  # Pindo no longer has it
+        if state in _LAPSED:
             raise PindoRejectedError(
-                f"the PIN of verification {request_id}, which this task sent before, does not count any more "
-                f"({status}), and no other one is sent by itself: clear the task with resend=True for a new one"
+                f"the PIN of verification {request_id}, which this task sent before, cannot be checked any more "
+                f"({state})\nFor a new PIN, clear the task with resend=True"
             )
 
     def _how_to_settle(self, request: OnceRequest) -> str:
-        shown = mask_phone_number(request.recipient)
-        lost = f"If {shown} got it, it cannot be checked, since its request_id is not known. For a new PIN, "
-        if not self._ledger.is_kept:
-            return f"{lost}clear the task"
-        return f"{lost}{self._change_status(*self.settled_by)}, and clear the task"
+        clear = self._how_to_change_status(*self.settled_by) if self._ledger.is_kept else "clear the task"
+        return (
+            f"If {request.masked_recipient} got it, it cannot be checked, since its request_id is not known. For a new "
+            f"PIN, {clear}"
+        )
 
 
 class PindoVerifyCheckOperator(PindoOperator):
     """Check the PIN that a person typed.
 
-    Each check may use up one of the few attempts that a PIN has, so none is repeated by itself. The answer goes
-    into the ledger (the entry ``pindo_verify_check`` in the *Task State Store*, Airflow 3.3 and later): a retry
-    finds it there and asks nothing; a clear returns a right answer again, and asks anew after a wrong one. After
-    a 5xx or a lost answer the attempt may be used up, so asking again could burn another: the task looks at the
-    verification's state instead, which costs nothing. If that says ``verified``, the code was right; if not, the
-    task fails without retry, and a person who clears it has the code checked again. Before Airflow 3.3 there is no
-    ledger: nothing is asked twice within one try, but a retry asks again.
+    A PIN has few attempts, and each check may use one up, so the task never repeats a check on its own. Pindo's
+    response goes into the ledger: the entry ``pindo_verify_check`` in the *Task State Store* (Airflow 3.3 and later).
 
-    The code shows in no log, no rendered template and no serialized DAG: there the field is ``***``. A literal one
-    in ``.partial()`` or ``.expand()`` does stand in the serialized DAG, since Airflow writes it down before this
-    class sees it: give the upstream task's output there. Where the code comes from is another matter: an upstream
-    task's XCom is stored as any XCom, and what a person types into a human-in-the-loop form stands in Airflow's tables
-    (``hitl_detail``, the XCom of that task and, on Airflow 3.1 and 3.2, the triggerer's log).
+    - A retry returns that response and checks nothing.
+    - A clear returns a right code's response again, and checks again after a wrong code.
+    - After a 5xx or a lost response, the attempt may be used up. The task reads the verification's state instead, which
+      uses up nothing. The state ``verified`` means that the code was right; any other fails the task without retry. A
+      person who clears the task has the code checked again.
+
+    Before Airflow 3.3 there is no ledger: one try checks once, but a retry checks again.
+
+    The code is ``***`` in logs, rendered templates and the serialized DAG. A literal code in ``.partial()`` or
+    ``.expand()`` does stand in the serialized DAG, since Airflow writes it before this class sees it: pass the upstream
+    task's output instead. The source of the code is stored as usual. An upstream task's XCom holds it. A
+    human-in-the-loop form keeps it in ``hitl_detail``, in that task's XCom and, on Airflow 3.1 and 3.2, in the
+    triggerer's log.
 
     :param request_id: what :class:`PindoVerifyOperator` returned; an int or a numeric string. (templated)
     :param code: the PIN, as a string: a number has lost its leading zeros and is refused. In a DAG with
-        ``render_template_as_native_obj`` a Jinja template gives a number, so give the XCom itself there
+        ``render_template_as_native_obj`` a Jinja template gives a number, so pass the XCom itself
         (``code=ask.output``). (templated)
-    :param on_wrong_code: for a wrong, expired or empty code: ``fail`` (default) fails without retry; ``return``
-        returns ``{"verified": false, "reason": …}``, so that the DAG can branch. Other refusals (the token, the
-        wallet, a ``request_id`` that Pindo does not know) fail either way. (templated)
-    :param cancel_on_failure: cancel the verification when the task fails and will not be retried, so that the
-        PIN is worth nothing from then on. False by default, since the person may have mistyped it. (templated)
+    :param on_wrong_code: what to do about a wrong, expired or empty code. ``fail`` (default) fails without retry.
+        ``return`` returns ``{"verified": false, "reason": …}``, so that the DAG can branch. Other refusals (the token,
+        the wallet, an unknown ``request_id``) fail either way. (templated)
+    :param cancel_on_failure: cancel the verification when the task fails and has no retry left, so that the PIN is
+        worth nothing from then on. False by default, since the person may have mistyped it. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
-    :return: for a right code ``{"verified": true}`` with the keys of Pindo's answer (``message``,
+    :return: for a right code ``{"verified": true}`` with the keys of Pindo's response (``message``,
         ``remaining_balance`` in USD, ``request_id``).
     :raises AirflowFailException: a retry cannot help: a wrong or expired code, bad input, a refused token, an
         unknown outcome.
-    :raises PindoError: a retry may help, and burns no attempt: no connection, too many requests, an empty wallet.
+    :raises PindoError: a retry may help, and uses up no attempt: no connection, too many requests, an empty wallet.
     """
 
     template_fields: Sequence[str] = (
@@ -218,106 +213,102 @@ class PindoVerifyCheckOperator(PindoOperator):
         render_private(parent, "code", context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Check the code, or return what an earlier try of this task was answered."""
+        """Check the code, or return the result of an earlier try."""
         with self.hook, fail_without_retry():
             request_id = check_request_id(self.request_id)
-            on_wrong_code = check_choice("on_wrong_code", self.on_wrong_code, ON_WRONG_CODE)
+            on_wrong_code = check_choice("on_wrong_code", self.on_wrong_code, _ON_WRONG_CODE)
             cancel_on_failure = read_flag("cancel_on_failure", self.cancel_on_failure)
             try:
-                answer = self._answer(request_id, RequestLedger(context, self.ledger_key))
-                if not answer["verified"] and on_wrong_code == "fail":
+                result = self._result(request_id, RequestLedger(context, self.ledger_key))
+                if not result["verified"] and on_wrong_code == "fail":
                     raise PindoRejectedError(
-                        f"the code for verification {request_id} does not count: {answer['reason']}"
+                        f"the code for verification {request_id} does not count: {result['reason']}"
                     )
             except PindoError as error:
                 is_last = not (error.retry_helps and _has_another_try(context))
                 cancelled = cancel_on_failure and is_last and self._cancel(request_id)
                 if isinstance(error, PindoUnknownOutcomeError) and not cancelled:
-                    raise PindoUnknownOutcomeError(f"{error}. {_CLEAR}") from error
+                    raise error.with_message(
+                        f"{error}\nA second check could burn an attempt, so none is made: clear the task to check the "
+                        "code once more"
+                    ) from None
                 raise
-            if answer["verified"]:
+            if result["verified"]:
                 self.log.info("Verification %s: verified", request_id)
             else:
-                self.log.warning("Verification %s: not verified (%s)", request_id, answer["reason"])
-            return answer
+                self.log.warning("Verification %s: not verified (%s)", request_id, result["reason"])
+            return result
 
-    def _answer(self, request_id: int, ledger: RequestLedger) -> dict[str, Any]:
-        """Return what Pindo says to the code, from the ledger if it has said so before."""
-        # Not of the code: whoever reads the ledger could find a code of a few digits by its fingerprint.
+    def _result(self, request_id: int, ledger: RequestLedger) -> dict[str, Any]:
+        """Return the result of an earlier try, or check the code."""
+        # Without the code: a code of a few digits could be found by its fingerprint.
         planned = Entry(UNKNOWN, input=fingerprint(request_id), generation=ledger.generation)
         entry = ledger.read()
         if entry is not None and entry.status != NOT_SENT and entry.input in (None, planned.input):
-            known = self._recall(entry, request_id, is_new_go=entry.generation != ledger.generation)
-            if known is not None:
-                return known
-        return self._ask(request_id, ledger, planned)
+            is_cleared = entry.generation != ledger.generation
+            result = self._earlier_result(entry, request_id, is_cleared=is_cleared)
+            if result is not None:
+                return result
+        return self._check(request_id, ledger, planned)
 
-    def _recall(self, entry: Entry, request_id: int, *, is_new_go: bool) -> dict[str, Any] | None:
-        """Return the answer that an earlier try got; None when this try is to ask (again)."""
+    def _earlier_result(self, entry: Entry, request_id: int, *, is_cleared: bool) -> dict[str, Any] | None:
+        """Return the result of an earlier try; None when the code should be checked (again)."""
         result = entry.result or {}
         if "verified" in result:
-            if is_new_go and not result["verified"]:
+            if is_cleared and not result["verified"]:
                 return None
-            self.log.info("Verification %s was checked before; nothing is asked now", request_id)
+            self.log.info("Verification %s was checked before: nothing is checked now", request_id)
             return result
-        if answer := self._verified_by_now(request_id):
-            return answer
-        if is_new_go:
+        if verified := self._verified_by_now(request_id):
+            return verified
+        if is_cleared:
             return None
         raise PindoUnknownOutcomeError(
-            f"an earlier try of this task was cut off while it checked the code for verification {request_id}, "
-            "which may have used up an attempt"
+            f"an earlier try of this task ended during the check of verification {request_id}, which may have used up "
+            "an attempt"
         )
 
-    def _ask(self, request_id: int, ledger: RequestLedger, planned: Entry) -> dict[str, Any]:
-        """Ask Pindo and write down what it answers."""
+    def _check(self, request_id: int, ledger: RequestLedger, planned: Entry) -> dict[str, Any]:
+        """Check the code, and record the result."""
         code = _read_code(self.code.reveal())
         if not code:
             return {"verified": False, "reason": "the code is empty"}
-        ledger.write(planned)
+        if_lost = "the check may have used up an attempt"
         try:
-            answer = self._check(request_id, code)
+            with ledger.transaction(planned, self.hook, if_lost=if_lost) as transaction:
+                transaction.result = self._ask(request_id, code)
+            return transaction.result
+        except PindoUnknownOutcomeError:
+            # After the transaction: its hook only knows about one request.
+            result = self._verified_by_now(request_id)
+            if result is None:
+                raise
+            ledger.write_outcome(replace(planned, status=SENT, result=result))
+            return result
+
+    def _ask(self, request_id: int, code: str) -> dict[str, Any]:
+        """Ask Pindo whether the code is right."""
+        try:
+            response = json_safe(self.hook.check_verification(request_id, code).raw)
         except PindoRejectedError as error:
             if error.status in _ABOUT_HTTP:
-                ledger.write_outcome(replace(planned, status=NOT_SENT))
                 raise
-            answer = {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
-        except PindoUnknownOutcomeError:
-            found = self._verified_by_now(request_id)
-            if found is None:
-                raise
-            answer = found
-        except PindoError:
-            ledger.write_outcome(replace(planned, status=NOT_SENT))
-            raise
-        except BaseException:
-            # The task is being timed out or ended; while it waited for its turn, nothing had left.
-            if not self.hook.request_left():
-                ledger.write_outcome(replace(planned, status=NOT_SENT))
-            raise
-        ledger.write_outcome(replace(planned, status=SENT, result=answer))
-        return answer
-
-    def _check(self, request_id: int, code: str) -> dict[str, Any]:
-        """Return Pindo's answer to a right code; whatever error comes up once it has left is an unknown outcome."""
-        with unknown_outcome_after_send(self.hook, "the check may have used up an attempt"):
-            said = json_safe(self.hook.check_verification(request_id, code).raw)
-            # Should Pindo repeat the code, it is not to be kept.
-            kept = {key: value for key, value in said.items() if not _repeats(value, code)}
-            return {**kept, "request_id": request_id, "verified": True}
+            return {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
+        kept = {key: value for key, value in response.items() if not _contains(value, code)}
+        return {**kept, "request_id": request_id, "verified": True}
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:
-        """Return the answer of a check that went through, going by the verification's state."""
+        """Return the result of a right code if the verification's state says so."""
         try:
-            state = self.hook.get_verification(request_id)
+            state = _normalize(self.hook.get_verification(request_id).status)
         except PindoError as error:
             self.log.warning("The state of verification %s is not known either: %s", request_id, error)
             return None
-        return {"verified": True, "request_id": request_id} if _is(state.status, _VERIFIED) else None
+        return {"verified": True, "request_id": request_id} if state in _VERIFIED else None
 
     def _cancel(self, request_id: int) -> bool:
         try:
-            cancel(self.hook, request_id)
+            _cancel_verification(self.hook, request_id)
         except PindoError as error:
             self.log.warning("Verification %s was not cancelled: %s", request_id, error)
             return False
@@ -328,13 +319,13 @@ class PindoVerifyCheckOperator(PindoOperator):
 class PindoVerifyCancelOperator(PindoOperator):
     """Cancel a verification: its PIN is worth nothing from now on.
 
-    Cancelling twice does no more than once, so the task may be retried and cleared freely. A verification that
-    is over already (verified, expired, cancelled) is left as it is, and the task succeeds: as the teardown of a
-    :class:`PindoVerifyOperator` it runs whatever became of the PIN.
+    The task may be retried and cleared freely, since cancelling twice has no further effect. A verification that is
+    over (verified, expired, cancelled) is left unchanged, and the task succeeds. So it can be the teardown of a
+    :class:`PindoVerifyOperator`.
 
     :param request_id: what :class:`PindoVerifyOperator` returned; an int or a numeric string. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
-    :return: ``request_id`` and the state that Pindo answers, with its own keys (their names are not published).
+    :return: ``request_id`` and the state in Pindo's response, with its own keys (Pindo does not publish their names).
     :raises AirflowFailException: a retry cannot help: bad input, a refused token, no such verification.
     :raises PindoError: a retry may help: no connection, too many requests, a 5xx.
     """
@@ -348,30 +339,32 @@ class PindoVerifyCancelOperator(PindoOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel, unless it is over."""
         with self.hook as hook, fail_without_retry():
-            state = cancel(hook, check_request_id(self.request_id))
+            state = _cancel_verification(hook, check_request_id(self.request_id))
             self.log.info("The PIN of verification %s is worth nothing now", state["request_id"])
             return state
 
 
-def cancel(hook: PindoHook, request_id: int) -> dict[str, Any]:
-    """Cancel a verification and return its state; one that is over already is only looked at."""
+def _cancel_verification(hook: PindoHook, request_id: int) -> dict[str, Any]:
+    """Cancel a verification and return its state; one that is over is only read."""
     try:
         state = hook.cancel_verification(request_id)
     except PindoRejectedError as refusal:
         state = hook.get_verification(request_id)
-        if not _is(state.status, _VERIFIED | _LAPSED):
+        if _normalize(state.status) not in _VERIFIED | _LAPSED:
             raise refusal from None
     return {**json_safe(state.raw), "request_id": request_id}
 
 
-def _is(status: str | None, states: frozenset[str]) -> bool:
-    return status is not None and status.strip().lower() in states
+def _normalize(status: str | None) -> str:
+    return (status or "").strip().lower()
 
 
-def _repeats(value: Any, code: str) -> bool:
-    """Return whether ``code`` is in ``value``, as text or as a number."""
-    if isinstance(value, dict | list):
-        return any(_repeats(each, code) for each in (value.values() if isinstance(value, dict) else value))
+def _contains(value: Any, code: str) -> bool:
+    """Return whether ``code`` is in ``value``, as text or as a number. A result must not keep it."""
+    if isinstance(value, dict):
+        return any(_contains(item, code) for item in value.values())
+    if isinstance(value, list):
+        return any(_contains(item, code) for item in value)
     if isinstance(value, str):
         return code in value
     return code.isdecimal() and value == int(code)
@@ -383,7 +376,7 @@ def _has_another_try(context: Context) -> bool:
 
 
 def _read_code(code: Any) -> str:
-    """Return the code that a person typed, without spaces around it; "" when they typed none."""
+    """Return the code that a person typed, without spaces around it; empty when they typed none."""
     if isinstance(code, int | float):
         raise PindoConfigurationError(
             "code is a number, which has lost its leading zeros: give a string. In a DAG with "

@@ -17,7 +17,7 @@ from airflow_provider_pindo._ledger.entry import (
     Entry,
     decide,
     fingerprint,
-    tell_how_to_settle,
+    how_to_change_status,
 )
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -64,9 +64,9 @@ def ledger(store):
         (Entry(SENT, "this", GENERATION), GENERATION, "fail", True, Action.RETURN_RESULT),
         (Entry(SENT, "this", GENERATION, result=RECEIPT), NEXT_GENERATION, "fail", True, Action.SEND),
         (Entry(SENT, "this", GENERATION, result=RECEIPT), GENERATION, "fail", True, Action.RETURN_RESULT),
-        # Settled as sent by a person, perhaps after the clear: this may be a retry.
+        # A person settled it as sent, perhaps after the clear: this may be a retry.
         (Entry(SENT, "this", GENERATION), NEXT_GENERATION, "fail", True, Action.RETURN_RESULT),
-        # The same, once a try has seen it.
+        # The same, once a try has read it.
         (Entry(SENT, "this", GENERATION, result={}), GENERATION, "fail", True, Action.RETURN_RESULT),
         (Entry(SENT, "this", GENERATION, result={}), NEXT_GENERATION, "fail", True, Action.SEND),
         (Entry(SENT, "other", GENERATION), NEXT_GENERATION, "fail", False, Action.FAIL_CHANGED),
@@ -79,7 +79,7 @@ def ledger(store):
         (Entry(UNKNOWN, "this", GENERATION), NEXT_GENERATION, "fail", True, Action.FAIL_UNKNOWN),
         (Entry(UNKNOWN, "other", GENERATION), GENERATION, "resend", False, Action.FAIL_CHANGED),
         (Entry(UNKNOWN, "other", GENERATION), GENERATION, "accept", False, Action.FAIL_CHANGED),
-        # A person wrote the bare word in place of the entry: the input is taken to be this one.
+        # A person replaced the entry with the bare word: the input counts as the same.
         (Entry(SENT), NEXT_GENERATION, "fail", True, Action.RETURN_RESULT),
         (Entry(UNKNOWN), GENERATION, "fail", True, Action.FAIL_UNKNOWN),
     ],
@@ -145,7 +145,7 @@ def test_an_entry_of_another_version_is_refused_and_the_error_says_what_to_do(ve
     happened, advice = str(refused.value).splitlines()
     assert happened == (
         f"entry 'pindo_sms' of the Task State Store has version {version!r}, and this provider reads version "
-        f"{VERSION}: nothing is sent now"
+        f"{VERSION}. Nothing is sent now"
     )
     assert "Upgrade airflow-provider-pindo" in advice
     assert "'sent' or 'not_sent'" in advice
@@ -176,12 +176,11 @@ def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, c
     assert ("clearing it sends again" in caplog.text) is clears
 
 
-def test_how_to_settle_is_told_in_one_line(caplog):
-    with caplog.at_level(logging.ERROR):
-        tell_how_to_settle(f"{KEY!r}", SENT, NOT_SENT)
-    assert caplog.messages == [
-        "To settle it: find out, set the status of 'pindo_sms' in the Storage tab to sent or not_sent, clear the task"
-    ]
+def test_how_to_settle_is_one_line():
+    assert how_to_change_status(f"{KEY!r}", SENT, NOT_SENT) == (
+        "open the Storage tab of this task instance, in its Task State Store change the status of 'pindo_sms' from "
+        "'unknown' to 'sent' or 'not_sent', and clear the task"
+    )
 
 
 @needs_store

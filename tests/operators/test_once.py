@@ -14,7 +14,11 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Entry
-from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoInsufficientBalanceError,
+    PindoUnknownOutcomeError,
+)
 from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.once import EndedBeforeSending
@@ -167,7 +171,7 @@ def test_another_text_after_one_that_a_person_settled_as_sent_goes_out_by_what_t
 
 
 @needs_store
-def test_a_bare_word_stands_for_the_text_of_the_go_that_finds_it(sandbox):
+def test_a_bare_word_stands_for_the_text_of_the_generation_that_finds_it(sandbox):
     store = Store(pindo_sms="sent")
     execute(store)
     seen = Entry(SENT, input=store["pindo_sms"]["input"], generation=0, to="+25078****567", result={})
@@ -224,7 +228,7 @@ def send_and_fail(monkeypatch, *, left):
 def test_an_error_that_nobody_foresaw_is_an_unknown_outcome_once_the_request_has_left(sandbox, monkeypatch):
     store = Store()
     send_and_fail(monkeypatch, left=True)
-    settled = r"LookupError.*may have gone out.*'pindo_sms' from 'unknown' to 'sent' or 'not_sent'"
+    settled = r"LookupError.*may have been sent\n.*'pindo_sms' from 'unknown' to 'sent' or 'not_sent'"
     with pytest.raises(AirflowFailException, match=settled):
         execute(store)
     assert status(store) == UNKNOWN
@@ -233,7 +237,9 @@ def test_an_error_that_nobody_foresaw_is_an_unknown_outcome_once_the_request_has
 
 def test_without_a_ledger_an_error_that_nobody_foresaw_is_no_end_of_the_task(sandbox, monkeypatch):
     send_and_fail(monkeypatch, left=True)
-    with pytest.raises(AirflowFailException, match=r"LookupError.*if so, mark the task as success") as caught:
+    with pytest.raises(
+        AirflowFailException, match=r"LookupError.*\n.*if so, mark the task as success"
+    ) as caught:
         execute()
     assert "was ended" not in str(caught.value)
 
@@ -407,7 +413,7 @@ def test_what_nobody_foresaw_is_told_by_its_kind_alone(sandbox, monkeypatch):
 
     monkeypatch.setattr("airflow_provider_pindo.operators.once.json_safe", fail)
     with pytest.raises(
-        AirflowFailException, match=r"LookupError in fail .* came up after the request had left"
+        AirflowFailException, match=r"LookupError in fail .* was raised after the request was sent"
     ) as caught:
         execute()
     assert "LookupError: Your result" not in "".join(traceback.format_exception(caught.value))
@@ -415,14 +421,34 @@ def test_what_nobody_foresaw_is_told_by_its_kind_alone(sandbox, monkeypatch):
 
 @needs_store
 @pytest.mark.parametrize("is_retry", [False, True])
-def test_how_to_settle_it_stands_in_one_short_line_too(sandbox, caplog, is_retry):
+def test_an_unknown_outcome_says_in_one_line_what_happened_and_in_one_what_to_do(sandbox, caplog, is_retry):
     store = Store()
     sandbox.add_fault("drop_after", call="send_sms")
     for _ in range(1 + is_retry):
         caplog.clear()
-        with pytest.raises(AirflowFailException):
+        with pytest.raises(AirflowFailException) as failed:
             execute(store)
-    lines = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
-    assert lines == [
-        "To settle it: find out, set the status of pindo_sms in the Storage tab to sent or not_sent, clear the task"
-    ]
+    happened, advice = str(failed.value).splitlines()
+    assert "may have been sent" in happened
+    assert advice.startswith("Find out whether +25078****567 got it")
+    assert "change the status of the entry 'pindo_sms' from 'unknown' to 'sent' or 'not_sent'" in advice
+    printed = "".join(traceback.format_exception(failed.value)) + caplog.text
+    assert (printed.count(happened), printed.count(advice)) == (1, 1)
+
+
+def test_a_callback_finds_the_facts_of_an_error_that_is_not_retried(sandbox):
+    sandbox.add_fault(call="send_sms", action="status", status=401, body={"message": "unauthorized"})
+    with pytest.raises(AirflowFailException) as failed:
+        execute()
+    error = failed.value.__context__
+    assert isinstance(error, PindoAuthError)
+    assert (str(error), error.status, error.reason) == (str(failed.value), 401, "unauthorized")
+
+
+def test_an_unknown_outcome_keeps_the_facts_of_the_response(sandbox):
+    sandbox.add_fault(call="send_sms", action="status", status=503, body={"message": "maintenance"})
+    with pytest.raises(AirflowFailException) as failed:
+        execute()
+    error = failed.value.__context__
+    assert isinstance(error, PindoUnknownOutcomeError)
+    assert (error.status, error.reason) == (503, "maintenance")

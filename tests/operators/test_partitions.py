@@ -53,7 +53,7 @@ def test_half_a_character_is_left_to_the_send_to_report(sandbox, tmp_path):
 @pytest.mark.parametrize("row", ["+250781234567", b"+250781234567", 250781234567, None])
 def test_a_bare_value_says_what_to_give(tmp_path, row):
     with pytest.raises(
-        PindoConfigurationError, match=r"row 1 is a value of type .* alone.*: give mappings"
+        PindoConfigurationError, match=r"row 1 is a bare value of type .*: give mappings"
     ) as no:
         write_partitions([row], str(tmp_path), partitions=2)
     assert "4567" not in str(no.value)
@@ -136,7 +136,9 @@ def test_a_row_that_is_too_short_has_empty_fields(tmp_path):
 
 @pytest.mark.parametrize("fields", [None, ["phonenumber"], ["phonenumber", "name", "time"]])
 def test_a_row_whose_values_have_no_names_says_so(tmp_path, fields):
-    with pytest.raises(PindoConfigurationError, match="row 2 is no mapping, and fields does not name each"):
+    with pytest.raises(
+        PindoConfigurationError, match="row 2 is not a mapping, and fields does not name each"
+    ):
         write_partitions([people(1)[0], ("+250781234567", "A")], str(tmp_path), partitions=2, fields=fields)
 
 

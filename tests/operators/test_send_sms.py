@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from airflow_provider_pindo.operators.sms import DASHBOARD, PindoMessageLink, PindoSendSmsOperator
+from airflow_provider_pindo.operators.sms import _DASHBOARD, PindoMessageLink, PindoSendSmsOperator
 
 PHONE = "+250781234567"
 HAS_LEDGER = importlib.util.find_spec("airflow.sdk") is not None  # the tests know 2.11 and 3.3
@@ -84,6 +84,11 @@ def test_a_dropped_answer_fails_without_retry_and_says_what_to_do(run_dag, sandb
     without_one = "if so, mark the task as success; if not, clear it, which sends again"
     assert (with_a_ledger if HAS_LEDGER else without_one) in logged
     assert "+25078****567" in logged
+    if HAS_LEDGER:  # Airflow 2.11 logs each exception several times
+        assert [logged.count(line) for line in ("The message may have been sent", "Find out whether")] == [
+            1,
+            1,
+        ]
     assert sandbox.token not in logged
     assert text not in logged.replace(f"'text': '{text}'", "")
 
@@ -117,8 +122,8 @@ def test_what_a_retry_cannot_help_is_not_retried(run_dag, sandbox, capfd, argume
 def test_the_button_leads_to_the_message_on_the_sandboxs_page_or_to_the_dashboard():
     operator = PindoSendSmsOperator(task_id="text", to=PHONE, text="Muraho")
     link = PindoMessageLink()
-    assert link.get_link(operator, ti_key=None) == DASHBOARD
+    assert link.get_link(operator, ti_key=None) == _DASHBOARD
     operator.result = {"self_url": "http://api.pindo.io/v1/sms/out_sms_1", "to": PHONE}
-    assert link.get_link(operator, ti_key=None) == DASHBOARD
+    assert link.get_link(operator, ti_key=None) == _DASHBOARD
     operator.result = {"self_url": "http://127.0.0.1:8025/v1/sms/out_sms_1", "to": PHONE}
     assert link.get_link(operator, ti_key=None) == "http://127.0.0.1:8025/?find=%2B250781234567"
