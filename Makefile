@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-airflow2 test-pythons test-cluster test-postgres test-many-alerts mutants bench \
+.PHONY: help demo up test test-e2e test-airflow2 test-e2e-airflow2 test-pythons test-cluster test-postgres test-many-alerts mutants bench \
 	bench-waiting bench-cluster lint docs package constraints clean
 
 AIRFLOW3 := 3.3.2
@@ -14,6 +14,8 @@ PYTHONS3 := 11 13
 PYTHONS2 := 11 12
 FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
 FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
+# Many tests wait, so more processes than cores run them. A whole run uses these; a run with ARGS uses one process.
+IN_PARALLEL := --numprocesses 4 --dist worksteal
 QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
@@ -26,27 +28,33 @@ demo: .venv/run.stamp  ## Text tomorrow's patients once, through real Airflow an
 up: .venv/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox until Ctrl-C
 	@.venv/bin/python -m demo up
 
-test: .venv/dev.stamp  ## Run all tests but those on a cluster, on Airflow 3.3 (ARGS="-k ledger" for some of them)
-	.venv/bin/python -m pytest $(if $(ARGS),,--cov) $(ARGS)
+test: .venv/dev.stamp  ## Run the tests on Airflow 3.3, one of them end to end (ARGS="-k ledger" for some of them)
+	.venv/bin/python -m pytest $(or $(ARGS),--cov $(IN_PARALLEL))
 
-test-airflow2: .venv-airflow2/dev.stamp  ## Run the same on Airflow 2.11
-	.venv-airflow2/bin/python -m pytest $(ARGS)
+test-e2e: .venv/dev.stamp  ## Run the other end-to-end tests, each in a real Airflow
+	.venv/bin/python -m pytest -m 'e2e and not cluster' $(or $(ARGS),tests/e2e)
 
-test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run all but the end-to-end tests on every Python of the PATH
+test-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test" on Airflow 2.11
+	.venv-airflow2/bin/python -m pytest $(or $(ARGS),$(IN_PARALLEL))
+
+test-e2e-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test-e2e" on Airflow 2.11
+	.venv-airflow2/bin/python -m pytest -m 'e2e and not cluster' $(or $(ARGS),tests/e2e)
+
+test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run the same as "make test" on every Python of the PATH
 	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
-	for venv in $(FOUND_VENVS); do $$venv/bin/python -m pytest -m 'not e2e' $(ARGS) || exit 1; done
+	for venv in $(FOUND_VENVS); do $$venv/bin/python -m pytest $(or $(ARGS),$(IN_PARALLEL)) || exit 1; done
 
 # Needs an empty database: make test-postgres DATABASE=postgresql+psycopg2://…
 test-postgres: .venv/cluster.stamp  ## Show on Postgres that no message waits for the next (DATABASE=...)
 	@test -n '$(DATABASE)' || { echo 'Name an empty database: DATABASE=postgresql+psycopg2://...' >&2; exit 1; }
-	PINDO_TEST_DATABASE='$(DATABASE)' .venv/bin/python -m pytest tests/e2e/test_inbound.py -k watched $(ARGS)
+	PINDO_TEST_DATABASE='$(DATABASE)' .venv/bin/python -m pytest -m e2e tests/e2e/test_inbound.py -k watched $(ARGS)
 
 # Where the servers are: PINDO_TEST_POSTGRES and PINDO_TEST_REDIS, if they are not where they usually are.
 test-cluster: .venv/cluster.stamp  ## Kill parts of a cluster (Celery, Postgres, Redis) while it texts people
-	.venv/bin/python -m pytest -m cluster tests/e2e $(ARGS)
+	.venv/bin/python -m pytest -m cluster tests/e2e/cluster $(ARGS)
 
 test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a quarter of an hour
-	PINDO_FAILURES=500 .venv/bin/python -m pytest tests/e2e/test_alerts.py -k many_failing --timeout 3600 \
+	PINDO_FAILURES=500 .venv/bin/python -m pytest -m e2e tests/e2e/test_alerts.py -k many_failing --timeout 3600 \
 		-o faulthandler_timeout=4000
 
 mutants: .venv/mutants.stamp  ## Break api/ and the ledger in 2,900 places, one at a time, and list what no test sees

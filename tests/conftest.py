@@ -1,10 +1,12 @@
-"""What every test needs: an Airflow home of its own, a sandbox over a real socket, and DAGs that really run.
+"""What every test needs: a private Airflow home, a sandbox over a real socket, and DAGs that really run.
 
-The Airflow home is set before any test imports Airflow, so that nothing reads or writes the user's own.
+Each process that runs tests has its own Airflow home. It is set before any test imports Airflow, so that no test
+reads or writes the user's home.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -13,7 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,22 @@ os.environ.update(
 from airflow_provider_pindo.sandbox import Sandbox  # noqa: E402
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escape half surrogate pairs in a report. pytest-xdist sends reports as UTF-8, and would end the run."""
+    return _escape_surrogates((yield))
+
+
+def _escape_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _escape_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_escape_surrogates, value))
+    return value
+
+
 @pytest.fixture(autouse=True)
 def loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test of ours ever reaches Pindo, or any other host: names resolve on this machine alone."""
@@ -79,10 +97,21 @@ def airflow_home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Airflow's metadata database, in SQLite, made once for all tests that need it."""
-    Path(f"{_home.name}/dags").mkdir()
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+def airflow_database(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Airflow's metadata database, in SQLite. One process of a test run creates it, the others copy its file."""
+    (airflow_home / "dags").mkdir()
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # all processes of a test run share it
+    with (folder / "airflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "airflow.db").exists():
+            subprocess.run(
+                [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True
+            )
+            shutil.copy(airflow_home / "airflow.db", folder / "airflow.db")
+            return
+    shutil.copy(folder / "airflow.db", airflow_home / "airflow.db")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What all tests rely on: a bound that holds, a request to end that is heard, and no Airflow but their own."""
+"""What all tests rely on: a timeout that holds, a SIGTERM that is heard, a private Airflow, and reports that arrive."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import execnet
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,3 +50,19 @@ def test_the_users_own_airflow_is_out_of_reach():
         == f"sqlite:///{found['AIRFLOW_HOME']}/airflow.db?timeout=60"
     )
     assert "AIRFLOW_CONN_PINDO_DEFAULT" not in found
+
+
+def test_a_report_with_half_a_surrogate_pair_reaches_the_main_process(pytestconfig):
+    report = pytest.TestReport(
+        "tests/test_x.py::test_x",
+        ("tests/test_x.py", 0, "test_x"),
+        {},
+        "passed",
+        None,
+        "call",
+        sections=[("Captured log call", "half \ud83d, whole \U0001f600")],
+    )
+    data = pytestconfig.hook.pytest_report_to_serializable(config=pytestconfig, report=report)
+    assert execnet.loads(execnet.dumps(data))["sections"] == [
+        ("Captured log call", "half \\ud83d, whole \U0001f600")
+    ]

@@ -1,4 +1,4 @@
-"""A real Airflow for the end-to-end tests: started once, since that takes a quarter of a minute, and shared.
+"""A real Airflow for the end-to-end tests, started once and shared: a start takes a quarter of a minute.
 
 A test writes its own DAG with ``deployment.add_dag``, under a name of its own, and asserts on what the phones
 of ``sandbox`` received.
@@ -22,18 +22,25 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder as ``e2e``."""
+    """Mark every test of this folder as ``e2e``, but the one of the main job."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("main_job"):
             item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session")
 def sigterm_is_heard() -> Iterator[None]:
-    """A test run that is asked to end (SIGTERM) ends as on Ctrl-C, so that it stops what it started."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM ends a test run as Ctrl-C does, so that the run stops every process that it started.
+
+    A worker of pytest-xdist gets SIGINT when the main process is gone. A shell that starts the tests in the
+    background ignores SIGINT, so its handler is set here too.
+    """
+    before = {
+        each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGINT)
+    }
     yield
-    signal.signal(signal.SIGTERM, before)
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 @pytest.fixture(scope="session")

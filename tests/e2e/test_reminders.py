@@ -25,6 +25,7 @@ def run_reminders(examples: Deployment, sandbox: SandboxClient):
     return run
 
 
+@pytest.mark.main_job
 def test_the_phones_get_exactly_what_the_appointments_ask_for(run_reminders, sandbox):
     _, report = run_reminders()
     assert compare(sandbox.messages(), report) == []
