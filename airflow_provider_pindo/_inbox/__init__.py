@@ -1,1 +1,1 @@
-"""Read what Pindo lists: pages and the cursor, patterns, and the pause between two looks."""
+"""Read Pindo's inbound list: pages and cursors, patterns, and the pause between two polls."""

@@ -1,7 +1,7 @@
-"""Which inbound messages are meant: by their text, their sender, and the number that they came to.
+"""Which inbound messages match: by their text, their sender, and the number that they were sent to.
 
-Texts come from strangers, so a pattern is matched by RE2, in time linear in the text: no message can stall
-whoever waits. RE2 is loaded when a pattern is compiled, not when this module is imported.
+Strangers write the texts, so RE2 matches the pattern, in time linear in the text. No message can stall the reader.
+RE2 is loaded when a pattern is compiled, not when this module is imported.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _MAX_BLOCKING = 0.005
 
 
 class InboundFilter:
-    """The messages that somebody waits for.
+    """A filter of inbound messages.
 
-    :param pattern: RE2 pattern searched in the text; None takes every text.
-    :param from_number: number of the sender; None takes every sender.
-    :param inbound_number: the account's own number or short code that the message came to; None takes all.
-    :param country: whose national numbers are understood, here and in the messages; None: nobody's.
-    :raises PindoConfigurationError: RE2 does not take the pattern, or a number is none.
+    :param pattern: RE2 pattern searched in the text; None matches every text.
+    :param from_number: number of the sender; None matches every sender.
+    :param inbound_number: the account's own number or short code that the message was sent to; None matches all.
+    :param country: country by which national numbers are read, here and in the messages; None reads none.
+    :raises PindoConfigurationError: the pattern or a number is not valid.
     """
 
     def __init__(
@@ -42,49 +42,49 @@ class InboundFilter:
     ) -> None:
         self._pattern = None if pattern is None else compile_pattern(pattern)
         self._country = country
-        # A template that renders to nothing must not take every sender, or every number.
+        # A template that renders to an empty string must not match every sender, or every number.
         self._from = None if from_number is None else _digits(parse_phone_number(from_number, country))
-        self._to = None if inbound_number is None else _own_number(inbound_number, country)
+        self._to = None if inbound_number is None else _check_inbound_number(inbound_number, country)
 
     def check_senders(self, names_senders: bool | None) -> None:
-        """Refuse to wait for a sender where messages have none.
+        """Refuse to wait for a sender if messages do not name one.
 
-        :param names_senders: whether the messages that were read say who sent them; None when there was none.
+        :param names_senders: whether the messages that were read name their sender; None if there was no message.
         """
         if self._from and names_senders is False:
             raise PindoConfigurationError(
-                "from_number was given, but Pindo's inbound list does not say who sent its messages, so no "
-                "message would ever match. Leave from_number out, put a code into the text that was sent "
-                "(\"Reply YES 4821\") and look for it with pattern=r'(?i)\\b(?P<answer>yes|no)\\W+4821\\b'"
+                "from_number is set, but this account's inbound messages do not name their sender, so no message "
+                'would ever match. Remove from_number, put a code into the text that you send ("Reply YES 4821") and '
+                "wait for it with pattern=r'(?i)\\b(?P<answer>yes|no)\\W+4821\\b'"
             )
 
     def match(self, message: InboundSms) -> dict[str, Any] | None:
-        """Return ``message`` as a task returns it, or None when it is not meant.
+        """Return ``message`` as a task returns it, or None if it does not match.
 
-        :return: ``{"id", "text", "created_at", "inbound_sms_number", "groups", "raw"}``: the time in ISO 8601
-            with its zone, and the pattern's named groups, None for one that took no part.
+        :return: ``{"id", "text", "created_at", "inbound_sms_number", "groups", "raw"}``. The time is ISO 8601 with
+            its zone. ``groups`` has the pattern's named groups, None for a group that took no part.
         """
         if self._from is not None and _canonical(message.from_number, self._country) != self._from:
             return None
         if self._to is not None and _canonical(message.inbound_sms_number, self._country) != self._to:
             return None
         text = json_safe(message.text)
-        found = self._pattern.search(text) if self._pattern is not None else None
-        if self._pattern is not None and found is None:
+        match = self._pattern.search(text) if self._pattern is not None else None
+        if self._pattern is not None and match is None:
             return None
         return {
             "id": message.id,
             "text": text,
             "created_at": message.created_at.isoformat(),
             "inbound_sms_number": message.inbound_sms_number,
-            "groups": found.groupdict() if found is not None else {},
+            "groups": match.groupdict() if match is not None else {},
             "raw": json_safe(dict(message.raw)),
         }
 
     def matches(self, messages: Iterable[InboundSms]) -> list[dict[str, Any]]:
-        """Return those of ``messages`` that are meant, oldest first."""
-        found = (self.match(message) for message in messages)
-        return sorted((each for each in found if each is not None), key=lambda each: each["id"])
+        """Return those of ``messages`` that match, oldest first."""
+        matches = (self.match(message) for message in messages)
+        return sorted((match for match in matches if match is not None), key=lambda match: match["id"])
 
     async def async_matches(self, messages: Iterable[InboundSms]) -> list[dict[str, Any]]:
         """Return those of ``messages`` that match, in their order, without blocking the event loop."""
@@ -102,11 +102,11 @@ class InboundFilter:
 def compile_pattern(pattern: object) -> Any:
     """Return ``pattern``, compiled by RE2.
 
-    :raises PindoConfigurationError: it is empty, no string, or uses what RE2 does not have.
+    :raises PindoConfigurationError: it is empty, not a string, or not valid RE2.
     """
     if not isinstance(pattern, str) or not pattern:
         raise PindoConfigurationError(
-            f"pattern is {pattern!r}: give the regular expression that the text must match ('.' takes any)"
+            f"pattern is {pattern!r}: give the regular expression that the text must match ('.' matches any text)"
         )
     import re2
 
@@ -116,8 +116,8 @@ def compile_pattern(pattern: object) -> Any:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError) as error:
         raise PindoConfigurationError(
-            f"pattern {pattern!r} is none that RE2 takes: {_reason(error)}. RE2 has no look-around, "
-            "backreference or possessive quantifier, so that no message can stall the match; see "
+            f"pattern {pattern!r} is not valid RE2: {_reason(error)}. RE2 has no look-around, backreference or "
+            "possessive quantifier, so that no message can stall the match; see "
             "https://github.com/google/re2/wiki/Syntax"
         ) from None
 
@@ -127,7 +127,7 @@ def _reason(error: Exception) -> str:
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(error)
 
 
-def _own_number(number: object, country: str | None) -> str:
+def _check_inbound_number(number: object, country: str | None) -> str:
     if not isinstance(number, str):
         raise PindoConfigurationError(
             f"inbound_number is {number!r}, of type {type(number).__name__}: give a string, since a number loses its "
@@ -136,19 +136,19 @@ def _own_number(number: object, country: str | None) -> str:
     digits = _canonical(number, country)
     if not digits:
         raise PindoConfigurationError(
-            f"inbound_number is {number!r}: give the account's number or short code that the message comes to, or "
+            f"inbound_number is {number!r}: give the account's number or short code that the message is sent to, or "
             "None for any"
         )
     return digits
 
 
 def _canonical(number: str | None, country: str | None) -> str:
-    """Return the digits by which the same number is the same: with its plus, without, after 00, or national."""
+    """Return the digits that are the same for all spellings of a number: with plus, without, after 00, national."""
     digits = _digits(number or "")
     if digits.startswith("00"):
         return digits[2:]
     if digits.startswith("0") and country is not None:
-        with suppress(PindoConfigurationError):  # no number of that country; a short code, say
+        with suppress(PindoConfigurationError):  # not a number of that country, such as a short code
             return _digits(parse_phone_number(digits, country))
     return digits
 

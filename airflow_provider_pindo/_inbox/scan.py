@@ -1,9 +1,9 @@
-"""Reading the inbound list: which page next, and which messages on it are new.
+"""One pass over the inbound list: which page comes next, and which of its messages are new.
 
-Pindo publishes neither the order of the list nor what happens to its pages while messages arrive, so the
-scan relies on one thing alone: ids grow. It works out the order from the first page, reads only as far as
-the last message already known, and counts no message twice when new ones push the others to later pages.
-How many pages there are it believes only as long as nothing else that the list says speaks against it.
+Pindo documents neither the order of the list nor what happens to its pages while messages arrive. The scan relies on
+one fact: ids grow. It reads the order from the first page and stops at the last known message. It counts no message
+twice, also when new messages push others to later pages. It trusts the number of pages only while the rest of the
+response agrees with it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
-#: Pages of arrivals during one pass that are reckoned with at most, so that a list that only claims to grow, faster
-#: than it is read, does not hold whoever reads it for ever.
-_MOST_PAGES_OF_ARRIVALS = 100
+#: Most pages that one pass expects to arrive while it reads. A list that claims to grow faster than it is read must not
+#: hold the reader forever.
+_MAX_PAGES_OF_ARRIVALS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far somebody has read.
+    """The position up to which a reader has read.
 
-    :param after_id: messages up to and including this id are known; None: none is.
-    :param since: aware time; messages created before it are known; None: none is.
+    :param after_id: messages up to and including this id are known; None: no message is.
+    :param since: aware time; messages created before it are known; None: no message is.
     """
 
     after_id: int | None = None
@@ -38,39 +38,38 @@ class Cursor:
             raise PindoConfigurationError(f"since {self.since!r} has no time zone: give an aware datetime")
 
     def covers(self, message: InboundSms) -> bool:
-        """Return whether ``message`` is not new here."""
+        """Return whether ``message`` is already known."""
         if self.after_id is not None and message.id <= self.after_id:
             return True
         if self.since is None:
             return False
-        return message.created_at < _cut_as(message.created_at, self.since)
+        return message.created_at < _truncate_like(message.created_at, self.since)
 
     def advance_to(self, message_id: int | None) -> Cursor:
-        """Return this place moved on to ``message_id``; never back."""
+        """Return this cursor, moved forward to ``message_id``. It never moves back."""
         if message_id is None or (self.after_id is not None and message_id <= self.after_id):
             return self
         return replace(self, after_id=message_id)
 
 
-def _cut_as(shown: datetime, moment: datetime) -> datetime:
-    """Return ``moment``, cut to what ``shown`` seems to be cut to: milliseconds, seconds or minutes.
+def _truncate_like(timestamp: datetime, moment: datetime) -> datetime:
+    """Return ``moment``, truncated to the precision of ``timestamp``: milliseconds, seconds or minutes.
 
-    A time in whole seconds may be of any moment in its second. One that happens to be whole makes its message newer
-    than it is, which is the right side to err on: the message still has to be what is waited for, while a reply
-    that is taken for older than it is never reaches who waits for it.
+    A timestamp in whole seconds may stand for any moment in its second. One that is whole by chance then counts as
+    newer than it is. That error is safe: the message must still match, while a reply that counts as too old is lost.
     """
-    if shown.microsecond % 1000:
+    if timestamp.microsecond % 1000:
         return moment
-    if shown.microsecond:
+    if timestamp.microsecond:
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    return moment.replace(microsecond=0, second=shown.second and moment.second)
+    return moment.replace(microsecond=0, second=timestamp.second and moment.second)
 
 
-def lowest(places: Iterable[Cursor]) -> tuple[Cursor, ...]:
-    """Return at most two places that, together, know only what every one of ``places`` knows."""
-    given = tuple(places)
-    ids = [place.after_id for place in given if place.after_id is not None]
-    times = [place.since for place in given if place.after_id is None]
+def lowest(cursors: Iterable[Cursor]) -> tuple[Cursor, ...]:
+    """Return at most two cursors that together cover only what each of ``cursors`` covers."""
+    cursors = tuple(cursors)
+    ids = [cursor.after_id for cursor in cursors if cursor.after_id is not None]
+    times = [cursor.since for cursor in cursors if cursor.after_id is None]
     bounds = [Cursor(after_id=min(ids))] if ids else []
     if times:
         bounds.append(Cursor(since=None if None in times else min(time for time in times if time)))
@@ -82,9 +81,9 @@ class PollResult:
     """The result of one pass over the inbound list.
 
     :param messages: the new messages, oldest first.
-    :param highest_id: highest id on the pages that were read; None when there was no message at all.
-    :param names_senders: whether messages name their sender; None when there were too few to tell.
-    :param country: the country of the connection, by which national numbers are read.
+    :param highest_id: highest id on the pages that were read; None if there was no message.
+    :param names_senders: whether messages name their sender; None if there were too few to tell.
+    :param country: the connection's country, by which national numbers are read.
     """
 
     messages: tuple[InboundSms, ...]
@@ -94,15 +93,15 @@ class PollResult:
 
 
 class InboundScan:
-    """One pass over the inbound list, driven by whoever does the I/O.
+    """One pass over the inbound list; the caller does the I/O.
 
-    Ask for :attr:`next_page`, give the answer to :meth:`feed`, until ``next_page`` is None. A message that
-    arrives during the pass is either returned by it or has a higher id than all that it returned, so a
-    later pass with ``after_id`` set to the highest id returned finds it.
+    Fetch :attr:`next_page` and give it to :meth:`feed`, until ``next_page`` is None. A message that arrives during the
+    pass is returned by it, or has a higher id than every message that it returned. So a later pass, with ``after_id``
+    set to the highest id returned, finds it.
 
-    :param after_id: messages up to and including this id are known; None: none is.
-    :param since: aware time; messages created before it are known; None: none is.
-    :param per_page: messages asked for in one request.
+    :param after_id: messages up to and including this id are known; None: no message is.
+    :param since: aware time; messages created before it are known; None: no message is.
+    :param per_page: messages to request in one page.
     """
 
     def __init__(
@@ -112,37 +111,37 @@ class InboundScan:
         per_page: int = DEFAULT_PER_PAGE,
     ) -> None:
         self.per_page = per_page
-        #: Highest id on the pages that were read, known messages included; None when there was none.
+        #: Highest id on the pages that were read, known messages included; None if there was no message.
         self.highest_id: int | None = None
-        #: Whether the messages on those pages say who sent them; None when there were too few to tell.
+        #: Whether the messages on those pages name their sender; None if there were too few to tell.
         self.names_senders: bool | None = None
-        self._places: tuple[Cursor, ...] = (Cursor(after_id, since),)
-        self._seen: set[int] = set()
-        self._last_with_news: tuple[int, InboundPage] | None = None  # with its number
-        self._repeats = self._counts_too_many = False
+        self._cursors: tuple[Cursor, ...] = (Cursor(after_id, since),)
+        self._seen_ids: set[int] = set()
+        self._last_page_with_news: tuple[int, InboundPage] | None = None  # with its number
+        self._has_repeats = self._counts_too_many = False
         self._longest_page = 0
         self._full_page = per_page
-        self._pages_with_news = self._pages_without_news = 0  # the latter: in a row, up to the last one
+        self._pages_with_news = self._pages_without_news = 0  # the latter in a row, up to the last page
         self._reading = self._read()
         self.next_page: int | None = next(self._reading)
 
     @classmethod
-    def for_all(cls, places: Iterable[Cursor]) -> Self:
-        """Return a scan that serves several readers: what is new to any of them is new to it."""
+    def for_all(cls, cursors: Iterable[Cursor]) -> Self:
+        """Return a scan for several readers: a message is new if it is new to one of them."""
         scan = cls()
-        scan._places = lowest(places)
+        scan._cursors = lowest(cursors)
         return scan
 
     def feed(self, page: InboundPage) -> list[InboundSms]:
-        """Take the page that was asked for; return its new messages in its order, and choose the next."""
+        """Take the requested page, choose the next one, and return the page's new messages in its order."""
         unseen = []
         for message in page.messages:
-            if message.id not in self._seen:
-                self._seen.add(message.id)
+            if message.id not in self._seen_ids:
+                self._seen_ids.add(message.id)
                 unseen.append(message)
         self._longest_page = max(self._longest_page, _rows(page))
         if unseen:
-            self._note(unseen)
+            self._record(unseen)
         try:
             self.next_page = self._reading.send(page)
         except StopIteration:
@@ -150,132 +149,134 @@ class InboundScan:
         return [message for message in unseen if not self._is_known(message)]
 
     def result(self, messages: Iterable[InboundSms], country: str | None) -> PollResult:
-        """Return the result of the pass, given all ``messages`` that :meth:`feed` returned."""
+        """Return the result of the pass, with all ``messages`` that :meth:`feed` returned."""
         oldest_first = sorted(messages, key=lambda message: message.id)
         return PollResult(tuple(oldest_first), self.highest_id, self.names_senders, country)
 
-    def _note(self, unseen: list[InboundSms]) -> None:
+    def _record(self, unseen: list[InboundSms]) -> None:
         ids = [message.id for message in unseen]
         self.highest_id = max(ids if self.highest_id is None else [self.highest_id, *ids])
         if any(message.from_number is not None for message in unseen):
             self.names_senders = True
         elif len(unseen) >= self.per_page or any("from" not in message.raw for message in unseen):
-            # An empty field says little, a whole page of them, or none at all, says enough.
+            # One empty field proves little. A whole page of them, or a missing field, is proof.
             self.names_senders = bool(self.names_senders)
 
     def _is_known(self, message: InboundSms) -> bool:
-        return all(place.covers(message) for place in self._places)
+        return all(cursor.covers(message) for cursor in self._cursors)
 
-    def _reaches_the_known(self, page: InboundPage, oldest: InboundSms) -> bool:
+    def _reaches_known_messages(self, page: InboundPage, oldest: InboundSms) -> bool:
         """Return whether everything older than this page is known.
 
-        Ids grow, so an oldest message that is known by its id settles it. Times need not: there a whole
-        page has to be known, so that one message with an odd time hides none behind it.
+        Ids grow, so an oldest message with a known id is enough. Times need not grow: there the whole page must be
+        known, so that one message with an odd time hides no message behind it.
         """
-        by_id = all(place.after_id is not None and oldest.id <= place.after_id for place in self._places)
+        by_id = all(cursor.after_id is not None and oldest.id <= cursor.after_id for cursor in self._cursors)
         return by_id or all(self._is_known(message) for message in page.messages)
 
     def _read(self) -> Generator[int, InboundPage, None]:
-        """Read the pages that may have new messages: give the number of each, and be sent what is on it."""
+        """Yield the number of each page that may have new messages, and receive that page."""
         number = 1
-        page = first = yield from self._ask(number)
+        page = first = yield from self._fetch(number)
         newest_first = _newest_first(page)
         # The first page of an oldest-first list has the oldest messages; the new ones are at the end.
         if newest_first is False and page.pages is not None and page.pages > 1:
             if (yield from self._reads_back_from(page.pages, first)):
                 return
             number, newest_first = 2, None
-            page = yield from self._ask(number)
+            page = yield from self._fetch(number)
         while page.messages and not (
-            (newest_first and self._reaches_the_known(page, page.messages[-1]))
-            or (newest_first is False and self._repeats)  # nothing moves there: it is the last page once more
+            (newest_first and self._reaches_known_messages(page, page.messages[-1]))
+            or (newest_first is False and self._has_repeats)  # nothing moves there: the last page came again
             or self._is_last(number, page)
-            or self._goes_in_circles(arrived=self._claims(page) - self._claims(first))
+            or self._goes_in_circles(arrived=self._claimed_pages(page) - self._claimed_pages(first))
         ):
             number += 1
-            page = yield from self._ask(number)
-            if newest_first is False and page.messages and _newest(page) < _newest(first):
-                newest_first = None  # the rows of a page say nothing of its pages
+            page = yield from self._fetch(number)
+            if newest_first is False and page.messages and _newest_id(page) < _newest_id(first):
+                newest_first = None  # the order of rows in a page is not the order of the pages
 
-    def _ask(self, number: int) -> Generator[int, InboundPage, InboundPage]:
-        """Read a page and return it; read the last with news once more if that may have been filled since it was read.
+    def _fetch(self, number: int) -> Generator[int, InboundPage, InboundPage]:
+        """Fetch a page. Fetch the last page with news again if messages may have filled it in the meantime.
 
-        What came to its end has lower ids than the next page, so no later pass would find it. Reading it again shows
-        as well how long a page is, so that it happens once where pages are shorter than what was asked for.
+        Messages added at its end have lower ids than the next page, so no later pass would find them. The second fetch
+        also shows how long a page is. So it happens once where pages are shorter than requested.
         """
-        seen = len(self._seen)
+        seen = len(self._seen_ids)
         page = yield number
         if not self._counts_too_many and not _rows(page) and self._should_have_rows(number, page):
-            page = yield number  # one empty answer is not to hide what is behind it
+            page = yield number  # one empty response must not hide the messages behind it
             self._counts_too_many = not _rows(page)
-        news = len(self._seen) - seen
-        self._repeats = news < len({message.id for message in page.messages})
+        news = len(self._seen_ids) - seen
+        self._has_repeats = news < len({message.id for message in page.messages})
         if news:
             self._pages_with_news += 1
             self._pages_without_news = 0
         else:
             self._pages_without_news += 1
-        if page.messages and self._last_with_news is not None:
-            before, last = self._last_with_news
+        if page.messages and self._last_page_with_news is not None:
+            before, last = self._last_page_with_news
             if _rows(last) != self._full_page and _newest_first(last, page) is False:
                 again = yield before
                 if not _rows(again):
                     again = yield before
                 self._full_page = _rows(again)
         if news:
-            self._last_with_news = number, page
+            self._last_page_with_news = number, page
         return page
 
     def _reads_back_from(self, last: int, first: InboundPage) -> Generator[int, InboundPage, bool]:
-        """Read an oldest-first list from its last page to what is known.
+        """Read an oldest-first list from its last page back to the known messages.
 
         :param first: page 1.
-        :return: False if the list turns out to have no such page, or another order than that of its first page.
+        :return: False if the list has no such page, or another order than that of its first page.
         """
         number = last
-        page = yield from self._ask(number)
-        if page.messages and _newest(page) < _newest(first):
+        page = yield from self._fetch(number)
+        if page.messages and _newest_id(page) < _newest_id(first):
             return False
-        reached = self._starts_with_the_known(page)
+        reached = self._starts_with_known_messages(page)
         while page.messages and not self._pages_without_news and _rows(page) >= self._longest_page:
-            number += 1  # the last page was full, and there may be a next one by now
-            page = yield from self._ask(number)
+            number += 1  # the last page was full, so there may be a next one by now
+            page = yield from self._fetch(number)
         number = last
         while not reached and number > 2:
             number -= 1
-            page = yield from self._ask(number)
-            reached = self._starts_with_the_known(page)
+            page = yield from self._fetch(number)
+            reached = self._starts_with_known_messages(page)
             if self._goes_in_circles():
                 return False
         return True
 
-    def _starts_with_the_known(self, page: InboundPage) -> bool:
-        return bool(page.messages) and self._reaches_the_known(page, page.messages[0])
+    def _starts_with_known_messages(self, page: InboundPage) -> bool:
+        return bool(page.messages) and self._reaches_known_messages(page, page.messages[0])
 
     def _is_last(self, number: int, page: InboundPage) -> bool:
-        """Return whether this is the last of the ``pages``, and neither ``total`` nor its length speaks against it."""
+        """Return whether this is the last of ``pages``, and ``total`` and the page's length agree."""
         if page.pages is None or number < page.pages:
             return False
         if page.total is None:
             return _rows(page) < self._longest_page
-        return page.total <= len(self._seen) and _rows(page) < self.per_page
+        return page.total <= len(self._seen_ids) and _rows(page) < self.per_page
 
     def _goes_in_circles(self, arrived: int = 0) -> bool:
-        """Return whether the pages have brought nothing for too long.
+        """Return whether too many pages in a row had no news.
 
-        Those before may come once more, moved on by as many new messages, but not more of them than there were and
-        than the ``arrived`` pages that the list says to have grown by since.
+        Arrivals move known messages to later pages, so pages may repeat. They explain one repeated page for each page
+        with news, and one for each page by which the list says that it grew.
+
+        :param arrived: pages by which the list says that it grew.
         """
-        explained = self._pages_with_news + 1 + max(0, min(arrived, _MOST_PAGES_OF_ARRIVALS))
+        explained = self._pages_with_news + 1 + max(0, min(arrived, _MAX_PAGES_OF_ARRIVALS))
         return self._pages_without_news > explained
 
     def _should_have_rows(self, number: int, page: InboundPage) -> bool:
-        """Return whether the list says that there is something on this page, or behind it."""
+        """Return whether the list says that this page, or one behind it, has messages."""
         before = (number - 1) * self._longest_page
         return number < (page.pages or 0) or before < (page.total or 0)
 
-    def _claims(self, page: InboundPage) -> int:
-        """Return how many pages the list says to have."""
+    def _claimed_pages(self, page: InboundPage) -> int:
+        """Return how many pages the list says that it has."""
         return max(page.pages or 0, (page.total or 0) // self._longest_page)
 
 
@@ -283,12 +284,12 @@ def _rows(page: InboundPage) -> int:
     return len(page.messages) + page.left_out
 
 
-def _newest(page: InboundPage) -> int:
+def _newest_id(page: InboundPage) -> int:
     return max(message.id for message in page.messages)
 
 
 def _newest_first(*pages: InboundPage) -> bool | None:
-    """Return the order of these messages; None when they have none, or are fewer than two."""
+    """Return whether the newest message comes first; None with fewer than two messages, or without an order."""
     ids = [message.id for page in pages for message in page.messages]
     if len(ids) < 2:
         return None

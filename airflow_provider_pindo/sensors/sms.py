@@ -1,4 +1,4 @@
-"""Wait for a reply: a task that is done when enough inbound messages match."""
+"""Wait for a reply: a task that succeeds when enough inbound messages match."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
-#: The method by which Airflow resumes a task whose deferral took too long, or whose trigger failed, and what it says
-#: of the latter (airflow.models.trigger).
+#: The method by which Airflow resumes a task after a deferral that timed out or a trigger that failed, and the error
+#: that it gives for the latter (airflow.models.trigger).
 _ENDED_BY_AIRFLOW = "__fail__"
 _TRIGGER_FAILED = "Trigger failure"
 _TEMPLATE = ("{{", "{%", "{#")
@@ -42,8 +42,8 @@ _TEMPLATE = ("{{", "{%", "{#")
 class PindoInboundSmsSensor(BaseSensorOperator):
     r"""Wait until an inbound message matches, and return the matches.
 
-    Pindo's inbound list does not say who sent a message. Tell a reply from another person's by a code in the
-    text that you send ("Reply YES 4821 or NO 4821"), and wait for that::
+    Pindo's inbound list does not say who sent a message. To recognise a person's reply, put a code into the text that
+    you send ("Reply YES 4821 or NO 4821"), and wait for that code::
 
         PindoInboundSmsSensor(
             task_id="wait_for_reply",
@@ -52,36 +52,35 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             deferrable=True,
         )
 
-    A 5xx, a timeout or a 429 while it waits does not fail the task: it goes on, ever more slowly, and gives
-    up after ``max_consecutive_failures`` or when Pindo refuses the token. ``soft_fail`` skips the task when no
-    reply came in time, and then alone: that Pindo refuses the token is no person's silence, nor is it that Pindo did
-    not answer when the time was up, after which a retry looks again. In reschedule mode
-    before Airflow 3.3 nothing can be counted from one look to the next, and only the timeout ends it.
+    A 5xx, a timeout or a 429 does not fail the task: it polls on with growing pauses. It fails after
+    ``max_consecutive_failures``, or when Pindo refuses the token.
 
-    :param pattern: regular expression searched in the text; its named groups come back. Texts come from
-        strangers, so it is RE2's: no look-around and no backreferences, and time linear in the text, whatever
-        the text. One that RE2 does not take is an error when the DAG is parsed; a template's, when the task
-        runs. (templated)
-    :param from_number: the sender's number, where messages name one; where they do not, the task fails and
-        says so. National numbers, here and in the messages, are read by the connection's ``country``. (templated)
-    :param inbound_number: the account's number or short code that the message must have come to; any when
-        None. (templated)
-    :param since: aware time, or one as ISO text: messages created then or later count. Where a reply is
-        awaited, the moment of the send, or of the run. Default: this task's first start, which retries and
-        clears do not move (Airflow 3.3 without ``clear_on_success``; before it, the run's start). Pindo's times
-        are compared with it, so the connection's ``timezone`` must be right. (templated)
-    :param min_matches: how many messages must match; all that do by then are returned.
-    :param max_consecutive_failures: how many looks at the list may fail in a row; 20, which with the default
-        ``poke_interval`` of a minute bridges an hour and a half.
+    ``soft_fail`` skips only when no reply arrived in time. A refused token, or Pindo being down at the deadline, still
+    fails the task. In reschedule mode before Airflow 3.3, failures are not counted and only the timeout ends the task.
+
+    :param pattern: RE2 pattern searched in the text; its named groups are returned. RE2 has no look-around and no
+        backreferences, so no stranger's text can stall the task. An invalid pattern is an error when the DAG is parsed;
+        a template's, when the task runs. (templated)
+    :param from_number: number of the sender. If the account's messages do not name senders, the task fails and says so.
+        The connection's ``country`` reads national numbers, here and in the messages. (templated)
+    :param inbound_number: the account's number or short code that the message was sent to; None matches all.
+        (templated)
+    :param since: aware time, or one as ISO text: messages created then or later count. Use the time of the send, or of
+        the run. Default: the task's first start, which retries and clears do not move (Airflow 3.3 without
+        ``clear_on_success``; before 3.3, the run's start). It is compared with Pindo's times, so the connection's
+        ``timezone`` must be right. (templated)
+    :param min_matches: how many messages must match; all that match by then are returned.
+    :param max_consecutive_failures: how many failed polls in a row fail the task. The default of 20 bridges an hour and
+        a half with the default ``poke_interval`` of a minute.
     :param deferrable: wait in the triggerer, without a worker; default from ``[operators] default_deferrable``.
-    :param start_from_trigger: start and end in the triggerer, so that waiting never takes a worker (Airflow
-        3.3). It needs ``deferrable`` and ``since``, and templates in place of XComArgs; where Airflow or these
-        do not allow it (a mapped task), the task says so and is deferred from the worker.
+    :param start_from_trigger: start and end in the triggerer, so that the task never takes a worker (Airflow 3.3). It
+        needs ``deferrable``, ``since``, and templates instead of XComArgs. If that is not possible, as for a mapped
+        task, the task is deferred from a worker and logs why.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
-    :return: the matches, oldest first: ``{"id", "text", "created_at" (ISO 8601 with its zone),
-        "inbound_sms_number", "groups", "raw"}``. They are stored as the task's XCom, as any result is.
-    :raises AirflowFailException: a retry cannot help: a refused token, bad input, senders that are not named.
-    :raises PindoError: Pindo did not answer for too long.
+    :return: the matches, oldest first: ``{"id", "text", "created_at" (ISO 8601 with its zone), "inbound_sms_number",
+        "groups", "raw"}``. Airflow stores them as the task's XCom.
+    :raises AirflowFailException: a retry cannot help: a refused token, an invalid argument, unnamed senders.
+    :raises PindoError: Pindo gave no usable response for too long.
     """
 
     template_fields: Sequence[str] = ("pattern", "from_number", "inbound_number", "since", "pindo_conn_id")
@@ -111,8 +110,8 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.pindo_conn_id = pindo_conn_id
         self._waiting: _Waiting | None = None
-        self._failed_look: PindoError | None = None
-        self._pause = 0.0
+        self._poll_error: PindoError | None = None
+        self._backoff = 0.0
         if pattern is None or (isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE)):
             compile_pattern(pattern)
         if isinstance(since, datetime):
@@ -125,13 +124,13 @@ class PindoInboundSmsSensor(BaseSensorOperator):
 
     @cached_property
     def hook(self) -> PindoHook:
-        """The hook that reads the list."""
+        """The hook that reads the inbound list."""
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
         return PindoHook(self.pindo_conn_id)
 
     def execute(self, context: Context) -> Any:
-        """Look at the list, and wait while too few messages match."""
+        """Read the inbound list, and wait until enough messages match."""
         try:
             if not self.deferrable:
                 return self._poke_until_done(context)
@@ -146,10 +145,10 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as error:
-            raise self._ended(error) from error.__cause__
+            raise self._final_error(error) from error.__cause__
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume the task; look once more where Airflow ends its waiting: the trigger's last look was before that."""
+        """Resume the task. If Airflow ended the deferral, poll once more: a reply may have arrived since."""
         if next_method != _ENDED_BY_AIRFLOW:
             return super().resume_execution(next_method, next_kwargs, context)
         try:
@@ -157,24 +156,24 @@ class PindoInboundSmsSensor(BaseSensorOperator):
                 if done := self._poll_once(context, retry=True):
                     return done.xcom_value
             if (next_kwargs or {}).get("error") == _TRIGGER_FAILED:
-                self.soft_fail = False  # the time is not up, so it is no person's silence
+                self.soft_fail = False  # the deadline has not passed, so a reply may still arrive
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowException as error:
-            raise self._ended(error) from error.__cause__
+            raise self._final_error(error) from error.__cause__
         finally:
             self.hook.close()
 
-    def _ended(self, error: AirflowException) -> Exception:
-        """Return what ends the task once Airflow says that its time is up: that the last look failed, if it did."""
+    def _final_error(self, error: AirflowException) -> Exception:
+        """Return what ends the task at its deadline: the error of the last poll, or else Airflow's ``error``."""
         if self.never_fail:
             return AirflowSkipException(str(error))
         if isinstance(error, AirflowFailException):
             return error
-        return self._failed_look or error
+        return self._poll_error or error
 
     @contextmanager
     def _skipping(self) -> Iterator[None]:
-        """Skip the task where ``soft_fail`` or ``never_fail`` ask for it; Airflow does so around a poke alone."""
+        """Skip the task where ``soft_fail`` or ``never_fail`` ask for it. Airflow does so only around a poke."""
         try:
             yield
         except (AirflowFailException, AirflowSensorTimeout, PindoError) as error:
@@ -182,62 +181,69 @@ class PindoInboundSmsSensor(BaseSensorOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def _final(self, reason: str) -> AirflowFailException:
-        """Return what ends the task for good, whatever ``soft_fail`` says: that is for a reply that does not come."""
-        self.soft_fail = False  # Airflow would take this for such a silence
+    def _fail(self, reason: str) -> AirflowFailException:
+        """Return the error that fails the task without a retry. ``soft_fail`` is only for a missing reply."""
+        self.soft_fail = False  # Airflow would skip the task
         return AirflowFailException(reason)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Read the list once. The next poke is the retry."""
+        """Read the inbound list once. The next poke is the retry."""
         return self._poll_once(context, retry=False)
 
     def _poll_once(self, context: Context, *, retry: bool) -> PokeReturnValue:
         try:
-            self._waiting = self._waiting or self._begin(context)
-            self._look(self._waiting, retry=retry)
+            self._waiting = waiting = self._waiting or self._begin(context)
+            result = self.hook.read_inbox([waiting.cursor], retry_first_page=retry)
+            waiting.inbound_filter.check_senders(result.names_senders)
         except PindoError as error:
             self._tolerate(error)
             return PokeReturnValue(is_done=False)
-        matches = self._waiting.matches
-        return PokeReturnValue(is_done=len(matches) >= self.min_matches, xcom_value=_oldest_first(matches))
+        waiting.matches += waiting.inbound_filter.matches(result.messages)
+        waiting.cursor = waiting.cursor.advance_to(result.highest_id)
+        waiting.budget.reset()
+        self._store_failures(waiting)
+        self._backoff, self._poll_error = 0.0, None
+        matches = sorted(waiting.matches, key=lambda match: match["id"])
+        return PokeReturnValue(is_done=len(matches) >= self.min_matches, xcom_value=matches)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any], failures: int = 0
     ) -> list[dict[str, Any]]:
-        """Return the messages that the trigger saw.
+        """Return the messages that the trigger found.
 
-        :param failures: how often this has been tried in vain; the task then waits again, for the messages stay.
+        :param failures: how often reading them failed before. The task then waits again, since the messages stay.
         """
-        from airflow_provider_pindo.triggers.sms import FAILED
+        from airflow_provider_pindo.triggers._watcher import FAILED
 
         with self._skipping():
             if event["status"] == FAILED:
                 if event["retry_helps"]:
                     raise PindoServerError(event["reason"])
-                raise self._final(event["reason"])
+                raise self._fail(event["reason"])
             try:
-                return self._read_again(set(event["ids"]))
+                return self._read_matches(set(event["ids"]))
             except PindoError as error:
                 if not error.retry_helps:
-                    raise self._final(str(error)) from error
-                if failures + 1 >= self.max_consecutive_failures or self._left(context) <= timedelta(0):
+                    raise self._fail(str(error)) from error
+                if failures + 1 >= self.max_consecutive_failures or self._remaining(context) <= timedelta(0):
                     raise
-                self._failed_look = error
-                self.log.warning("Cannot read the messages that matched now, and wait on: %s", error)
-                self._waiting = self._begin(context)
+                self._poll_error = error
+                self.log.warning("Cannot read the messages that matched; the task waits on: %s", error)
                 self._defer(context, failures=failures + 1)
 
-    def _read_again(self, ids: set[int]) -> list[dict[str, Any]]:
-        from airflow_provider_pindo.hooks.pindo import PindoHook
-
-        with PindoHook(self.pindo_conn_id) as hook:
-            messages = [each for each in hook.iter_inbound_sms(after_id=min(ids) - 1) if each.id in ids]
+    def _read_matches(self, ids: set[int]) -> list[dict[str, Any]]:
+        with self.hook as hook:
+            messages = [
+                message for message in hook.iter_inbound_sms(after_id=min(ids) - 1) if message.id in ids
+            ]
             matches = self._filter().matches(messages)
         if missing := ids - {match["id"] for match in matches}:
-            gone = f"inbound messages {sorted(missing)} matched, and are gone from Pindo's list, or match no more"
+            problem = (
+                f"inbound messages {sorted(missing)} matched before, but are missing or do not match now"
+            )
             if len(matches) < self.min_matches:
-                raise PindoServerError(gone)
-            self.log.warning("%s; the others are enough", gone)
+                raise PindoServerError(problem)
+            self.log.warning("%s; the others are enough", problem)
         self.log.info("Matched by messages %s", [match["id"] for match in matches])
         return matches
 
@@ -246,16 +252,15 @@ class PindoInboundSmsSensor(BaseSensorOperator):
         since = memory.first_start() if self.since is None else read_since(self.since)
         return _Waiting(
             memory=memory,
-            wanted=self._filter(),
-            patience=FailureBudget(self.max_consecutive_failures, memory.failures if self.reschedule else 0),
+            inbound_filter=self._filter(),
+            budget=FailureBudget(self.max_consecutive_failures, memory.failures if self.reschedule else 0),
             since=since,
-            place=Cursor(since=since),
+            cursor=Cursor(since=since),
         )
 
     def _filter(self) -> InboundFilter:
-        compile_pattern(
-            self.pattern
-        )  # which an upstream task may have left empty: that is not to take every text
+        # An upstream task may have left the pattern empty, which must not match every text.
+        compile_pattern(self.pattern)
         return InboundFilter(
             self.pattern,
             from_number=self.from_number,
@@ -263,73 +268,58 @@ class PindoInboundSmsSensor(BaseSensorOperator):
             country=self.hook.settings.country,
         )
 
-    def _look(self, waiting: _Waiting, *, retry: bool) -> None:
-        result = self.hook.read_inbox([waiting.place], retry_first_page=retry)
-        waiting.wanted.check_senders(result.names_senders)
-        waiting.matches += waiting.wanted.matches(result.messages)
-        waiting.place = waiting.place.advance_to(result.highest_id)
-        waiting.patience.succeeded()
-        self._keep_failures(waiting)
-        self._pause, self._failed_look = 0.0, None
-
     def _tolerate(self, error: PindoError) -> None:
-        """Go on waiting after ``error``, or raise what ends the task."""
-        waiting, self._failed_look = self._waiting, error
+        """Wait on after ``error``, or raise the error that ends the task."""
+        waiting, self._poll_error = self._waiting, error
         try:
             if waiting is None:
                 raise error
-            waiting.patience.failed(error)
+            waiting.budget.record_failure(error)
         except PindoError:
             if waiting is not None:
-                waiting.patience.succeeded()  # the next try has the same patience
-                self._keep_failures(waiting)
+                waiting.budget.reset()  # a retry gets the whole budget
+                self._store_failures(waiting)
             if error.retry_helps:
                 raise
-            raise self._final(str(error)) from error
-        self._keep_failures(waiting)
-        self._pause = poll_backoff(waiting.patience.failures, self.poke_interval, error)
-        self.log.warning("Cannot look for messages now, and wait on: %s", error)
+            raise self._fail(str(error)) from error
+        self._store_failures(waiting)
+        self._backoff = poll_backoff(waiting.budget.failures, self.poke_interval, error)
+        self.log.warning("Cannot read the inbound list; the task waits on: %s", error)
 
-    def _keep_failures(self, waiting: _Waiting) -> None:
+    def _store_failures(self, waiting: _Waiting) -> None:
         if self.reschedule and not self.deferrable:
-            waiting.memory.keep_failures(waiting.patience.failures)
+            waiting.memory.keep_failures(waiting.budget.failures)
 
     def _get_next_poke_interval(
         self, started_at: Any, run_duration: Callable[[], float], estimated_poke_count: int
     ) -> float:
-        """Keep away longer from a Pindo that does not answer, but not beyond the timeout."""
+        """Pause longer after failures, but not beyond the timeout."""
         interval = super()._get_next_poke_interval(started_at, run_duration, estimated_poke_count)
-        return max(float(interval), min(self._pause, self.timeout - run_duration()))
+        return max(float(interval), min(self._backoff, self.timeout - run_duration()))
 
     def _defer(self, context: Context, **next_kwargs: Any) -> NoReturn:
-        """Wait in the triggerer for what is left of the timeout, which began with this try of the task."""
+        """Wait in the triggerer for the rest of the timeout, which started with this try of the task."""
         from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
-        if self._not_in_triggerer:
-            self.log.warning(
-                "Not started in the triggerer, deferred from the worker: %s", self._not_in_triggerer
-            )
-        elif self.start_from_trigger:
-            self.log.warning(
-                "Not started in the triggerer, deferred from the worker: Airflow starts no mapped task there"
-            )
-        if self._waiting is None:  # pragma: no cover - poke() has set it
-            raise RuntimeError("the list was not looked at before the task was deferred")
-        if (left := self._left(context)) <= timedelta(0):
-            raise self._failed_look or AirflowSensorTimeout(
+        reason = self._not_in_triggerer
+        if reason is None and self.start_from_trigger:
+            reason = "Airflow starts no mapped task there"
+        if reason:
+            self.log.warning("Not started in the triggerer, deferred from the worker: %s", reason)
+        waiting = self._waiting or self._begin(context)
+        if (remaining := self._remaining(context)) <= timedelta(0):
+            raise self._poll_error or AirflowSensorTimeout(
                 f"no reply within {self.timeout:,.0f} seconds, the sensor's timeout"
             )
         self.defer(
-            trigger=PindoInboundSmsTrigger(
-                **{**self._trigger_kwargs(), "since": self._waiting.since.isoformat()}
-            ),
+            trigger=PindoInboundSmsTrigger(**{**self._trigger_kwargs(), "since": waiting.since.isoformat()}),
             method_name="execute_complete",
             kwargs=next_kwargs,
-            timeout=left,
+            timeout=remaining,
         )
 
-    def _left(self, context: Context) -> timedelta:
-        """Return how long this try of the task may go on waiting."""
+    def _remaining(self, context: Context) -> timedelta:
+        """Return how long this try of the task may wait on."""
         now = datetime.now(UTC)
         return timedelta(seconds=self.timeout) - (now - (context["ti"].start_date or now))
 
@@ -372,15 +362,11 @@ class PindoInboundSmsSensor(BaseSensorOperator):
 
 @dataclass(slots=True)
 class _Waiting:
-    """What one process has seen so far."""
+    """What one process has read so far."""
 
     memory: WaitingMemory
-    wanted: InboundFilter
-    patience: FailureBudget
+    inbound_filter: InboundFilter
+    budget: FailureBudget
     since: datetime
-    place: Cursor
+    cursor: Cursor
     matches: list[dict[str, Any]] = field(default_factory=list)
-
-
-def _oldest_first(matches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(matches, key=lambda match: match["id"])

@@ -1,8 +1,7 @@
-"""Waiting for inbound messages in the triggerer: for a task, and (Airflow 3) for an asset.
+"""Wait for inbound messages in the triggerer: for a task, and (Airflow 3) for an asset.
 
-All triggers that wait on the same connection share one poll, see
-:mod:`~airflow_provider_pindo.triggers.poll`. The triggerer logs what a trigger fires, so an event
-carries ids, or does not show what it carries: no text and no number reaches the log.
+All triggers that wait on the same connection share one poll, see ``triggers/_poll.py``. The triggerer logs what a
+trigger fires. So an event carries only ids, or hides its messages from the log: no text and no number is logged.
 """
 
 from __future__ import annotations
@@ -19,40 +18,39 @@ from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.redaction import safe_message
-from airflow_provider_pindo.triggers.poll import read_interval, subscribe
+from airflow_provider_pindo.triggers._poll import read_interval, subscribe
+from airflow_provider_pindo.triggers._watcher import FAILED, MATCHED
 
 if TYPE_CHECKING:
-    from airflow_provider_pindo.triggers.asset import PindoInboundSmsEventTrigger
+    from airflow_provider_pindo.triggers._asset import PindoInboundSmsEventTrigger
 
 __all__ = ["PindoInboundSmsEventTrigger", "PindoInboundSmsTrigger"]
 
-#: ``status`` of the event that resumes a task.
-MATCHED = "matched"
-FAILED = "failed"
-
 
 def __getattr__(name: str) -> Any:
-    """Load what only Airflow 3 has when it is asked for."""
+    """Load the trigger that only Airflow 3 has on first use."""
     if name == "PindoInboundSmsEventTrigger":
-        from airflow_provider_pindo.triggers.asset import PindoInboundSmsEventTrigger
+        from airflow_provider_pindo.triggers._asset import PindoInboundSmsEventTrigger
 
         return PindoInboundSmsEventTrigger
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class PindoInboundSmsTrigger(BaseTrigger):
-    """Wait until enough messages match, for a task that is deferred.
+    """Wait until enough messages match, for a deferred task.
 
-    Fires ``{"status": "matched", "ids": [...]}``; the task reads the messages again. Fires
-    ``{"status": "failed", "reason", "retry_helps"}`` when waiting on has no point.
+    Fires one event. Both carry no text:
+
+    * ``{"status": "matched", "ids": [...]}``: the task reads these messages again.
+    * ``{"status": "failed", "reason": ..., "retry_helps": ...}``: more waiting does not help.
 
     :param pattern: RE2 pattern searched in the text.
     :param since: aware time, or one as ISO text: messages created then or later count.
-    :param from_number: number of the sender; None takes every sender.
-    :param inbound_number: the account's number that the message came to; None takes all.
+    :param from_number: number of the sender; None matches every sender.
+    :param inbound_number: the account's number that the message was sent to; None matches all.
     :param min_matches: how many messages must match.
-    :param poke_interval: seconds between two looks at the inbound list, or a timedelta.
-    :param max_consecutive_failures: how many looks in a row may fail.
+    :param poke_interval: seconds between two polls of the inbound list, or a timedelta.
+    :param max_consecutive_failures: how many failed polls in a row end the waiting.
     :param end_task: end the task here, with the matches as its XCom, instead of resuming it on a worker.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
@@ -82,7 +80,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
         self.pindo_conn_id = pindo_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments that make this trigger again."""
+        """Return the class and the arguments by which Airflow stores this trigger."""
         since = self.since.isoformat() if isinstance(self.since, datetime) else self.since
         return (
             "airflow_provider_pindo.triggers.sms.PindoInboundSmsTrigger",
@@ -109,11 +107,11 @@ class PindoInboundSmsTrigger(BaseTrigger):
             if self.end_task:
                 event = await self._end_task(matches)
             else:
-                event = TriggerEvent({"status": MATCHED, "ids": [each["id"] for each in matches]})
+                event = TriggerEvent({"status": MATCHED, "ids": [match["id"] for match in matches]})
         except PindoError as error:
             event = TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
         except Exception as error:
-            # A trigger that crashes has its task skipped under soft_fail, though a reply may have come.
+            # Airflow skips a task with soft_fail when its trigger crashes, although a reply may have arrived.
             reason = f"waiting for messages failed: {safe_message(error)}"
             self.log.error("%s", reason)
             event = TriggerEvent({"status": FAILED, "reason": reason, "retry_helps": True})
@@ -122,15 +120,15 @@ class PindoInboundSmsTrigger(BaseTrigger):
     async def _end_task(self, matches: list[dict[str, Any]]) -> TriggerEvent:
         """Push the matches as the task's result, and return the event that ends it.
 
-        They do not go with the event: its repr would be logged, and Airflow 3.3.2 stores an event's XComs as
-        text that downstream tasks would have to decode.
+        The event does not carry them: Airflow would log its repr, and Airflow 3.3.2 stores an event's XComs as text
+        that downstream tasks would have to decode.
         """
         from airflow.sdk.execution_time.xcom import XCom
         from airflow.triggers.base import TaskSuccessEvent
 
         if getattr(self.task, "do_xcom_push", True):
             ti: Any = self.task_instance
-            # Not by ti.xcom_push, which asks the task for what a serialized one does not have.
+            # ti.xcom_push reads an attribute that a serialized task does not have.
             await XCom.aset(
                 "return_value",
                 matches,
@@ -142,25 +140,25 @@ class PindoInboundSmsTrigger(BaseTrigger):
         return TaskSuccessEvent()
 
     async def _wait(self) -> list[dict[str, Any]]:
-        place = Cursor(since=read_since(self.since))
-        patience = FailureBudget(self.max_consecutive_failures)
+        cursor = Cursor(since=read_since(self.since))
+        budget = FailureBudget(self.max_consecutive_failures)
+        inbound_filter: InboundFilter | None = None
         matches: list[dict[str, Any]] = []
-        async with subscribe(self.pindo_conn_id, place=place, interval=self.poke_interval) as subscription:
-            wanted: InboundFilter | None = None
+        async with subscribe(self.pindo_conn_id, cursor=cursor, interval=self.poke_interval) as subscription:
             while len(matches) < self.min_matches:
                 try:
-                    found = await subscription.next_result()
+                    result = await subscription.next_result()
                 except PindoError as error:
-                    patience.failed(error)
+                    budget.record_failure(error)
                     continue
-                patience.succeeded()
-                wanted = wanted or self._filter(found.country)
-                wanted.check_senders(found.names_senders)
-                matches += await wanted.async_matches(found.messages)
+                budget.reset()
+                inbound_filter = inbound_filter or self._filter(result.country)
+                inbound_filter.check_senders(result.names_senders)
+                matches += await inbound_filter.async_matches(result.messages)
         return matches
 
     def _filter(self, country: str | None) -> InboundFilter:
-        compile_pattern(self.pattern)  # an empty one is not to take every text
+        compile_pattern(self.pattern)  # an empty pattern must not match every text
         return InboundFilter(
             self.pattern,
             from_number=self.from_number,

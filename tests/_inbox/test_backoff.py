@@ -9,24 +9,24 @@ from airflow_provider_pindo.api.errors import PindoAuthError, PindoRateLimitErro
 
 
 def test_an_outage_is_put_up_with_until_it_is_too_long():
-    patience = FailureBudget(3)
-    patience.failed(PindoServerError("500"))
-    patience.failed(PindoServerError("500"))
+    budget = FailureBudget(3)
+    budget.record_failure(PindoServerError("500"))
+    budget.record_failure(PindoServerError("500"))
     with pytest.raises(PindoServerError):
-        patience.failed(PindoServerError("500"))
+        budget.record_failure(PindoServerError("500"))
 
 
 def test_only_failures_in_a_row_count():
-    patience = FailureBudget(2)
+    budget = FailureBudget(2)
     for _ in range(5):
-        patience.failed(PindoRateLimitError("429"))
-        patience.succeeded()
-    assert patience.failures == 0
+        budget.record_failure(PindoRateLimitError("429"))
+        budget.reset()
+    assert budget.failures == 0
 
 
 def test_a_refused_token_ends_the_waiting_at_once():
     with pytest.raises(PindoAuthError):
-        FailureBudget(20).failed(PindoAuthError("401"))
+        FailureBudget(20).record_failure(PindoAuthError("401"))
 
 
 def test_the_pause_grows_to_five_minutes():

@@ -74,7 +74,7 @@ def test_waiting_for_a_sender_where_messages_name_none_is_refused_with_the_way_o
 def test_what_re2_does_not_take_is_refused_by_name_and_printed_nowhere(pattern, named, capfd):
     with pytest.raises(PindoConfigurationError) as refused:
         compile_pattern(pattern)
-    assert f"pattern {pattern!r} is none that RE2 takes: {named}" in str(refused.value)
+    assert f"pattern {pattern!r} is not valid RE2: {named}" in str(refused.value)
     assert capfd.readouterr() == ("", "")
 
 

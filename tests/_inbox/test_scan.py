@@ -133,7 +133,7 @@ def test_a_message_with_an_odd_time_hides_none_behind_it():
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_one_pass_serves_readers_at_different_places(newest_first):
+def test_one_pass_serves_readers_with_different_cursors(newest_first):
     inbox = Inbox(100, newest_first=newest_first)
     late, early = Cursor(after_id=98), Cursor(since=START + timedelta(minutes=95))
     scan = InboundScan.for_all([late, early])
@@ -258,10 +258,10 @@ def test_however_many_arrive_between_two_pages_that_are_not_counted_nothing_is_l
 
 
 def test_an_id_of_zero_or_below_is_known_once_it_was_read():
-    place = Cursor().advance_to(-3)
-    assert place.covers(message(-3))
-    assert not place.covers(message(0))
-    assert place.advance_to(0).covers(message(0))
+    cursor = Cursor().advance_to(-3)
+    assert cursor.covers(message(-3))
+    assert not cursor.covers(message(0))
+    assert cursor.advance_to(0).covers(message(0))
     scan = InboundScan()
     scan.feed(InboundPage((message(0), message(-3)), pages=1))
     assert scan.highest_id == 0
@@ -290,10 +290,10 @@ def test_a_message_that_stands_on_a_page_twice_is_one():
 
 def test_a_time_in_whole_seconds_is_of_any_moment_in_its_second():
     since = START + timedelta(milliseconds=400)
-    place = Cursor(since=since)
-    assert not place.covers(replace(message(1), created_at=START))
-    assert place.covers(replace(message(1), created_at=START + timedelta(milliseconds=399)))
-    assert place.covers(replace(message(1), created_at=START - timedelta(seconds=1)))
+    cursor = Cursor(since=since)
+    assert not cursor.covers(replace(message(1), created_at=START))
+    assert cursor.covers(replace(message(1), created_at=START + timedelta(milliseconds=399)))
+    assert cursor.covers(replace(message(1), created_at=START - timedelta(seconds=1)))
 
 
 @pytest.mark.parametrize(
@@ -306,9 +306,9 @@ def test_a_time_in_whole_seconds_is_of_any_moment_in_its_second():
     ],
 )
 def test_a_time_that_is_cut_is_of_any_moment_that_is_cut_to_it(shown, older):
-    place = Cursor(since=datetime(2026, 3, 1, 14, 0, 30, 123456, tzinfo=timezone(timedelta(hours=2))))
-    assert not place.covers(replace(message(1), created_at=datetime.fromisoformat(f"{shown}+00:00")))
-    assert place.covers(replace(message(1), created_at=datetime.fromisoformat(f"{older}+00:00")))
+    cursor = Cursor(since=datetime(2026, 3, 1, 14, 0, 30, 123456, tzinfo=timezone(timedelta(hours=2))))
+    assert not cursor.covers(replace(message(1), created_at=datetime.fromisoformat(f"{shown}+00:00")))
+    assert cursor.covers(replace(message(1), created_at=datetime.fromisoformat(f"{older}+00:00")))
 
 
 def test_a_naive_since_is_refused():

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_pindo.sandbox import Sandbox
-from airflow_provider_pindo.triggers import poll
+from airflow_provider_pindo.triggers import _poll
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """Every poll ends with its last subscriber."""
     yield
-    assert poll._polls == {}
+    assert _poll._polls == {}
 
 
 @pytest.fixture

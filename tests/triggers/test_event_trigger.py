@@ -8,16 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_pindo.triggers import watcher
+from airflow_provider_pindo.triggers import _watcher
 
 pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 has it")
 from airflow.triggers.shared_stream import SharedStreamManager
 
 from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.triggers.shared_stream import CheckpointStore
+from airflow_provider_pindo.triggers._shared_stream import CheckpointStore
+from airflow_provider_pindo.triggers._watcher import Watcher
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
-from airflow_provider_pindo.triggers.watcher import Watcher
 
 PHONE = "+250781234567"
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -35,8 +35,8 @@ class Store(dict):
 
     @property
     def after_id(self):
-        [place] = self.values()
-        return place["after_id"]
+        [checkpoint] = self.values()
+        return checkpoint["after_id"]
 
 
 class SlowStore(Store):
@@ -104,7 +104,7 @@ async def triggerer():
     await running.kill()
 
 
-def place(after_id):
+def checkpoint(after_id):
     return Watcher(Cursor(after_id=after_id)).as_json()
 
 
@@ -149,7 +149,7 @@ async def test_messages_come_with_their_tick_where_the_clock_joins_the_poll_firs
     assert polls() == 1
 
 
-async def test_a_place_moves_on_only_when_airflow_has_stored_what_was_fired(sandbox, triggerer):
+async def test_a_cursor_moves_on_only_when_airflow_has_stored_what_was_fired(sandbox, triggerer):
     store, persisted = Store(), []
     triggerer.start(store, persisted)
     await reply(sandbox, "YES")
@@ -187,7 +187,7 @@ async def test_what_was_stored_does_not_come_again(sandbox):
     assert ids(persisted) == [1, 2, 3]
 
 
-async def test_a_watcher_that_joins_late_is_caught_up_from_its_own_place(sandbox, triggerer):
+async def test_a_watcher_that_joins_late_is_caught_up_from_its_own_cursor(sandbox, triggerer):
     early, late, late_store = [], [], Store()
     late_trigger = PindoInboundSmsEventTrigger(since=LONG_AGO, pattern="YES")
     late_store[f"pindo_inbound_{late_trigger._fingerprint()}"] = {"after_id": 1, "since": LONG_AGO}
@@ -216,12 +216,16 @@ async def test_the_start_is_fixed_before_anything_is_read(sandbox, monkeypatch):
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_of_two_assets_the_one_that_is_behind_counts_and_one_that_joins_gets_a_place(order):
-    behind, ahead, joins = Store(pindo_inbound_x=place(10)), Store(pindo_inbound_x=place(5000)), Store()
+async def test_of_two_assets_the_one_that_is_behind_counts_and_one_that_joins_gets_a_cursor(order):
+    behind, ahead, joins = (
+        Store(pindo_inbound_x=checkpoint(10)),
+        Store(pindo_inbound_x=checkpoint(5000)),
+        Store(),
+    )
     stores = [(behind, ahead)[each] for each in order]
     accessors = SimpleNamespace(_by_name=dict(zip("abc", [*stores, joins], strict=True)), _by_uri={})
     watcher = await CheckpointStore(accessors, "x").load(NOW)
-    assert watcher.place.after_id == behind.after_id == ahead.after_id == joins.after_id == 10
+    assert watcher.cursor.after_id == behind.after_id == ahead.after_id == joins.after_id == 10
 
 
 async def test_one_watcher_that_leaves_takes_nothing_from_the_others(sandbox, triggerer):
@@ -246,7 +250,7 @@ async def test_an_outage_and_a_refused_token_do_not_end_the_watching(sandbox, tr
 
 
 async def test_a_backlog_comes_in_events_of_bearable_size(sandbox, triggerer, monkeypatch):
-    monkeypatch.setattr(watcher, "MAX_MESSAGES", 4)
+    monkeypatch.setattr(_watcher, "MAX_MESSAGES", 4)
     persisted, store = [], Store()
     await reply(sandbox, *["YES"] * 10)
     triggerer.start(store, persisted)
@@ -262,7 +266,7 @@ def test_after_events_in_quick_succession_comes_an_empty_one():
 
     def fire(second, *messages):
         watcher._backlog += [{"id": each} for each in messages]
-        watcher._reached = watcher._reached.advance_to(messages[-1] if messages else None)
+        watcher._read_cursor = watcher._read_cursor.advance_to(messages[-1] if messages else None)
         event = watcher.next_event(NOW + timedelta(seconds=second))
         return event and ids(event.payload["messages"])
 
@@ -288,22 +292,26 @@ def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse():
 
 
 async def test_a_settled_tick_settles_those_before_it_and_is_kept_by_whoever_still_watches():
-    from airflow_provider_pindo.triggers.shared_stream import CheckpointStore, InboxStreamProducer, watched_by
+    from airflow_provider_pindo.triggers._shared_stream import (
+        CheckpointStore,
+        InboxStreamProducer,
+        register_checkpoints,
+    )
 
     stores = Store(), Store()
     one, other = (
         CheckpointStore(SimpleNamespace(_by_name={}, _by_uri={"x": store}), "f") for store in stores
     )
     clock = InboxStreamProducer("conn", 60)
-    async with watched_by("conn", one):
-        async with watched_by("conn", other):
+    async with register_checkpoints("conn", one):
+        async with register_checkpoints("conn", other):
             for tick in (1, 2, 3):
                 one.stage(tick, Watcher(Cursor(after_id=tick)))
         await clock.advance([(2, SimpleNamespace(failed=0)), (1, SimpleNamespace(failed=0))])
     assert [store.get("pindo_inbound_f", {}).get("after_id") for store in stores] == [2, None]
 
 
-def test_a_place_that_is_none_is_refused_with_what_to_do():
+def test_a_cursor_that_is_not_one_is_refused_with_what_to_do():
     with pytest.raises(PindoConfigurationError, match="is 'here': delete it"):
         Watcher.from_json("here")
 

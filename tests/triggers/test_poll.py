@@ -13,7 +13,7 @@ from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo.api.errors import PindoAuthError, PindoConnectionError, PindoServerError
 from airflow_provider_pindo.api.values import InboundSms
 from airflow_provider_pindo.hooks._transport.retry import MAX_ATTEMPTS
-from airflow_provider_pindo.triggers.poll import subscribe
+from airflow_provider_pindo.triggers._poll import subscribe
 
 CONN = "pindo_default"
 PHONE = "+250781234567"
@@ -34,20 +34,20 @@ async def test_a_hundred_subscribers_cost_one_pass(sandbox, polls, order):
     sandbox.reply(PHONE, "one")
 
     async def join():
-        async with subscribe(CONN, place=Cursor(since=LONG_AGO), interval=60) as subscription:
+        async with subscribe(CONN, cursor=Cursor(since=LONG_AGO), interval=60) as subscription:
             return await texts(subscription, 1)
 
     assert await asyncio.gather(*[join() for _ in range(100)]) == [["one"]] * 100
     assert polls() == 1
 
 
-async def test_a_late_joiner_gets_what_came_since_its_place_and_the_others_nothing_twice(sandbox, until):
+async def test_a_late_joiner_gets_what_came_since_its_cursor_and_the_others_nothing_twice(sandbox, until):
     sandbox.reply(PHONE, "before", created_at="2026-01-01T00:00:00")
     sandbox.reply(PHONE, "one", created_at="2026-01-02T00:00:00")
-    place = Cursor(since=datetime(2026, 1, 2, tzinfo=UTC))
-    async with subscribe(CONN, place=place, interval=0.1) as first:
+    cursor = Cursor(since=datetime(2026, 1, 2, tzinfo=UTC))
+    async with subscribe(CONN, cursor=cursor, interval=0.1) as first:
         assert await texts(first, 1) == ["one"]
-        async with subscribe(CONN, place=place, interval=0.1) as late:
+        async with subscribe(CONN, cursor=cursor, interval=0.1) as late:
             assert await texts(late, 1) == ["one"]
             await asyncio.to_thread(sandbox.reply, PHONE, "two")
             assert await texts(late, 1) == ["two"]
@@ -55,10 +55,10 @@ async def test_a_late_joiner_gets_what_came_since_its_place_and_the_others_nothi
 
 
 async def test_one_that_is_cancelled_takes_nothing_from_the_others(sandbox):
-    async with subscribe(CONN, place=Cursor(), interval=0.1) as stays:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.1) as stays:
 
         async def wait_for_ever():
-            async with subscribe(CONN, place=Cursor(), interval=0.1) as subscription:
+            async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
                 await texts(subscription, 99)
 
         leaves = asyncio.create_task(wait_for_ever())
@@ -79,7 +79,7 @@ async def test_messages_that_arrive_between_pages_come_once(sandbox, order):
         ],
     )
     sandbox.reply_all([{"from": PHONE, "text": f"early {n}"} for n in range(70)])
-    async with subscribe(CONN, place=Cursor(), interval=0.05) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.05) as subscription:
         found = await texts(subscription, 100)
         await asyncio.to_thread(sandbox.reply, PHONE, "last")
         found += await texts(subscription, 1)
@@ -91,8 +91,8 @@ async def test_a_pass_that_fails_is_told_to_all_and_made_up_for(sandbox):
     sandbox.reply(PHONE, "one")
     sandbox.add_fault("status", call="list_inbound_sms", status=503)
     async with (
-        subscribe(CONN, place=Cursor(), interval=0.1) as one,
-        subscribe(CONN, place=Cursor(), interval=0.1) as other,
+        subscribe(CONN, cursor=Cursor(), interval=0.1) as one,
+        subscribe(CONN, cursor=Cursor(), interval=0.1) as other,
     ):
         for each in (one, other):
             with pytest.raises(PindoServerError):
@@ -103,7 +103,7 @@ async def test_a_pass_that_fails_is_told_to_all_and_made_up_for(sandbox):
 async def test_a_failure_in_the_middle_of_the_pages_loses_nothing(sandbox):
     sandbox.reply_all([{"from": PHONE, "text": str(n)} for n in range(50)])
     sandbox.add_fault("status", call="list_inbound_sms", status=500, skip=1, times=MAX_ATTEMPTS)
-    async with subscribe(CONN, place=Cursor(), interval=0.1) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
         with pytest.raises(PindoServerError):
             await subscription.next_result()
         assert await texts(subscription, 50) == [str(n) for n in range(50)]
@@ -113,7 +113,7 @@ async def test_a_token_that_was_replaced_is_read_anew(sandbox, monkeypatch):
     sandbox.reply(PHONE, "one")
     right = sandbox.connection_json()
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right.replace(sandbox.token, "revoked"))
-    async with subscribe(CONN, place=Cursor(), interval=1) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=1) as subscription:
         with pytest.raises(PindoAuthError):
             await subscription.next_result()
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
@@ -126,7 +126,7 @@ async def test_a_token_that_was_replaced_is_read_anew(sandbox, monkeypatch):
 async def test_a_limit_on_requests_that_a_pass_exceeds_holds_it_up_and_does_not_undo_it(sandbox, polls):
     sandbox.reply_all([{"from": PHONE, "text": str(n)} for n in range(90)])
     sandbox.settings(requests_per_second=2)
-    async with subscribe(CONN, place=Cursor(), interval=0.1) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
         first = await subscription.next_result()
     assert [message.text for message in first.messages] == [str(n) for n in range(90)]
     assert polls() < 20
@@ -136,7 +136,7 @@ async def test_a_connection_that_was_mended_is_read_anew(sandbox, monkeypatch):
     sandbox.reply(PHONE, "one")
     right = sandbox.connection_json()
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right.replace(sandbox.url, "http://127.0.0.1:1"))
-    async with subscribe(CONN, place=Cursor(), interval=0.5) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.5) as subscription:
         with pytest.raises(PindoConnectionError):
             await subscription.next_result()
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
@@ -152,7 +152,7 @@ async def test_an_airflow_that_does_not_give_the_connection_for_a_moment_is_wait
     sandbox.reply(PHONE, "one")
     right = sandbox.connection_json()
     monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
-    async with subscribe(CONN, place=Cursor(), interval=0.5) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.5) as subscription:
         with pytest.raises(PindoServerError, match="the inbound list cannot be read"):
             await subscription.next_result()
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
@@ -163,7 +163,7 @@ async def test_an_airflow_that_does_not_give_the_connection_for_a_moment_is_wait
 
 
 async def test_an_interval_of_nothing_is_no_storm_of_requests(sandbox, polls):
-    async with subscribe(CONN, place=Cursor(), interval=0.0) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.0) as subscription:
         for _ in range(3):
             await subscription.next_result()
         started = asyncio.get_running_loop().time()
@@ -174,16 +174,16 @@ async def test_an_interval_of_nothing_is_no_storm_of_requests(sandbox, polls):
 
 
 async def test_who_joins_with_a_shorter_interval_brings_the_next_pass_forward(sandbox):
-    async with subscribe(CONN, place=Cursor(), interval=3600) as patient:
+    async with subscribe(CONN, cursor=Cursor(), interval=3600) as patient:
         await patient.next_result()
-        async with subscribe(CONN, place=Cursor(), interval=0.1) as hasty:
+        async with subscribe(CONN, cursor=Cursor(), interval=0.1) as hasty:
             await asyncio.wait_for(hasty.next_result(), 30)
             await asyncio.wait_for(patient.next_result(), 30)
 
 
 async def test_whoever_comes_while_the_last_one_leaves_gets_a_poll_of_its_own(sandbox):
     async def once():
-        async with subscribe(CONN, place=Cursor(), interval=0.1) as subscription:
+        async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
             await subscription.next_result()
 
     first = asyncio.create_task(once())
@@ -205,8 +205,8 @@ async def test_a_burst_of_long_texts_lets_the_other_triggers_go_on():
 
 
 async def test_a_since_in_the_future_holds_after_the_first_pass(sandbox):
-    place = Cursor(since=datetime.now(UTC) + timedelta(hours=1))
-    async with subscribe(CONN, place=place, interval=0.1) as subscription:
+    cursor = Cursor(since=datetime.now(UTC) + timedelta(hours=1))
+    async with subscribe(CONN, cursor=cursor, interval=0.1) as subscription:
         await subscription.next_result()
         await asyncio.to_thread(sandbox.reply, PHONE, "too early")
         later = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
@@ -215,7 +215,7 @@ async def test_a_since_in_the_future_holds_after_the_first_pass(sandbox):
 
 
 async def test_everyone_is_told_whether_messages_name_their_sender(sandbox):
-    async with subscribe(CONN, place=Cursor(), interval=0.1) as subscription:
+    async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
         assert (await subscription.next_result()).names_senders is None
         await asyncio.to_thread(sandbox.reply, PHONE, "one")
         await texts(subscription, 1)
@@ -237,7 +237,7 @@ async def test_a_result_is_with_every_subscriber_before_one_wakes(sandbox):
 
     async with AsyncExitStack() as stack:
         subscriptions = [
-            await stack.enter_async_context(subscribe(CONN, place=Cursor(), interval=60)) for _ in range(3)
+            await stack.enter_async_context(subscribe(CONN, cursor=Cursor(), interval=60)) for _ in range(3)
         ]
         waiting = [
             asyncio.create_task(
@@ -264,7 +264,7 @@ async def test_many_that_take_a_pass_let_others_run_in_between(sandbox):
             await asyncio.sleep(0)
 
     async def take():
-        async with subscribe(CONN, place=Cursor(since=LONG_AGO), interval=60) as subscription:
+        async with subscribe(CONN, cursor=Cursor(since=LONG_AGO), interval=60) as subscription:
             await texts(subscription, 1)
             taken.append(turns)
             while len(taken) < 50:  # noqa: ASYNC110 - who leaves last ends the poll

@@ -124,7 +124,7 @@ async def test_a_sender_that_messages_do_not_name_is_said_and_not_waited_for(san
     sandbox.reply(PHONE, "YES")
     [event] = await fire(trigger(from_number="0781234567"))
     assert event.payload["retry_helps"] is False
-    assert "does not say who sent" in event.payload["reason"]
+    assert "do not name their sender" in event.payload["reason"]
 
 
 async def test_a_sender_is_matched_where_messages_name_one(sandbox):
@@ -136,7 +136,7 @@ async def test_a_sender_is_matched_where_messages_name_one(sandbox):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"), [({"pattern": "(?=YES)"}, "none that RE2 takes"), ({"since": ""}, "since is ''")]
+    ("arguments", "reason"), [({"pattern": "(?=YES)"}, "not valid RE2"), ({"since": ""}, "since is ''")]
 )
 async def test_what_a_template_got_wrong_fails_the_task_with_the_reason(sandbox, arguments, reason):
     [event] = await fire(trigger(**arguments))

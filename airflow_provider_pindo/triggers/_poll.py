@@ -1,11 +1,13 @@
-"""One poll of the inbound list for everybody in this triggerer who waits on the same connection.
+"""One poll of the inbound list for all triggers of this triggerer that wait on the same connection.
 
-A thousand waiting tasks cost Pindo one pass over the list per interval: one request, as long as a page holds
-what is new (two where the list has its oldest messages first: the first page tells, the last has them). Each
-subscriber has a place of its own, and a pass reads back to the lowest of them: who joins late is caught up by
-the next pass, and misses nothing that came since its place. A pass that fails is told to all and repeated as a
-whole, ever more slowly, once for all, with the connection read anew: somebody may have mended it. The poll
-begins with the first subscriber and ends with the last; one that is cancelled takes nothing from the others.
+A thousand waiting tasks cost Pindo one pass over the list per interval. A pass is one request while one page holds all
+new messages. An oldest-first list costs two: the first page shows the order, and the last has the new messages.
+
+* Each subscriber has a cursor of its own, and a pass reads back to the lowest of them. A subscriber that joins late
+  gets every message after its cursor from the next pass.
+* A failed pass is reported to all subscribers and repeated as a whole, with growing pauses. The connection is read
+  again first, since it may have been fixed.
+* The poll starts with the first subscriber and ends with the last one. A cancelled subscriber affects no other.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_pindo._inbox.backoff import SHORTEST_PAUSE, poll_backoff
+from airflow_provider_pindo._inbox.backoff import MIN_INTERVAL, poll_backoff
 from airflow_provider_pindo._inbox.scan import Cursor, PollResult
 from airflow_provider_pindo.api.arguments import read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
@@ -32,29 +34,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds until the first pass: a triggerer that starts brings its triggers one by one, and they share it.
-_GATHERING = 0.2
+#: Seconds until the first pass. A triggerer that starts brings its triggers one by one, and they share the pass.
+_JOIN_DELAY = 0.2
 
 _HOOKS = "airflow_provider_pindo.hooks.pindo"
 
 
 class _UnusableTriggerError(PindoConfigurationError, TypeError):
-    """An argument of a trigger cannot be used."""
+    """An argument of a trigger is not usable."""
 
 
 def unusable(reason: str) -> PindoConfigurationError:
     """Return the error for an argument that a trigger cannot use.
 
-    It is a ``TypeError`` too, since that is the one error of a trigger's constructor that a triggerer survives
-    (Airflow 3.3.2): an argument that was stored may have become unusable by another version of RE2.
+    It is also a ``TypeError``: a triggerer survives no other error of a trigger's constructor (Airflow 3.3.2). An
+    argument from the database may have become invalid, for example with another version of RE2.
     """
     return _UnusableTriggerError(reason)
 
 
 def read_interval(name: str, value: object) -> float:
-    """Return the seconds between two looks at the list.
+    """Return the seconds between two polls.
 
-    :raises PindoConfigurationError: it is no time of 0 or more; names the argument.
+    :raises PindoConfigurationError: the value is not a time of 0 or more; names the argument.
     """
     try:
         return read_seconds(name, value)
@@ -63,36 +65,36 @@ def read_interval(name: str, value: object) -> float:
 
 
 class Subscription:
-    """One subscriber's share of a poll.
+    """One subscriber of a poll.
 
-    :param place: how far it has read; moves on with every round that it takes.
-    :param interval: seconds between two rounds, at most.
+    :param cursor: the position up to which it has read; every result that it takes moves it forward.
+    :param interval: longest time between two results, in seconds.
     """
 
-    def __init__(self, place: Cursor, interval: float) -> None:
-        self.place = place
+    def __init__(self, cursor: Cursor, interval: float) -> None:
+        self.cursor = cursor
         self.interval = interval
         self._results: deque[PollResult | PindoError] = deque()
-        self._arrived = asyncio.Event()
+        self._arrival = asyncio.Event()
 
     async def next_result(self) -> PollResult:
         """Wait for the next pass and return what is new since the last one.
 
-        :raises PindoError: the pass failed; the poll goes on, and the next one makes up for it. Whatever failed, an
-            Airflow that does not give the connection for a moment too, it is an error of Pindo's tree.
+        :raises PindoError: the pass failed. The poll goes on, and the next pass returns what this one missed. Other
+            failures, such as an Airflow that cannot give the connection, are raised as one of these too.
         """
         while not self._results:
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._arrival.clear()
+            await self._arrival.wait()
         return self._take(self._results.popleft())
 
     def drain(self) -> list[PollResult]:
-        """Return the rounds that have come already, without waiting; failed passes left out."""
-        rounds = []
+        """Return the results that have arrived, without waiting. Failed passes are left out."""
+        results = []
         while self._results:
             with suppress(PindoError):  # the poll has logged it
-                rounds.append(self._take(self._results.popleft()))
-        return rounds
+                results.append(self._take(self._results.popleft()))
+        return results
 
     def deliver(self, result: PollResult | PindoError) -> None:
         """Store the result of a pass, without waking the subscriber."""
@@ -100,18 +102,18 @@ class Subscription:
 
     def wake(self) -> None:
         """Wake the subscriber, once every subscriber has the result."""
-        self._arrived.set()
+        self._arrival.set()
 
     def _take(self, result: PollResult | PindoError) -> PollResult:
         if isinstance(result, PindoError):
-            raise result.with_traceback(None)  # many raise the same one
-        messages = tuple(message for message in result.messages if not self.place.covers(message))
-        self.place = self.place.advance_to(result.highest_id)
+            raise result.with_traceback(None)  # all subscribers raise the same object
+        messages = tuple(message for message in result.messages if not self.cursor.covers(message))
+        self.cursor = self.cursor.advance_to(result.highest_id)
         return replace(result, messages=messages)
 
 
 class SharedPoll:
-    """The poll of one connection in one event loop; :func:`waiting` joins and leaves it.
+    """The poll of one connection in one event loop; :func:`subscribe` joins and leaves it.
 
     :param pindo_conn_id: the connection.
     """
@@ -121,94 +123,94 @@ class SharedPoll:
         self.hook = self._new_hook()
         self._subscriptions: list[Subscription] = []  # in the order in which they joined
         self._interval = float("inf")
-        self._joined = asyncio.Event()
+        self._join = asyncio.Event()
         self._names_senders: bool | None = None
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody waits."""
+        """Whether there is no subscriber."""
         return not self._subscriptions
 
-    def join(self, place: Cursor, interval: float) -> Subscription:
-        """Take part from the next pass on, which comes within ``interval`` seconds."""
-        subscription = Subscription(place, max(interval, SHORTEST_PAUSE))
+    def join(self, cursor: Cursor, interval: float) -> Subscription:
+        """Subscribe to all passes from the next one on, which starts within ``interval`` seconds."""
+        subscription = Subscription(cursor, max(interval, MIN_INTERVAL))
         self._interval = min(self._interval, subscription.interval)
         self._subscriptions.append(subscription)
-        self._joined.set()
+        self._join.set()
         if self._task is None:
-            # In a context of its own: what it logs is not the first subscriber's alone.
+            # In an empty context: its log lines do not belong to the first subscriber.
             self._task = asyncio.create_task(
                 self._run(), name=f"pindo-poll[{self.pindo_conn_id}]", context=contextvars.Context()
             )
         return subscription
 
     def leave(self, subscription: Subscription) -> None:
-        """Take no more part."""
+        """End a subscription."""
         self._subscriptions.remove(subscription)
 
     async def close(self) -> None:
         """End the poll."""
-        if self._task is not None:  # pragma: no branch - whoever leaves has joined
+        if self._task is not None:  # pragma: no branch - it starts with the first subscriber
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
         await self.hook.close()
 
     async def _run(self) -> None:
-        await asyncio.sleep(_GATHERING)
+        await asyncio.sleep(_JOIN_DELAY)
         while True:
             started = asyncio.get_running_loop().time()
             error = await self._pass()
-            self._interval = min((each.interval for each in self._subscriptions), default=float("inf"))
-            await self._rest(started, error)
+            intervals = (subscription.interval for subscription in self._subscriptions)
+            self._interval = min(intervals, default=float("inf"))
+            await self._pause(started, error)
 
-    async def _rest(self, started: float, error: PindoError | None) -> None:
-        """Wait until the next pass is due; whoever joins with a shorter interval brings it forward."""
+    async def _pause(self, started: float, error: PindoError | None) -> None:
+        """Wait until the next pass is due. A new subscriber with a shorter interval ends the pause earlier."""
         loop = asyncio.get_running_loop()
-        while (left := started + poll_backoff(self._failures, self._interval, error) - loop.time()) > 0:
-            self._joined.clear()
+        while (remaining := started + poll_backoff(self._failures, self._interval, error) - loop.time()) > 0:
+            self._join.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._joined.wait()
+                async with asyncio.timeout(remaining):
+                    await self._join.wait()
 
     async def _pass(self) -> PindoError | None:
-        """Read what is new to anybody and give it to all who wait; return what went wrong."""
-        taking_part = tuple(self._subscriptions)
+        """Read what is new to any subscriber and deliver it to all; return the error if the pass failed."""
+        subscriptions = tuple(self._subscriptions)
         result: PollResult | PindoError
         try:
-            result = await self._read(each.place for each in taking_part)
+            result = await self._read(subscription.cursor for subscription in subscriptions)
             self._failures = 0
-        except Exception as reason:
-            error = reason if isinstance(reason, PindoError) else _unforeseen(reason)
+        except Exception as failure:
+            result = failure if isinstance(failure, PindoError) else _as_server_error(failure)
             self._failures += 1
             log.warning(
                 "Inbound messages of connection %r: pass failed, %d in a row: %s",
                 self.pindo_conn_id,
                 self._failures,
-                error,
+                result,
             )
-            result = error
-            await self._read_connection_anew()
+            await self._renew_hook()
         # One subscriber may wake another: the clock of a shared stream does. So all have the result before one wakes.
-        for subscription in taking_part:
+        for subscription in subscriptions:
             subscription.deliver(result)
-        for subscription in taking_part:
+        for subscription in subscriptions:
             subscription.wake()
             await asyncio.sleep(0)  # a thousand that wake at once would block the event loop
         return result if isinstance(result, PindoError) else None
 
     async def _read(self, cursors: Iterable[Cursor]) -> PollResult:
-        # Tried once: the next pass is the retry.
+        # The first page is tried once: the next pass is the retry.
         result = await self.hook.read_inbox(cursors, retry_first_page=False)
         if result.names_senders is not None:
             self._names_senders = result.names_senders or bool(self._names_senders)
         return replace(result, names_senders=self._names_senders)
 
-    async def _read_connection_anew(self) -> None:
-        """Have the next pass read the connection again."""
-        with suppress(Exception):  # what does not close is not used again
+    async def _renew_hook(self) -> None:
+        """Make the next pass read the connection again."""
+        with suppress(Exception):  # a session that does not close is not used again
             await self.hook.close()
         self.hook = self._new_hook()
 
@@ -218,8 +220,8 @@ class SharedPoll:
         return PindoAsyncHook(self.pindo_conn_id)
 
 
-def _unforeseen(error: Exception) -> PindoServerError:
-    """Return an error that waiting may mend for one that is not Pindo's, such as of the store of connections."""
+def _as_server_error(error: Exception) -> PindoServerError:
+    """Return an error after which polling goes on, for one from elsewhere, such as Airflow's connections."""
     return PindoServerError(f"the inbound list cannot be read: {safe_message(error)}")
 
 
@@ -227,25 +229,25 @@ _polls: dict[tuple[asyncio.AbstractEventLoop, str], SharedPoll] = {}
 
 
 @asynccontextmanager
-async def subscribe(pindo_conn_id: str, *, place: Cursor, interval: float) -> AsyncIterator[Subscription]:
-    """Take part in the poll of a connection for as long as the block lasts.
+async def subscribe(pindo_conn_id: str, *, cursor: Cursor, interval: float) -> AsyncIterator[Subscription]:
+    """Subscribe to the poll of a connection, until the block ends.
 
     :param pindo_conn_id: the connection.
-    :param place: from where on messages are new.
-    :param interval: seconds between two rounds, at most; the poll keeps the shortest of its subscribers', and no
-        shorter one than a tenth of a second.
+    :param cursor: messages after it are new.
+    :param interval: longest time between two results, in seconds. The poll keeps the shortest interval of its
+        subscribers, but at least a tenth of a second.
     """
-    # Loading them takes a third of a second, for which the triggerer must not stand still.
+    # Loading the hooks takes a third of a second, which must not block the triggerer.
     if _HOOKS not in sys.modules:  # pragma: no cover - the tests have loaded them
         await asyncio.to_thread(importlib.import_module, _HOOKS)
     key = (asyncio.get_running_loop(), pindo_conn_id)
     poll = _polls.get(key) or _polls.setdefault(key, SharedPoll(pindo_conn_id))
-    subscription = poll.join(place, interval)
+    subscription = poll.join(cursor, interval)
     try:
         yield subscription
     finally:
         poll.leave(subscription)
         if poll.is_empty:
-            # At once, so that whoever comes while this one closes starts another.
+            # Before the poll closes, so that a new subscriber starts another one.
             del _polls[key]
             await poll.close()
