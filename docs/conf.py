@@ -40,7 +40,10 @@ autodoc_class_signature = "mixed"
 # Names of Python, requests and Airflow: their documentation is on other sites, which the build does not request.
 nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|os|pathlib)\.\w+(\[str)?"),
-    ("py:class", r"timedelta|Session|(requests\.)?Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str"),
+    (
+        "py:class",
+        r"timedelta|Session|(requests\.)?Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str",
+    ),
     ("py:exc", r"AirflowFailException"),
     # Private: the operators give a hook the settings that they have read already.
     ("py:class", r"airflow_provider_pindo\.hooks\.settings\.PindoSettings"),

@@ -1,4 +1,4 @@
-"""The rules of the house that a reader would otherwise have to take on trust."""
+"""The rules of the house: directions of imports, what is public, and what an import costs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,19 @@ HEAVY = {"requests", "aiohttp", "urllib3", "phonenumbers", "re2", "airflow.provi
 
 
 def imports(file: Path) -> set[str]:
-    """Every module that a file imports, wherever in it."""
-    found = set()
+    """Every name that a file imports: at its top, in functions, and for type checkers."""
+    names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +54,18 @@ def test_imports_go_one_way(file):
     ours = {name.split(".")[1] for name in imports(file) if name.startswith("airflow_provider_pindo.")}
     allowed = LAYERS.get(layer, set()) | {"__version__", "get_provider_info"}
     assert ours <= allowed, f"{file} imports {ours - allowed}"
+
+
+def test_no_imports_go_in_a_circle():
+    files = {module_of(file): file for file in PACKAGE.rglob("*.py")}
+    graph = {module: set() for module in files}
+    for module, file in files.items():
+        for name in imports(file):
+            imported = name if name in files else name.rpartition(".")[0]
+            if imported in files and imported != module:
+                graph[module].add(imported)
+    assert sum(map(len, graph.values())) > len(files)
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("layer", ["api", "sandbox"])
@@ -85,7 +103,7 @@ def modules_that_dags_import() -> list[str]:
         PACKAGE / layer for layer in ("operators", "sensors", "notifications") if (PACKAGE / layer).exists()
     ]
     return [
-        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+        module_of(file)
         for folder in folders
         for file in sorted(folder.rglob("*.py"))
         if file.stem != "__init__"

@@ -1,4 +1,4 @@
-"""What Airflow is told about the provider, checked against what this Airflow makes of it."""
+"""What Airflow reads about the provider, checked against the installed Airflow."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_part_belongs_to_the_integration():
 
 
 def test_airflow_finds_it_by_its_entry_point():
-    (point,) = (each for each in entry_points(group="apache_airflow_provider") if "pindo" in each.value)
+    (point,) = (point for point in entry_points(group="apache_airflow_provider") if "pindo" in point.value)
     assert point.load()() == get_provider_info()
     assert ProvidersManager().providers["airflow-provider-pindo"].version == version("airflow-provider-pindo")
     assert get_provider_info()["versions"] == [__version__]
@@ -65,7 +65,7 @@ def test_every_module_and_class_that_is_named_exists():
             for module in group["python-modules"]:
                 assert importlib.import_module(module)
     classes = info["extra-links"] + info.get("notifications", [])
-    classes += [each["hook-class-name"] for each in info["connection-types"]]
+    classes += [kind["hook-class-name"] for kind in info["connection-types"]]
     for name in classes:
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
@@ -80,14 +80,14 @@ def test_every_module_with_something_public_is_named():
         "hooks": ["pindo"],
     }.items():
         named = [module for group in info[kind] for module in group["python-modules"]]
-        assert named == [f"airflow_provider_pindo.{kind}.{each}" for each in modules]
+        assert named == [f"airflow_provider_pindo.{kind}.{module}" for module in modules]
 
 
 def test_airflow_loads_the_link_button_and_the_notifier():
     manager = ProvidersManager()
     assert "airflow_provider_pindo.operators.sms.PindoMessageLink" in manager.extra_links_class_names
     assert "airflow_provider_pindo.notifications.sms.PindoNotifier" in [
-        getattr(each, "notification_class_name", each) for each in manager.notification
+        getattr(entry, "notification_class_name", entry) for entry in manager.notification
     ]
 
 

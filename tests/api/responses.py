@@ -36,6 +36,6 @@ RECEIPT = {
 }
 
 
-def answer(status, body=None, **headers):
+def response(status, body=None, **headers):
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     return Response(status, headers, content, "https://api.pindo.io/v1/sms/")

@@ -165,7 +165,7 @@ def test_a_sender_of_eleven_characters_is_taken_and_a_brand_is_one():
 
 
 @pytest.mark.parametrize("swapped", [PHONE, 250781234567, "Your result is ready", ["Your result is ready"]])
-def test_what_was_given_in_place_of_a_sender_is_not_shown(swapped):
+def test_a_swapped_argument_for_a_sender_is_not_shown(swapped):
     with pytest.raises(PindoConfigurationError) as raised:
         calls.send_sms(PHONE, "x", swapped)
     assert not any(piece in str(raised.value) for piece in ("2507", "781", "result"))
@@ -206,7 +206,7 @@ def test_a_bulk_send_to_nobody_is_refused():
         ("9" * 5000, "is above 9223372036854775807"),  # Python reads no number of so many digits
     ],
 )
-def test_a_request_id_that_is_none_is_refused(request_id, problem):
+def test_a_malformed_request_id_is_refused(request_id, problem):
     with pytest.raises(PindoConfigurationError, match=f"^request_id {problem}: give the request_id that"):
         calls.get_verification(request_id)
 
@@ -217,7 +217,7 @@ def test_every_request_id_of_64_bits_is_taken(request_id):
 
 
 @pytest.mark.parametrize("swapped", [PHONE, "075 26", "7526-23", 752623.5, ["752623"]])
-def test_what_was_given_in_place_of_a_request_id_is_not_shown(swapped):
+def test_a_swapped_argument_for_a_request_id_is_not_shown(swapped):
     with pytest.raises(PindoConfigurationError) as raised:
         calls.check_verification(swapped, "1234")
     assert not any(piece in str(raised.value) for piece in ("2507", "781", "075", "7526", "26"))
@@ -227,14 +227,14 @@ def test_what_was_given_in_place_of_a_request_id_is_not_shown(swapped):
     ("code", "problem"),
     [(None, "of type NoneType"), ("", "empty"), (" ", "empty"), (752623, "of type int")],
 )
-def test_a_code_that_is_no_text_is_refused_without_being_shown(code, problem):
+def test_a_code_that_is_not_text_is_refused_without_being_shown(code, problem):
     with pytest.raises(PindoConfigurationError, match=f"code is {problem}:") as refused:
         calls.check_verification(4, code)
     assert "752623" not in str(refused.value)
 
 
 @pytest.mark.parametrize("page", [0, -1, "1", None])
-def test_a_page_that_is_none_is_refused(page):
+def test_a_page_that_is_not_a_number_from_1_is_refused(page):
     with pytest.raises(PindoConfigurationError, match=f"^page is {page!r}: give a whole number from 1"):
         calls.list_inbound_sms(page)
     with pytest.raises(PindoConfigurationError, match=f"^per_page is {page!r}"):

@@ -16,7 +16,7 @@ from airflow_provider_pindo.api.errors import (
 from airflow_provider_pindo.api.responses import (
     parse_response,
 )
-from tests.api.responses import BALANCE, EVERY_CALL, RECEIPT, SEND, answer
+from tests.api.responses import BALANCE, EVERY_CALL, RECEIPT, SEND, response
 
 BULK_RECEIPT = {
     "count": 2,
@@ -113,44 +113,44 @@ SENDER_ID = {"sender_id": "PindoTest", "status": "approved", "countries": ["RW"]
         (lambda: calls.list_sender_ids(), [{"name": "P"}], (values.SenderId("P", raw={"name": "P"}),)),
     ],
 )
-def test_each_answer_is_read_and_kept_whole(make, body, value):
-    assert parse_response(make(), answer(200, body)) == value
+def test_each_response_is_parsed_and_kept_whole(make, body, value):
+    assert parse_response(make(), response(200, body)) == value
 
 
 def test_unknown_keys_are_kept():
-    receipt = parse_response(SEND, answer(201, {**RECEIPT, "carrier": {"name": "MTN"}}))
+    receipt = parse_response(SEND, response(201, {**RECEIPT, "carrier": {"name": "MTN"}}))
     assert receipt.raw["carrier"] == {"name": "MTN"}
 
 
 @pytest.mark.parametrize("odd", [-0.006, -1, 10**30, 10**400, 1e300, "-1", "1e30"])
-def test_a_count_or_a_cost_that_can_be_none_is_none(odd):
+def test_an_odd_count_or_cost_is_none_where_it_may_be_missing(odd):
     body = {"sms_id": "one", "item_count": odd, "item_price": odd, "total_cost": odd}
-    receipt = parse_response(SEND, answer(201, body))
+    receipt = parse_response(SEND, response(201, body))
     assert (receipt.item_count, receipt.item_price, receipt.total_cost) == (None, None, None)
-    totals = parse_response(EVERY_CALL[2], answer(201, {"count": 1, "total": odd, "item_price": odd}))
+    totals = parse_response(EVERY_CALL[2], response(201, {"count": 1, "total": odd, "item_price": odd}))
     assert (totals.total, totals.item_price) == (None, None)
     with pytest.raises(PindoUnknownOutcomeError, match="'count'"):
-        parse_response(EVERY_CALL[2], answer(201, {"count": odd}))
+        parse_response(EVERY_CALL[2], response(201, {"count": odd}))
 
 
 def test_counts_and_costs_are_read_to_their_limits():
     most = 2**31
     body = {"sms_id": "one", "item_count": most, "item_price": 0, "total_cost": most}
-    receipt = parse_response(SEND, answer(201, body))
+    receipt = parse_response(SEND, response(201, body))
     assert (receipt.item_count, receipt.item_price, receipt.total_cost) == (most, 0.0, most)
     body = {"sms_id": "one", "item_count": 0, "total_cost": most + 1}
-    receipt = parse_response(SEND, answer(201, body))
+    receipt = parse_response(SEND, response(201, body))
     assert (receipt.item_count, receipt.total_cost) == (0, None)
 
 
 def test_a_receipt_shows_no_number_in_a_log():
-    assert "781234567" not in repr(parse_response(SEND, answer(201, RECEIPT)))
+    assert "781234567" not in repr(parse_response(SEND, response(201, RECEIPT)))
 
 
 def test_a_wallet_may_owe():
-    assert parse_response(BALANCE, answer(200, {"amount": -0.5})).amount == -0.5
+    assert parse_response(BALANCE, response(200, {"amount": -0.5})).amount == -0.5
     assert (
-        parse_response(SEND, answer(201, {"sms_id": "one", "remaining_balance": -0.5})).remaining_balance
+        parse_response(SEND, response(201, {"sms_id": "one", "remaining_balance": -0.5})).remaining_balance
         == -0.5
     )
 
@@ -158,21 +158,23 @@ def test_a_wallet_may_owe():
 def test_an_id_of_more_than_64_bits_is_none_unless_it_is_a_text():
     for number in (2**63 - 1, -(2**63)):
         assert (
-            parse_response(calls.verify("+250781234567", "P"), answer(201, {"request_id": number})).request_id
+            parse_response(
+                calls.verify("+250781234567", "P"), response(201, {"request_id": number})
+            ).request_id
             == number
         )
     for number in (2**63, -(2**63) - 1):
         with pytest.raises(PindoUnknownOutcomeError, match="'request_id'"):
-            parse_response(calls.verify("+250781234567", "P"), answer(201, {"request_id": number}))
-    assert parse_response(SEND, answer(201, {"sms_id": 10**30})).sms_id == str(10**30)
+            parse_response(calls.verify("+250781234567", "P"), response(201, {"request_id": number}))
+    assert parse_response(SEND, response(201, {"sms_id": 10**30})).sms_id == str(10**30)
 
 
-def test_what_no_database_stores_is_taken_out_of_an_answer():
+def test_what_no_database_stores_is_taken_out_of_a_response():
     body = (
         b'{"sms_id": "out_sms_1", "cost": 0.5, "note": "half \\ud83d", "rate": NaN, "price": 1e999, '
         b'"whole": "\\ud83d\\ude00"}'
     )
-    receipt = parse_response(SEND, answer(201, body))
+    receipt = parse_response(SEND, response(201, body))
     assert receipt.raw == {
         "sms_id": "out_sms_1",
         "cost": 0.5,
@@ -191,8 +193,8 @@ def test_one_odd_inbound_message_does_not_hold_up_the_others():
         {"id": 2, "text": "two", "created_at": "2026-11-22T15:02:00"},
         {"id": 1, "text": 7, "created_at": None},
     ]
-    page = parse_response(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
-    assert [(each.id, each.text, each.created_at.minute) for each in page.messages] == [
+    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    assert [(message.id, message.text, message.created_at.minute) for message in page.messages] == [
         (5, "five", 5),
         (4, "", 5),
         (3, "three", 5),
@@ -206,8 +208,8 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
     rows = [{**INBOUND, "from": sender} for sender in ("+250781234567", 7878, "", True, ["+250"])]
     for number, row in enumerate(rows):
         row["id"] = number
-    page = parse_response(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
-    assert [each.from_number for each in page.messages] == ["+250781234567", "7878", None, None, None]
+    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    assert [message.from_number for message in page.messages] == ["+250781234567", "7878", None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -238,11 +240,11 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
         (calls.list_sender_ids(), {"sender_ids": "P"}, "its 'sender_ids' is a string, not a list"),
     ],
 )
-def test_what_cannot_be_read_is_named(call, body, missing):
+def test_a_malformed_body_is_named(call, body, missing):
     with pytest.raises(
         PindoError, match=re.escape(f"{call.name}: Pindo answered 200, but its body cannot be read: ")
     ) as raised:
-        parse_response(call, answer(200, body))
+        parse_response(call, response(200, body))
     assert missing in str(raised.value)
     assert raised.value.status == 200
 
@@ -258,15 +260,17 @@ def test_what_cannot_be_read_is_named(call, body, missing):
 )
 def test_times_become_aware_utc(created_at, timezone, utc):
     message = {"id": 20, "text": "Hello", "created_at": created_at}
-    page = parse_response(calls.list_inbound_sms(timezone=timezone), answer(200, {"inbound_sms": [message]}))
+    page = parse_response(
+        calls.list_inbound_sms(timezone=timezone), response(200, {"inbound_sms": [message]})
+    )
     assert page.messages[0].created_at == datetime.fromisoformat(utc)
     assert page.messages[0].created_at.utcoffset().total_seconds() == 0
 
 
-def test_times_are_utc_wherever_the_machine_stands():
+def test_times_are_utc_in_any_time_zone_of_the_machine():
     rows = [{"id": 1, "created_at": "2022-08-05T12:32:42"}]
     with pendulum.test_local_timezone(pendulum.timezone("Africa/Kigali")):
-        page = parse_response(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+        page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
     assert page.messages[0].created_at.isoformat() == "2022-08-05T12:32:42+00:00"
 
 
@@ -274,21 +278,21 @@ def test_the_newest_message_without_a_time_is_as_new_as_can_be():
     """Nobody who waits since a moment ago may miss it."""
     rows = [{"id": 2, "text": "YES"}, {"id": 1, "text": "old", "created_at": "2020-01-01T00:00:00"}]
     before = datetime.now(UTC)
-    page = parse_response(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
     assert before <= page.messages[0].created_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("row", [{"id": 1}, {"id": 1, "created_at": "now"}])
 def test_a_message_without_a_time_that_is_alone_on_its_page_does_not_hold_up_the_others(row):
     before = datetime.now(UTC)
-    page = parse_response(calls.list_inbound_sms(), answer(200, {"inbound_sms": [row]}))
+    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": [row]}))
     assert before <= page.messages[0].created_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("given", [2**53 + 1, str(2**53 + 1), 1541815603606036481])
 def test_a_large_id_is_an_id(given):
     rows = [{"id": given, "text": "YES", "created_at": "2026-11-22T15:05:00"}]
-    page = parse_response(calls.list_inbound_sms(), answer(200, {"inbound_sms": rows}))
+    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
     assert page.messages[0].id == int(given)
 
 
@@ -304,19 +308,19 @@ def test_a_large_id_is_an_id(given):
 )
 def test_only_success_says_that_a_code_was_right(body):
     with pytest.raises(PindoUnknownOutcomeError):
-        parse_response(calls.check_verification(4, "752623"), answer(200, body))
-    assert parse_response(calls.check_verification(4, "752623"), answer(200, {"message": "Success"}))
+        parse_response(calls.check_verification(4, "752623"), response(200, body))
+    assert parse_response(calls.check_verification(4, "752623"), response(200, {"message": "Success"}))
 
 
 @pytest.mark.parametrize("status", ["failed", " Rejected", "ERROR"])
 @pytest.mark.parametrize(("call", "body"), [(0, RECEIPT), (2, {"count": 1, "total": 1})])
-def test_a_receipt_that_says_it_is_none_leaves_the_outcome_unknown(status, call, body):
+def test_a_receipt_that_says_it_failed_leaves_the_outcome_unknown(status, call, body):
     with pytest.raises(PindoUnknownOutcomeError, match="it is a receipt, but its 'status' is"):
-        parse_response(EVERY_CALL[call], answer(201, {**body, "status": status}))
+        parse_response(EVERY_CALL[call], response(201, {**body, "status": status}))
 
 
 def test_none_taken_and_failed_is_no_contradiction():
-    taken = parse_response(EVERY_CALL[2], answer(201, {"count": 0, "total": 1, "status": "failed"}))
+    taken = parse_response(EVERY_CALL[2], response(201, {"count": 0, "total": 1, "status": "failed"}))
     assert (taken.count, taken.status) == (0, "failed")
 
 
@@ -324,5 +328,5 @@ def test_none_taken_and_failed_is_no_contradiction():
 def test_a_code_that_is_called_right_and_wrong_is_unknown(verified):
     with pytest.raises(PindoUnknownOutcomeError, match="that the code is right, and its 'verified'"):
         parse_response(
-            calls.check_verification(4, "752623"), answer(200, {"message": "success", "verified": verified})
+            calls.check_verification(4, "752623"), response(200, {"message": "success", "verified": verified})
         )

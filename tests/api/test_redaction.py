@@ -19,13 +19,13 @@ from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.api.responses import (
     parse_response,
 )
-from tests.api.responses import SEND, answer
+from tests.api.responses import SEND, response
 
 
 def test_what_pindo_says_is_repeated_without_secrets():
     message = 'no route for +250781234567\nwith "a private text" and token s3cr3t-token ' + "x" * 500
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(SEND, answer(409, {"message": message}), "s3cr3t-token")
+        parse_response(SEND, response(409, {"message": message}), "s3cr3t-token")
     shown = str(raised.value)
     assert "+25078****567" in shown
     assert "\n" not in shown
@@ -44,7 +44,7 @@ def test_what_pindo_says_is_repeated_without_secrets():
 def test_a_reason_that_repeats_a_piece_of_the_text_is_not_shown(echo):
     call = calls.send_sms("+250781234567", "Hello Remy,\nyour HIV result is ready", "PindoTest")
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(call, answer(400, {"message": echo}))
+        parse_response(call, response(400, {"message": echo}))
     assert "HIV" not in str(raised.value)
     assert "Remy" not in str(raised.value)
 
@@ -54,7 +54,7 @@ def test_a_text_is_hidden_in_whatever_form_it_comes_back(private):
     call = calls.send_sms("+250781234567", private, "PindoTest")
     for echo in (private, json.dumps(private)[1:-1], json.dumps(private, ensure_ascii=False)[1:-1]):
         with pytest.raises(PindoRejectedError) as raised:
-            parse_response(call, answer(400, {"message": f"refused: {echo}!"}))
+            parse_response(call, response(400, {"message": f"refused: {echo}!"}))
         assert raised.value.reason == "refused: ***!"
 
 
@@ -62,7 +62,7 @@ def test_a_text_is_hidden_in_whatever_form_it_comes_back(private):
 def test_a_pin_of_four_digits_is_known_by_its_digits(private, hidden):
     call = calls.check_verification(4, private)
     with pytest.raises(PindoError) as raised:
-        parse_response(call, answer(422, {"message": f"wrong: {private.replace('-', '.')}"}))
+        parse_response(call, response(422, {"message": f"wrong: {private.replace('-', '.')}"}))
     assert (raised.value.reason == "a reason that repeats what was sent") is hidden
 
 
@@ -73,7 +73,7 @@ def test_a_piece_of_the_text_is_hidden_from_twelve_characters_on(piece, hidden):
     text = "Hello Remy, your result is ready"
     with pytest.raises(PindoRejectedError) as raised:
         parse_response(
-            calls.send_sms("+250781234567", text, "P"), answer(400, {"message": f"bad: {text[piece]}"})
+            calls.send_sms("+250781234567", text, "P"), response(400, {"message": f"bad: {text[piece]}"})
         )
     assert (raised.value.reason == "a reason that repeats what was sent") is hidden
 
@@ -91,10 +91,10 @@ def test_a_piece_of_the_text_is_hidden_from_twelve_characters_on(piece, hidden):
         ("Hello Remy, your result is ready", "He\u200bllo Re\u200bmy, yo\u200bur re\u200bsult"),
     ],
 )
-def test_a_text_that_comes_back_in_another_dress_is_hidden(private, echo):
+def test_a_text_that_comes_back_in_another_form_is_hidden(private, echo):
     with pytest.raises(PindoRejectedError) as raised:
         parse_response(
-            calls.send_sms("+250781234567", private, "P"), answer(400, {"message": f"refused {echo} here"})
+            calls.send_sms("+250781234567", private, "P"), response(400, {"message": f"refused {echo} here"})
         )
     assert raised.value.reason in ("a reason that repeats what was sent", "refused *** here")
 
@@ -102,7 +102,7 @@ def test_a_text_that_comes_back_in_another_dress_is_hidden(private, echo):
 def test_three_characters_are_in_any_reason_by_chance():
     with pytest.raises(PindoRejectedError) as raised:
         parse_response(
-            calls.send_sms("+250781234567", "O.K.!", "P"), answer(400, {"message": "broken okapi"})
+            calls.send_sms("+250781234567", "O.K.!", "P"), response(400, {"message": "broken okapi"})
         )
     assert raised.value.reason == "broken okapi"
 
@@ -110,26 +110,26 @@ def test_three_characters_are_in_any_reason_by_chance():
 @pytest.mark.parametrize("echo", ["+250781\u200b234567", "+250\u2060781\u00ad234567"])
 def test_a_number_that_something_invisible_cuts_is_masked(echo):
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(SEND, answer(400, {"message": f"bad number {echo}"}))
+        parse_response(SEND, response(400, {"message": f"bad number {echo}"}))
     assert raised.value.reason == "bad number +25078****567"
 
 
 def test_a_word_that_the_text_shares_with_the_reason_is_not_hidden():
     call = calls.send_sms("+250781234567", "your balance of 5 USD", "PindoTest")
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(call, answer(400, {"message": "unsupported: your balance"}))
+        parse_response(call, response(400, {"message": "unsupported: your balance"}))
     assert raised.value.reason == "a reason that repeats what was sent"
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(call, answer(400, {"message": "unsupported: your country"}))
+        parse_response(call, response(400, {"message": "unsupported: your country"}))
     assert raised.value.reason == "unsupported: your country"
 
 
-def test_a_huge_reason_is_looked_at_in_no_time():
+def test_a_huge_reason_is_read_fast():
     text = "Muraho " * 200
     started = time.perf_counter()
     with pytest.raises(PindoRejectedError) as raised:
         parse_response(
-            calls.send_sms("+250781234567", text, "PindoTest"), answer(400, {"message": "x" * 20_000_000})
+            calls.send_sms("+250781234567", text, "PindoTest"), response(400, {"message": "x" * 20_000_000})
         )
     assert time.perf_counter() - started < 5  # it was half a minute
     assert len(raised.value.reason) == 201
@@ -140,30 +140,30 @@ def test_a_text_that_pindo_filled_is_not_shown(name):
     recipients = [{"phonenumber": "+250781234567", "name": name}, "+250781234568"]
     call = calls.send_bulk_sms(recipients, "Habari @contact.name", "PindoTest")
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(call, answer(409, {"message": f"blocked content: Habari {name}"}))
+        parse_response(call, response(409, {"message": f"blocked content: Habari {name}"}))
     assert raised.value.reason in ("blocked content: ***", "a reason that repeats what was sent")
     with pytest.raises(PindoUnknownOutcomeError) as redirected:
-        parse_response(call, answer(302, None, location=f"/denied/Habari%20{name.replace(' ', '%20')}"))
+        parse_response(call, response(302, None, location=f"/denied/Habari%20{name.replace(' ', '%20')}"))
     assert f"Habari {name}" not in str(redirected.value)
 
 
 def test_what_goes_to_somebody_without_a_name_hides_no_word_of_the_reason():
     call = calls.send_bulk_sms(["+250781234567"], "Hi @contact.name", "PindoTest")
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(call, answer(409, {"message": "Hidden fees"}))
+        parse_response(call, response(409, {"message": "Hidden fees"}))
     assert raised.value.reason == "Hidden fees"
 
 
-def test_a_place_is_shown_without_the_text_in_it_however_it_is_written():
+def test_a_redirect_target_is_shown_without_the_text_in_it():
     place = "/denied/a%20private%20text/%2B250781234567"
     with pytest.raises(PindoUnknownOutcomeError, match=re.escape("to /denied/***/+25078****567;")):
-        parse_response(SEND, answer(302, None, location=place))
+        parse_response(SEND, response(302, None, location=place))
 
 
 @pytest.mark.parametrize("written", ["250,781,234,567", "+250*781*234*567", "250'781'234'567"])
 def test_a_number_is_masked_whatever_stands_between_its_digits(written):
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(SEND, answer(400, {"message": f"wrong number {written}"}))
+        parse_response(SEND, response(400, {"message": f"wrong number {written}"}))
     assert "****567" in raised.value.reason
     assert written not in raised.value.reason
 
@@ -177,20 +177,20 @@ def raised(error: BaseException) -> BaseException:
 
 
 @pytest.mark.parametrize("error", [PindoRejectedError("refused"), AirflowException("refused")])
-def test_pindos_errors_and_airflows_speak_for_themselves(error):
+def test_errors_of_pindo_and_of_airflow_keep_their_message(error):
     assert safe_message(error) == "refused"
 
 
-def test_any_other_is_told_by_its_kind_and_its_place_since_it_may_repeat_what_was_sent():
+def test_any_other_error_shows_only_its_type_and_place_since_it_may_repeat_what_was_sent():
     shown = safe_message(raised(LookupError("Your result for +250781234567 is ready")))
     assert shown.startswith("LookupError in raised (test_redaction.py:")
     assert "result" not in shown
 
 
-def test_one_that_was_never_raised_is_told_by_its_kind():
+def test_an_error_that_was_never_raised_shows_its_type():
     assert safe_message(LookupError("Your result")) == "LookupError"
     assert safe_message(PindoError("")) == "PindoError"
 
 
-def test_a_time_that_is_up_is_told_as_that():
+def test_a_timeout_is_named_as_one():
     assert safe_message(raised(TimeoutError())) == "it took too long"

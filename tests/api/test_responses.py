@@ -32,7 +32,7 @@ from airflow_provider_pindo.api.responses import (
     parse_response,
     retry_after,
 )
-from tests.api.responses import BALANCE, EVERY_CALL, RECEIPT, SEND, answer
+from tests.api.responses import BALANCE, EVERY_CALL, RECEIPT, SEND, response
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ from tests.api.responses import BALANCE, EVERY_CALL, RECEIPT, SEND, answer
 def test_a_refusal_is_certain_whatever_the_call(status, body, error):
     for call in EVERY_CALL:
         with pytest.raises(error) as raised:
-            parse_response(call, answer(status, body))
+            parse_response(call, response(status, body))
         assert type(raised.value) is error
         assert raised.value.status == status
 
@@ -67,7 +67,7 @@ def test_a_refusal_is_certain_whatever_the_call(status, body, error):
 def test_anything_else_is_an_unknown_outcome_for_a_call_that_sends(status):
     for call in EVERY_CALL:
         with pytest.raises(PindoServerError if call.safe_to_repeat else PindoUnknownOutcomeError):
-            parse_response(call, answer(status, {}))
+            parse_response(call, response(status, {}))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_anything_else_is_an_unknown_outcome_for_a_call_that_sends(status):
 )
 def test_a_receipt_that_cannot_be_read_is_an_unknown_outcome(body):
     with pytest.raises(PindoUnknownOutcomeError, match="may have been sent"):
-        parse_response(SEND, answer(201, body))
+        parse_response(SEND, response(201, body))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_receipt_that_cannot_be_read_is_an_unknown_outcome(body):
 )
 def test_a_balance_that_cannot_be_read_is_a_server_error(body):
     with pytest.raises(PindoServerError):
-        parse_response(BALANCE, answer(200, body))
+        parse_response(BALANCE, response(200, body))
 
 
 json_values = st.recursive(
@@ -115,20 +115,20 @@ bodies = st.one_of(
 def test_whatever_comes_is_a_value_or_a_pindo_error(call, status, body):
     value = None
     with contextlib.suppress(PindoError):
-        value = parse_response(call, answer(status, body))
+        value = parse_response(call, response(status, body))
     assert value is None or 200 <= status < 300
 
 
 def test_a_redirect_says_what_was_asked_and_where_it_points():
     with pytest.raises(PindoConfigurationError) as raised:
-        parse_response(SEND, answer(308, location="https://elsewhere.example/v1/sms?key=1?more=2"))
+        parse_response(SEND, response(308, location="https://elsewhere.example/v1/sms?key=1?more=2"))
     assert "POST https://api.pindo.io/v1/sms/" in str(raised.value)
     assert "https://elsewhere.example/v1/sms" in str(raised.value)
     assert "key=1" not in str(raised.value)
     with pytest.raises(PindoConfigurationError, match=r"was redirected \(308\) to nowhere;"):
-        parse_response(SEND, answer(308))
+        parse_response(SEND, response(308))
     with pytest.raises(PindoUnknownOutcomeError, match=r"was redirected \(300\)"):
-        parse_response(SEND, answer(300))
+        parse_response(SEND, response(300))
 
 
 @pytest.mark.parametrize("status", [301, 302])
@@ -140,9 +140,9 @@ def test_a_redirect_to_the_same_path_did_nothing(status):
         "http://api.pindo.io/v1/sms/",
     ):
         with pytest.raises(PindoConfigurationError):
-            parse_response(SEND, answer(status, location=location))
+            parse_response(SEND, response(status, location=location))
     with pytest.raises(PindoUnknownOutcomeError, match="out_sms_1"):
-        parse_response(SEND, answer(status, location="/v1/sms/out_sms_1"))
+        parse_response(SEND, response(status, location="/v1/sms/out_sms_1"))
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_a_redirect_to_the_same_path_did_nothing(status):
     ["/v1/sms/", "/v1/sms/?sent=1", "https://api.pindo.io/v1/sms/", "https://API.pindo.io:443/v1/sms/", ""],
 )
 @pytest.mark.parametrize("status", [301, 302])
-def test_a_redirect_to_the_very_same_place_may_follow_what_was_carried_out(status, location):
+def test_a_redirect_to_the_same_address_may_follow_what_was_carried_out(status, location):
     with pytest.raises(PindoUnknownOutcomeError, match="may have been sent"):
-        parse_response(SEND, answer(status, location=location))
+        parse_response(SEND, response(status, location=location))
 
 
 @pytest.mark.parametrize("location", ["http://api.pindo.io/v1/sms/", "http://api.pindo.io:80/v1/sms/"])
-def test_a_place_without_encryption_is_the_same_with_its_port_and_without(location):
-    unencrypted = replace(answer(302, location=location), url="http://api.pindo.io/v1/sms/")
+def test_an_http_address_is_the_same_with_its_port_and_without(location):
+    unencrypted = replace(response(302, location=location), url="http://api.pindo.io/v1/sms/")
     with pytest.raises(PindoUnknownOutcomeError, match="may have been sent"):
         parse_response(SEND, unencrypted)
 
@@ -165,7 +165,7 @@ def test_a_place_without_encryption_is_the_same_with_its_port_and_without(locati
 @pytest.mark.parametrize("key", ["Message", "MESSAGE", "Error", "Detail"])
 def test_what_pindo_says_is_found_whatever_the_case_of_its_key(key):
     with pytest.raises(PindoInsufficientBalanceError, match="Insufficient balance"):
-        parse_response(SEND, answer(409, {key: "Insufficient balance"}))
+        parse_response(SEND, response(409, {key: "Insufficient balance"}))
 
 
 def test_no_connection_is_certain_and_no_response_is_not():
@@ -191,7 +191,7 @@ def test_no_connection_is_certain_and_no_response_is_not():
     ],
 )
 def test_an_unknown_outcome_says_what_may_have_happened(call, maybe):
-    for outcome in (answer(500), answer(200, b"<html>"), answer(303, location="/done")):
+    for outcome in (response(500), response(200, b"<html>"), response(303, location="/done")):
         with pytest.raises(PindoUnknownOutcomeError, match=maybe) as raised:
             parse_response(call, outcome)
         assert raised.value.status == outcome.status
@@ -199,7 +199,7 @@ def test_an_unknown_outcome_says_what_may_have_happened(call, maybe):
 
 def test_a_lost_response_of_a_call_of_ones_own_is_an_unknown_outcome():
     call = calls.Call("run", "POST", "/v1/new", lambda body: body)
-    for error in (no_response(call, "https://x", "reset"), raised_for(call, answer(500))):
+    for error in (no_response(call, "https://x", "reset"), raised_for(call, response(500))):
         assert type(error) is PindoUnknownOutcomeError
         assert str(error) == f"{error.summary}. It may have been carried out"
 
@@ -210,11 +210,11 @@ def raised_for(call, response):
     return raised.value
 
 
-def test_a_failure_that_did_nothing_says_that_asking_again_does_no_harm():
+def test_a_failure_that_did_nothing_says_that_the_call_is_safe_to_repeat():
     with pytest.raises(
         PindoServerError, match=r"^get_balance: Pindo answered 503 \(down\); this call is safe"
     ) as raised:
-        parse_response(BALANCE, answer(503, {"message": "down"}))
+        parse_response(BALANCE, response(503, {"message": "down"}))
     assert (raised.value.status, raised.value.reason) == (503, "down")
 
 
@@ -252,20 +252,20 @@ def test_a_429_says_how_long_to_wait_and_what_to_set():
 )
 def test_what_pindo_says_is_its_message_on_one_line(body, reason):
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(SEND, answer(400, body))
+        parse_response(SEND, response(400, body))
     assert raised.value.reason == reason
     shown = f" ({reason})" if reason else ""
     assert str(raised.value).startswith(f"send_sms: Pindo answered 400{shown}: it refused")
 
 
-def test_a_refusal_that_a_person_can_mend_says_how():
+def test_a_refusal_that_a_person_can_fix_says_how():
     for status, advice in (
         (401, "Security page"),
         (402, "top it up"),
         (404, "at https://api.pindo.io/v1/sms/"),
     ):
         with pytest.raises(PindoError, match=advice) as raised:
-            parse_response(SEND, answer(status, {"message": "no"}))
+            parse_response(SEND, response(status, {"message": "no"}))
         assert raised.value.reason == "no"
 
 
@@ -307,7 +307,7 @@ def test_no_retry_after_breaks_the_reading(value):
 def test_an_empty_wallet_is_told_from_a_refused_token():
     def error(status, message):
         with pytest.raises(PindoError) as raised:
-            parse_response(calls.get_balance(), answer(status, {"message": message}))
+            parse_response(calls.get_balance(), response(status, {"message": message}))
         return type(raised.value)
 
     assert error(403, "insufficient balance") is PindoInsufficientBalanceError
@@ -318,13 +318,13 @@ def test_an_empty_wallet_is_told_from_a_refused_token():
 @pytest.mark.parametrize("status", [408, 460, 499])
 def test_a_proxy_that_gave_up_waiting_leaves_the_outcome_unknown(status):
     with pytest.raises(PindoUnknownOutcomeError):
-        parse_response(calls.send_sms("+250781234567", "Muraho", "PindoTest"), answer(status, {}))
+        parse_response(calls.send_sms("+250781234567", "Muraho", "PindoTest"), response(status, {}))
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_server_error_that_speaks_of_money_leaves_the_outcome_unknown(status):
     with pytest.raises(PindoUnknownOutcomeError):
-        parse_response(SEND, answer(status, {"message": "insufficient balance"}))
+        parse_response(SEND, response(status, {"message": "insufficient balance"}))
 
 
 def test_a_redirect_to_no_address_may_follow_what_was_carried_out():
@@ -337,9 +337,9 @@ def test_a_wallet_that_is_too_low_is_known_by_what_pindo_says_and_not_by_the_tex
     text = "Pindo wallet: insufficient balance, top it up"
     call = calls.send_sms("+250781234567", text, "PindoTest")
     with pytest.raises(PindoInsufficientBalanceError):
-        parse_response(call, answer(409, {"message": "insufficient balance"}))
+        parse_response(call, response(409, {"message": "insufficient balance"}))
     with pytest.raises(PindoRejectedError) as raised:
-        parse_response(call, answer(409, {"message": f"blocked content: {text}"}))
+        parse_response(call, response(409, {"message": f"blocked content: {text}"}))
     assert raised.value.reason == "blocked content: ***"
 
 
@@ -350,4 +350,4 @@ def test_a_text_that_speaks_of_a_wallet_and_comes_back_is_no_wallet_that_is_too_
     )
     call = calls.send_sms("+250781234567", text, "PindoTest")
     with pytest.raises(PindoRejectedError):
-        parse_response(call, answer(409, {"message": f"blocked content: {echo(text)}"}))
+        parse_response(call, response(409, {"message": f"blocked content: {echo(text)}"}))

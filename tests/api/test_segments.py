@@ -77,20 +77,20 @@ def packed(text: str, wide: str | None, limit: int) -> int:
 
 @given(gsm_texts)
 def test_a_gsm_text_is_packed_like_a_handset_does(text):
-    found = segments(text)
-    assert found.encoding == "GSM-7"
-    if found.units > 160:
-        assert found.count == packed(text, GSM_EXTENSION, 153)
+    counted = segments(text)
+    assert counted.encoding == "GSM-7"
+    if counted.units > 160:
+        assert counted.count == packed(text, GSM_EXTENSION, 153)
     else:
-        assert found.count == bool(text)
+        assert counted.count == bool(text)
 
 
 @given(any_texts)
 def test_any_other_text_is_packed_like_a_handset_does(text):
-    found = segments(text)
-    if found.encoding == "UCS-2":
-        assert found.units == len(text.encode("utf-16-le", "surrogatepass")) // 2
-        assert found.count == (packed(text, None, 67) if found.units > 70 else 1)
+    counted = segments(text)
+    if counted.encoding == "UCS-2":
+        assert counted.units == len(text.encode("utf-16-le", "surrogatepass")) // 2
+        assert counted.count == (packed(text, None, 67) if counted.units > 70 else 1)
 
 
 @given(st.lists(st.integers(148, 154), min_size=2, max_size=6))
