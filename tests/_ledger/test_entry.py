@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import logging
 
@@ -19,39 +18,12 @@ from airflow_provider_pindo._ledger.entry import (
     fingerprint,
     how_to_change_status,
 )
-from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from tests._ledger.memory import GENERATION, KEY, Store, ledger, needs_store
 
-needs_store = pytest.mark.skipif(
-    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
-)
-KEY = "pindo_sms"
 PLANNED = Entry(UNKNOWN, input="this")
-GENERATION, NEXT_GENERATION = 2, 3
+NEXT_GENERATION = 3
 RECEIPT = {"sms_id": "out_sms_1"}
-
-
-class Store(dict):
-    """A task state store in memory, which can be told to fail."""
-
-    def __init__(self, value=None, failures=0):
-        super().__init__({} if value is None else {KEY: value})
-        self.failures = failures
-
-    def set(self, key, value, *, retention):
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("no API server")
-        self[key] = value
-        self.retention = retention
-
-
-class TaskInstance:
-    max_tries = GENERATION
-
-
-def ledger(store):
-    return RequestLedger({"task_state_store": store, "ti": TaskInstance()}, KEY)
 
 
 @pytest.mark.parametrize(
@@ -121,17 +93,6 @@ def test_an_entry_is_read_back_as_it_was_written():
     }
 
 
-@needs_store
-def test_an_entry_never_expires():
-    from airflow.sdk.execution_time.context import NEVER_EXPIRE
-
-    before, after = Store(), Store()
-    ledger(before).write(PLANNED)
-    ledger(after).write_outcome(PLANNED)
-    assert before.retention is after.retention is NEVER_EXPIRE
-    assert before == after == {KEY: PLANNED.to_value()}
-
-
 @pytest.mark.parametrize("value", ["sent", " Sent ", {"status": "sent"}, {"status": "SENT", "input": None}])
 def test_a_person_may_write_the_word_alone(value):
     assert ledger(Store(value)).read().status == SENT
@@ -159,44 +120,11 @@ def test_a_word_that_is_none_of_the_three_stays_unknown(value, caplog):
     assert "taken as unknown" in caplog.text
 
 
-def test_nothing_is_kept_where_airflow_keeps_nothing_and_the_task_says_so(caplog):
-    with caplog.at_level(logging.WARNING):
-        book = RequestLedger({"ti": TaskInstance()}, KEY)
-    assert "no task state store" in caplog.text
-    book.write(PLANNED)
-    assert book.read() is None
-
-
-@pytest.mark.parametrize("clears", [True, False])
-def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, clears):
-    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", str(clears))
-    with caplog.at_level(logging.WARNING):
-        book = ledger(Store())
-    assert (book.is_kept, book.generation) == (True, GENERATION)
-    assert ("clearing it sends again" in caplog.text) is clears
-
-
 def test_how_to_settle_is_one_line():
     assert how_to_change_status(f"{KEY!r}", SENT, NOT_SENT) == (
         "open the Storage tab of this task instance, in its Task State Store change the status of 'pindo_sms' from "
         "'unknown' to 'sent' or 'not_sent', and clear the task"
     )
-
-
-@needs_store
-def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
-    with pytest.raises(ConnectionError):
-        ledger(Store(failures=1)).write(PLANNED)
-
-
-@needs_store
-@pytest.mark.parametrize(("failures", "kept"), [(3, True), (99, False)])
-def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, monkeypatch, caplog):
-    monkeypatch.setattr("airflow_provider_pindo._ledger.store._WRITE_PAUSES", (0, 0, 0))
-    store = Store(failures=failures)
-    ledger(store).write_outcome(Entry(SENT, input="this"))
-    assert (KEY in store) is kept
-    assert ("(no API server): what came of the request stays unknown" in caplog.text) is not kept
 
 
 def test_another_recipient_text_or_sender_is_another_input():

@@ -1,0 +1,38 @@
+"""A task state store in memory, and the ledger on it."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from airflow_provider_pindo._ledger.transaction import RequestLedger
+
+needs_store = pytest.mark.skipif(
+    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
+)
+KEY = "pindo_sms"
+GENERATION = 2
+
+
+class Store(dict):
+    """A task state store in memory, which can be told to fail."""
+
+    def __init__(self, value=None, failures=0):
+        super().__init__({} if value is None else {KEY: value})
+        self.failures = failures
+
+    def set(self, key, value, *, retention):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("no API server")
+        self[key] = value
+        self.retention = retention
+
+
+class TaskInstance:
+    max_tries = GENERATION
+
+
+def ledger(store):
+    return RequestLedger({"task_state_store": store, "ti": TaskInstance()}, KEY)

@@ -1,0 +1,126 @@
+"""One request and the entry that it leaves, for each way in which the request may end."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Entry
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoConnectionError,
+    PindoInsufficientBalanceError,
+    PindoUnknownOutcomeError,
+)
+from tests._ledger.memory import KEY, Store, ledger, needs_store
+
+pytestmark = needs_store
+
+PLANNED = Entry(UNKNOWN, input="this", generation=2, to="+25078****567")
+RECEIPT = {"sms_id": "out_sms_1"}
+LOST = "the message to +25078****567 may have been sent"
+
+
+class TimedOut(BaseException):
+    """What Airflow raises in a task whose time is up."""
+
+
+class Hook:
+    """A hook whose request has left, or not."""
+
+    def __init__(self, *, left: bool) -> None:
+        self.left = left
+
+    def request_left(self) -> bool:
+        return self.left
+
+
+def request(store, error=None, *, left=True, before=None):
+    """Make one request, which ends with ``error`` or with a receipt."""
+    with ledger(store).transaction(PLANNED, Hook(left=left), if_lost=LOST, before=before) as transaction:
+        assert store[KEY]["status"] == UNKNOWN
+        if error is not None:
+            raise error
+        transaction.result = RECEIPT
+
+
+def test_a_request_that_succeeds_is_sent_with_its_result():
+    store = Store()
+    request(store)
+    assert (store[KEY]["status"], store[KEY]["result"]) == (SENT, RECEIPT)
+
+
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("kind", [PindoAuthError, PindoConnectionError, PindoInsufficientBalanceError])
+def test_a_request_that_certainly_did_nothing_is_not_sent(kind, left):
+    store = Store()
+    with pytest.raises(kind):
+        request(store, kind("refused"), left=left)
+    assert store[KEY]["status"] == NOT_SENT
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Entry(NOT_SENT, input="other"), Entry(NOT_SENT, PLANNED.input, PLANNED.generation, PLANNED.to)),
+        (Entry(SENT, input="other", result=RECEIPT), Entry(SENT, input="other", result=RECEIPT)),
+        (Entry(UNKNOWN, input="other"), Entry(UNKNOWN, input="other")),
+    ],
+)
+@pytest.mark.parametrize("error", [PindoAuthError("refused"), LookupError(), TimedOut()])
+def test_a_refusal_leaves_what_an_earlier_request_did(before, after, error):
+    store = Store()
+    with pytest.raises(type(error)):
+        request(store, error, left=False, before=before)
+    assert store[KEY] == after.to_value()
+
+
+def test_an_unknown_outcome_stays_unknown_and_is_raised_unchanged():
+    store, error = Store(), PindoUnknownOutcomeError("no response", status=503)
+    with pytest.raises(PindoUnknownOutcomeError) as raised:
+        request(store, error)
+    assert raised.value is error
+    assert store[KEY] == PLANNED.to_value()
+
+
+def test_a_librarys_error_after_the_request_left_is_an_unknown_outcome_without_its_words():
+    store = Store()
+    with pytest.raises(PindoUnknownOutcomeError) as raised:
+        request(store, LookupError("Your result is ready"))
+    assert str(raised.value).startswith("LookupError in request ")
+    assert str(raised.value).endswith(f" was raised after the request was sent: {LOST}")
+    assert "LookupError: Your result" not in "".join(traceback.format_exception(raised.value))
+    assert store[KEY]["status"] == UNKNOWN
+
+
+@pytest.mark.parametrize(("left", "status"), [(True, UNKNOWN), (False, NOT_SENT)])
+def test_a_timeout_is_raised_unchanged_and_unknown_only_after_the_request_left(left, status):
+    store, timeout = Store(), TimedOut()
+    with pytest.raises(TimedOut) as raised:
+        request(store, timeout, left=left)
+    assert raised.value is timeout
+    assert store[KEY]["status"] == status
+
+
+def test_nothing_is_requested_when_the_entry_cannot_be_written():
+    store, asked = Store(failures=1), False
+    with pytest.raises(ConnectionError), ledger(store).transaction(PLANNED, Hook(left=False), if_lost=LOST):
+        asked = True
+    assert (asked, store) == (False, {})
+
+
+def test_an_outcome_that_cannot_be_written_does_not_hide_the_error(monkeypatch):
+    monkeypatch.setattr("airflow_provider_pindo._ledger.store._WRITE_PAUSES", (0, 0, 0))
+    store = Store()
+
+    def refuse():
+        store.failures = 99
+        raise PindoAuthError("refused")
+
+    with (
+        pytest.raises(PindoAuthError, match="refused"),
+        ledger(store).transaction(PLANNED, Hook(left=True), if_lost=LOST),
+    ):
+        refuse()
+    assert store[KEY]["status"] == UNKNOWN
