@@ -1,18 +1,21 @@
 """Text every patient of a clinic the time of tomorrow's appointment.
 
-Each day at 17:00 in Kigali, the DAG reads the next day's appointments from ``appointments.csv`` beside this
-file and sends each patient one message with their own time. A row whose phone number cannot be read, or that
-Pindo rejects, never holds up the others, and a row that stands there twice is texted once. The last task lists
-who was not texted and why, so that the reception can call them (the first 100: for a longer list give
-``report_path``, and everybody is in a file).
+Every day at 17:00 in Kigali, the DAG reads tomorrow's appointments from ``appointments.csv``. The file is in the
+same folder as the DAG. Each patient gets one message with their own time.
 
-The CSV has one appointment per row: ``date, time, name, phone, doctor``. The date is ``2026-11-24``, or the
-word ``tomorrow``, which the shipped file uses so that there is something to send on whichever day you try it.
-A run whose next day has come already texts nobody, such as one that is cleared days later, or the one of
-yesterday evening that Airflow starts when the DAG is switched on.
-Numbers without a country code, such as 0781234567, are read as those of the country in the connection's extra
-``country``. The numbers in the shipped file are made up, and may be somebody's: put your own there before you
-point this at the real Pindo.
+- A phone number that is invalid, or that Pindo rejects, does not stop the other messages.
+- A row that is in the file twice is texted once.
+- The last task lists the patients who were not texted, with the reason, so that the reception can call them. It
+  lists the first 100. Set ``report_path`` to get all of them in a file.
+- A late run texts nobody, because its appointments are today or in the past. This happens when an old run is
+  cleared. It also happens when the DAG is switched on: Airflow then starts yesterday's run.
+
+The CSV has one appointment per row: ``date, time, name, phone, doctor``. The date is ``2026-11-24``, or the word
+``tomorrow``. The example file uses ``tomorrow``, so that it works on any day. A number without a country code,
+such as 0781234567, belongs to the country in the connection's extra ``country``.
+
+The phone numbers in the example file are invented, but they may belong to real people. Replace them before you
+use the real Pindo.
 """
 
 from __future__ import annotations
@@ -41,14 +44,14 @@ KIGALI = "Africa/Kigali"
             str(Path(__file__).with_name("appointments.csv")),
             type="string",
             title="Appointments",
-            description="The CSV file with the appointments, on the machine that runs the tasks.",
+            description="The CSV file with the appointments. The machine that runs the tasks must have it.",
         ),
         "sender": Param(
             None,
             type=["null", "string"],
             maxLength=11,
             title="Sender ID",
-            description="Who the message is from. Empty: the sender ID of the connection.",
+            description="The name that the message comes from. Empty: the connection's sender ID.",
         ),
     },
     description="Texts each patient the time of tomorrow's appointment, every day at 17:00.",
@@ -56,19 +59,18 @@ KIGALI = "Africa/Kigali"
     dag_display_name="Pindo: appointment reminders",
 )
 def pindo_appointment_reminders():
-    # Airflow logs what such a task returns, unless it is told not to.
+    # Without show_return_value_in_logs=False, Airflow logs the return value.
     @task(task_display_name="Read tomorrow's appointments", show_return_value_in_logs=False)
     def read_appointments(dag_run=None, params=None) -> list[dict[str, Any]]:
         """Return the next day's appointments, each with its ``day`` in words.
 
-        "Next" is seen from the moment that the run stands for, not from now, and the rows are sorted: a
-        retry gives the same list.
+        The next day is relative to the run's date, and the rows are sorted. So a retry returns the same list.
 
-        :raises AirflowSkipException: that day has come, so that a reminder would be too late. All tasks after
-            this one are skipped, too.
+        :raises AirflowSkipException: that day is today or in the past, so a reminder is too late. All later
+            tasks are skipped too.
         """
-        moment = dag_run.logical_date or dag_run.run_after
-        day = pendulum.instance(moment).in_timezone(KIGALI).date().add(days=1)
+        run_time = dag_run.logical_date or dag_run.run_after
+        day = pendulum.instance(run_time).in_timezone(KIGALI).date().add(days=1)
         today = pendulum.now(KIGALI).date()
         if day <= today:
             raise AirflowSkipException(
@@ -77,17 +79,18 @@ def pindo_appointment_reminders():
         with Path(params["csv"]).open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["date"] in ("tomorrow", day.isoformat())]
         appointments = [{**row, "date": day.isoformat(), "day": f"{day:%A %d %B}"} for row in rows]
-        return sorted(appointments, key=lambda each: (each["time"], each["name"], each["phone"]))
+        return sorted(appointments, key=lambda row: (row["time"], row["name"], row["phone"]))
 
     @task(task_display_name="Report who was not texted", show_return_value_in_logs=False)
     def report(appointments: list[dict[str, Any]], sent: dict[str, Any]) -> dict[str, Any]:
-        """Return and log how many were texted, and who was not, with the reason."""
+        """Return and log the number of texted patients, and the others with the reason."""
         not_texted = [
-            {**appointments[each["row"] - 1], "reason": each["reason"]} for each in sent["rejections"]
+            {**appointments[rejection["row"] - 1], "reason": rejection["reason"]}
+            for rejection in sent["rejections"]
         ]
         print(f"{sent['accepted']} texted, {len(not_texted)} not")
-        for each in not_texted:
-            print(f"Not texted: {each['name']}, {each['time']}: {each['reason']}")
+        for patient in not_texted:
+            print(f"Not texted: {patient['name']}, {patient['time']}: {patient['reason']}")
         return {"texted": sent["accepted"], "not_texted": not_texted}
 
     appointments = read_appointments()

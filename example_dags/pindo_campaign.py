@@ -1,17 +1,18 @@
-"""Text everybody in a file, spread over workers, under one limit on the requests to Pindo.
+"""Text everybody in a file, spread over many workers, with one limit on the requests to Pindo.
 
-The file is split into partitions, without loading it, and each is a task of its own: on the Celery or the
-Kubernetes executor they run on as many machines as there are. The Airflow pool ``pindo`` has one slot for each
-request that may be in flight at a time, and every task takes as many as it makes; so the pool is the limit over
-all machines and all DAGs, and is changed in the UI (Admin, Pools) while a campaign runs. Create it once:
-``airflow pools set pindo 40 "Requests to Pindo at a time"``.
+The first task splits the file into partitions, without loading all of it. Each partition is a task of its own. On
+the Celery or Kubernetes executor the tasks run on all available machines.
 
-Each task keeps its own ledger: whatever happens to one, its retry sends to those whom it has not reached. Rows of
-one number share a partition, so nobody who stands in the file twice is texted twice. Nobody on the opt-out list is
-texted at all.
+The Airflow pool ``pindo`` limits the requests across all machines and DAGs. It has one slot for each request in
+flight, and each task takes as many slots as it makes requests. You can change the pool in the UI (Admin, Pools)
+during a campaign. Create it once: ``airflow pools set pindo 40 "Requests to Pindo at a time"``.
 
-The numbers in the shipped file are made up, and may be somebody's: give your own before you point this at the
-real Pindo.
+- Each task keeps its own record of its sends. Its retry texts only people who were not texted before.
+- Rows with the same number are in the same partition, so a person who is in the file twice is texted once.
+- Numbers on the opt-out list are never texted.
+
+The phone numbers in the example file are invented, but they may belong to real people. Replace them before you
+use the real Pindo.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from airflow.providers.common.compat.sdk import Param, dag, task
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 
 HERE = Path(__file__).parent
-REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
+REQUESTS_OF_A_TASK = 10  # requests in flight, and slots of the pool
 
 
 @dag(
@@ -39,14 +40,14 @@ REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
             str(HERE / "campaign.csv"),
             type="string",
             title="Recipients",
-            description="A CSV, JSON Lines or Parquet file with the columns name, phone and district: a path, or a "
+            description="A CSV, JSON Lines or Parquet file with the columns name, phone and district. A path, or a "
             "URL such as s3://bucket/file.csv.",
         ),
         "opted_out": Param(
             str(HERE / "opted_out.csv"),
             type="string",
             title="Opted out",
-            description="A file with the numbers that must not be texted, one a line.",
+            description="A file with the numbers that must not be texted, one per line.",
         ),
         "text": Param(
             "Hello @contact.name, free eye checks this Saturday in @contact.district. Kigali Family Clinic",
@@ -59,8 +60,8 @@ REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
             str(Path(tempfile.gettempdir()) / "pindo_campaign"),
             type="string",
             title="Folder",
-            description="Where the partitions and the reports go; every worker must reach it, so with several "
-            "machines a URL such as s3://bucket/folder.",
+            description="The folder of the partitions and the reports. Every worker must reach it: with several "
+            "machines, use a URL such as s3://bucket/folder.",
         ),
         "partitions": Param(
             4,
@@ -68,10 +69,10 @@ REQUESTS_OF_A_TASK = 10  # in flight at a time; slots of the pool that it takes
             minimum=1,
             maximum=1000,
             title="Partitions",
-            description="How many tasks share the recipients.",
+            description="The number of tasks that share the recipients.",
         ),
     },
-    description="Texts everybody in a file, spread over workers, but for those who opted out.",
+    description="Texts everybody in a file, except people who opted out, spread over workers.",
     doc_md=__doc__,
     dag_display_name="Pindo: campaign",
 )
@@ -93,7 +94,7 @@ def pindo_campaign():
 
     @task(task_display_name="Add up")
     def add_up(parts: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the columns of all partitions together, and where the reports are."""
+        """Return the sums of all partitions, and the paths of their reports."""
         names = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded", "given")
         total = {name: sum(part[name] for part in parts) for name in names}
         return {

@@ -1,13 +1,19 @@
-"""Ask patients whether they come, wait for their replies, and sort the patients by them.
+"""Ask patients if they will come, wait for their replies, and sort the patients by reply.
 
-Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pindo's inbound list does not say
-who sent a message; the code does, and the moment of the run keeps last week's replies out. Who says yes keeps the
-appointment, who says no needs another time, and who does not reply lands on the list that the reception calls:
-one task for each, in which your own work goes, such as an entry in the clinic's calendar. All patients are waited
-for in the triggerer, by one request to Pindo per interval, and hold no worker meanwhile.
+Each patient is texted "Reply YES 4821 or NO 4821", with a code of their own. Pindo's inbound list does not name
+the sender of a message, so the code identifies the patient. Replies from before the run are ignored.
 
-With the real Pindo, send from a number of your account's, or name one in the text: a phone cannot reply to a name
-such as PindoTest. The patients' numbers are made up, and may be somebody's: give your own.
+- A patient who replies YES keeps the appointment.
+- A patient who replies NO needs another time.
+- A patient who does not reply is put on the reception's call list.
+
+Each case is one task. Put your own work there, such as an entry in the clinic's calendar.
+
+All patients are waited for in the triggerer, with one request to Pindo per interval. No worker is occupied in
+this time.
+
+With the real Pindo, send from a number of your account, or write one in the text. A phone cannot reply to a name
+such as PindoTest. The patients' numbers are invented, but they may belong to real people: replace them.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 
 WAIT = timedelta(hours=20)
-LOOK_EVERY = timedelta(seconds=30)
+POLL_INTERVAL = timedelta(seconds=30)
 
 PATIENTS = [
     {"name": "Aline", "to": "+250780000201", "time": "09:00"},
@@ -33,17 +39,17 @@ PATIENTS = [
 ]
 
 
-def asked_for(what: str) -> Callable[[Any], bool]:
-    """Return a condition for ``task.run_if``: the reply asks for this.
+def if_next_step_is(step: str) -> Callable[[Any], bool]:
+    """Return a condition for ``task.run_if``: the reply leads to ``step``.
 
-    In a mapped task group Airflow 3.3.2 skips nothing after a ``task.branch``.
+    ``task.branch`` does not work here: in a mapped task group, Airflow 3.3.2 skips nothing after it.
     """
 
-    def is_asked_for(context: Any) -> bool:
+    def is_next_step(context: Any) -> bool:
         ti = context["ti"]
-        return ti.xcom_pull(task_ids="ask.read_reply", map_indexes=ti.map_index) == what
+        return ti.xcom_pull(task_ids="ask.read_reply", map_indexes=ti.map_index) == step
 
-    return is_asked_for
+    return is_next_step
 
 
 @dag(
@@ -56,28 +62,27 @@ def asked_for(what: str) -> Callable[[Any], bool]:
             type="array",
             items={"type": "object", "required": ["name", "to", "time"]},
             title="Patients",
-            description="Whom to ask: a list of name, to (such as +250781234567) and time.",
+            description="The patients to ask, each with name, to (such as +250781234567) and time.",
         )
     },
-    description="Asks patients whether they come, waits for their replies, and sorts them.",
+    description="Asks patients if they will come, waits for replies, and sorts them by reply.",
     doc_md=__doc__,
     dag_display_name="Pindo: confirm appointments",
 )
 def pindo_confirm_appointment():
-    # Airflow logs what such a task returns, unless it is told not to.
+    # Without show_return_value_in_logs=False, Airflow logs the return value.
     @task(task_display_name="Write the questions", show_return_value_in_logs=False)
     def write_questions(params=None, dag_run=None) -> list[dict[str, Any]]:
         """Return one question for each patient, with a code that no other patient of this run has.
 
-        The codes and the moment follow from the run. So when the run is cleared, nobody is asked again, and
-        the replies that have come since are found.
+        The codes and the start time depend only on the run. So after a clear, nobody is asked again, and
+        replies that came before the clear are found.
         """
-        moment = getattr(dag_run, "run_after", None) or dag_run.logical_date  # Airflow 3, 2
+        run_time = getattr(dag_run, "run_after", None) or dag_run.logical_date  # Airflow 3, 2
         questions: list[dict[str, Any]] = []
         codes: set[int] = set()
-        lowest = 10 ** max(
-            3, len(str(len(params["patients"])))
-        )  # four digits, and more for a thousand patients
+        # Four digits; five for a thousand patients, so that there are always enough codes.
+        lowest = 10 ** max(3, len(str(len(params["patients"]))))
         for patient in params["patients"]:
             seed = hashlib.sha256(f"{dag_run.run_id} {patient['to']}".encode()).hexdigest()
             code = lowest + int(seed, 16) % (9 * lowest)
@@ -92,15 +97,17 @@ def pindo_confirm_appointment():
                     "text": f"Hello {patient['name']}, do you come tomorrow at {patient['time']}? "
                     f"Reply YES {code} or NO {code}. Kigali Family Clinic",
                     "pattern": rf"(?i)\b(?P<answer>yes|no)\W*{code}\b",
-                    "since": moment.isoformat(),
+                    "since": run_time.isoformat(),
                 }
             )
             # [END howto_sensor_pindo_inbound_sms_code]
         return questions
 
     @task_group(
-        tooltip="One patient: ask, wait for the reply, do what follows from it",
-        default_args={"map_index_template": "{{ params.patients[ti.map_index].name }}"},  # else a number
+        tooltip="One patient: ask, wait for the reply, act on it",
+        default_args={
+            "map_index_template": "{{ params.patients[ti.map_index].name }}"
+        },  # without it: a number
     )
     def ask(name: str, to: str, text: str, pattern: str, since: str):
         # [START howto_sensor_pindo_inbound_sms]
@@ -114,36 +121,36 @@ def pindo_confirm_appointment():
             pattern=pattern,
             since=since,
             timeout=WAIT,
-            poke_interval=LOOK_EVERY,
-            soft_fail=True,  # no reply is no failure
-            retries=2,  # another try finds the replies that have come: since stays
+            poke_interval=POLL_INTERVAL,
+            soft_fail=True,  # without a reply, the task is skipped and does not fail
+            retries=2,  # since stays the same, so a retry finds earlier replies
             deferrable=True,
         )
         # [END howto_sensor_pindo_inbound_sms]
 
         @task(trigger_rule="all_done", task_display_name="Read the reply")
         def read_reply(replies: list[dict[str, Any]] | None = None) -> str:
-            """Return what the patient's last word asks for."""
+            """Return the next step, from the patient's last reply."""
             if not replies:
                 return "call"
             return "confirm" if replies[-1]["groups"]["answer"].lower() == "yes" else "rebook"
 
-        @task.run_if(asked_for("confirm"))
+        @task.run_if(if_next_step_is("confirm"))
         @task(task_display_name="Keep the appointment", show_return_value_in_logs=False)
         def confirm(name: str) -> str:
-            """Do here what a yes is followed by."""
+            """Put your work after a YES here."""
             return name
 
-        @task.run_if(asked_for("rebook"))
+        @task.run_if(if_next_step_is("rebook"))
         @task(task_display_name="Offer another time", show_return_value_in_logs=False)
         def rebook(name: str) -> str:
-            """Free the time here, and offer another one."""
+            """Put your work after a NO here, such as offering another time."""
             return name
 
-        @task.run_if(asked_for("call"))
+        @task.run_if(if_next_step_is("call"))
         @task(task_display_name="Leave it to the reception", show_return_value_in_logs=False)
         def call(name: str) -> str:
-            """Tell the reception here: nothing came, so somebody has to call."""
+            """Put your work after no reply here, such as telling the reception to call."""
             return name
 
         question >> wait
@@ -151,16 +158,16 @@ def pindo_confirm_appointment():
 
     @task(
         trigger_rule="all_done",
-        task_display_name="List what the patients said",
+        task_display_name="List the replies",
         show_return_value_in_logs=False,
     )
     def report(questions: list[dict[str, Any]], ti=None) -> dict[str, list[str]]:
-        """Return and log who was confirmed, who wants another time, and whom to call."""
+        """Return and log the patients of each next step: confirm, rebook and call."""
         lists: dict[str, list[str]] = {"confirm": [], "rebook": [], "call": []}
         for index, question in enumerate(questions):
-            what = ti.xcom_pull(task_ids="ask.read_reply", map_indexes=index)
-            lists[what].append(question["name"])
-        print(", ".join(f"{what}: {len(names)}" for what, names in lists.items()))
+            step = ti.xcom_pull(task_ids="ask.read_reply", map_indexes=index)
+            lists[step].append(question["name"])
+        print(", ".join(f"{step}: {len(names)}" for step, names in lists.items()))
         return lists
 
     questions = write_questions()

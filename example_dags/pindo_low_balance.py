@@ -1,16 +1,21 @@
-"""Keep the wallet from running dry: every working day it is read, and when it is low somebody is asked to top it up.
+"""Ask for a top-up when the Pindo wallet is low.
 
-The treasurer is texted "The Pindo wallet holds 8.20 USD. Top it up and reply DONE 4821". The DAG waits for that
-reply in the triggerer, without a worker, and then looks into the wallet again: a reply is no money. If the wallet
-is still low, the last task fails, and whoever watches failed tasks hears of it. A scheduled run that comes more than
-8 hours after its moment does nothing, such as the one that Airflow starts when the DAG is switched on in the evening.
+Every working day at 07:30 UTC the DAG reads the wallet. If the wallet is low, the treasurer is texted "The Pindo
+wallet holds 8.20 USD. Top it up and reply DONE 4821". The DAG waits for that reply in the triggerer, without a
+worker. Then it reads the wallet again, because a reply does not prove a top-up. If the wallet is still low, the
+last task fails, and Airflow reports it like any failed task.
 
-Of the reply only the message's id is kept. Wait with ``PindoInboundSmsSensor`` where you want its text.
+A scheduled run that starts more than 8 hours late does nothing. Airflow starts such a run when the DAG is switched
+on in the evening.
 
-The question itself costs a text, so let *Least* leave enough for it: with an empty wallet Pindo refuses it, and the
-task fails and is tried again. In the sandbox the wallet is full at first: trigger the DAG with *Least* above what it
-holds, such as 550, and press *Add $100* on the sandbox's page before you reply. With the real Pindo, name a number of
-your account's in the text: a phone cannot reply to a name such as PindoTest.
+The DAG stores only the ID of the reply. If you need its text, use ``PindoInboundSmsSensor`` instead.
+
+The question itself costs a text, so *Least* must leave enough for it. With an empty wallet Pindo refuses the text,
+and the task fails and is retried.
+
+In the sandbox the wallet is full at first. Trigger the DAG with *Least* above the balance, such as 550. Press *Add
+$100* on the sandbox's page before you reply. With the real Pindo, write a number of your account in the text: a
+phone cannot reply to a name such as PindoTest.
 """
 
 from __future__ import annotations
@@ -36,11 +41,11 @@ TIME_TO_TOP_UP = timedelta(hours=8)
 
 # [START howto_trigger_pindo_inbound_sms]
 class WaitForWordOperator(BaseOperator):
-    """Wait in the triggerer until a message has a word and a code in it, and keep nothing but its id.
+    """Wait in the triggerer for a message with a word and a code, and return only its ID.
 
     :param word: the word. (templated)
-    :param code: the code that follows it. (templated)
-    :param since: messages from this moment on count, as ISO text. (templated)
+    :param code: the code after the word. (templated)
+    :param since: ignore messages from before this time, as ISO text. (templated)
     """
 
     template_fields = ("word", "code", "since")
@@ -52,19 +57,19 @@ class WaitForWordOperator(BaseOperator):
         self.since = since
 
     def execute(self, context: Any) -> None:
-        """Leave the worker, and wait."""
+        """Free the worker, and wait in the triggerer."""
         from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
         self.defer(
             trigger=PindoInboundSmsTrigger(
                 pattern=rf"(?i)\b{self.word}\W*{self.code}\b", since=self.since, poke_interval=10
             ),
-            method_name="go_on",
+            method_name="return_ids",
             timeout=TIME_TO_TOP_UP,
         )
 
-    def go_on(self, context: Any, event: dict[str, Any]) -> list[int]:
-        """Return the ids of the messages that matched."""
+    def return_ids(self, context: Any, event: dict[str, Any]) -> list[int]:
+        """Return the IDs of the matching messages."""
         if event["status"] == "failed":
             raise (AirflowException if event["retry_helps"] else AirflowFailException)(event["reason"])
         return event["ids"]
@@ -85,16 +90,16 @@ class WaitForWordOperator(BaseOperator):
             type="number",
             minimum=0,
             title="Least",
-            description="USD that the wallet should hold at the start of a day.",
+            description="The wallet should hold at least this many USD at the start of a day.",
         ),
         "treasurer": Param(
             "+250780000301",
             type="string",
             title="Treasurer",
-            description="The phone of whoever tops the wallet up, such as +250781234567.",
+            description="The phone of the person who tops up the wallet, such as +250781234567.",
         ),
     },
-    description="Asks for a top-up when the wallet is low, and waits until it is there.",
+    description="Asks for a top-up when the wallet is low, and waits for the reply.",
     doc_md=__doc__,
     dag_display_name="Pindo: low balance",
 )
@@ -102,12 +107,12 @@ def pindo_low_balance():
     # [START howto_hook_pindo]
     @task.short_circuit(task_display_name="Is the wallet low?")
     def read_wallet(params=None, run_id=None, dag_run=None) -> dict[str, Any]:
-        """Return what to ask for; nothing, which skips the rest, when the wallet holds enough or it is too late."""
+        """Return the facts of the question. Return nothing, which skips the rest, if no question is needed."""
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
-        moment = getattr(dag_run, "run_after", None) or dag_run.data_interval_end  # Airflow 3, 2
-        if dag_run.run_type == "scheduled" and pendulum.now("UTC") - moment > TIME_TO_TOP_UP:
-            print(f"Nobody is asked: this run was to start at {moment}, which is too long ago")
+        run_time = getattr(dag_run, "run_after", None) or dag_run.data_interval_end  # Airflow 3, 2
+        if dag_run.run_type == "scheduled" and pendulum.now("UTC") - run_time > TIME_TO_TOP_UP:
+            print(f"Nobody is asked: this run should have started at {run_time}, and now it is too late")
             return {}
         with PindoHook() as hook:
             amount = hook.get_balance().amount
@@ -115,8 +120,8 @@ def pindo_low_balance():
             return {}
         return {
             "amount": f"{amount:,.2f}",
-            "code": str(1000 + zlib.crc32(run_id.encode()) % 9000),  # a retry asks with the same one
-            # The run's moment, which a clear does not move: a reply that has come is found then.
+            "code": str(1000 + zlib.crc32(run_id.encode()) % 9000),  # a retry uses the same code
+            # A clear does not change the run's time, so a reply from before the clear is found.
             "since": (getattr(dag_run, "run_after", None) or dag_run.logical_date).isoformat(),
         }
 
@@ -141,9 +146,9 @@ def pindo_low_balance():
         since="{{ ti.xcom_pull('read_wallet')['since'] }}",
     )
 
-    @task(task_display_name="Look again")
+    @task(task_display_name="Read the wallet again")
     def look_again(params=None) -> float:
-        """Return what the wallet holds now; fail if that is still too little."""
+        """Return the balance, or fail if it is still too low."""
         from airflow_provider_pindo.hooks.pindo import PindoHook
 
         with PindoHook() as hook:

@@ -1,17 +1,17 @@
-"""Prove that a phone belongs to a person, before something that matters is done in their name.
+"""Check that a phone belongs to a person, before an important change is made in their name.
 
-The DAG texts a PIN to the phone of the run's form, waits for somebody to type it into Airflow's own form (the
-*Required Actions* of the run), checks it, and goes on to ``verified`` or ``not_verified``: the place for what your
-pipeline does, such as changing the number that a payout goes to. Whatever happens, the PIN is worth nothing
-afterwards: the last task cancels it, also when nobody answers in time.
+1. The DAG texts a PIN to the phone in the run's form.
+2. It waits until a person types the PIN into Airflow's form (the *Required Actions* of the run).
+3. It checks the PIN, and continues with ``verified`` or ``not_verified``. Put your own work there, such as
+   changing the phone number of a payout.
+4. The last task cancels the PIN in every case, also if nobody replies in time. The PIN is then worthless.
 
-What is kept: the PIN stands in no log and in none of the check's fields. What a person types into the form stands
-in Airflow's database, as every answer to a form: with the form (``hitl_detail``) and as an XCom of ``ask_code``;
-by the end of the run it has been used or cancelled. On Airflow 3.1 and 3.2 the triggerer, which waits for the
-answer there, logs it too.
+The PIN is not in any log, and not in the fields of the check. But Airflow stores what a person types into a form:
+with the form (``hitl_detail``), and as an XCom of ``ask_code``. At the end of the run that PIN is used or
+cancelled. On Airflow 3.1 and 3.2 the triggerer also logs it, because it waits for the form there.
 
-Forms came with Airflow 3.1; on an older Airflow this file says so in the log and has no DAG. The form's time limit
-needs apache-airflow-providers-standard 1.12.2 or later.
+Forms need Airflow 3.1 or later. On an older Airflow this file has no DAG, and says so in the log. The form's time
+limit needs apache-airflow-providers-standard 1.12.2 or later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ try:
 except (ImportError, AirflowOptionalProviderFeatureException):
     HITLEntryOperator = None
 
-TIME_TO_ANSWER = timedelta(minutes=5)
+TIME_TO_REPLY = timedelta(minutes=5)
 
 
 @dag(
@@ -48,7 +48,7 @@ TIME_TO_ANSWER = timedelta(minutes=5)
             description="The number to verify, such as +250781234567.",
         ),
     },
-    description="Texts a PIN, asks for it by a form, and checks it.",
+    description="Texts a PIN, asks for it with a form, and checks it.",
     doc_md=__doc__,
     dag_display_name="Pindo: phone verification",
 )
@@ -67,11 +67,11 @@ def pindo_phone_verification():
     ask_code = HITLEntryOperator(
         task_id="ask_code",
         task_display_name="Ask for the code",
-        subject="Which code came to the phone that ends in {{ params.phone[-3:] }}?",
-        # Of a field with "secret" in its name, Airflow keeps the value out of its audit log.
+        subject="Which code did the phone that ends in {{ params.phone[-3:] }} receive?",
+        # Airflow keeps a field with "secret" in its name out of its audit log.
         params={"secret_code": Param("", type="string", title="Code", description="The digits of the PIN.")},
-        options=["OK"],  # named, so that there are no defaults: with those, no answer would count as "OK"
-        response_timeout=TIME_TO_ANSWER,
+        options=["OK"],  # without options of our own, no reply in time would count as "OK"
+        response_timeout=TIME_TO_REPLY,
     )
     # [END howto_operator_pindo_verify_ask]
 
@@ -85,22 +85,22 @@ def pindo_phone_verification():
     )
     # [END howto_operator_pindo_verify_check]
 
-    @task.branch(task_display_name="Was it right?")
+    @task.branch(task_display_name="Was the code correct?")
     def decide(answer: dict) -> str:
         return "verified" if answer["verified"] else "not_verified"
 
     @task(task_display_name="Verified")
     def verified() -> None:
-        print("The phone is theirs: do here what was waiting for it")
+        print("The phone belongs to this person: put your work here")
 
     @task(task_display_name="Not verified")
     def not_verified() -> None:
-        print("The code was wrong: nothing is changed")
+        print("The code was wrong: nothing was changed")
 
     # [START howto_operator_pindo_verify_cancel]
     cancel_pin = PindoVerifyCancelOperator(
         task_id="cancel_pin",
-        task_display_name="Make the PIN worthless",
+        task_display_name="Cancel the PIN",
         request_id=request_id,
     )
 
@@ -114,6 +114,6 @@ if HITLEntryOperator is not None:
     pindo_phone_verification()
 else:
     logging.getLogger(__name__).warning(
-        "No DAG pindo_phone_verification here: it asks a person by Airflow's human-in-the-loop form, which needs "
+        "This Airflow cannot run the DAG pindo_phone_verification: it asks a person with Airflow's form, which needs "
         "Airflow 3.1 or later and apache-airflow-providers-standard 1.12.2 or later"
     )

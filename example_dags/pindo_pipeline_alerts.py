@@ -1,12 +1,12 @@
 """Load a day's sales, check them, and text the right person when something is wrong.
 
-- **The pipeline breaks**: the DAG's failure callback texts everybody on call, once for a run.
-- **The data looks wrong, and nothing broke**: with half the rows of the day before, an analyst is texted, and the
-  pipeline goes on.
-- **It runs late**: a run that has not succeeded when its time is up texts the people on call, also while it still
-  goes on (a deadline alert: Airflow 3.1 and later).
+- **The pipeline fails**: the DAG's failure callback texts everybody on call, once per run.
+- **The data looks wrong, but nothing failed**: if half of the rows are missing, an analyst is texted. The
+  pipeline continues.
+- **The run is late**: a run that has not succeeded at its deadline texts the people on call, also while it still
+  runs. This needs a deadline alert (Airflow 3.1 and later).
 
-Trigger it with ``What happens`` to see each of them on the sandbox's phones.
+Trigger the DAG with ``What happens`` to see each case on the sandbox's phones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 ON_CALL = ["+250780000201", "+250780000202"]
 ANALYST = "+250780000203"
 SALES = Path(__file__).with_name("sales.csv")
-DUE_AFTER = timedelta(seconds=40)  # short, so that you can watch it; such a pipeline would have half an hour
+DUE_AFTER = timedelta(seconds=40)  # short, so that you can watch it; use half an hour for a real pipeline
 
 ALL_IS_WELL = "all is well"
 NO_AMOUNT = "a row has no amount"
@@ -35,7 +35,7 @@ LATE = "it runs late"
 
 try:
     from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
-except ImportError:  # Airflow before 3.1 knows no deadlines
+except ImportError:  # Airflow before 3.1 has no deadlines
     deadline: dict[str, Any] = {}
 else:
     # [START howto_notifier_pindo_deadline]
@@ -63,7 +63,7 @@ else:
             type="string",
             enum=[ALL_IS_WELL, NO_AMOUNT, ROWS_MISSING, LATE],
             title="What happens",
-            description="What goes wrong in this run, so that you can see who is texted.",
+            description="The problem of this run, so that you can see who is texted.",
         )
     },
     description="Loads a day's sales, and texts the right person when something is wrong.",
@@ -74,7 +74,7 @@ else:
 def pindo_pipeline_alerts():
     @task(task_display_name="Load the sales")
     def load(params=None) -> list[dict[str, str]]:
-        """Return the rows of the file, with what this run is to suffer from."""
+        """Return the rows of the file, with the problem of this run."""
         with SALES.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if params["what_happens"] == NO_AMOUNT:
@@ -87,14 +87,14 @@ def pindo_pipeline_alerts():
 
     @task(task_display_name="Check the quality")
     def check(rows: list[dict[str, str]]) -> None:
-        """Fail if a row cannot be used."""
-        wrong = [number for number, row in enumerate(rows, start=2) if not row["amount"].isdigit()]
-        if wrong:
-            raise ValueError(f"{SALES.name}: no amount in line {', '.join(map(str, wrong))}")
+        """Fail if a row has no amount."""
+        lines = [str(line) for line, row in enumerate(rows, start=2) if not row["amount"].isdigit()]
+        if lines:
+            raise ValueError(f"{SALES.name}: no amount in line {', '.join(lines)}")
 
     @task.short_circuit(task_display_name="Did the rows drop by half?")
     def dropped_by_half(rows: list[dict[str, str]]) -> dict[str, int]:
-        """Return how many rows there are, if they are at most half of the day before's; else nothing."""
+        """Return both days' row counts if today has at most half as many; else nothing, which skips the text."""
         today, before = (sum(row["day"] == day for row in rows) for day in ("today", "before"))
         return {"today": today, "before": before} if today <= before / 2 else {}
 

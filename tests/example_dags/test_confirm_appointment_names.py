@@ -28,7 +28,7 @@ def test_each_task_of_a_patient_that_ran_shows_the_patients_name(run_dag, sandbo
 
     threading.Thread(target=reply, daemon=True).start()
     head, call, tail = SOURCE.rpartition("pindo_confirm_appointment()")
-    soon = head.replace("LOOK_EVERY = timedelta(seconds=30)", "LOOK_EVERY = timedelta(seconds=1)")
+    soon = head.replace("POLL_INTERVAL = timedelta(seconds=30)", "POLL_INTERVAL = timedelta(seconds=1)")
     run = run_dag(f"{soon}dag = {call}{tail}")
     # On Airflow 2.11 a task that is skipped keeps its number.
     ran = [each for each in run.get_task_instances() if each.map_index >= 0 and each.state == "success"]

@@ -90,4 +90,4 @@ def test_a_scheduled_look_into_the_wallet_that_comes_hours_late_asks_nobody(
         run = SimpleNamespace(run_type=run_type, logical_date=moment, **of_airflow)
         read_wallet = function_of("pindo_low_balance", "read_wallet")
         assert bool(read_wallet(params={"least": 20.0}, run_id="run", dag_run=run)) is is_asked
-        assert ("Nobody is asked: this run was to start at" in capsys.readouterr().out) is not is_asked
+        assert ("Nobody is asked: this run should have started at" in capsys.readouterr().out) is not is_asked

@@ -69,7 +69,7 @@ def test_a_reply_is_no_money(run, sandbox):
 
 
 def test_a_full_sandbox_is_tried_with_what_the_documentation_says(run, sandbox):
-    least = int(re.search(r"\*Least\* above what it\s+holds, such as (\d+)", SOURCE)[1])
+    least = int(re.search(r"\*Least\* above the\s+balance, such as (\d+)", SOURCE)[1])
     answer(sandbox, top_up=100)
     _, states = run(least=least)
     assert set(states.values()) == {"success"}
