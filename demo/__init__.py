@@ -1,5 +1,5 @@
-"""Run the provider for real on this machine: Airflow and the sandbox together, with nothing to set up.
+"""Run Airflow and the sandbox together on this machine, without any setup.
 
-``python -m demo`` texts tomorrow's patients once and shows what their phones received; ``python -m demo up``
-leaves everything running to look at. The end-to-end tests start Airflow in the same way.
+``python -m demo`` texts tomorrow's patients once and shows the messages on their phones. ``python -m demo up``
+keeps everything running, so that you can look around. The end-to-end tests start Airflow in the same way.
 """

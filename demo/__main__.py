@@ -1,7 +1,6 @@
-"""Text tomorrow's patients once and show what arrived; ``python -m demo up`` leaves everything running.
+"""Text tomorrow's patients once and show their phones; ``python -m demo up`` keeps everything running.
 
-Ends with 0 only when the phones have exactly what the appointments ask for. Ctrl-C, at any time, stops
-everything that was started.
+The exit code is 0 only if the phones have exactly the expected messages. Ctrl-C stops everything at any time.
 """
 
 from __future__ import annotations
@@ -17,35 +16,35 @@ import requests
 from demo.deployment import EXAMPLE_DAGS, Deployment
 from demo.reminders import DAG_ID, run_once
 
-#: What the UI shows of the DAG that answers, and the ID by which all else knows it.
+#: The name and the ID of the DAG that replies to messages.
 ROUTER_NAME, ROUTER_ID = "Pindo: answer incoming messages", "pindo_inbound_router"
 
 _started = time.monotonic()
 
 
 def say(line: str) -> None:
-    """Print a line of progress, with the seconds since the start."""
+    """Print a progress line, with the seconds since the start."""
     print(f"[{time.monotonic() - _started:5.1f} s] {line}", flush=True)
 
 
 def demo() -> None:
-    """Run the reminders once and stop."""
+    """Run the reminders once, and stop everything."""
     with Deployment(progress=say, keep_logs=True) as deployment:
-        say("All of it is up")
+        say("Airflow and the sandbox are running")
         run_once(deployment, say)
         say("Stopping everything")
     say("Stopped")
-    print("\nTo look around in Airflow's UI, see the phones and send more: make up")
+    print("\nTo explore Airflow's UI, see the phones and send more messages: make up")
 
 
 def up() -> NoReturn:
     """Run everything until Ctrl-C."""
-    by_the_clock = {  # as in any Airflow: what is switched on runs by its schedule, and at first nothing is
+    with_schedules = {  # as in any Airflow: DAGs are paused at first, and then run on their schedules
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
     }
     with Deployment(
-        settings=by_the_clock, web_port=8080, sandbox_port=8025, progress=say, keep_logs=True
+        settings=with_schedules, web_port=8080, sandbox_port=8025, progress=say, keep_logs=True
     ) as deployment:
         deployment.rest.wait_for_dag(DAG_ID)
         print(
@@ -53,14 +52,14 @@ def up() -> NoReturn:
   Airflow   {deployment.url}/dags/{DAG_ID}
             user {deployment.username}, password {deployment.password}
   Phones    {deployment.sandbox.url}/
-  DAGs      {EXAMPLE_DAGS}, read again when they change
+  DAGs      {EXAMPLE_DAGS}, reloaded after a change
 
-  Press "Trigger" on a DAG and watch the phones. Its first trigger switches it on; one with a schedule then runs by
-  that as well, at once for the last moment of its schedule.
-  "{ROUTER_NAME}" ({ROUTER_ID}, Airflow 3.3) answers what you type on a phone, if it has a
-  number in it, such as BALANCE 0781234567: switch it on.
-  The connection pindo_default is in Airflow's environment, so Admin > Connections does not list it.
-  Ctrl-C stops everything and forgets it.
+  Press "Trigger" on a DAG and watch the phones. The first trigger also switches the DAG on. A DAG with a schedule then
+  runs on its schedule, and starts its latest scheduled run at once.
+  Switch on "{ROUTER_NAME}" ({ROUTER_ID}, Airflow 3.3). It replies to messages that you type
+  on a phone, if they contain a number, such as BALANCE 0781234567.
+  The connection pindo_default is set in Airflow's environment, so Admin > Connections does not list it.
+  Ctrl-C stops everything and deletes its data.
 """,
             flush=True,
         )
@@ -73,17 +72,17 @@ def main() -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", choices=["up"], help="leave everything running (default: run once)"
+        "what", nargs="?", choices=["up"], help="keep everything running (default: run once and stop)"
     )
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.default_int_handler)  # as on Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # as on Ctrl-C
     try:
         up() if parser.parse_args().what == "up" else demo()
     except KeyboardInterrupt:
         say("Interrupted; everything is stopped")
         return 130
     except (RuntimeError, TimeoutError, requests.RequestException) as error:
-        say(f"It did not work: {error}")
+        say(f"The demo failed: {error}")
         return 1
     return 0
 

@@ -1,12 +1,13 @@
-"""The same Airflow as a cluster: CeleryExecutor on Redis, its database in Postgres, several workers and triggerers.
+"""Airflow as a cluster: CeleryExecutor on Redis, a Postgres database, several workers and triggerers.
 
-:class:`Cluster` takes the Postgres and the Redis that are on the machine, and from each a piece of its own: a
-database that it creates and drops, and a numbered Redis database that was empty and is emptied again. Nothing
-else there is touched. Every component stands for a machine: it has a host name of its own, and
-:meth:`~demo.deployment.Deployment.kill` takes everything with it that runs there.
+:class:`Cluster` uses the Postgres and the Redis server of this machine. It creates a Postgres database and drops
+it at the end. It takes an empty numbered Redis database and empties it at the end. It changes nothing else there.
 
-Where the servers are is told by ``PINDO_TEST_POSTGRES`` (a user who may create databases) and
-``PINDO_TEST_REDIS``; without them, where such servers are when they are just installed.
+Every component represents a machine. It has its own host name, and :meth:`~demo.deployment.Deployment.kill` kills
+everything that runs on it.
+
+``PINDO_TEST_POSTGRES`` (with a user who may create databases) and ``PINDO_TEST_REDIS`` are the servers' addresses.
+The defaults are those of a fresh installation.
 """
 
 from __future__ import annotations
@@ -29,20 +30,21 @@ if TYPE_CHECKING:
 POSTGRES = os.environ.get("PINDO_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 REDIS = os.environ.get("PINDO_TEST_REDIS", "redis://127.0.0.1:6379")
 ROOT = Path(__file__).resolve().parent.parent
-#: The numbered databases of Redis, by how likely nobody else uses them.
+#: The numbered databases of Redis; others use the high numbers least.
 REDIS_NUMBERS = range(15, -1, -1)
-#: Name of the key that marks a Redis database as taken.
+#: The key that marks a Redis database as taken.
 _TAKEN = "pindo-cluster"
 
 
 class Cluster(Deployment):
-    """Airflow on several machines, as far as one machine can show it, and the sandbox.
+    """The sandbox, and an Airflow whose components simulate several machines.
 
-    :param dags: as for :class:`~demo.deployment.Deployment`, with its other arguments.
-    :param workers: how many Celery workers; they are named ``worker-1`` and so on.
-    :param worker_concurrency: how many tasks each runs at a time.
-    :param triggerers: how many triggerers, ``triggerer-1`` and so on.
-    :param own_redis: start a Redis server too, the component ``redis``, which keeps nothing when it is killed.
+    It takes the arguments of :class:`~demo.deployment.Deployment` too.
+
+    :param workers: the number of Celery workers. They are named ``worker-1`` and so on.
+    :param worker_concurrency: the number of parallel tasks on each worker.
+    :param triggerers: the number of triggerers. They are named ``triggerer-1`` and so on.
+    :param own_redis: also start a Redis server, the component ``redis``. It loses its data when it is killed.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Cluster(Deployment):
         one_of_each = super().components
         triggerer = one_of_each.pop("triggerer")
         worker = python("airflow", "celery", "worker", "--skip-serve-logs")
-        worker += ["--without-mingle", "--without-gossip"]  # what workers tell each other at their start
+        worker += ["--without-mingle", "--without-gossip"]  # messages between workers at their start
         worker += ["--concurrency", str(self._worker_concurrency), "--celery-hostname"]
         return {
             **(self._redis_command if self._redis_port else {}),
@@ -79,7 +81,7 @@ class Cluster(Deployment):
 
     @property
     def _redis_command(self) -> dict[str, list[str]]:
-        # With a title, it writes over the environment by which a deployment knows its processes.
+        # A process title would overwrite the environment, which identifies the deployment's processes.
         keeps_nothing = ["--save", "", "--appendonly", "no", "--set-proc-title", "no"]
         return {
             "redis": ["redis-server", "--bind", "127.0.0.1", "--port", str(self._redis_port), *keeps_nothing]
@@ -87,12 +89,12 @@ class Cluster(Deployment):
 
     @property
     def database_url(self) -> URL:
-        """Where Airflow's database is."""
+        """The URL of Airflow's database."""
         return server_url().set(database=self._database)
 
     @property
     def broker_url(self) -> str:
-        """Where Celery's messages are."""
+        """The URL of Celery's broker."""
         if self._redis_url is None:
             raise RuntimeError("the cluster is not running")
         return self._redis_url
@@ -101,7 +103,7 @@ class Cluster(Deployment):
         """Return the environment of every process."""
         database = self.database_url.render_as_string(hide_password=False)
         inherited = super().environment()
-        del inherited["AIRFLOW_CONN_PINDO_DEFAULT"]  # it is kept in the database, as on a real deployment
+        del inherited["AIRFLOW_CONN_PINDO_DEFAULT"]  # it is in the database, as in production
         return {
             **inherited,
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
@@ -111,9 +113,9 @@ class Cluster(Deployment):
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__CELERY__BROKER_URL": self.broker_url,
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
-            # A message that a worker took with it comes back soon; so does one of a task that still runs.
+            # Redelivers the message of a killed worker soon, and the message of a running task too.
             "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "20",
-            # And when Redis forgot it, the scheduler queues the task again.
+            # If Redis lost the message, the scheduler queues the task again.
             "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "15",
             "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "10",
@@ -153,37 +155,37 @@ class Cluster(Deployment):
         return {job["hostname"] for job in jobs} == set(self.triggerers)
 
     def living_workers(self) -> set[str]:
-        """Return the names of the workers that answer; none does while Redis is away."""
+        """Return the names of the workers that respond. Without Redis the set is empty."""
         from celery import Celery
         from kombu.exceptions import KombuError
         from redis import RedisError
 
         with Celery(broker=self.broker_url, set_as_current=False) as app:
             try:
-                answers = app.control.ping(timeout=1.0)
+                responses = app.control.ping(timeout=1.0)
             except (KombuError, RedisError):
                 return set()
-        return {name.rpartition("@")[2] for answer in answers for name in answer}
+        return {name.rpartition("@")[2] for response in responses for name in response}
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return what a SELECT on Airflow's database gives."""
+        """Return the rows of a SELECT on Airflow's database."""
         with postgres(self.database_url) as cursor:
             cursor.execute(statement, values)
             return list(cursor.fetchall())
 
     def restart(self, *names: str) -> None:
-        """Kill components outright and start them again, empty of all that they held in memory."""
+        """Kill components (SIGKILL) and start them again. All state in their memory is lost."""
         for name in names:
             self.kill(name)
         for name in names:
             self.start(name)
 
     def wait_until_healthy(self, *, timeout: float = 120) -> None:
-        """Wait until every component answers."""
-        wait_until(self._is_healthy, "all of the cluster is healthy", timeout=timeout)
+        """Wait until every component responds."""
+        wait_until(self._is_healthy, "the whole cluster is healthy", timeout=timeout)
 
     def stop(self) -> None:
-        """Stop every process, and remove the folder, the database and what is in Redis."""
+        """Stop every process, and delete the folder, the database and the data in Redis."""
         with interrupts_wait(), ExitStack() as at_last:
             at_last.callback(self._give_back_redis)
             at_last.callback(self._drop_database)
@@ -200,7 +202,7 @@ class Cluster(Deployment):
 
 
 def server_url() -> URL:
-    """Return where Postgres is."""
+    """Return the URL of Postgres."""
     from sqlalchemy.engine import make_url
 
     return make_url(POSTGRES).set(drivername="postgresql+psycopg2")
@@ -208,7 +210,7 @@ def server_url() -> URL:
 
 @contextmanager
 def postgres(url: URL) -> Iterator[Any]:
-    """Give a cursor whose statements are each on their own, in no transaction."""
+    """Open a cursor in autocommit mode."""
     import psycopg2
 
     connection = psycopg2.connect(**url.translate_connect_args(username="user"), connect_timeout=5)
@@ -227,21 +229,21 @@ def take_redis_number(mark: str) -> str:
     for number in REDIS_NUMBERS:
         url = redis_url(number)
         with redis.Redis.from_url(url) as database, suppress(redis.ResponseError):  # the server has fewer
-            # Two who find it empty at the same time: only one of them sets the key.
+            # Two processes may find it empty at the same time. Only one of them can set the key.
             if database.dbsize() == 0 and database.set(_TAKEN, mark, nx=True):
                 if database.dbsize() == 1:
                     return url
                 database.delete(_TAKEN)
-    raise RuntimeError(f"{_without_password(REDIS)} has no numbered database that is empty")
+    raise RuntimeError(f"{_without_password(REDIS)} has no empty numbered database")
 
 
 def redis_url(number: int) -> str:
-    """Return where a numbered database of Redis is."""
+    """Return the URL of a numbered Redis database."""
     return urlsplit(REDIS)._replace(path=f"/{number}").geturl()
 
 
 def give_back_redis_number(url: str, mark: str) -> None:
-    """Empty the database if it still is the one that ``mark`` took."""
+    """Empty the database if ``mark`` still owns it."""
     import redis
 
     with redis.Redis.from_url(url, decode_responses=True) as database:
@@ -250,7 +252,7 @@ def give_back_redis_number(url: str, mark: str) -> None:
 
 
 def missing_services() -> list[str]:
-    """Return a sentence for everything that a cluster needs and that is not here: what, and how to get it."""
+    """Return one sentence for each missing requirement of a cluster: the requirement, and how to install it."""
     packages = ("airflow.providers.celery", "psycopg2", "asyncpg")
     if missing := ", ".join(name for name in packages if not _is_there(name)):
         return [f"{missing} not installed: pip install -e '.[cluster]', which make test-cluster does"]
@@ -264,7 +266,7 @@ def missing_services() -> list[str]:
     except psycopg2.OperationalError as error:
         why = str(error).strip().splitlines()[0]
         problems.append(
-            f"no Postgres for us at {_without_password(POSTGRES)} ({why}): start one (apt-get install postgresql, "
+            f"no usable Postgres at {_without_password(POSTGRES)} ({why}): start one (apt-get install postgresql, "
             "or docker run -p 127.0.0.1:5432:5432 -e POSTGRES_HOST_AUTH_METHOD=trust postgres), and name a user "
             "who may create databases: PINDO_TEST_POSTGRES=postgresql://user:password@host:port/postgres"
         )
@@ -273,7 +275,7 @@ def missing_services() -> list[str]:
             server.ping()
     except redis.RedisError as error:
         problems.append(
-            f"no Redis for us at {_without_password(REDIS)} ({error}): start one (apt-get install redis-server, or "
+            f"no usable Redis at {_without_password(REDIS)} ({error}): start one (apt-get install redis-server, or "
             "docker run -p 127.0.0.1:6379:6379 redis), or name it: PINDO_TEST_REDIS=redis://:password@host:port"
         )
     return problems
@@ -282,7 +284,7 @@ def missing_services() -> list[str]:
 def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # nor is what it is in
+    except ModuleNotFoundError:  # its package is missing too
         return False
 
 

@@ -1,12 +1,15 @@
-"""A real Airflow and the sandbox on this machine, for as long as a ``with`` block lasts.
+"""A real Airflow and the sandbox on this machine, for the duration of a ``with`` block.
 
-:class:`Deployment` starts the components that a production Airflow has (API server, scheduler with its
-local executor, DAG processor, triggerer; on Airflow 2.11 webserver, scheduler, triggerer), each as a process
-of its own, on free loopback ports, in a temporary ``AIRFLOW_HOME`` with SQLite. However the block ends, every
-process is stopped and the folder removed. The user's own Airflow and home folder are not touched.
+:class:`Deployment` starts the components of a production Airflow, each in its own process:
 
-What belongs to a deployment, and to each of its components, is known by environment variables that all
-processes inherit, so that a task whose parents were killed is found too.
+* API server, scheduler with its local executor, DAG processor and triggerer;
+* on Airflow 2.11 webserver, scheduler and triggerer.
+
+They use free loopback ports and a temporary ``AIRFLOW_HOME`` with SQLite. The end of the block stops every process
+and deletes the folder, also after an error. The user's own Airflow and home folder are not changed.
+
+Environment variables identify the processes of a deployment and of each component. All child processes inherit
+them, so a task is found even after its parent processes were killed.
 """
 
 from __future__ import annotations
@@ -45,19 +48,19 @@ _COMPONENT = "PINDO_COMPONENT"
 
 
 class DeploymentError(RuntimeError):
-    """A component did not start, or stopped by itself; the message has the end of its log."""
+    """A component did not start, or stopped unexpectedly. The message contains the end of its log."""
 
 
 class Deployment:
-    """Airflow and the sandbox, running.
+    """A running Airflow with the sandbox.
 
-    :param dags: the folder of the DAG files; the project's examples by default.
+    :param dags: the folder of the DAG files. Default: the project's examples.
     :param settings: more environment variables for every process, such as
         ``{"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}``.
-    :param web_port: where the UI is to be; another free port when it is taken, and when None (default).
-    :param sandbox_port: where the sandbox is to be; likewise.
-    :param keep_logs: when the block ends in an error, copy all logs to a folder that stays, and say where.
-    :param progress: is told what is being done, one line at a time.
+    :param web_port: the UI's port. If it is in use, or None (default), another free port is used.
+    :param sandbox_port: the sandbox's port, with the same rule.
+    :param keep_logs: after an error, copy all logs to a folder that stays, and report its path.
+    :param progress: called with one line for each step.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class Deployment:
 
     @property
     def components(self) -> dict[str, list[str]]:
-        """The command of each component, by its name; they are started in this order."""
+        """The command of each component by name, in the order of their start."""
         port = self.url.rpartition(":")[2]
         web = {
             3: ["api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1"],
@@ -142,14 +145,16 @@ class Deployment:
         for name in self.components:
             if name not in self._processes:
                 self.start(name)
-        wait_until(lambda: self._answers(self.sandbox.url), "the sandbox answers", timeout=60)
-        wait_until(self._is_healthy, "all of Airflow is healthy", timeout=180)
+        wait_until(lambda: self._responds(self.sandbox.url), "the sandbox responds", timeout=60)
+        wait_until(self._is_healthy, "Airflow is healthy", timeout=180)
         self.rest.create_pool("pindo", slots=40, description="Requests to Pindo at a time")
 
     def _create_database(self) -> None:
         self.airflow("db", "migrate")
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # readers do not wait for a writer; it stays set
+            database.execute(
+                "PRAGMA journal_mode=WAL"
+            )  # readers do not wait for a writer; the database remembers this mode
 
     def _create_login(self) -> None:
         if AIRFLOW_VERSION >= 3:
@@ -157,10 +162,10 @@ class Deployment:
             passwords.write_text(json.dumps({self.username: self.password}))
             passwords.chmod(0o600)
         else:
-            who = ["--username", self.username, "--password", self.password, "--email", "admin@example.org"]
-            self.airflow("users", "create", "--role", "Admin", "--firstname", "A", "--lastname", "A", *who)
+            login = ["--username", self.username, "--password", self.password, "--email", "admin@example.org"]
+            self.airflow("users", "create", "--role", "Admin", "--firstname", "A", "--lastname", "A", *login)
 
-    def _answers(self, url: str) -> bool:
+    def _responds(self, url: str) -> bool:
         self.check()
         try:
             with requests.Session() as session:
@@ -181,7 +186,7 @@ class Deployment:
         return all(health.get(part) == "healthy" for part in parts)
 
     def check(self) -> None:
-        """Raise :class:`DeploymentError` when a component has stopped by itself."""
+        """Raise :class:`DeploymentError` if a component stopped unexpectedly."""
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise DeploymentError(
@@ -189,7 +194,7 @@ class Deployment:
                 )
 
     def start(self, name: str) -> None:
-        """Start a component; after :meth:`kill`, start it again."""
+        """Start a component, also after :meth:`kill`."""
         with self.component_log(name).open("ab") as log, interrupts_wait():
             self._processes[name] = subprocess.Popen(  # noqa: S603
                 self.components[name],
@@ -198,18 +203,18 @@ class Deployment:
                 stderr=subprocess.STDOUT,
                 env={**self.environment(), _COMPONENT: name},
                 cwd=self.home,
-                start_new_session=True,  # so that Ctrl-C reaches us alone
+                start_new_session=True,  # Ctrl-C must reach only this process
             )
 
     def kill(self, name: str) -> None:
-        """Kill a component outright (SIGKILL), with all that it started, as a machine that dies does."""
+        """Kill a component and all its child processes (SIGKILL), like a machine that crashes."""
         process = self._processes.pop(name)
         process.kill()
         _kill_all(lambda: self.processes(name))
         process.wait()
 
     def airflow(self, *command: str, timeout: float = 180) -> str:
-        """Run an ``airflow`` command against this deployment and return what it printed."""
+        """Run an ``airflow`` command in this deployment and return its output."""
         with interrupts_wait():
             process = subprocess.Popen(  # noqa: S603
                 python("airflow", *command),
@@ -224,7 +229,9 @@ class Deployment:
         try:
             printed, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            raise DeploymentError(f"airflow {' '.join(command)}: not done after {timeout:.0f} s") from None
+            raise DeploymentError(
+                f"airflow {' '.join(command)}: still running after {timeout:.0f} s"
+            ) from None
         if process.returncode:
             raise DeploymentError(
                 f"airflow {' '.join(command)}: exit code {process.returncode}\n{printed[-4000:]}"
@@ -237,13 +244,13 @@ class Deployment:
         self.rest.wait_for_dag(dag_id)
 
     def component_log(self, name: str) -> Path:
-        """The file with what a component printed."""
+        """The file with a component's output."""
         return self.home / "components" / f"{name}.log"
 
     def task_log(
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, try_number: int = 1
     ) -> str:
-        """Return the log of one try of a task, as written; empty when there is none."""
+        """Return the log of one try of a task, or "" if it has no log."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         if map_index >= 0:
             folder /= f"map_index={map_index}"
@@ -257,11 +264,11 @@ class Deployment:
         """
         process = psutil.Process(task_instance["pid"])
         if process not in self.processes():
-            raise RuntimeError(f"process {process.pid} is not of this deployment")
+            raise RuntimeError(f"process {process.pid} does not belong to this deployment")
         return process
 
     def supervisor_process(self, task_instance: dict[str, Any]) -> psutil.Process:
-        """Return the executor's worker process, which watches over the task's process."""
+        """Return the executor's worker process, which supervises the task's process."""
         supervisor = self.task_process(task_instance).parent()
         if supervisor is None:
             raise RuntimeError(f"process {task_instance['pid']} has no parent")
@@ -276,26 +283,26 @@ class Deployment:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
             environment = process.environ()
-        except (psutil.Error, OSError):  # gone, or somebody else's
+        except (psutil.Error, OSError):  # it ended, or belongs to another user
             return False
         is_ours = environment.get(_MARK) == self._mark
         return is_ours and component in (None, environment.get(_COMPONENT))
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of every process: the caller's, without any other Airflow's settings."""
+        """Return the environment of every process: the caller's, without settings of another Airflow."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
         own = {
             _MARK: self._mark,
             "SPT_NOENV": "1",  # setproctitle, which Airflow calls, leaves the environment readable
             "AIRFLOW_HOME": str(self.home),
-            "TMPDIR": str(self.home),  # and no deeper: a Unix socket's path has at most 104 characters
+            "TMPDIR": str(self.home),  # a short path: a Unix socket's path has at most 104 characters
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
             "AIRFLOW_CONN_PINDO_DEFAULT": self.sandbox.connection_json(),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            # With seconds to wait for its lock: of those that SQLite gives, five, a busy machine needs more.
+            # Seconds to wait for SQLite's lock. Its default of 5 is too short on a busy machine.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
@@ -303,9 +310,9 @@ class Deployment:
             "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__CORE__FERNET_KEY": self._fernet_key,
-            # Nothing starts by the clock: what runs is what somebody triggers.
+            # No schedules: only triggered runs start.
             "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
-            # Quick to notice: a new DAG file, a finished task, a killed one.
+            # Detect new DAG files, finished tasks and killed tasks quickly.
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
@@ -314,7 +321,7 @@ class Deployment:
         return {**inherited, **own, **of_this_version(self, self._secret), **self._settings}
 
     def stop(self) -> None:
-        """Stop every process and remove the folder. Signals that come meanwhile are dealt with afterwards."""
+        """Stop every process and delete the folder. Signals are handled afterwards."""
         with interrupts_wait():
             self.rest.close()
             for process in self._processes.values():
@@ -324,7 +331,7 @@ class Deployment:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
-            _kill_all(self.processes)  # what would not stop, and tasks whose parents are gone
+            _kill_all(self.processes)  # processes that did not stop, and tasks whose parents were killed
             for process in self._processes.values():
                 process.wait()
             self._processes.clear()
@@ -334,17 +341,17 @@ class Deployment:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module by the Python that runs this."""
+    """Return the command that runs a module with this Python."""
     return [sys.executable, "-m", module, *arguments]
 
 
 def _kill_all(find: Callable[[], list[psutil.Process]]) -> None:
-    """Kill what ``find`` returns until it finds no more: what is killed may just have started another."""
-    while left := find():
-        for process in left:
+    """Kill the processes that ``find`` returns, until it finds none: a killed process may have started a new one."""
+    while processes := find():
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=1)
+        psutil.wait_procs(processes, timeout=1)
 
 
 def _airflow_3_settings(deployment: Deployment, secret: str) -> dict[str, str]:
@@ -368,10 +375,10 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
         "AIRFLOW__WEBSERVER__BASE_URL": deployment.url,
         "AIRFLOW__WEBSERVER__SECRET_KEY": secret,
         "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
-        # Airflow 2 takes the local executor with a server database alone; for a few tasks SQLite does as well.
+        # Airflow 2 allows the local executor only with a server database. For a few tasks SQLite is enough.
         "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
-        # A task that ends would schedule the next ones itself, beside the scheduler. Only the lock of a row keeps the
-        # two from starting the same task twice, and SQLite locks no row.
+        # By default a finished task schedules the next ones, in parallel to the scheduler. Only a row lock stops them
+        # from starting the same task twice, and SQLite has no row locks.
         "AIRFLOW__SCHEDULER__SCHEDULE_AFTER_TASK_EXECUTION": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
@@ -382,10 +389,9 @@ def _airflow_2_settings(deployment: Deployment, secret: str) -> dict[str, str]:
 
 
 def free_port(preferred: int | None = None, *, besides: int | None = None) -> int:
-    """Return ``preferred`` when nothing listens there, else a free loopback port that is not ``besides``.
+    """Return ``preferred`` if it is free, or else another free loopback port, but never ``besides``.
 
-    That port is below those that the system gives to outgoing connections, one of which could otherwise take
-    it before the server does.
+    The other port is below the range of outgoing connections: such a connection could take it before the server.
     """
     candidates = chain(
         [preferred] if preferred else [], iter(lambda: 20_000 + secrets.randbelow(10_000), None)
@@ -410,19 +416,19 @@ def tail(file: Path, lines: int = 40) -> str:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Hold back Ctrl-C and requests to end until the block is done, so that no process is forgotten."""
+    """Delay Ctrl-C and termination signals until the end of the block, so that every process is stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
-    before = {
-        each: signal.signal(each, lambda number, _: held.append(number))
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {
+        number: signal.signal(number, lambda received, _: held.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        for number in dict.fromkeys(held):
-            signal.raise_signal(number)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for received in dict.fromkeys(held):
+            signal.raise_signal(received)

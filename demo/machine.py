@@ -1,8 +1,8 @@
-"""The name of the machine that a component of :class:`~demo.cluster.Cluster` stands for."""
+"""The host name of a component of :class:`~demo.cluster.Cluster`."""
 
 import os
 
 
 def name() -> str:
-    """Return it, as Airflow's ``[core] hostname_callable``."""
+    """Return the host name: the value of Airflow's ``[core] hostname_callable``."""
     return os.environ.get("PINDO_COMPONENT", "localhost")

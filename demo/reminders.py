@@ -1,8 +1,8 @@
-"""The demo: run the appointment reminders once, and see for oneself that the right phones got them.
+"""Run the appointment reminders once, and check that the right phones received them.
 
-What must arrive is worked out here from the CSV alone, without the provider, and compared with what the
-sandbox's phones show. The rule is short because the file is known: a number with a plus is international, one
-with a leading zero is Rwandan, and a number too short to be either gets nothing.
+The expected messages are computed here from the CSV, without the provider. They are compared with the messages on
+the sandbox's phones. The rule is simple, because the file is known. A number with a plus is international. A
+number with a leading zero is Rwandan. A number that is too short gets nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ APPOINTMENTS = EXAMPLE_DAGS / "appointments.csv"
 
 
 class DemoError(RuntimeError):
-    """The run failed, or the phones did not receive what they should have."""
+    """The run failed, or the phones did not receive the expected messages."""
 
 
 class Reminder(NamedTuple):
-    """What one appointment asks for: which phone, and what its message must say."""
+    """The expected message of one appointment: its phone, and words in its text."""
 
     phone: str
     time: str
@@ -34,7 +34,7 @@ class Reminder(NamedTuple):
 
 
 def expected_reminders(file: Path = APPOINTMENTS) -> tuple[set[Reminder], set[str]]:
-    """Return the reminders that tomorrow's rows ask for, and the names of those with an unusable number."""
+    """Return the reminders of tomorrow's rows, and the names of the patients with an invalid number."""
     reminders, unreachable = set(), set()
     with file.open(newline="", encoding="utf-8") as rows:
         for row in csv.DictReader(rows):
@@ -50,9 +50,9 @@ def expected_reminders(file: Path = APPOINTMENTS) -> tuple[set[Reminder], set[st
 
 
 def run_once(deployment: Deployment, say: Callable[[str], None]) -> None:
-    """Run the DAG once, print what came of it, and compare it with what was expected.
+    """Run the DAG once, print the messages, and compare them with the expected ones.
 
-    :raises DemoError: the run failed, or a phone got too little, too much or the wrong thing.
+    :raises DemoError: the run failed, or a phone received too few, too many or wrong messages.
     """
     rest = deployment.rest
     rest.wait_for_dag(DAG_ID)
@@ -60,64 +60,68 @@ def run_once(deployment: Deployment, say: Callable[[str], None]) -> None:
     say(f"Triggered {DAG_ID}")
     seen: Counter[str] = Counter()
 
-    def ended() -> str | None:
+    def final_state() -> str | None:
         deployment.check()
         nonlocal seen
-        states = Counter(_state(each) for each in rest.task_instances(DAG_ID, run_id))
+        states = Counter(_state(task) for task in rest.task_instances(DAG_ID, run_id))
         if states != seen:
             seen = states
             say("  tasks: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
         state = rest.run_state(DAG_ID, run_id)
         return state if state in FINISHED_RUN else None
 
-    state = wait_until(ended, "the run has ended", timeout=150, interval=1)
+    state = wait_until(final_state, "the run has ended", timeout=150, interval=1)
     if state != "success":
         raise DemoError(f"the run ended as {state}\n{_failed_logs(deployment, run_id)}")
 
     messages = deployment.sandbox.messages()
     report = rest.xcom(DAG_ID, run_id, "report")
-    say("The run has ended. On the phones:\n")
+    say("The run has ended. Messages on the phones:\n")
     print(phones_table(messages))
-    print(f"\n{len(messages)} messages to {len({each['to'] for each in messages})} phones")
-    cost = sum(each["total_cost"] for each in messages)
-    print(f"Cost {cost:.3f} USD; {deployment.sandbox.state()['balance']:.3f} USD are left in the wallet")
-    for each in report["not_texted"]:
-        print(f"Not texted: {each['name']}, {each['time']}: {each['reason']}")
+    print(f"\n{len(messages)} messages to {len({message['to'] for message in messages})} phones")
+    cost = sum(message["total_cost"] for message in messages)
+    print(f"Cost {cost:.3f} USD; {deployment.sandbox.state()['balance']:.3f} USD left in the wallet")
+    for patient in report["not_texted"]:
+        print(f"Not texted: {patient['name']}, {patient['time']}: {patient['reason']}")
     print()
     if differences := compare(messages, report):
         raise DemoError("\n".join([*differences, _failed_logs(deployment, run_id)]))
-    say("The phones have exactly what the appointments ask for")
+    say("The phones have exactly the expected messages")
 
 
 def compare(messages: Iterable[dict[str, Any]], report: dict[str, Any]) -> list[str]:
-    """Return in what the phones and the report differ from what ``appointments.csv`` asks for."""
+    """Return the differences between the phones, the report and the expected messages."""
     missing, unreachable = expected_reminders()
     differences = []
     for message in messages:
-        found = [each for each in missing if _is_about(message, each)]
-        if len(found) == 1:
-            missing.remove(found[0])
+        matches = [reminder for reminder in missing if _is_about(message, reminder)]
+        if len(matches) == 1:
+            missing.remove(matches[0])
         else:
-            differences.append(f"{message['to']} got a message that no appointment asks for")
-    differences += [f"{each.phone} did not get {each.name}'s {each.time}" for each in sorted(missing)]
-    reported = {each["name"] for each in report["not_texted"]}
+            differences.append(f"{message['to']} received a message of no appointment")
+    differences += [
+        f"{phone} did not receive {name}'s reminder for {time}" for phone, time, name in sorted(missing)
+    ]
+    reported = {patient["name"] for patient in report["not_texted"]}
     if reported != unreachable:
-        differences.append(f"the report names {sorted(reported)} as not texted, not {sorted(unreachable)}")
+        differences.append(
+            f"the report names {sorted(reported)} as not texted, but expected are {sorted(unreachable)}"
+        )
     return differences
 
 
 def _is_about(message: dict[str, Any], reminder: Reminder) -> bool:
-    said = message["text"]
-    return bool(message["to"] == reminder.phone and reminder.name in said and reminder.time in said)
+    text = message["text"]
+    return bool(message["to"] == reminder.phone and reminder.name in text and reminder.time in text)
 
 
 def phones_table(messages: list[dict[str, Any]], width: int = 66) -> str:
-    """Return the messages as a table: phone, text, segments (the parts that Pindo bills), cost."""
+    """Return a table of the messages: phone, text, segments (the unit that Pindo bills) and cost."""
     lines = [f"  {'phone':<14} {'text':<{width}} {'segments':>8} {'USD':>6}"]
     lines.append(f"  {'-' * 14} {'-' * width} {'-' * 8} {'-' * 6}")
-    for each in sorted(messages, key=lambda message: (message["to"], message["text"])):
-        phone, segments, cost = each["to"], each["item_count"], f"{each['total_cost']:.3f}"
-        for text in _wrapped(each["text"], width):
+    for message in sorted(messages, key=lambda message: (message["to"], message["text"])):
+        phone, segments, cost = message["to"], message["item_count"], f"{message['total_cost']:.3f}"
+        for text in _wrapped(message["text"], width):
             lines.append(f"  {phone:<14} {text:<{width}} {segments:>8} {cost:>6}".rstrip())
             phone = segments = cost = ""
     return "\n".join(lines)
@@ -139,15 +143,15 @@ def _state(task_instance: dict[str, Any]) -> str:
 def _failed_logs(deployment: Deployment, run_id: str, lines: int = 30) -> str:
     """Return the end of each failed task's log."""
     logs = []
-    for each in deployment.rest.task_instances(DAG_ID, run_id):
-        if each["state"] in ("failed", "up_for_retry", "upstream_failed"):
+    for task in deployment.rest.task_instances(DAG_ID, run_id):
+        if task["state"] in ("failed", "up_for_retry", "upstream_failed"):
             log = deployment.task_log(
                 DAG_ID,
                 run_id,
-                each["task_id"],
-                map_index=each["map_index"],
-                try_number=max(1, each["try_number"]),
+                task["task_id"],
+                map_index=task["map_index"],
+                try_number=max(1, task["try_number"]),
             )
-            logs.append(f"--- {each['task_id']} [{each['map_index']}] {each['state']}")
+            logs.append(f"--- {task['task_id']} [{task['map_index']}] {task['state']}")
             logs += log.splitlines()[-lines:]
     return "\n".join(logs)

@@ -1,7 +1,7 @@
-"""Airflow's REST API, as far as running DAGs and looking at them takes it.
+"""A client of Airflow's REST API, to run DAGs and to read their state.
 
-Airflow 3 has version 2 of it, Airflow 2.11 version 1. They differ in their address, in how one logs in and in
-a few field names; everything here returns what Airflow answered, as JSON.
+Airflow 3 has version 2 of the API, and Airflow 2.11 has version 1. They differ in the address, the login and a few
+field names. Every method returns Airflow's response as JSON.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FINISHED_RUN = frozenset({"success", "failed"})
 class AirflowRest:
     """A client of one Airflow.
 
-    :param url: where Airflow's UI is, such as ``http://127.0.0.1:8080``.
-    :param username: who logs in.
-    :param password: their password.
+    :param url: the address of Airflow's UI, such as ``http://127.0.0.1:8080``.
+    :param username: the user.
+    :param password: the user's password.
     :param airflow_version: major version, 2 or 3.
     """
 
@@ -42,31 +42,31 @@ class AirflowRest:
         self._session.close()
 
     def request(self, method: str, path: str, **kwargs: Any) -> Json:
-        """Send one request and return the answer's JSON (None when it is empty).
+        """Send one request and return the response's JSON (None if it is empty).
 
         :param path: below ``/api/v2`` (``/api/v1`` on Airflow 2), starting with a slash.
-        :raises requests.HTTPError: Airflow answered 4xx or 5xx; the message has what it said.
+        :raises requests.HTTPError: Airflow responded with 4xx or 5xx; the message contains its text.
         """
         if self._airflow_version >= 3 and "Authorization" not in self._session.headers:
-            answer = self._session.post(f"{self._url}/auth/token", json=self._credentials, timeout=30)
-            answer.raise_for_status()
-            self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            response = self._session.post(f"{self._url}/auth/token", json=self._credentials, timeout=30)
+            response.raise_for_status()
+            self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
         base = f"{self._url}/api/v{2 if self._airflow_version >= 3 else 1}"
-        answer = self._session.request(method, base + path, timeout=60, **kwargs)
-        if not answer.ok:
+        response = self._session.request(method, base + path, timeout=60, **kwargs)
+        if not response.ok:
             raise requests.HTTPError(
-                f"{method} {path}: {answer.status_code} {answer.text[:500]}", response=answer
+                f"{method} {path}: {response.status_code} {response.text[:500]}", response=response
             )
-        return answer.json() if answer.content else None
+        return response.json() if response.content else None
 
     def health(self) -> dict[str, str | None]:
-        """Return each component's status, ``healthy`` or not, by its name."""
+        """Return each component's status, such as ``healthy``, by its name."""
         path = "/monitor/health" if self._airflow_version >= 3 else "/health"
         return {name: info.get("status") for name, info in self.request("GET", path).items()}
 
     def import_errors(self) -> list[str]:
-        """Return the tracebacks of the DAG files that Airflow could not read."""
-        return [each["stack_trace"] for each in self.request("GET", "/importErrors")["import_errors"]]
+        """Return the tracebacks of DAG files with import errors."""
+        return [error["stack_trace"] for error in self.request("GET", "/importErrors")["import_errors"]]
 
     def wait_for_dag(self, dag_id: str, *, timeout: float = 120) -> None:
         """Wait until Airflow has read the DAG and can run it."""
@@ -82,7 +82,7 @@ class AirflowRest:
                 return False
             return True
 
-        wait_until(is_read, f"DAG {dag_id} is there", timeout=timeout)
+        wait_until(is_read, f"Airflow has read the DAG {dag_id}", timeout=timeout)
 
     def create_pool(self, name: str, *, slots: int, description: str) -> None:
         """Create a pool, as a person does in the UI (Admin, Pools)."""
@@ -90,7 +90,7 @@ class AirflowRest:
         self.request("POST", "/pools", json=body)
 
     def trigger(self, dag_id: str, *, conf: Json = None, logical_date: dt.datetime | None = None) -> str:
-        """Start a run of the DAG by hand and return its run ID."""
+        """Trigger a run of the DAG and return its run ID."""
         body: dict[str, Json] = {"conf": conf or {}}
         if logical_date is not None or self._airflow_version >= 3:
             body["logical_date"] = logical_date and logical_date.isoformat()
@@ -103,20 +103,20 @@ class AirflowRest:
     def wait_for_run(
         self, dag_id: str, run_id: str, *, states: Collection[str] = FINISHED_RUN, timeout: float = 180
     ) -> str:
-        """Wait until the run is in one of ``states`` (default: it has ended) and return its state."""
+        """Wait until the run is in one of ``states`` (default: a final state) and return its state."""
 
-        def reached() -> str | None:
+        def state_reached() -> str | None:
             state = self.run_state(dag_id, run_id)
             return state if state in states else None
 
         what = f"run {run_id} of {dag_id} is {' or '.join(sorted(states))}"
-        return wait_until(reached, what, timeout=timeout)
+        return wait_until(state_reached, what, timeout=timeout)
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Json]]:
         """Return every task instance of a run, in the order of their task IDs and map indexes."""
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances"
-        found = self.request("GET", path, params={"limit": 1000})["task_instances"]
-        return sorted(found, key=lambda each: (each["task_id"], each["map_index"]))
+        tasks = self.request("GET", path, params={"limit": 1000})["task_instances"]
+        return sorted(tasks, key=lambda task: (task["task_id"], task["map_index"]))
 
     def task_instance(
         self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1
@@ -139,29 +139,29 @@ class AirflowRest:
     ) -> dict[str, Json]:
         """Wait until the task instance is in ``state`` and return it.
 
-        :param try_number: that try must be in the state, not an earlier one; None (default) takes any.
+        :param try_number: the try that must be in the state. None (default) means any try.
         """
 
         def reached() -> dict[str, Json] | None:
-            found = self.task_instance(dag_id, run_id, task_id, map_index=map_index)
-            right_try = try_number is None or found["try_number"] == try_number
-            return found if found["state"] == state and right_try else None
+            task = self.task_instance(dag_id, run_id, task_id, map_index=map_index)
+            is_right_try = try_number is None or task["try_number"] == try_number
+            return task if task["state"] == state and is_right_try else None
 
         return wait_until(reached, f"task {task_id} of {run_id} is {state}", timeout=timeout)
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str, map_index: int | None = None) -> None:
         """Clear tasks, as a person does in the UI, so that they run again.
 
-        :param map_index: of a mapped task, this one alone (Airflow 3); None (default) clears all of it.
+        :param map_index: clear only this index of a mapped task (Airflow 3). None (default) clears the whole task.
         """
-        tasks: list[Json] = [[each, map_index] if map_index is not None else each for each in task_ids]
+        tasks: list[Json] = [[name, map_index] if map_index is not None else name for name in task_ids]
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": tasks, "only_failed": False}
         self.request("POST", f"/dags/{dag_id}/clearTaskInstances", json={**body, "reset_dag_runs": True})
 
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value", map_index: int = -1
     ) -> Json:
-        """Return an XCom's value; ``return_value`` (default) is what the task returned."""
+        """Return an XCom's value; ``return_value`` (default) is the task's result."""
         path = f"{self._task_path(dag_id, run_id, task_id)}/xcomEntries/{quote(key)}"
         params = {"map_index": str(map_index), "stringify": "false"}
         return self.request("GET", path, params=params)["value"]
@@ -170,8 +170,8 @@ class AirflowRest:
         """Return the entries of the task instance's state store (Airflow 3.3), by their keys."""
         path = f"{self._task_path(dag_id, run_id, task_id)}/state-store"
         params = {"map_index": map_index, "limit": 1000}
-        found = self.request("GET", path, params=params)["task_state_store"]
-        return {each["key"]: each["value"] for each in found}
+        entries = self.request("GET", path, params=params)["task_state_store"]
+        return {entry["key"]: entry["value"] for entry in entries}
 
     def patch_task_state(
         self, dag_id: str, run_id: str, task_id: str, key: str, value: Json, *, map_index: int = -1
@@ -185,14 +185,14 @@ class AirflowRest:
 
 
 def wait_until(ready: Callable[[], T | None], what: str, *, timeout: float, interval: float = 0.25) -> T:
-    """Call ``ready`` until it returns something true, and return that.
+    """Call ``ready`` until it returns a true value, and return that value.
 
-    :param what: what must hold, for the error.
-    :raises TimeoutError: it did not within ``timeout`` seconds.
+    :param what: the awaited condition, for the error.
+    :raises TimeoutError: no true value within ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     while not (result := ready()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout:.0f} s in vain until {what}")
+            raise TimeoutError(f"timed out after {timeout:.0f} s, waiting until {what}")
         time.sleep(interval)
     return result

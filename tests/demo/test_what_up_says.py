@@ -1,4 +1,4 @@
-"""What ``python -m demo up`` prints names things as a person finds them in Airflow's UI."""
+"""The text of ``python -m demo up`` uses the names of Airflow's UI."""
 
 from __future__ import annotations
 

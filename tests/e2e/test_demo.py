@@ -95,7 +95,7 @@ def test_the_demo_texts_the_patients_and_leaves_nothing(run_demo, folder):
     process = run_demo()
     printed, _ = process.communicate(timeout=500)
     assert process.returncode == 0, printed
-    assert "The phones have exactly what the appointments ask for" in printed
+    assert "The phones have exactly the expected messages" in printed
     assert "+250780000101" in printed
     assert "Not texted: Emmanuel Nshuti" in printed
     assert_nothing_is_left(folder)
