@@ -1,1 +1,1 @@
-"""How fast the provider is, beside the fastest plain Python that does the same: ``make bench``."""
+"""Benchmarks: the provider compared with the fastest plain Python for the same work (``make bench``)."""

@@ -1,7 +1,7 @@
-"""Run every comparison, interleaved, and print the table: ``python -m benchmarks`` (``make bench``).
+"""Run every comparison and print the table: ``python -m benchmarks`` (``make bench``).
 
-Each line is the median of its rounds, beside that of the plain Python that does the same in the same run, so that
-whatever else the machine does meets both. ``python -m benchmarks quick`` leaves out the real Airflow.
+Each row has the median of its rounds, and the median of plain Python for the same work. The rounds alternate, so
+that other load on the machine affects both. ``python -m benchmarks quick`` skips the real Airflow.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ with DAG("bench", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
 
 @contextmanager
 def server(latency: float = 0.0) -> Iterator[str]:
-    """A server of :mod:`benchmarks.server`; gives its address."""
+    """Run :mod:`benchmarks.server` and yield its URL."""
     command = [sys.executable, "-m", "benchmarks.server", str(latency)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -60,29 +60,29 @@ def server(latency: float = 0.0) -> Iterator[str]:
 
 
 def connection(url: str) -> str:
-    """Return a connection to a server."""
+    """Return an Airflow connection to a server, as JSON."""
     extra = {"sender": "PindoTest"}
     return json.dumps(
         {"conn_type": "pindo", "host": url, "password": "token-of-the-benchmark", "extra": extra}
     )
 
 
-def line(what: str, seconds: float, beside: str = "", other: float | None = None, wanted: str = "") -> None:
-    """Print a row of the table: how long it took, beside what, and the ratio of the speeds."""
+def line(what: str, seconds: float, beside: str = "", other: float | None = None, target: str = "") -> None:
+    """Print a row of the table: the time, the compared time, the ratio of the speeds, and the target ratio."""
     ratio = f"{other / seconds:.2f}" if other else ""
     other_shown = f"{beside}: {other:.2f} s" if other else beside
-    print(f"| {what} | {seconds:.2f} s | {other_shown} | {ratio} | {wanted} |", flush=True)
+    print(f"| {what} | {seconds:.2f} s | {other_shown} | {ratio} | {target} |", flush=True)
 
 
 def medians(*runs: Callable[[], float], rounds: int = ROUNDS) -> list[float]:
-    """Run each in turn, round after round, and return the median of each."""
+    """Run all functions alternately, round by round, and return the median of each."""
     for run in runs:
-        run()  # imports, and whatever else happens once
+        run()  # imports and other one-time costs
     return [median(times) for times in zip(*([run() for run in runs] for _ in range(rounds)), strict=True)]
 
 
 def real_tasks(fast: str, slow: str) -> tuple[float, float]:
-    """Send to 10,000 by a task of a real Airflow, with its own ledger; return the seconds without and with latency."""
+    """Text 10,000 people in a real Airflow task with a real ledger. Return the seconds without and with latency."""
     from demo.deployment import Deployment
 
     settings = {
@@ -110,13 +110,13 @@ def main() -> None:
         personal = {"text": clients.TEXT, "concurrency": CONCURRENCY}
 
         print(f"Python {platform.python_version()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
-        print("| | time | beside | ratio | wanted |\n|---|---|---|---|---|")
+        print("| | time | beside | ratio | target |\n|---|---|---|---|---|")
         bare, ours = medians(
             lambda: clients.bare_aiohttp(fast, few, CONCURRENCY), lambda: clients.operator(few, **personal)
         )
         line("10,000 personal texts", ours, "bare aiohttp", bare, "0.85")
         line(
-            "one at a time over HttpHook.run (ten times 1,000)",
+            "sequentially with HttpHook.run (ten times 1,000)",
             10 * clients.http_provider_loop(fast, few[:1000]),
             "bare aiohttp",
             bare,
@@ -124,8 +124,8 @@ def main() -> None:
         if "quick" not in sys.argv:
             without = clients.operator(few, **personal, pindo_conn_id="bench_slow")
             at_once, late = real_tasks(fast, slow)
-            line("as a real task, real ledger", at_once, "ledger that costs nothing", ours)
-            line("the same at 100 ms latency", late, "ledger that costs nothing", without, "0.90")
+            line("as a real task, real ledger", at_once, "ledger without cost", ours)
+            line("the same at 100 ms latency", late, "ledger without cost", without, "0.90")
         bare, ours = medians(
             lambda: clients.bare_bulk(fast, many, 1000),
             lambda: clients.operator(many, text=clients.ONE_TEXT, chunk_size=1000),

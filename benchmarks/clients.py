@@ -1,4 +1,4 @@
-"""What is compared: the provider, and plain Python that sends the same bodies. Each returns seconds."""
+"""The compared clients: the provider, and plain Python that sends the same bodies. Each returns seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADERS = {"Authorization": "Bearer token-of-the-benchmark", "Content-Type": "ap
 
 
 def patients(count: int) -> list[dict[str, str]]:
-    """Return recipients, each with a time of their own."""
+    """Return recipients, each with a different time."""
     return [
         {
             "phonenumber": f"+25078{row:07}",
@@ -36,7 +36,7 @@ def patients(count: int) -> list[dict[str, str]]:
 
 
 class FreeStore:
-    """A task state store that costs nothing."""
+    """A task state store without any cost."""
 
     def get(self, key: str) -> None:
         return None
@@ -50,7 +50,7 @@ class TaskInstance:
 
 
 def operator(recipients: Any, **arguments: Any) -> float:
-    """Run the bulk operator with a ledger that costs nothing."""
+    """Run the bulk operator with a ledger without cost."""
     arguments = {"pindo_conn_id": "bench", **arguments}
     task = PindoSendBulkSmsOperator(task_id="text", recipients=recipients, **arguments)
     started = time.perf_counter()
@@ -60,7 +60,7 @@ def operator(recipients: Any, **arguments: Any) -> float:
 
 
 def bare_aiohttp(url: str, recipients: list[dict[str, str]], concurrency: int) -> float:
-    """Fill the texts and post them by a bare aiohttp loop."""
+    """Fill in the texts, and post them with plain aiohttp."""
 
     async def send() -> None:
         people = iter(recipients)
@@ -83,7 +83,7 @@ def bare_aiohttp(url: str, recipients: list[dict[str, str]], concurrency: int) -
 
 
 def bare_bulk(url: str, recipients: list[dict[str, str]], chunk_size: int) -> float:
-    """Encode chunks with the standard library and post them."""
+    """Encode chunks with the standard library, and post them."""
     started = time.perf_counter()
     with requests.Session() as session:
         session.headers.update(HEADERS)
@@ -99,7 +99,7 @@ def bare_bulk(url: str, recipients: list[dict[str, str]], chunk_size: int) -> fl
 
 
 def session_loop(url: str, recipients: list[dict[str, str]]) -> float:
-    """Send one by one over ``requests.Session``."""
+    """Send messages sequentially with ``requests.Session``."""
     started = time.perf_counter()
     with requests.Session() as session:
         session.headers.update(HEADERS)
@@ -112,7 +112,7 @@ def session_loop(url: str, recipients: list[dict[str, str]]) -> float:
 
 
 def hook_loop(url: str, recipients: list[dict[str, str]]) -> float:
-    """Send one by one over one ``PindoHook``."""
+    """Send messages sequentially with one ``PindoHook``."""
     started = time.perf_counter()
     with PindoHook("bench") as hook:
         for person in recipients:
@@ -121,7 +121,7 @@ def hook_loop(url: str, recipients: list[dict[str, str]]) -> float:
 
 
 def http_provider_loop(url: str, recipients: list[dict[str, str]]) -> float:
-    """Send one by one over the HTTP provider's ``HttpHook.run``, which opens a session for each."""
+    """Send messages sequentially with the HTTP provider's ``HttpHook.run``, which opens a session for each."""
     from airflow.providers.http.hooks.http import HttpHook
 
     hook = HttpHook(method="POST", http_conn_id="bench_http")
@@ -141,13 +141,13 @@ def write_csv(path: Path, rows: int) -> None:
 
 
 def peak_memory(path: Path) -> float:
-    """Return the peak memory, in MB, of a process that sends to everybody in the file."""
+    """Return the peak memory, in MB, of a process that texts everybody in the file."""
     command = [sys.executable, "-m", "benchmarks.clients", str(path)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def import_time() -> float:
-    """Return the seconds that importing the operators adds to Airflow's own."""
+    """Return the seconds that the import of the operators adds to Airflow's own."""
     code = (
         "import time; from airflow.sdk import BaseOperator; started = time.perf_counter(); "
         "import airflow_provider_pindo.operators.sms; print(time.perf_counter() - started)"
@@ -158,5 +158,7 @@ def import_time() -> float:
 
 if __name__ == "__main__":
     operator(sys.argv[1], text=ONE_TEXT, chunk_size=1000)
-    status = Path("/proc/self/status").read_text()  # of this program alone, as getrusage's is not
+    status = Path(
+        "/proc/self/status"
+    ).read_text()  # only of this program; getrusage would include its parent's
     print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)

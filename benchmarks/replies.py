@@ -1,4 +1,4 @@
-"""A server on which each reply is a page of its own: 404 until it has come, as ``HttpSensor`` wants it.
+"""A server with one page for each reply. A page gives 404 until its reply arrives, as ``HttpSensor`` expects.
 
 Run as ``python -m benchmarks.replies PORT``.
 """
@@ -9,26 +9,26 @@ import sys
 
 from aiohttp import web
 
-come: set[str] = set()
-asked = 0
+arrived: set[str] = set()
+requests = 0
 
 
 async def reply(request: web.Request) -> web.Response:
-    """Answer a sensor that looks."""
-    global asked
-    asked += 1
-    return web.Response(status=200 if request.match_info["code"] in come else 404)
+    """Respond to a sensor."""
+    global requests
+    requests += 1
+    return web.Response(status=200 if request.match_info["code"] in arrived else 404)
 
 
 async def arrive(request: web.Request) -> web.Response:
-    """Take replies: a list of codes."""
-    come.update(await request.json())
+    """Accept replies: a list of codes."""
+    arrived.update(await request.json())
     return web.Response()
 
 
 async def count(_: web.Request) -> web.Response:
-    """Tell how often sensors looked."""
-    return web.json_response(asked)
+    """Return the number of the sensors' requests."""
+    return web.json_response(requests)
 
 
 if __name__ == "__main__":

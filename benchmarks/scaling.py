@@ -1,16 +1,15 @@
-"""How sending grows with the workers: ``make bench-cluster`` (half an hour; ``--help`` for the sizes).
+"""Scaling with the number of workers: ``make bench-cluster`` (half an hour; ``--help`` lists the sizes).
 
-A cluster (Celery, Redis, Postgres) runs the example campaign against a sandbox that takes 100 ms for each request,
-with 1, 2 and 3 workers. Beside it 3 workers do what one would write without this provider: an ``HttpOperator``
-mapped over the recipients, a task for each. What counts is what a person waits for: a whole run, with the
-splitting of the file, the starts of the tasks and the reports.
+A cluster (Celery, Redis, Postgres) runs the example campaign with 1, 2 and 3 workers. The sandbox takes 100 ms for
+each request. For comparison, 3 workers run a mapped ``HttpOperator`` with one task for each recipient, as written
+without this provider. The measured time is the whole run: splitting the file, starting the tasks, the reports.
 
-A worker runs 2 tasks at a time and a task of the campaign has 10 requests in flight, so that a worker sends at
-most 200 texts a second, whatever its CPU; the pool has a slot for each request of all workers. The table is
-printed, and the curve is drawn from the same numbers, as ``docs/images/scaling.svg``.
+A worker runs 2 tasks at a time, and each task has 10 requests in flight. So a worker sends at most 200 texts per
+second, with any CPU. The pool has a slot for each request of all workers. The table is printed, and the same
+numbers are drawn as ``docs/images/scaling.svg``.
 
-Before that, a task does nothing but write entries into its ledger, and another nothing but read: how long each
-takes, and what CPU time the API server spends on it.
+First, one task only writes ledger entries, and another task only reads them. Their time and the API server's CPU
+time are measured.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "scaling.
 CAMPAIGN = "pindo_campaign"
 WORKERS = 3
 TASKS_OF_A_WORKER = 2
-REQUESTS_OF_A_TASK = 10  # in the example
+REQUESTS_OF_A_TASK = 10  # as in the example
 POOL = WORKERS * TASKS_OF_A_WORKER * REQUESTS_OF_A_TASK
 LATENCY = 0.1
-#: Airflow's own defaults, where the cluster is set to notice sooner what has died.
+#: Airflow's own defaults. The cluster's settings detect dead components earlier.
 PATIENT = {
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "600",
@@ -87,7 +86,7 @@ with DAG("ledger", schedule=None, start_date=datetime(2026, 1, 1), params={"writ
 
 @dataclass(frozen=True)
 class Run:
-    """A run that texted everybody: by how many workers, in how many task instances and seconds."""
+    """A run that texted everybody, with its workers, task instances and seconds."""
 
     workers: int
     recipients: int
@@ -100,7 +99,7 @@ class Run:
         return self.recipients / self.seconds
 
     def row(self, what: str) -> str:
-        """Return the row of the table."""
+        """Return a row of the table."""
         shares = ", ".join(f"{count:,}" for _, count in sorted(self.tasks.items()))
         instances = f"{sum(self.tasks.values()):,}"
         return (
@@ -110,7 +109,7 @@ class Run:
 
 
 def run(cluster: Cluster, dag_id: str, recipients: int, conf: dict[str, Any]) -> Run:
-    """Run a DAG to its end, and see that it has texted everybody."""
+    """Run a DAG to its end, and check that it texted everybody."""
     cluster.sandbox.reset()
     cluster.sandbox.settings(latency=LATENCY, balance=10_000)
     run_id = cluster.rest.trigger(dag_id, conf=conf)
@@ -125,14 +124,14 @@ def run(cluster: Cluster, dag_id: str, recipients: int, conf: dict[str, Any]) ->
 
 
 def tasks_of_each_worker(cluster: Cluster, dag_id: str, run_id: str) -> dict[str, int]:
-    """Return how many task instances each worker ran."""
+    """Return the number of task instances of each worker."""
     path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-    found: Counter[str] = Counter()
+    tasks: Counter[str] = Counter()
     while True:
-        page = cluster.rest.request("GET", path, params={"limit": 100, "offset": found.total()})
-        found.update(each["hostname"] for each in page["task_instances"])
-        if found.total() >= page["total_entries"]:
-            return dict(found)
+        page = cluster.rest.request("GET", path, params={"limit": 100, "offset": tasks.total()})
+        tasks.update(task["hostname"] for task in page["task_instances"])
+        if tasks.total() >= page["total_entries"]:
+            return dict(tasks)
 
 
 def campaign(cluster: Cluster, recipients: int, partitions: int) -> Run:
@@ -151,7 +150,7 @@ def campaign(cluster: Cluster, recipients: int, partitions: int) -> Run:
 
 
 def prepare(cluster: Cluster) -> None:
-    """Add the DAGs, the connection of the second and the pool's slots."""
+    """Add the DAGs, the connection of ``HttpOperator`` and the pool's slots."""
     cluster.add_dag(CAMPAIGN, (EXAMPLE_DAGS / f"{CAMPAIGN}.py").read_text(encoding="utf-8"))
     cluster.add_dag("one_task_each", ONE_TASK_EACH)
     cluster.add_dag("ledger", LEDGER)
@@ -163,11 +162,11 @@ def prepare(cluster: Cluster) -> None:
 
 
 def compare(cluster: Cluster, recipients: int) -> Run:
-    """Print how both ways text the same people, and return the run of the task for each."""
+    """Compare both ways for the same recipients, print the rows, and return the run of ``HttpOperator``."""
     ours = campaign(cluster, recipients, WORKERS * TASKS_OF_A_WORKER)
     print(ours.row("campaign"), flush=True)
     theirs = run(cluster, "one_task_each", recipients, {"recipients": recipients})
-    print(theirs.row("`HttpOperator`, a task each"), flush=True)
+    print(theirs.row("`HttpOperator`, one task per recipient"), flush=True)
     fewer = sum(theirs.tasks.values()) / sum(ours.tasks.values())
     print(
         f"| ratio | | | {fewer:.0f} times fewer | | {ours.rate / theirs.rate:.0f} times the rate |",
@@ -177,7 +176,7 @@ def compare(cluster: Cluster, recipients: int) -> Run:
 
 
 def curve(cluster: Cluster, recipients: int) -> list[Run]:
-    """Print and return the campaign with all workers, and with ever fewer of them."""
+    """Run the campaign with all workers and then with fewer; print and return the runs."""
     runs = []
     while cluster.workers:
         runs.append(campaign(cluster, recipients, 2 * WORKERS * TASKS_OF_A_WORKER))
@@ -187,7 +186,7 @@ def curve(cluster: Cluster, recipients: int) -> list[Run]:
 
 
 def ledger(cluster: Cluster, entries: int) -> None:
-    """Print what a write into a task's ledger takes, and a read."""
+    """Print the time of a write into a task's ledger, and of a read."""
 
     def use(**params: int) -> tuple[float, float]:
         before = cpu_seconds(cluster, "api-server")
@@ -196,7 +195,7 @@ def ledger(cluster: Cluster, entries: int) -> None:
             raise RuntimeError(f"{run_id} of ledger: {state}")
         return cluster.rest.xcom("ledger", run_id, "use"), cpu_seconds(cluster, "api-server") - before
 
-    print("| of the ledger | takes | CPU time of the API server |\n|---|---|---|")
+    print("| ledger | time | CPU time of the API server |\n|---|---|---|")
     use()
     _, cpu_of_a_run = use()
     for what, params in (("a write", {"writes": entries}), ("a read", {"writes": 1, "reads": entries})):
@@ -207,27 +206,27 @@ def ledger(cluster: Cluster, entries: int) -> None:
 
 
 def draw(runs: list[Run], beside: Run) -> str:
-    """Return the curve as SVG, on a ground of its own, so that it reads on a light page and on a dark one."""
-    top = 100 * (int(max(each.rate for each in runs)) // 100 + 1)
+    """Return the curve as SVG. Its own background makes it readable on light and dark pages."""
+    top = 100 * (int(max(run.rate for run in runs)) // 100 + 1)
 
-    def place(workers: int, rate: float) -> tuple[float, float]:
+    def position(workers: int, rate: float) -> tuple[float, float]:
         return 80 + 180 * (workers - 0.5), 300 - 240 * rate / top
 
     lines = []
     for rate in range(0, top + 1, 100):
-        _, y = place(1, rate)
+        _, y = position(1, rate)
         lines.append(f'<path class="grid" d="M80 {y:.0f}H620"/>')
         lines.append(f'<text x="70" y="{y + 4:.0f}" class="end">{rate}</text>')
     for each in runs:
-        x, y = place(each.workers, each.rate)
+        x, y = position(each.workers, each.rate)
         workers = f"{each.workers} worker" + "s" * (each.workers > 1)
         lines += [
             f'<circle class="ours" cx="{x:.0f}" cy="{y:.1f}" r="5"/>',
             f'<text x="{x:.0f}" y="{y - 12:.0f}" class="bold">{each.rate:.0f}</text>',
             f'<text x="{x:.0f}" y="322">{workers}</text>',
         ]
-    points = " ".join("{:.0f},{:.1f}".format(*place(each.workers, each.rate)) for each in runs)
-    x, y = place(beside.workers, beside.rate)
+    points = " ".join("{:.0f},{:.1f}".format(*position(each.workers, each.rate)) for each in runs)
+    x, y = position(beside.workers, beside.rate)
     title = f"Recipients per second: a campaign of {runs[0].recipients:,}, {LATENCY * 1000:.0f} ms latency"
     limits = (
         f"{TASKS_OF_A_WORKER} tasks at a time on a worker, {REQUESTS_OF_A_TASK} requests in flight in each"
@@ -257,11 +256,13 @@ def draw(runs: list[Run], beside: Run) -> str:
 def main() -> None:
     """Print the table and draw the curve."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0].strip())
-    parser.add_argument("--recipients", type=int, default=18_000, help="of the curve")
-    parser.add_argument("--beside", type=int, default=1000, help="of the comparison with HttpOperator")
-    parser.add_argument("--entries", type=int, default=1000, help="of the ledger, to write and to read")
+    parser.add_argument("--recipients", type=int, default=18_000, help="recipients of the curve")
+    parser.add_argument(
+        "--beside", type=int, default=1000, help="recipients of the comparison with HttpOperator"
+    )
+    parser.add_argument("--entries", type=int, default=1000, help="ledger entries to write and to read")
     parser.add_argument("--picture", type=Path, default=PICTURE)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if missing := missing_services():
         sys.exit("\n".join(missing))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -269,26 +270,26 @@ def main() -> None:
     size: dict[str, Any] = {"workers": WORKERS, "worker_concurrency": TASKS_OF_A_WORKER, "triggerers": 1}
     with (
         tempfile.TemporaryDirectory() as dags,
-        Cluster(Path(dags), **size, settings=PATIENT, keep_logs=True, progress=tell) as cluster,
+        Cluster(Path(dags), **size, settings=PATIENT, keep_logs=True, progress=show_progress) as cluster,
     ):
         prepare(cluster)
-        campaign(cluster, 100, WORKERS * TASKS_OF_A_WORKER)  # imports, and whatever else happens once
-        ledger(cluster, given.entries)
+        campaign(cluster, 100, WORKERS * TASKS_OF_A_WORKER)  # imports and other one-time costs
+        ledger(cluster, arguments.entries)
         print(
             f"\nCeleryExecutor, {TASKS_OF_A_WORKER} tasks at a time on a worker. The campaign: {REQUESTS_OF_A_TASK} "
-            f"requests in flight in a task, as many slots of the pool 'pindo', which has {POOL}. HttpOperator: "
+            f"requests in flight and pool slots for each task; the pool 'pindo' has {POOL} slots. HttpOperator: "
             "default_pool, 128 slots.\n"
         )
         print("| | workers | recipients | task instances (of each worker) | time | recipients per second |")
         print("|---|---|---|---|---|---|")
-        beside = compare(cluster, given.beside)
-        runs = curve(cluster, given.recipients)
-    given.picture.write_text(draw(runs, beside), encoding="utf-8")
-    print(f"\nload at the end: {os.getloadavg()[0]:.1f}; the curve is in {given.picture.name}")
+        beside = compare(cluster, arguments.beside)
+        runs = curve(cluster, arguments.recipients)
+    arguments.picture.write_text(draw(runs, beside), encoding="utf-8")
+    print(f"\nload at the end: {os.getloadavg()[0]:.1f}; the curve is in {arguments.picture.name}")
 
 
-def tell(line: str) -> None:
-    """Say how far it is, beside the table."""
+def show_progress(line: str) -> None:
+    """Print a progress line to stderr, apart from the table."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,9 +1,9 @@
-"""The tasks that :mod:`benchmarks.waiting` has wait, made where its DAG file is read.
+"""The waiting tasks of :mod:`benchmarks.waiting`, for its DAG file.
 
-All begin in the triggerer, since a thousand worker starts would outlast the benchmark; most end there, some
-resume on a worker. ``PindoInboundSmsSensor`` offers both. ``HttpSensor`` offers neither: it is given here what
-Airflow wants of a task that begins in the triggerer, and a trigger that ends the task where its own fires, so
-that what differs is the waiting.
+All tasks start in the triggerer, because a thousand worker starts would take longer than the benchmark. Most of
+them end there, and some resume on a worker. ``PindoInboundSmsSensor`` can do both. ``HttpSensor`` can do neither,
+so this module adds both: the arguments of a start in the triggerer, and a trigger that ends the task. So only the
+waiting differs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow.triggers.base import StartTriggerArgs, TaskSuccessEvent, TriggerEve
 
 
 class HttpTriggerThatEndsTheTask(HttpSensorTrigger):
-    """``HttpSensorTrigger``, whose event ends the task."""
+    """An ``HttpSensorTrigger`` that ends the task with its event."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return "benchmarks.sensors.HttpTriggerThatEndsTheTask", super().serialize()[1]
@@ -44,7 +44,7 @@ def pindo(task_id: str, code: str, interval: float, *, on_worker: bool) -> None:
 
 
 def http(task_id: str, code: str, interval: float, *, on_worker: bool) -> None:
-    """Wait for the page that has the code for its name."""
+    """Wait for the page with the code in its address."""
     from airflow.providers.http.sensors.http import HttpSensor
 
     arguments: dict[str, Any] = {"endpoint": f"reply/{code}", "http_conn_id": "replies"}

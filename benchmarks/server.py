@@ -1,7 +1,7 @@
-"""A Pindo that answers faster than any client here asks: a bare protocol on uvloop with answers made beforehand.
+"""A minimal Pindo that is faster than every client here: a plain protocol on uvloop, with precomputed responses.
 
-It understands as much HTTP as its clients speak (a head, a Content-Length, a body) and keeps nothing. Run as
-``python -m benchmarks.server [latency in seconds]``; it prints its port.
+It parses only the HTTP of its clients (a head, a Content-Length, a body), and it stores nothing. Run it with
+``python -m benchmarks.server [latency in seconds]``. It prints its port.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _ONE = {
 }
 
 
-def answer(body: dict[str, object]) -> bytes:
-    """Return a whole 201 answer."""
+def response(body: dict[str, object]) -> bytes:
+    """Return a complete 201 response."""
     content = json.dumps(body).encode()
     head = f"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     return head.encode() + content
 
 
-ONE = answer(_ONE)
+ONE = response(_ONE)
 MANY = {
-    count: answer({**_MONEY, "count": count, "total": count, "network": "63510", "status": "sent"})
+    count: response({**_MONEY, "count": count, "total": count, "network": "63510", "status": "sent"})
     for count in range(1, 1001)
 }
 

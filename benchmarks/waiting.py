@@ -1,19 +1,19 @@
-"""What waiting for messages costs: ``make bench-waiting`` (twenty minutes; ``--help`` for the sizes).
+"""The cost of waiting for messages: ``make bench-waiting`` (twenty minutes; ``--help`` lists the sizes).
 
-* A thousand deferred ``PindoInboundSmsSensor`` on the one triggerer of a real Airflow, each waiting for a reply
-  with a code of its own; then, in an Airflow of their own, as many deferred ``HttpSensor`` of the HTTP provider,
-  each asking for its reply. Measured: requests per interval and the triggerer's CPU while all wait, and the time
-  from a reply's arrival until Airflow has recorded the task's end. Half of the replies come at random moments of
-  a hundred seconds, the other half all at once, after those. Every twentieth task resumes on a worker and is
-  shown apart: its time has a worker's start in it. All others end in the triggerer (see
-  :mod:`benchmarks.sensors`). Before all this, one run goes through to its end: at the first event Airflow's
-  triggerer loads an API server of its own, which takes seconds, once.
-* More and more of them on one triggerer: requests per interval, CPU and memory, to see how many it holds.
-* A sensor that starts before a backlog of old messages: pages read, and the peak memory of its process.
-* A hostile text of 100 kB against patterns with nested quantifiers: milliseconds.
+* **Many waiting tasks.** A thousand deferred ``PindoInboundSmsSensor`` wait on one triggerer of a real Airflow.
+  Each waits for a reply with its own code. Then, in another Airflow, a thousand deferred ``HttpSensor`` do the same.
+  Measured: requests per interval, the triggerer's CPU, and the time from a reply's arrival to the task's end.
+* **The capacity of a triggerer.** More and more sensors wait on it. Measured: requests per interval, CPU, memory.
+* **A backlog.** A sensor starts before many old messages. Measured: the pages that it reads, and its peak memory.
+* **A hostile text.** A text of 100 kB meets patterns with nested quantifiers. Measured: milliseconds.
 
-Loopback only. CPU is that of the triggerer's processes, whatever else the machine does meanwhile; the times are
-the machine's, so it should do nothing else.
+Half of the replies arrive at random times within a hundred seconds. Then the other half arrive at once. Every
+twentieth task resumes on a worker and has its own row, because its time includes a worker's start. All others end
+in the triggerer (see :mod:`benchmarks.sensors`). One run is completed before the measurement: at its first event
+Airflow's triggerer loads an API server, which takes seconds.
+
+Only loopback is used. CPU is measured only for the triggerer's processes. The times depend on the machine, so it
+should be idle otherwise.
 """
 
 from __future__ import annotations
@@ -61,23 +61,23 @@ with DAG("waiting", schedule=None, start_date=datetime(2026, 1, 1), max_active_r
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared.
+    """One side of the comparison.
 
-    :param sensor: which of :mod:`benchmarks.sensors`.
-    :param arrive: has replies with these codes arrive.
-    :param asked: returns how many requests the server has had.
+    :param sensor: the function of :mod:`benchmarks.sensors`.
+    :param arrive: makes replies with these codes arrive.
+    :param count_requests: returns the number of the server's requests.
     """
 
     sensor: str
     arrive: Callable[[list[str]], object]
-    asked: Callable[[], int]
+    count_requests: Callable[[], int]
 
 
-class Waited(NamedTuple):
-    """What came out: requests per interval, share of one core, and seconds from arrival to end."""
+class Results(NamedTuple):
+    """The results: requests per interval, shares of one core, and seconds from arrival to end."""
 
     requests: float
-    alone: float
+    idle_cpu: float
     cpu: float
     spread: list[float]
     at_once: list[float]
@@ -86,7 +86,7 @@ class Waited(NamedTuple):
 
 @contextmanager
 def airflow_with(settings: dict[str, str], count: int) -> Iterator[Deployment]:
-    """Start an Airflow whose triggerer takes ``count`` triggers, with an empty DAGs folder."""
+    """Start an Airflow with an empty DAGs folder, and a triggerer for ``count`` triggers."""
     settings = {
         "PYTHONPATH": str(Path(__file__).parent.parent),
         "AIRFLOW__TRIGGERER__CAPACITY": str(count),
@@ -94,38 +94,38 @@ def airflow_with(settings: dict[str, str], count: int) -> Iterator[Deployment]:
     }
     with (
         tempfile.TemporaryDirectory() as dags,
-        Deployment(Path(dags), settings=settings, keep_logs=True, progress=tell) as airflow,
+        Deployment(Path(dags), settings=settings, keep_logs=True, progress=show_progress) as airflow,
     ):
         yield airflow
 
 
-def tell(line: str) -> None:
-    """Say how far it is, beside the tables."""
+def show_progress(line: str) -> None:
+    """Print a progress line to stderr, apart from the tables."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def reply_server() -> Iterator[str]:
-    """Run :mod:`benchmarks.replies`; gives its address."""
+    """Run :mod:`benchmarks.replies` and yield its URL."""
     url = f"http://127.0.0.1:{free_port()}"
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.replies", url.rpartition(":")[2]])
     try:
-        wait_until(lambda: _answers(f"{url}/asked"), "the replies' server answers", timeout=30)
+        wait_until(lambda: _responds(f"{url}/asked"), "the server of the replies responds", timeout=30)
         yield url
     finally:
         process.terminate()
         process.wait()
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         return requests.get(url, timeout=5).ok
     except requests.ConnectionError:
         return False
 
 
-def wait_by_pindo(count: int, interval: float) -> Waited:
-    """Have sensors of this provider wait for messages of the sandbox."""
+def wait_by_pindo(count: int, interval: float) -> Results:
+    """Measure sensors of this provider, which wait for messages of the sandbox."""
     with airflow_with({}, count) as airflow:
 
         def arrive(codes: list[str]) -> None:
@@ -135,8 +135,8 @@ def wait_by_pindo(count: int, interval: float) -> Waited:
         return wait(airflow, side, count, interval)
 
 
-def wait_by_http(count: int, interval: float) -> Waited:
-    """Have sensors of the HTTP provider wait for pages."""
+def wait_by_http(count: int, interval: float) -> Results:
+    """Measure sensors of the HTTP provider, which wait for pages."""
     with reply_server() as url:
         connection = json.dumps({"conn_type": "http", "host": url})
         side = Side(
@@ -148,32 +148,32 @@ def wait_by_http(count: int, interval: float) -> Waited:
             return wait(airflow, side, count, interval)
 
 
-def wait(airflow: Deployment, side: Side, count: int, interval: float) -> Waited:
-    """Start the tasks, measure while all wait, let the replies come, and see when each task has ended."""
+def wait(airflow: Deployment, side: Side, count: int, interval: float) -> Results:
+    """Start the tasks, measure while all wait, let the replies arrive, and read the end of each task."""
     source = DAG.format(sensor=side.sensor, tasks=TASKS_OF_A_RUN, interval=interval)
     airflow.add_dag("waiting", source)
     warm_up(airflow, side)
-    alone = triggerer_cpu(airflow, 2 * interval)
+    idle_cpu = triggerer_cpu(airflow, 2 * interval)
     runs = start(airflow, range(1, count // TASKS_OF_A_RUN + 1))
     time.sleep(2 * interval)
-    asked = side.asked()
+    before = side.count_requests()
     cpu = triggerer_cpu(airflow, INTERVALS * interval)
-    asked = side.asked() - asked
+    requests_made = side.count_requests() - before
     codes = codes_of(runs)
     random.Random(1).shuffle(codes)
     spread, at_once = codes[: len(codes) // 2], codes[len(codes) // 2 :]
     arrived = arrive_spread(side, spread)
     arrived |= dict.fromkeys(at_once, time.time())
     side.arrive(at_once)
-    took = {code: end - arrived[code] for code, end in ends(airflow, runs).items()}
+    seconds = {code: end - arrived[code] for code, end in ends(airflow, runs).items()}
 
-    def times(of: list[str], *, on_worker: bool) -> list[float]:
+    def times(group: list[str], *, on_worker: bool) -> list[float]:
         last = f"{TASKS_OF_A_RUN - 1:02}"
-        return [took[code] for code in of if code.endswith(last) == on_worker]
+        return [seconds[code] for code in group if code.endswith(last) == on_worker]
 
-    return Waited(
-        asked / INTERVALS,
-        alone,
+    return Results(
+        requests_made / INTERVALS,
+        idle_cpu,
         cpu,
         times(spread, on_worker=False),
         times(at_once, on_worker=False),
@@ -182,7 +182,7 @@ def wait(airflow: Deployment, side: Side, count: int, interval: float) -> Waited
 
 
 def warm_up(airflow: Deployment, side: Side) -> None:
-    """Let one run come to its end, so that what Airflow loads for its first event is loaded."""
+    """Complete one run, so that Airflow has loaded everything that its first event needs."""
     runs = start(airflow, [0])
     side.arrive(codes_of(runs))
     ends(airflow, runs)
@@ -194,7 +194,7 @@ def codes_of(runs: Iterable[int]) -> list[str]:
 
 
 def start(airflow: Deployment, runs: Iterable[int]) -> dict[int, str]:
-    """Start runs, wait until the triggers of all their tasks run, and return the runs' ids."""
+    """Start runs, wait until the triggers of all their tasks run, and return the run IDs."""
     since = datetime.now(UTC).isoformat()
     before = started_triggers(airflow)
     ids = {run: airflow.rest.trigger("waiting", conf={"run": f"{run:03}", "since": since}) for run in runs}
@@ -208,25 +208,25 @@ def start(airflow: Deployment, runs: Iterable[int]) -> dict[int, str]:
 
 
 def started_triggers(airflow: Deployment) -> int:
-    """Return how many triggers have ever run: the first line of each one's log says that it starts."""
+    """Return the number of triggers that ever started: each has a log."""
     return sum(1 for _ in (airflow.home / "logs").rglob("*.trigger.*.log"))
 
 
 def triggerer_cpu(airflow: Deployment, seconds: float) -> float:
-    """Return what share of one core the triggerer's processes take."""
+    """Return the CPU use of the triggerer's processes, as a share of one core."""
     before, started = cpu_seconds(airflow, "triggerer"), time.monotonic()
     time.sleep(seconds)
     return (cpu_seconds(airflow, "triggerer") - before) / (time.monotonic() - started)
 
 
 def cpu_seconds(airflow: Deployment, component: str) -> float:
-    """Return how much CPU time the processes of a component have used."""
-    times = [each.cpu_times() for each in airflow.processes(component)]
-    return sum(each.user + each.system for each in times)
+    """Return the CPU time of a component's processes, in seconds."""
+    times = [process.cpu_times() for process in airflow.processes(component)]
+    return sum(used.user + used.system for used in times)
 
 
 def arrive_spread(side: Side, codes: list[str]) -> dict[str, float]:
-    """Let replies come at random moments; return when each did."""
+    """Let replies arrive at random times, and return those times."""
     arrived = {}
     started = time.monotonic()
     for moment, code in zip(sorted(random.uniform(0, SPREAD) for _ in codes), codes, strict=True):
@@ -237,21 +237,23 @@ def arrive_spread(side: Side, codes: list[str]) -> dict[str, float]:
 
 
 def ends(airflow: Deployment, runs: dict[int, str]) -> dict[str, float]:
-    """Wait until all runs have ended, well, and return when each task did, by its code."""
-    found = {}
+    """Wait until all runs have succeeded, and return the end time of each task by its code."""
+    end_times = {}
     for run, run_id in runs.items():
         if (state := airflow.rest.wait_for_run("waiting", run_id, timeout=900)) != "success":
             raise RuntimeError(f"run {run_id}: {state}")
         for task in airflow.rest.task_instances("waiting", run_id):
-            found[f"{run:03}{task['task_id'][-2:]}"] = datetime.fromisoformat(task["end_date"]).timestamp()
-    return found
+            end_times[f"{run:03}{task['task_id'][-2:]}"] = datetime.fromisoformat(
+                task["end_date"]
+            ).timestamp()
+    return end_times
 
 
 def many_waiting(count: int, interval: float) -> None:
-    """Print what ``count`` waiting tasks cost, and how soon they end, on both sides."""
+    """Print the cost of ``count`` waiting tasks, and the time to their end, for both sides."""
     ours = wait_by_pindo(count, interval)
     theirs = wait_by_http(count, interval)
-    print(f"| {count:,} tasks, a look every {interval:g} s | PindoInboundSmsSensor | HttpSensor | ratio |")
+    print(f"| {count:,} tasks, a request every {interval:g} s | PindoInboundSmsSensor | HttpSensor | ratio |")
     print("|---|---|---|---|")
 
     def row(what: str, shown: str, a: float, b: float) -> None:
@@ -259,7 +261,7 @@ def many_waiting(count: int, interval: float) -> None:
 
     row("requests per interval", "{:,.1f}", ours.requests, theirs.requests)
     row(
-        f"the triggerer's CPU, all waiting (none: {ours.alone:.0%}, {theirs.alone:.0%})",
+        f"the triggerer's CPU, all waiting (none: {ours.idle_cpu:.0%}, {theirs.idle_cpu:.0%})",
         "{:.0%} of a core",
         ours.cpu,
         theirs.cpu,
@@ -275,12 +277,12 @@ def many_waiting(count: int, interval: float) -> None:
 
 
 def percentile_99(times: list[float]) -> float:
-    """Return the 99th percentile; of fewer than a hundred, the longest."""
+    """Return the 99th percentile, or the maximum of fewer than a hundred times."""
     return statistics.quantiles(times, n=100, method="inclusive")[98] if len(times) >= 100 else max(times)
 
 
 def holding(counts: list[int], interval: float) -> None:
-    """Print what a triggerer takes that holds more and more of our sensors."""
+    """Print the cost of a triggerer with more and more of our sensors."""
     print("\n| sensors on one triggerer | requests per interval | CPU | memory |\n|---|---|---|---|")
     with airflow_with({}, max(counts)) as airflow:
         airflow.add_dag("waiting", DAG.format(sensor="pindo", tasks=TASKS_OF_A_RUN, interval=interval))
@@ -289,18 +291,18 @@ def holding(counts: list[int], interval: float) -> None:
             start(airflow, range(started // TASKS_OF_A_RUN, count // TASKS_OF_A_RUN))
             started = count
             time.sleep(2 * interval)
-            asked = airflow.sandbox.state()["requests"]
+            before = airflow.sandbox.state()["requests"]
             cpu = triggerer_cpu(airflow, INTERVALS * interval)
-            asked = airflow.sandbox.state()["requests"] - asked
-            memory = sum(each.memory_info().rss for each in airflow.processes("triggerer")) / 1024**2
+            requests_made = airflow.sandbox.state()["requests"] - before
+            memory = sum(process.memory_info().rss for process in airflow.processes("triggerer")) / 1024**2
             print(
-                f"| {count:,} | {asked / INTERVALS:.1f} | {cpu:.0%} of a core | {memory:,.0f} MB |",
+                f"| {count:,} | {requests_made / INTERVALS:.1f} | {cpu:.0%} of a core | {memory:,.0f} MB |",
                 flush=True,
             )
 
 
 def backlog(size: int) -> None:
-    """Print what a sensor reads, and needs, that starts before old messages, in both orders of the list."""
+    """Print the pages and the memory of a sensor that starts before old messages, in both orders of the list."""
     print("\n| a sensor that starts before old messages | pages read | peak memory |\n|---|---|---|")
     old = [{"from": PHONE, "text": "old", "created_at": "2026-01-01T00:00:00"}]
     for order in ("newest_first", "oldest_first"):
@@ -310,19 +312,19 @@ def backlog(size: int) -> None:
                 for start_at in range(0, add, 5000):
                     running.reply_all(old * min(5000, add - start_at))
                 before = running.state()["requests"]
-                command = [sys.executable, "-m", "benchmarks.waiting", "--look"]
+                command = [sys.executable, "-m", "benchmarks.waiting", "--poll"]
                 environment = {**os.environ, "AIRFLOW_CONN_PINDO_DEFAULT": running.connection_json()}
                 memory = subprocess.run(
                     command, env=environment, check=True, stdout=subprocess.PIPE, text=True
                 ).stdout
-                pages, there = running.state()["requests"] - before, running.state()["inbound"]
+                pages, total = running.state()["requests"] - before, running.state()["inbound"]
                 print(
-                    f"| {there:,}, {order.replace('_', ' ')} | {pages} | {float(memory):.1f} MB |", flush=True
+                    f"| {total:,}, {order.replace('_', ' ')} | {pages} | {float(memory):.1f} MB |", flush=True
                 )
 
 
-def look() -> None:
-    """Look once, as a sensor that starts now, and print this process's peak memory in MB."""
+def poll() -> None:
+    """Poll once, like a sensor that starts now, and print this process's peak memory in MB."""
     from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 
     sensor = PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime.now(UTC))
@@ -333,7 +335,7 @@ def look() -> None:
 
 
 def hostile_text(size: int = 100_000) -> None:
-    """Match a text that was written to stall a matcher."""
+    """Match a text that is designed to stall a matcher."""
     from airflow_provider_pindo._inbox.filter import compile_pattern
 
     print(f"\n| a text of {size // 1000} kB against | |\n|---|---|")
@@ -348,19 +350,25 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0].strip())
     parser.add_argument("--sensors", type=int, default=1000, help=f"a multiple of {TASKS_OF_A_RUN}")
-    parser.add_argument("--interval", type=float, default=5.0, help="seconds between two looks")
-    parser.add_argument("--held", type=int, nargs="*", default=[1000, 2000, 4000], help="likewise, ascending")
+    parser.add_argument("--interval", type=float, default=5.0, help="seconds between two requests")
+    parser.add_argument(
+        "--held",
+        type=int,
+        nargs="*",
+        default=[1000, 2000, 4000],
+        help="numbers of sensors for one triggerer, ascending",
+    )
     parser.add_argument("--backlog", type=int, default=100_000)
-    parser.add_argument("--look", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.look:
-        look()
+    parser.add_argument("--poll", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.look:
+        poll()
         return
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
-    many_waiting(given.sensors, given.interval)
-    if given.held:
-        holding(given.held, given.interval)
-    backlog(given.backlog)
+    many_waiting(arguments.sensors, arguments.interval)
+    if arguments.held:
+        holding(arguments.held, arguments.interval)
+    backlog(arguments.backlog)
     hostile_text()
     print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
 
