@@ -89,7 +89,10 @@ def pindo_inbound_router():
             if re.search(r"(?i)^\s*stop\b", text):
                 reply = {"kind": "stop", "text": "You will get no more messages from us."}
             elif re.search(r"(?i)\bbalance\b", text):
-                reply = {"kind": "balance", "text": "Your balance is 12,500 RWF."}  # put your own look-up here
+                reply = {
+                    "kind": "balance",
+                    "text": "Your balance is 12,500 RWF.",
+                }  # put your own look-up here
             else:
                 reply = {"kind": "other", "text": "Thank you. Somebody will call you back."}
             replies.append({"to": to, **reply})
