@@ -1,8 +1,7 @@
-"""A local Pindo to develop and test against: the API over real HTTP, a page of phones, faults on demand.
+"""A local Pindo for development and tests: the API over real HTTP, a page of phones, faults on demand.
 
-``python -m airflow_provider_pindo.sandbox`` runs it by hand; :class:`Sandbox` runs it inside a test, and
-:class:`SandboxClient` controls one in another process. It needs aiohttp, which Airflow's HTTP provider
-brings, and no Airflow.
+``python -m airflow_provider_pindo.sandbox`` runs it from a shell. :class:`Sandbox` runs it inside a test,
+and :class:`SandboxClient` controls one in another process. It needs aiohttp, and no Airflow.
 """
 
 from airflow_provider_pindo.sandbox.runner import Sandbox, SandboxClient, SandboxError

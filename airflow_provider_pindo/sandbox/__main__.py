@@ -1,7 +1,7 @@
-"""``python -m airflow_provider_pindo.sandbox``: the sandbox by hand, until Ctrl-C.
+"""``python -m airflow_provider_pindo.sandbox``: run the sandbox until Ctrl-C.
 
-Prints the page's address and the line that points Airflow at it. Ends with 0 on SIGINT and SIGTERM, and
-with 1 and one sentence when it cannot start.
+Prints the page's address and the line that points Airflow to it. The exit status is 0 after SIGINT and
+SIGTERM, and 1 with one sentence when it cannot start.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import dataclasses
 import errno
 import ipaddress
 import json
@@ -21,7 +20,7 @@ import sys
 from typing import Any
 
 from airflow_provider_pindo.sandbox.address import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TOKEN
-from airflow_provider_pindo.sandbox.runner import SandboxClient, serving
+from airflow_provider_pindo.sandbox.runner import SandboxClient, serve
 from airflow_provider_pindo.sandbox.settings import Settings, first_id_from_clock
 
 
@@ -39,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except sqlite3.Error as error:
         return _fail(f"cannot keep state in {options.state}: {error}")
     except OSError as error:
-        return _fail(_why(error, options))
+        return _fail(_reason(error, options))
     return 0
 
 
@@ -47,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_pindo.sandbox",
         description="A local Pindo: the SMS API, and a page of phones that shows what arrived.",
-        epilog=f"Settings for --set: {', '.join(each.name for each in dataclasses.fields(Settings))}. "
-        "What each does is in the reference of the documentation, on the page of the sandbox.",
+        epilog=f"Settings for --set: {', '.join(Settings.__struct_fields__)}. "
+        "The documentation's reference describes each, on its page of the sandbox.",
     )
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (default %(default)s)")
     parser.add_argument(
@@ -62,9 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--balance", type=float, help="USD in the wallet of a new sandbox (default 500)")
     parser.add_argument(
-        "--inbound-order", choices=("newest_first", "oldest_first"), help="of the inbound list"
+        "--inbound-order", choices=("newest_first", "oldest_first"), help="order of the inbound list"
     )
-    parser.add_argument("--webhook-url", metavar="URL", help="where to POST events (default: nowhere)")
+    parser.add_argument("--webhook-url", metavar="URL", help="where to POST events (default: no webhooks)")
     parser.add_argument(
         "--set",
         action="append",
@@ -78,35 +77,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(written: str) -> int:
-    if not written.isdecimal() or int(written) > 65535:  # pragma: no cover - tested as a process
-        raise argparse.ArgumentTypeError(f"{written!r} is no port: give a number from 0 to 65535")
-    return int(written)
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:  # pragma: no cover - tested as a process
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use a number from 0 to 65535")
+    return int(text)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    """What the command line sets; ids begin at the clock, since memory ends with the process."""
-    named = {name: getattr(options, name) for name in ("balance", "inbound_order", "webhook_url")}
+    """The settings of the command line. Ids begin at the clock, since memory ends with the process."""
+    options_by_name = {name: getattr(options, name) for name in ("balance", "inbound_order", "webhook_url")}
     settings = Settings(first_id=first_id_from_clock()).changed(
-        {name: value for name, value in named.items() if value is not None}
+        {name: value for name, value in options_by_name.items() if value is not None}
     )
     for pair in options.set:
-        name, _, written = pair.partition("=")
-        settings = _with(settings, name, written)
+        name, _, text = pair.partition("=")
+        settings = _with(settings, name, text)
     return settings
 
 
-def _with(settings: Settings, name: str, written: str) -> Settings:
-    """The settings with one changed to its JSON value, or to what is written where only that fits."""
+def _with(settings: Settings, name: str, text: str) -> Settings:
+    """The settings with one changed to a JSON value, or to the plain text where only that is valid."""
     try:
-        value: Any = json.loads(written)
+        value: Any = json.loads(text)
     except ValueError:
-        return settings.changed({name: written})
+        return settings.changed({name: text})
     try:
         return settings.changed({name: value})
     except ValueError:
         with contextlib.suppress(ValueError):
-            return settings.changed({name: written})
+            return settings.changed({name: text})
         raise
 
 
@@ -115,18 +114,20 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, end.set)
     tokens = tuple(options.token or [DEFAULT_TOKEN])
-    async with serving(options.host, options.port, tokens, options.state, settings, options.verbose) as url:
+    async with serve(options.host, options.port, tokens, options.state, settings, options.verbose) as url:
         _greet(SandboxClient(url, tokens[0]), options.host)
         await end.wait()
 
 
 def _greet(client: SandboxClient, host: str) -> None:
     if not _is_loopback(host):
-        print(f"Warning: {host} is not a loopback address: whoever reaches it can read and control this.")
+        print(
+            f"Warning: {host} is not a loopback address: everyone who can reach it can read and control the sandbox."
+        )
     print(f"The phones are at {client.url}/")
     print("Point Airflow at this sandbox with")
     print(f"\n  export AIRFLOW_CONN_PINDO_DEFAULT={shlex.quote(client.connection_json())}\n")
-    print("Ctrl-C ends it.", flush=True)
+    print("Ctrl-C stops it.", flush=True)
 
 
 def _is_loopback(host: str) -> bool:
@@ -138,9 +139,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _why(error: OSError, options: argparse.Namespace) -> str:
+def _reason(error: OSError, options: argparse.Namespace) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {options.port} is taken; choose another with --port, or --port 0 for a free one"
+        return f"port {options.port} is in use; choose another with --port, or --port 0 for a free one"
     return f"cannot listen on {options.host}:{options.port}: {error.strerror or error}"
 
 

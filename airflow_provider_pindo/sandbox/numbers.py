@@ -1,7 +1,7 @@
-"""Which phone numbers the sandbox delivers to, decided fast enough for 100,000 recipients.
+"""The check of phone numbers, fast enough for 100,000 recipients.
 
-The rules are those of the ``phonenumbers`` library, read once for the supported countries and compiled
-into one regular expression, since parsing every number anew would cost more than all the rest of a send.
+The rules are those of the ``phonenumbers`` library. They are compiled into one regular expression for the
+supported countries, since parsing each number would cost more than the rest of a send.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _RWANDAN_NETWORKS = {"78": _MTN, "79": _MTN, "72": _AIRTEL, "73": _AIRTEL}
 
 @functools.lru_cache(maxsize=32)
 def number_check(countries: tuple[str, ...]) -> Callable[[str], str | None]:
-    """A function that says what is wrong with a number, or None.
+    """Build the check of a number for these countries.
 
-    :param countries: ISO codes of the countries delivered to. A code that is no country is never matched.
-    :return: takes a text and gives one of this module's reasons, which Pindo answers with 409, or None for
-        the E.164 number of a mobile phone in one of the countries.
+    :param countries: ISO codes. An unknown code matches no number.
+    :return: function of a number. It returns None for the E.164 number of a mobile phone in one of the
+        countries, otherwise the reason for the 409: a constant of this module.
     """
     import phonenumbers
 
@@ -50,7 +50,7 @@ def number_check(countries: tuple[str, ...]) -> Callable[[str], str | None]:
 
 
 def telco(number: str) -> str:
-    """The name of a number's network, as an inbound webhook carries it."""
+    """The name of a number's network, as in an inbound webhook."""
     return _network(number)[0]
 
 

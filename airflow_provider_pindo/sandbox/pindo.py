@@ -1,9 +1,13 @@
-"""What Pindo answers to each call, without any HTTP.
+"""Pindo's response to each call, without HTTP.
 
-Every rule here is one of the vendor's documentation or a public client's, down to the quirks: a bulk
-body without ``sender`` gets 500 and ``{}``, a bulk answer names no recipient, ``created_at`` of an inbound
-message has no zone. Where nothing is published, :class:`~.settings.Settings` holds the choice. What is
-refused has no effect: no message, no cost.
+Every rule comes from the vendor's documentation or a public client, down to the quirks:
+
+* A bulk body without ``sender`` gets 500 and ``{}``.
+* A bulk response names no recipient.
+* ``created_at`` of an inbound message has no zone.
+
+Where nothing is published, :class:`~.settings.Settings` holds the choice. A refused request has no
+effect: no message, no cost.
 """
 
 from __future__ import annotations
@@ -15,12 +19,15 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from airflow_provider_pindo.api.limits import MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.segments import segments
 from airflow_provider_pindo.sandbox import numbers
-from airflow_provider_pindo.sandbox.settings import Settings, in_utc, is_unicode
+from airflow_provider_pindo.sandbox.settings import InboundSms, Settings
 from airflow_provider_pindo.sandbox.store import (
     Inbound,
     InsufficientBalance,
@@ -30,8 +37,9 @@ from airflow_provider_pindo.sandbox.store import (
     micros,
     usd,
 )
+from airflow_provider_pindo.sandbox.validation import NotBlank, in_utc, is_unicode
 
-#: The calls by name, each with its method and its path exactly as Pindo spells it, slashes included.
+#: The calls by name, each with its method and its path as Pindo spells it, slashes included.
 CALLS: dict[str, tuple[str, str]] = {
     "send_sms": ("POST", "/v1/sms/"),
     "send_bulk_sms": ("POST", "/v1/sms/bulk"),
@@ -47,7 +55,7 @@ CALLS: dict[str, tuple[str, str]] = {
     "request_sender_id": ("POST", "/sender_ids"),
     "get_analytics": ("GET", "/v2/sms/analytics"),
 }
-#: Those with a JSON body.
+#: The calls with a JSON body.
 CALLS_WITH_BODY = frozenset(
     {"send_sms", "send_bulk_sms", "verify", "check_verification", "update_organisation", "request_sender_id"}
 )
@@ -55,12 +63,59 @@ CALLS_WITH_BODY = frozenset(
 _ACCOUNT_ID = 11783
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TO_CROCKFORD = bytes(ord(_CROCKFORD[byte % 32]) for byte in range(256))
-_mention = re.compile(r"@contact\.(name|phone)\b")
+_MENTION = re.compile(r"@contact\.(name|phone)\b")
+
+
+class _SmsBody(msgspec.Struct):
+    to: NotBlank
+    text: NotBlank
+    sender: NotBlank
+
+
+class _BulkBody(msgspec.Struct):
+    recipients: Annotated[list[Any], Meta(min_length=1)]
+    text: Any = None
+    sender: Any = None
+
+
+class _BulkText(msgspec.Struct):
+    text: NotBlank
+    sender: NotBlank
+
+
+class _VerifyBody(msgspec.Struct):
+    brand: NotBlank
+    number: NotBlank
+
+
+class _CheckBody(msgspec.Struct):
+    code: NotBlank
+    request_id: int
+
+
+class _VerificationPath(msgspec.Struct):
+    request_id: Annotated[int, Meta(ge=0)]
+
+
+class _InboundQuery(msgspec.Struct):
+    page: Annotated[int, Meta(ge=1, lt=10**9)] = 1
+    per_page: Annotated[int, Meta(ge=1, lt=10**9)] = 20
+
+
+class _OrganisationBody(msgspec.Struct):
+    name: NotBlank | UnsetType = UNSET
+    webhook_url: Annotated[str, Meta(pattern=r"^(?:https?://[^/]|\Z)")] | UnsetType | None = UNSET
+    sms_retries: int | UnsetType = UNSET
+
+
+class _SenderIdBody(msgspec.Struct):
+    sender_id: Annotated[NotBlank, Meta(max_length=MAX_SENDER_LENGTH)]
+    countries: list[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """A call as Pindo sees it: the parts of the path and the query, and the decoded body."""
+    """A call as Pindo sees it: the variables of the path, the query, and the decoded body."""
 
     path: Mapping[str, str] = dataclasses.field(default_factory=dict)
     query: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -70,7 +125,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Response:
-    """A status and a body to be sent as JSON."""
+    """A status and the JSON value of the body."""
 
     status: int
     body: Any
@@ -90,9 +145,9 @@ class Refusal(Exception):
 class Pindo:
     """The account: takes calls, keeps the store, announces events.
 
-    :param store: what it remembers.
-    :param settings: the switches; replace the attribute to change them.
-    :param announce: called with the body of each webhook event, in the order in which they happen.
+    :param store: its memory.
+    :param settings: replace the attribute to change them.
+    :param announce: called with the body of each webhook event, in the order of the events.
     """
 
     def __init__(self, store: Store, settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
@@ -101,12 +156,14 @@ class Pindo:
         self._announce = announce
 
     def respond(self, call: str, request: Request) -> Response:
-        """What Pindo answers to a call of :data:`CALLS`."""
+        """The response to a call of :data:`CALLS`."""
         rule: Callable[[Request], Response] = getattr(self, call)
         try:
             return rule(request)
         except Refusal as refusal:
             return refusal.response
+        except msgspec.ValidationError as error:
+            return Response(400, {"message": f"invalid JSON body or query: {error}"})
         except InsufficientBalance:
             status = self.settings.insufficient_balance_status
             return Response(status, {"message": "insufficient balance"})
@@ -115,11 +172,10 @@ class Pindo:
 
     def send_sms(self, request: Request) -> Response:
         """``POST /v1/sms/``: one message to one phone."""
-        body = _object(request.body)
-        to, text, sender = _text(body, "to"), _text(body, "text"), _text(body, "sender")
-        self._check_sender("sender", sender)
-        self._check_number(to)
-        message = self._message(to, text, sender, "sms", sms_ids(1)[0], now())
+        body = msgspec.convert(request.body, _SmsBody)
+        self._check_sender("sender", body.sender)
+        self._check_number(body.to)
+        message = self._message(body.to, body.text, body.sender, "sms", sms_ids(1)[0], now())
         self.store.accept([message], message.total_cost)
         self._announce_sent([message])
         return Response(
@@ -133,27 +189,24 @@ class Pindo:
                 "self_url": f"{request.base_url}/v1/sms/{message.sms_id}",
                 "sms_id": message.sms_id,
                 "status": "sent",
-                "to": to,
+                "to": message.to,
                 "total_cost": usd(message.total_cost),
             },
         )
 
     def send_bulk_sms(self, request: Request) -> Response:
-        """``POST /v1/sms/bulk``: one text to many phones, answered with totals only."""
-        body = _object(request.body)
-        recipients = body.get("recipients")
-        if not isinstance(recipients, list) or not recipients:
-            raise Refusal(400, "recipients must be a list with at least one recipient")
+        """``POST /v1/sms/bulk``: one text to many phones. The response has totals only."""
+        body = msgspec.convert(request.body, _BulkBody)
+        recipients = body.recipients
         if len(recipients) > self.settings.bulk_limit:
             raise Refusal(413, f"at most {self.settings.bulk_limit} recipients in one request")
-        if not body.get("sender") or not all(
-            isinstance(one, dict) and one.get("phonenumber") for one in recipients
+        if not body.sender or not all(
+            isinstance(recipient, dict) and recipient.get("phonenumber") for recipient in recipients
         ):
-            return Response(500, {})  # what Pindo does when `sender` is left out or `phonenumber` misspelt
-        text, sender = _text(body, "text"), _text(body, "sender")
-        self._check_sender("sender", sender)
-        good = self._deliverable(recipients)
-        messages = self._bulk_messages(good, text, sender)
+            return Response(500, {})  # Pindo's response when `sender` is missing or `phonenumber` misspelt
+        content = msgspec.convert(request.body, _BulkText)
+        self._check_sender("sender", content.sender)
+        messages = self._bulk_messages(self._deliverable(recipients), content.text, content.sender)
         self.store.accept(messages, sum(message.total_cost for message in messages))
         self._announce_sent(messages)
         return Response(
@@ -171,20 +224,21 @@ class Pindo:
         )
 
     def _deliverable(self, recipients: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
-        """The number and name of each recipient that can be delivered to.
+        """The number and name of each recipient that Pindo delivers to.
 
-        One that cannot is a 409 for the whole request, unless the setting says to leave it out; that is
-        a 409 too when nobody is left.
+        A bad number is a 409 for the whole request. The setting ``bulk_bad_number`` can leave it out
+        instead; the request gets a 409 when no number is good.
         """
         good: list[tuple[str, str | None]] = []
         refusal = None
         for recipient in recipients:
             number, name = recipient["phonenumber"], recipient.get("name")
-            _check_unicode("name", name)
+            if isinstance(name, str) and not is_unicode(name):
+                raise Refusal(400, "name is not valid Unicode")
             try:
                 self._check_number(number)
-            except Refusal as found:
-                refusal = found
+            except Refusal as error:
+                refusal = error
                 if self.settings.bulk_bad_number == "reject":
                     raise
             else:
@@ -198,7 +252,7 @@ class Pindo:
     ) -> list[Message]:
         """One message for each recipient, with the mentions filled in."""
         created_at, ids = now(), sms_ids(len(recipients))
-        if not _mention.search(text):
+        if not _MENTION.search(text):
             first = self._message(recipients[0][0], text, sender, "bulk", ids[0], created_at)
             return [
                 first._replace(to=to, name=name, sms_id=sms_id)
@@ -237,9 +291,9 @@ class Pindo:
     # -- verification
 
     def verify(self, request: Request) -> Response:
-        """``POST /v1/sms/verify``: text a PIN. It is paid for when the right code comes back."""
-        body = _object(request.body)
-        brand, number = _text(body, "brand"), _text(body, "number")
+        """``POST /v1/sms/verify``: text a PIN. It is paid for when the right code is checked."""
+        body = msgspec.convert(request.body, _VerifyBody)
+        brand, number = body.brand, body.number
         self._check_sender("brand", brand)
         self._check_number(number)
         if self.store.balance < micros(self.settings.item_price):
@@ -265,19 +319,16 @@ class Pindo:
         )
 
     def check_verification(self, request: Request) -> Response:
-        """``POST /v1/sms/verify/check``: is this the code? A wrong one burns an attempt."""
-        body = _object(request.body)
-        code, request_id = _text(body, "code"), body.get("request_id")
-        if not isinstance(request_id, int) or isinstance(request_id, bool):
-            raise Refusal(400, "request_id must be an integer")
-        found = self._verification(request_id)
-        status = self.settings.wrong_code_status
-        if found.status != "pending":
-            raise Refusal(status, f"verification is {found.status}")
-        if found.attempts >= self.settings.pin_attempts:
+        """``POST /v1/sms/verify/check``: compare a code. A wrong one uses up an attempt."""
+        body = msgspec.convert(request.body, _CheckBody)
+        verification = self._verification(body.request_id)
+        request_id, status = verification.request_id, self.settings.wrong_code_status
+        if verification.status != "pending":
+            raise Refusal(status, f"verification is {verification.status}")
+        if verification.attempts >= self.settings.pin_attempts:
             raise Refusal(status, "too many attempts")
-        if code != found.pin:
-            self.store.set_verification(request_id, "pending", found.attempts + 1)
+        if body.code != verification.pin:
+            self.store.set_verification(request_id, "pending", verification.attempts + 1)
             raise Refusal(status, "wrong code")
         self.store.complete_verification(request_id, micros(self.settings.item_price))
         return Response(
@@ -286,38 +337,43 @@ class Pindo:
         )
 
     def get_verification(self, request: Request) -> Response:
-        """``GET /v1/sms/verify/status/:request_id``: where a verification stands."""
-        return Response(200, _verification_body(self._verification(_path_id(request))))
+        """``GET /v1/sms/verify/status/:request_id``: the state of a verification."""
+        return Response(200, _verification_body(self._verification_of(request)))
 
     def cancel_verification(self, request: Request) -> Response:
-        """``PUT /v1/sms/verify/cancel/:request_id``: its code is worth nothing from now on."""
-        found = self._verification(_path_id(request))
-        if found.status != "pending":
-            raise Refusal(409, f"verification is {found.status}")
-        self.store.set_verification(found.request_id, "cancelled", found.attempts)
-        return Response(200, _verification_body(found._replace(status="cancelled")))
+        """``PUT /v1/sms/verify/cancel/:request_id``: its code is no longer valid."""
+        verification = self._verification_of(request)
+        if verification.status != "pending":
+            raise Refusal(409, f"verification is {verification.status}")
+        self.store.set_verification(verification.request_id, "cancelled", verification.attempts)
+        return Response(200, _verification_body(verification._replace(status="cancelled")))
+
+    def _verification_of(self, request: Request) -> Verification:
+        return self._verification(
+            msgspec.convert(dict(request.path), _VerificationPath, strict=False).request_id
+        )
 
     def _verification(self, request_id: int) -> Verification:
-        found = self.store.verification(request_id)
-        if found is None:
+        verification = self.store.verification(request_id)
+        if verification is None:
             raise Refusal(404, "no such verification")
-        if found.status == "pending" and time.time() >= found.expires_at:
-            self.store.set_verification(request_id, "expired", found.attempts)
-            return found._replace(status="expired")
-        return found
+        if verification.status == "pending" and time.time() >= verification.expires_at:
+            self.store.set_verification(request_id, "expired", verification.attempts)
+            return verification._replace(status="expired")
+        return verification
 
     # -- inbound
 
     def list_inbound_sms(self, request: Request) -> Response:
-        """``GET /v1/sms/inbounds``: one page. A page beyond the last is empty."""
-        page = _positive(request.query, "page", 1)
-        per_page = min(_positive(request.query, "per_page", 20), self.settings.inbound_per_page_max)
+        """``GET /v1/sms/inbounds``: one page. Pages after the last are empty."""
+        query = msgspec.convert(dict(request.query), _InboundQuery, strict=False)
+        page, per_page = query.page, min(query.per_page, self.settings.inbound_per_page_max)
         newest_first = self.settings.inbound_order == "newest_first"
-        found, total = self.store.inbound_page(newest_first, per_page, (page - 1) * per_page)
+        messages, total = self.store.inbound_page(newest_first, per_page, (page - 1) * per_page)
         response = Response(
             200,
             {
-                "inbound_sms": [self._inbound_body(message) for message in found],
+                "inbound_sms": [self._inbound_body(message) for message in messages],
                 "pages": {"page": page, "pages": -(-total // per_page), "per_page": per_page, "total": total},
             },
         )
@@ -338,24 +394,20 @@ class Pindo:
 
     def _inject_after(self, page: int) -> None:
         waiting = self.settings.inject_between_pages
-        due = [message for message in waiting if (message.get("after_page") or 1) == page]
+        due = [message for message in waiting if (message.after_page or 1) == page]
         if due:
             later = tuple(message for message in waiting if message not in due)
-            self.settings = self.settings.changed({"inject_between_pages": later})
+            self.settings = msgspec.structs.replace(self.settings, inject_between_pages=later)
             self.receive(due)
 
-    def receive(self, messages: Iterable[Mapping[str, Any]]) -> list[Inbound]:
-        """Phones text the account.
-
-        :param messages: each such that :func:`~.settings.is_inbound`; ``to`` defaults to the account's
-            number, ``created_at`` (ISO; without a zone it is UTC) to now.
-        """
+    def receive(self, messages: Iterable[InboundSms]) -> list[Inbound]:
+        """Take messages that phones send to the account."""
         rows = (
             (
-                message["from"],
-                message.get("to") or self.settings.inbound_number,
-                message["text"],
-                _iso(in_utc(message["created_at"])) if message.get("created_at") else now(),
+                message.sender,
+                message.to or self.settings.inbound_number,
+                message.text,
+                _iso(in_utc(message.created_at)) if message.created_at else now(),
             )
             for message in messages
         )
@@ -376,66 +428,51 @@ class Pindo:
     # -- the account
 
     def get_balance(self, request: Request) -> Response:
-        """``GET /wallets/self``: USD left."""
+        """``GET /wallets/self``: USD in the wallet."""
         return Response(200, {"amount": usd(self.store.balance)})
 
     def get_organisation(self, request: Request) -> Response:
         """``GET /orgs/self/``: the organisation's name and webhook."""
-        known = {
+        organisation = {
             "id": _ACCOUNT_ID,
             "name": "Sandbox",
             "sms_retries": 3,
             "webhook_url": self.settings.webhook_url,
         }
-        return Response(200, {**known, **self.store.organisation})
+        return Response(200, {**organisation, **self.store.organisation})
 
     def update_organisation(self, request: Request) -> Response:
         """``PUT /orgs/self``: change the name, the webhook's address or the retries."""
-        body = _object(request.body)
-        kept, settings = self.store.organisation, self.settings
-        if "webhook_url" in body:
-            try:
-                settings = settings.changed({"webhook_url": body["webhook_url"] or None})
-            except ValueError as error:
-                raise Refusal(400, str(error)) from None
-        if "name" in body:
-            kept["name"] = _text(body, "name")
-        if "sms_retries" in body:
-            if not isinstance(body["sms_retries"], int):
-                raise Refusal(400, "sms_retries must be an integer")
-            kept["sms_retries"] = body["sms_retries"]
-        self.settings = settings
-        self.store.set_organisation(kept)
+        changes = msgspec.to_builtins(msgspec.convert(request.body, _OrganisationBody))
+        if "webhook_url" in changes:
+            webhook_url = changes.pop("webhook_url") or None
+            self.settings = msgspec.structs.replace(self.settings, webhook_url=webhook_url)
+        self.store.set_organisation({**self.store.organisation, **changes})
         return self.get_organisation(request)
 
     def list_sender_ids(self, request: Request) -> Response:
-        """``GET /sender_ids/?name=…``: the sender IDs that may send; with ``name``, that one."""
-        asked_for = self.store.sender_ids()
+        """``GET /sender_ids/?name=…``: the sender IDs that may send; with ``name``, only that one."""
         approved = self.settings.approved_senders
-        given = [(0, name, list(self.settings.supported_countries)) for name in approved if approved != "any"]
-        wanted = request.query.get("name")
+        countries = list(self.settings.supported_countries)
+        senders = [] if approved == "any" else [(0, sender, countries) for sender in approved]
+        name = request.query.get("name")
         return Response(
             200,
             [
-                {"id": number, "sender_id": name, "countries": countries, "status": "approved"}
-                for number, name, countries in given + asked_for
-                if wanted is None or name == wanted
+                {"id": number, "sender_id": sender, "countries": countries, "status": "approved"}
+                for number, sender, countries in senders + self.store.sender_ids()
+                if name is None or sender == name
             ],
         )
 
     def request_sender_id(self, request: Request) -> Response:
-        """``POST /sender_ids``: ask for a sender ID. The sandbox approves it on the spot."""
-        body = _object(request.body)
-        sender, countries = _text(body, "sender_id"), body.get("countries")
-        if len(sender) > MAX_SENDER_LENGTH:
-            raise Refusal(400, f"sender_id must have at most {MAX_SENDER_LENGTH} characters")
-        if not isinstance(countries, list) or not all(isinstance(code, str) for code in countries):
-            raise Refusal(400, "countries must be a list of country codes")
-        self.store.add_sender_id(sender, countries)
-        return Response(201, {"sender_id": sender, "countries": countries, "status": "approved"})
+        """``POST /sender_ids``: request a sender ID. The sandbox approves it at once."""
+        body = msgspec.convert(request.body, _SenderIdBody)
+        self.store.add_sender_id(body.sender_id, body.countries)
+        return Response(201, {**msgspec.structs.asdict(body), "status": "approved"})
 
     def get_analytics(self, request: Request) -> Response:
-        """``GET /v2/sms/analytics``: messages and cost by day. The published page names no answer's shape."""
+        """``GET /v2/sms/analytics``: messages and cost by day. The response's shape is not published."""
         days = [
             {"date": day, "count": count, "total_cost": usd(cost)}
             for day, count, cost in self.store.sent_by_day()
@@ -444,7 +481,7 @@ class Pindo:
         return Response(200, {"timeframe": request.query.get("timeframe", "30d"), "data": days})
 
     def _announce_sent(self, messages: Iterable[Message]) -> None:
-        """The two events that follow a message: it left, and the network's delivery report."""
+        """Announce that a message was sent, and then the network's delivery report."""
         if self.settings.webhook_url is None:
             return
         for message in messages:
@@ -469,25 +506,25 @@ class Pindo:
 
 
 def fill(text: str, number: str, name: str | None) -> str:
-    """A text with the mentions that the bulk call can fill: the name and the number.
+    """Fill in the mentions that a bulk request has values for: the name and the number.
 
-    A mention without a value stays as it is written, as do other fields, which belong to stored contacts:
-    the phone then shows that something is missing.
+    A mention without a value stays as it is, so that the phone shows that something is missing. So do
+    other fields, which belong to stored contacts.
     """
     values = {"name": name, "phone": number}
-    return _mention.sub(lambda found: values[found[1]] or found[0], text)
+    return _MENTION.sub(lambda match: values[match[1]] or match[0], text)
 
 
 def sms_ids(count: int) -> list[str]:
-    """New message ids as Pindo's look: ``out_sms_`` and a ULID (48 bits of time, 80 of chance)."""
+    """New message ids in Pindo's form: ``out_sms_`` and a ULID (48 bits of time, 80 random ones)."""
     milliseconds = time.time_ns() // 1_000_000
     stamp = "".join(_CROCKFORD[milliseconds >> shift & 31] for shift in range(45, -1, -5))
-    chance = os.urandom(16 * count).translate(_TO_CROCKFORD).decode()
-    return [f"out_sms_{stamp}{chance[start : start + 16]}" for start in range(0, 16 * count, 16)]
+    random = os.urandom(16 * count).translate(_TO_CROCKFORD).decode()
+    return [f"out_sms_{stamp}{random[start : start + 16]}" for start in range(0, 16 * count, 16)]
 
 
 def now() -> str:
-    """Return the current time as ISO text: aware, UTC, with microseconds."""
+    """The current time as ISO text: aware, UTC, with microseconds."""
     return _iso(datetime.now(UTC))
 
 
@@ -496,60 +533,19 @@ def _iso(moment: datetime) -> str:
 
 
 def numbers_in(body: Any) -> set[str]:
-    """The phone numbers that a request's body is about, which faults can be aimed at."""
+    """The phone numbers in a request's body, which a fault can name."""
     if not isinstance(body, dict):
         return set()
     recipients = body.get("recipients")
-    found = [body.get("to"), body.get("number")]
-    found += (
-        [one.get("phonenumber") for one in recipients if isinstance(one, dict)]
-        if isinstance(recipients, list)
-        else []
-    )
-    return {number for number in found if isinstance(number, str)}
+    numbers = [body.get("to"), body.get("number")]
+    if isinstance(recipients, list):
+        numbers += [recipient.get("phonenumber") for recipient in recipients if isinstance(recipient, dict)]
+    return {number for number in numbers if isinstance(number, str)}
 
 
-def _verification_body(found: Verification) -> dict[str, Any]:
-    return {
-        "request_id": found.request_id,
-        "status": found.status,
-        "number": found.number,
-        "brand": found.brand,
-    }
+def _verification_body(verification: Verification) -> dict[str, Any]:
+    return {key: getattr(verification, key) for key in ("request_id", "status", "number", "brand")}
 
 
 def _random_pin(length: int) -> str:
     return "".join(secrets.choice("0123456789") for _ in range(length))
-
-
-def _object(body: Any) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise Refusal(400, "body must be a JSON object, with Content-Type: application/json")
-    return body
-
-
-def _text(body: Mapping[str, Any], key: str) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise Refusal(400, f"{key} must be a text that is not empty")
-    _check_unicode(key, value)
-    return value
-
-
-def _check_unicode(key: str, value: Any) -> None:
-    if isinstance(value, str) and not is_unicode(value):
-        raise Refusal(400, f"{key} is not valid Unicode")
-
-
-def _path_id(request: Request) -> int:
-    digits = request.path["request_id"]
-    if not (digits.isascii() and digits.isdigit()):
-        raise Refusal(400, "request_id must be an integer")
-    return int(digits[:19])
-
-
-def _positive(query: Mapping[str, str], key: str, default: int) -> int:
-    digits = query.get(key, str(default))
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) > 0):
-        raise Refusal(400, f"{key} must be an integer of 1 or more")
-    return int(digits)

@@ -1,7 +1,7 @@
-"""Every request that reached the sandbox, for tests to assert on and the page to show.
+"""The log of requests that reached the sandbox, for tests and for the page.
 
-Bounded in two ways: the newest 200,000 requests, and 64 MB of their bodies (the oldest bodies go first).
-Never holds the token: the ``Authorization`` header is left out, and ``authorized`` says what it was worth.
+It keeps the newest 200,000 requests, and 64 MB of their bodies; the oldest bodies are dropped first. It
+never holds the token: the ``Authorization`` header is removed, and ``authorized`` says whether it was valid.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 @dataclasses.dataclass(slots=True)
 class LoggedRequest:
-    """One request, filled in as it is answered.
+    """One request. Its status and faults are filled in later.
 
-    :param call: the API call, or None when the path is none of Pindo's.
-    :param status: of the answer, ``"dropped"`` when the connection was closed instead, and None while it
-        is being worked on.
+    :param call: the API call; None when the path is not one of Pindo's.
+    :param status: status of the response; ``"dropped"`` when the connection was closed instead; None
+        before that.
     :param faults: the actions of the faults that struck it.
     """
 
@@ -53,7 +53,7 @@ class LoggedRequest:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What fits on one line of the page: no header, no body."""
+        """The request without headers and body, for one line of the page."""
         return {
             "number": self.number,
             "at": datetime.fromtimestamp(self.received_at, UTC).isoformat(timespec="milliseconds"),
@@ -86,11 +86,11 @@ class RequestLog:
         headers: Mapping[str, str],
         body: bytes,
     ) -> LoggedRequest:
-        """Note a request as soon as it was read."""
+        """Add a request as soon as it was read."""
         self._count += 1
-        shown = {name: value for name, value in headers.items() if name.lower() not in _SECRET_HEADERS}
+        kept_headers = {name: value for name, value in headers.items() if name.lower() not in _SECRET_HEADERS}
         entry = LoggedRequest(
-            self._count, time.time(), method, path, query, call, authorized, shown, len(body), body
+            self._count, time.time(), method, path, query, call, authorized, kept_headers, len(body), body
         )
         self._entries.append(entry)
         if body:
@@ -112,11 +112,11 @@ class RequestLog:
 
     @property
     def count(self) -> int:
-        """Requests since the start, those that were forgotten among them."""
+        """Number of requests since the start, including forgotten ones."""
         return self._count
 
     def as_json(self, path: str | None = None, call: str | None = None) -> list[dict[str, Any]]:
-        """The requests, oldest first, of one path or one call if given."""
+        """The requests, oldest first; only those of one path or one call, if named."""
         return [
             entry.as_json()
             for entry in self._entries
@@ -124,12 +124,12 @@ class RequestLog:
         ]
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
-        """One line for each of the newest requests, newest first."""
+        """The summaries of the newest requests, newest first."""
         return [self._entries[-index].summary() for index in range(1, min(limit, len(self._entries)) + 1)]
 
 
 def decoded(body: bytes | None) -> Any:
-    """The JSON of a body, or None when it has none."""
+    """The JSON value of a body; None when it is not JSON."""
     try:
         return json.loads(body) if body else None
     except (ValueError, RecursionError):

@@ -1,9 +1,12 @@
 """Pindo over HTTP: the API, the faults on the wire, the control API and the page.
 
-Three surfaces on one port. ``/v1``, ``/v2``, ``/wallets``, ``/orgs`` and ``/sender_ids`` are Pindo's, behind
-a bearer token, each path exactly as Pindo spells it. ``/sandbox/…`` sets and reads what a test wants to
-set and read; it has no token, since the sandbox listens on loopback, but takes JSON only, so that an ordinary
-web page elsewhere cannot use it. ``/`` is the page of phones. Everything runs in one event loop.
+One port serves all of it, in one event loop:
+
+* ``/v1``, ``/v2``, ``/wallets``, ``/orgs`` and ``/sender_ids`` are Pindo's API. It needs a bearer token,
+  and each path is spelled as Pindo spells it.
+* ``/sandbox/…`` is the control API. It has no token, since the sandbox listens on loopback. It takes JSON
+  only, so that a web page of another site cannot use it.
+* ``/`` is the page of phones.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from aiohttp import web
 
 from airflow_provider_pindo.api.phone import mask_phone_number
@@ -38,7 +42,7 @@ from airflow_provider_pindo.sandbox.faults import (
 )
 from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Pindo, Request, Response, numbers_in
 from airflow_provider_pindo.sandbox.request_log import LoggedRequest, RequestLog, decoded
-from airflow_provider_pindo.sandbox.settings import INBOUND, Settings, is_inbound
+from airflow_provider_pindo.sandbox.settings import INBOUND, InboundSms, Settings
 from airflow_provider_pindo.sandbox.store import Store, micros, usd
 from airflow_provider_pindo.sandbox.webhooks import Webhooks
 
@@ -46,7 +50,7 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 PHONES_SHOWN = 40
 MESSAGES_PER_PHONE = 40
 _TICK_SECONDS = 0.2
-_STILL_HERE_SECONDS = 15.0
+_KEEPALIVE_SECONDS = 15.0
 _PAGE = Path(__file__).with_name("phones.html")
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -56,6 +60,13 @@ _PAGE_POLICY = (
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ControlHandler = Callable[[web.Request, Any], Any]
+_Usd = Annotated[float, msgspec.Meta(gt=-1e9, lt=1e9)]
+
+
+class _WalletChange(msgspec.Struct, forbid_unknown_fields=True):
+    balance: _Usd | msgspec.UnsetType = msgspec.UNSET
+    add: _Usd = 0.0
 
 
 class Limiter:
@@ -67,7 +78,10 @@ class Limiter:
         self._at = 0.0
 
     def wait(self, rate: float | None) -> float:
-        """Take a token. 0.0 if there was one, else the seconds until there will be."""
+        """Take a token.
+
+        :return: 0.0, or the seconds until there is a token again.
+        """
         if rate is None:
             return 0.0
         capacity, moment = max(1.0, rate), time.monotonic()
@@ -83,11 +97,11 @@ class Limiter:
 
 
 class Server:
-    """The sandbox's HTTP side. Make it inside the event loop that it is to run in.
+    """The sandbox's HTTP side. Create it inside the event loop that runs it.
 
-    :param tokens: the bearer tokens that are taken; the first is the one that the page shows.
+    :param tokens: the valid bearer tokens; the page shows the first.
     :param state: file that keeps messages, wallet and verifications; None for memory.
-    :param settings: where the switches stand at the start and after a reset.
+    :param settings: the settings at the start and after a reset.
     :param verbose: whether to log one line for each request, with numbers masked.
     """
 
@@ -104,7 +118,7 @@ class Server:
         self._faults = FaultBook()
         self._log = RequestLog()
         self._limiter = Limiter()
-        numbers.number_check(settings.supported_countries)  # compiled now, so that no first call waits for it
+        numbers.number_check(settings.supported_countries)  # so that the first call need not
         self._in_flight = self._most_in_flight = 0
         self._changes = 0
         self._changed = asyncio.Event()
@@ -116,8 +130,8 @@ class Server:
         app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._plain_errors])
         add = app.router.add_route
         for call, (method, path) in CALLS.items():
-            add(method, path, functools.partial(self._count_in_flight, call))
-        add("*", "/v1/sms", self._redirect_for_ever)
+            add(method, path, functools.partial(self._handle, call))
+        add("*", "/v1/sms", self._redirect_to_itself)
         add("GET", "/", self._page)
         for method, path, handler in self._control_routes():
             add(method, f"/sandbox/{path}", self._controlled(handler))
@@ -137,50 +151,50 @@ class Server:
         self._touch()
 
     def _touch(self) -> None:
-        """Tell the pages that something is new."""
+        """Wake the pages: something is new."""
         self._changes += 1
         self._changed.set()
 
     # -- Pindo's API
 
-    async def _count_in_flight(self, call: str, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, call: str, request: web.Request) -> web.StreamResponse:
         self._in_flight += 1
         self._most_in_flight = max(self._most_in_flight, self._in_flight)
         try:
-            return await self._serve(call, request)
+            return await self._respond(call, request)
         finally:
             self._in_flight -= 1
 
-    async def _serve(self, call: str, request: web.Request) -> web.StreamResponse:
-        """One call: who asks, how often, what goes wrong, and Pindo's answer."""
+    async def _respond(self, call: str, request: web.Request) -> web.StreamResponse:
+        """Check the token and the rate, strike with the faults, and send Pindo's response."""
         body = await request.read()
-        entry = self._note(request, call, body)
+        entry = self._add_to_log(request, call, body)
         settings = self._pindo.settings
         if not entry.authorized:
             return await self._send(request, entry, Response(401, {"message": "unauthorized"}))
         if wait := self._limiter.wait(settings.requests_per_second):
             return await self._too_many(request, entry, _retry_after(wait, settings.retry_after))
         has_json = call in CALLS_WITH_BODY and request.content_type == "application/json"
-        asked = Request(
+        pindo_request = Request(
             request.match_info,
             request.query,
             decoded(body) if has_json else None,
             f"{request.scheme}://{request.host}",
         )
-        faults = self._faults.take(call, numbers_in(asked.body)) if self._faults else []
+        faults = self._faults.take(call, numbers_in(pindo_request.body)) if self._faults else []
         entry.faults = tuple(fault.action for fault in faults)
         await _sleep(settings.latency + sum(fault.seconds for fault in faults if fault.action == "latency"))
         fault = next((fault for fault in faults if fault.action != "latency"), None)
         if fault is not None and fault.action in BEFORE:
             return await self._fail_before(request, entry, fault)
-        answer = self._pindo.respond(call, asked)
+        response = self._pindo.respond(call, pindo_request)
         if settings.extra_keys:
-            answer = Response(answer.status, with_extra_keys(answer.body))
+            response = Response(response.status, with_extra_keys(response.body))
         if fault is not None:
-            return await self._fail_after(request, entry, fault, answer)
-        return await self._send(request, entry, answer)
+            return await self._fail_after(request, entry, fault, response)
+        return await self._send(request, entry, response)
 
-    def _note(self, request: web.Request, call: str | None, body: bytes) -> LoggedRequest:
+    def _add_to_log(self, request: web.Request, call: str | None, body: bytes) -> LoggedRequest:
         if request.transport is not None:  # pragma: no branch - the client may have left
             self._served[request.transport] = self._served.get(request.transport, 0) + 1
         authorized = request.headers.get("Authorization", "") in self._authorizations
@@ -192,22 +206,20 @@ class Server:
         self,
         request: web.Request,
         entry: LoggedRequest,
-        answer: Response,
+        response: Response,
         headers: dict[str, str] | None = None,
+        idle: float | None = None,
     ) -> web.StreamResponse:
-        response = web.Response(
-            status=answer.status,
-            body=_encode(answer.body),
-            content_type="application/json",
-            headers=headers,
-        )
-        return await self._finish(request, entry, response)
+        return await self._write(request, entry, _json(response.status, response.body, headers), idle)
 
-    async def _finish(
+    async def _write(
         self, request: web.Request, entry: LoggedRequest, response: web.Response, idle: float | None = None
     ) -> web.StreamResponse:
-        """Write an answer and note it; ``idle`` closes the connection so long after, in seconds."""
-        self._settle(entry, response.status)
+        """Write a response and log its status.
+
+        :param idle: seconds after which to close the connection if it is idle.
+        """
+        self._log_status(entry, response.status)
         idle = self._pindo.settings.keepalive_timeout if idle is None else idle
         transport = request.transport
         if idle is not None and transport is not None:
@@ -223,12 +235,12 @@ class Server:
         if self._served.get(transport) == served:
             transport.close()
 
-    def _settle(self, entry: LoggedRequest, status: int | str) -> None:
+    def _log_status(self, entry: LoggedRequest, status: int | str) -> None:
         entry.status = status
         self._touch()
         if self._verbose:
-            about = ", ".join(map(mask_phone_number, sorted(numbers_in(decoded(entry.body)))[:3]))
-            log.info("%s %s %s %s", entry.method, entry.path, status, about)
+            masked = ", ".join(map(mask_phone_number, sorted(numbers_in(decoded(entry.body)))[:3]))
+            log.info("%s %s %s %s", entry.method, entry.path, status, masked)
 
     async def _too_many(
         self, request: web.Request, entry: LoggedRequest, retry_after: str | None
@@ -239,100 +251,98 @@ class Server:
     async def _fail_before(
         self, request: web.Request, entry: LoggedRequest, fault: Fault
     ) -> web.StreamResponse:
-        """Nothing has been accepted, and nothing will be."""
+        """Strike before Pindo sees the request: nothing is accepted."""
         if fault.action == "drop_before":
             return self._drop(request, entry, fault.reset)
         if fault.action == "rate_limit":
             retry_after = None if fault.retry_after is None else str(fault.retry_after)
             return await self._too_many(request, entry, retry_after)
         if fault.action == "redirect":
-            answer = Response(fault.status or 308, {"message": "moved"})
-            return await self._send(request, entry, answer, {"Location": fault.location or ""})
+            response = Response(fault.status or 308, {"message": "moved"})
+            return await self._send(request, entry, response, {"Location": fault.location or ""})
         return await self._send(request, entry, _failure(fault))
 
     async def _fail_after(
-        self, request: web.Request, entry: LoggedRequest, fault: Fault, answer: Response
+        self, request: web.Request, entry: LoggedRequest, fault: Fault, response: Response
     ) -> web.StreamResponse:
-        """Pindo has done what it was asked; only the answer goes wrong."""
+        """Strike after Pindo has accepted the request: only the response fails."""
+        idle = None
         match fault.action:
             case "drop_after":
                 return self._drop(request, entry, fault.reset)
             case "truncate":
-                return await self._truncate(request, entry, answer)
+                return await self._truncate(request, entry, response)
             case "not_json":
                 page = "<!DOCTYPE html><title>Pindo</title><h1>Something went wrong</h1>"
-                response = web.Response(status=answer.status, text=page, content_type="text/html")
-                return await self._finish(request, entry, response)
+                html = web.Response(status=response.status, text=page, content_type="text/html")
+                return await self._write(request, entry, html)
             case "empty_body":
-                response = web.Response(status=answer.status, content_type="application/json")
-                return await self._finish(request, entry, response)
+                empty = web.Response(status=response.status, content_type="application/json")
+                return await self._write(request, entry, empty)
             case "close_idle":
-                response = web.Response(
-                    status=answer.status, body=_encode(answer.body), content_type="application/json"
-                )
-                return await self._finish(request, entry, response, idle=fault.seconds)
+                idle = fault.seconds
             case "slow_answer":
                 self._touch()
                 await _sleep(fault.seconds)
             case "status_after":
-                answer = _failure(fault)
+                response = _failure(fault)
             case "extra_keys":
-                answer = Response(answer.status, with_extra_keys(answer.body))
-            case "wrong_types":  # pragma: no branch - the last there is
-                answer = Response(answer.status, with_wrong_types(answer.body))
-        return await self._send(request, entry, answer)
+                response = Response(response.status, with_extra_keys(response.body))
+            case "wrong_types":  # pragma: no branch - the last action
+                response = Response(response.status, with_wrong_types(response.body))
+        return await self._send(request, entry, response, idle=idle)
 
     def _drop(self, request: web.Request, entry: LoggedRequest, reset: bool) -> web.StreamResponse:
-        """Close the connection without an answer. What is returned is written to nobody."""
+        """Close the connection without a response. The one returned here reaches no client."""
         if request.transport is not None:  # pragma: no branch - the client may have left
             if reset:
                 wire = request.transport.get_extra_info("socket")
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             request.transport.abort()
-        self._settle(entry, "dropped")
+        self._log_status(entry, "dropped")
         return web.Response()
 
     async def _truncate(
-        self, request: web.Request, entry: LoggedRequest, answer: Response
+        self, request: web.Request, entry: LoggedRequest, response: Response
     ) -> web.StreamResponse:
-        body = _encode(answer.body)
-        response = web.StreamResponse(
-            status=answer.status,
+        body = _encode(response.body)
+        stream = web.StreamResponse(
+            status=response.status,
             headers={"Content-Type": "application/json", "Content-Length": str(len(body))},
         )
-        await response.prepare(request)
-        await response.write(body[: len(body) // 2])
+        await stream.prepare(request)
+        await stream.write(body[: len(body) // 2])
         if request.transport is not None:  # pragma: no branch - the client may have left
             request.transport.close()
-        self._settle(entry, answer.status)
-        return response
+        self._log_status(entry, response.status)
+        return stream
 
-    async def _redirect_for_ever(self, request: web.Request) -> web.StreamResponse:
-        """What a forgotten trailing slash gets: a redirect to itself, until the client gives up."""
-        entry = self._note(request, None, await request.read())
+    async def _redirect_to_itself(self, request: web.Request) -> web.StreamResponse:
+        """Redirect ``/v1/sms``, without its trailing slash, to itself, as Pindo does."""
+        entry = self._add_to_log(request, None, await request.read())
         location = f"{request.scheme}://{request.host}/v1/sms"
         return await self._send(request, entry, Response(308, {"message": "moved"}), {"Location": location})
 
     @web.middleware
     async def _plain_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A path or method that is not there is a JSON ``message`` like every other error."""
+        """Send every error as JSON with a ``message``."""
         try:
             return await handler(request)
         except web.HTTPException as error:
-            answer = Response(error.status, {"message": error.reason.lower()})
+            response = Response(error.status, {"message": error.reason.lower()})
         except ConnectionError:  # pragma: no cover - the client has left, now or a moment later
             raise
         except Exception:
             log.exception("the sandbox itself failed at %s %s", request.method, request.path)
-            answer = Response(500, {"message": "the sandbox itself failed; its log says how"})
+            response = Response(500, {"message": "the sandbox itself failed; its log has the traceback"})
         if request.path.startswith("/sandbox/"):
-            return _json(answer.status, answer.body)
-        return await self._send(request, self._note(request, None, b""), answer)
+            return _json(response.status, response.body)
+        return await self._send(request, self._add_to_log(request, None, b""), response)
 
     # -- the control API
 
-    def _control_routes(self) -> list[tuple[str, str, Callable[[web.Request, Any], Any]]]:
-        """Method, path below ``/sandbox/``, and what gives the answer from the request and its JSON."""
+    def _control_routes(self) -> list[tuple[str, str, ControlHandler]]:
+        """Method, path below ``/sandbox/``, and handler of the request and its JSON."""
         return [
             ("GET", "state", lambda request, body: self._state(f"{request.scheme}://{request.host}")),
             (
@@ -357,12 +367,12 @@ class Server:
                 lambda request, body: self._faults.remove(int(request.match_info["id"])),
             ),
             ("POST", "inbound", self._receive),
-            ("POST", "wallet", self._top_up),
+            ("POST", "wallet", self._change_wallet),
             ("POST", "reset", lambda request, body: self._reset()),
         ]
 
-    def _controlled(self, handler: Callable[[web.Request, Any], Any]) -> Handler:
-        """A handler of the control API: JSON in and out, a ``ValueError`` is a 400 with its sentence."""
+    def _controlled(self, handler: ControlHandler) -> Handler:
+        """Wrap a handler of the control API: JSON in and out, and 400 for a ``ValueError``."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             body = None
@@ -371,17 +381,17 @@ class Server:
                     return _json(415, {"message": "send JSON, with Content-Type: application/json"})
                 body = decoded(await request.read())
             try:
-                answer = handler(request, body)
+                value = handler(request, body)
             except ValueError as error:
                 return _json(400, {"message": str(error)})
             if request.method != "GET":
                 self._touch()
-            return _json(200, {} if answer is None else answer)
+            return _json(200, {} if value is None else value)
 
         return handle
 
     def _state(self, url: str) -> dict[str, Any]:
-        """All that the page shows beside the phones."""
+        """What the page shows beside the phones."""
         return {
             "balance": usd(self._store.balance),
             **self._store.counts(),
@@ -398,18 +408,21 @@ class Server:
         }
 
     def _phones(self, find: str) -> list[dict[str, Any]]:
-        """The phones with the newest messages, newest first, each with its thread, oldest first."""
-        wanted = "".join(char for char in find if char.isdigit())
+        """The phones with the newest messages first, each with its thread, oldest message first."""
+        digits = "".join(char for char in find if char.isdigit())
         phones = []
-        for number in self._store.newest_phones(PHONES_SHOWN, wanted):
+        for number in self._store.newest_phones(PHONES_SHOWN, digits):
             sent, received = self._store.thread(number, MESSAGES_PER_PHONE)
             thread = [{**m.as_json(), "direction": "in"} for m in sent]
             thread += [{**m.as_json(), "direction": "out"} for m in received]
             thread.sort(key=lambda message: str(message["created_at"]))
-            name = next((m.name for m in reversed(sent) if m.name), None)
-            telco = numbers.telco(number)
             phones.append(
-                {"number": number, "name": name, "telco": telco, "messages": thread[-MESSAGES_PER_PHONE:]}
+                {
+                    "number": number,
+                    "name": next((m.name for m in reversed(sent) if m.name), None),
+                    "telco": numbers.telco(number),
+                    "messages": thread[-MESSAGES_PER_PHONE:],
+                }
             )
         return phones
 
@@ -422,21 +435,23 @@ class Server:
         return self._pindo.settings.as_json()
 
     def _add_fault(self, request: web.Request, body: Any) -> dict[str, Any]:
-        return {"id": self._faults.add(Fault.read(body))}
+        return {"id": self._faults.add(Fault.from_json(body))}
 
     def _receive(self, request: web.Request, body: Any) -> list[dict[str, Any]]:
-        messages = body if isinstance(body, list) else [body]
-        for message in messages:
-            if not is_inbound(message):
-                raise ValueError(f"send {INBOUND}; or a list of them")
+        definitions = body if isinstance(body, list) else [body]
+        try:
+            messages = msgspec.convert(definitions, list[InboundSms])
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{error}; send {INBOUND}, or a list of them") from None
         return [message.as_json() for message in self._pindo.receive(messages)]
 
-    def _top_up(self, request: web.Request, body: Any) -> dict[str, Any]:
-        amounts = body if isinstance(body, dict) else {}
-        if not amounts or not all(key in ("add", "balance") and _is_usd(amounts[key]) for key in amounts):
-            raise ValueError("send {'add': USD} or {'balance': USD}")
-        balance = micros(amounts["balance"]) if "balance" in amounts else self._store.balance
-        self._store.set_balance(max(0, balance + micros(amounts.get("add", 0.0))))
+    def _change_wallet(self, request: web.Request, body: Any) -> dict[str, Any]:
+        try:
+            change = msgspec.convert(body or None, _WalletChange)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{error}; send {{'add': USD}} or {{'balance': USD}}") from None
+        balance = self._store.balance if change.balance is msgspec.UNSET else micros(change.balance)
+        self._store.set_balance(max(0, balance + micros(change.add)))
         return {"balance": usd(self._store.balance)}
 
     def _reset(self) -> None:
@@ -448,7 +463,7 @@ class Server:
         self._most_in_flight = self._in_flight
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: one whenever something is new, at most five a second."""
+        """Server-sent events: one after a change, at most five a second."""
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
@@ -462,7 +477,7 @@ class Server:
             else:
                 self._changed.clear()
                 try:
-                    await asyncio.wait_for(self._changed.wait(), timeout=_STILL_HERE_SECONDS)
+                    await asyncio.wait_for(self._changed.wait(), timeout=_KEEPALIVE_SECONDS)
                 except TimeoutError:
                     await response.write(b": still here\n\n")
         return response
@@ -477,7 +492,7 @@ class Server:
 
 
 def _retry_after(wait: float, form: str) -> str | None:
-    """The ``Retry-After`` of a 429, in the form that the settings name."""
+    """The ``Retry-After`` of a 429, in the form of the setting ``retry_after``."""
     seconds = max(1, math.ceil(wait))
     if form == "http_date":
         return formatdate(time.time() + seconds, usegmt=True)
@@ -492,16 +507,12 @@ def _failure(fault: Fault) -> Response:
 
 
 def _encode(body: Any) -> bytes:
-    """JSON as UTF-8; half a surrogate pair, which UTF-8 cannot hold, goes as the escape that JSON has for it."""
+    """JSON as UTF-8. Half a surrogate pair, which UTF-8 cannot hold, is written as JSON's escape."""
     return json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace")
 
 
-def _is_usd(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
-
-
-def _json(status: int, body: Any) -> web.Response:
-    return web.Response(status=status, body=_encode(body), content_type="application/json")
+def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=_encode(body), content_type="application/json", headers=headers)
 
 
 async def _sleep(seconds: float) -> None:

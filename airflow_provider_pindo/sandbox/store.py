@@ -1,9 +1,9 @@
-"""What the sandbox remembers: the wallet, every message on every phone, and the verifications.
+"""The sandbox's memory: the wallet, every message on every phone, and the verifications.
 
-SQLite, in memory unless a file is given, so that a restart with the same file goes on where it stopped.
-All access is from the server's one thread. A message and its price are one transaction: what stands in
-``messages`` was accepted and paid for, and nothing else was. Money is held in whole millionths of a USD,
-so that a wallet adds up after any number of sends.
+SQLite, in memory or in a file; a restart with the same file continues where it stopped. Only the server's
+one thread uses it. A message and its price are one transaction, so the table ``messages`` has exactly the
+messages that were accepted and paid for. Money is stored in whole millionths of a USD, so that a wallet
+adds up after any number of sends.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _MILLION = 1_000_000
 
 
 class InsufficientBalance(Exception):
-    """The wallet holds less than the price; nothing was taken and nothing was accepted."""
+    """The wallet holds less than the price. Nothing was charged or accepted."""
 
 
 class Message(NamedTuple):
-    """An accepted message, in the order of its table's columns.
+    """An accepted message. Its fields are in the order of the table's columns.
 
     :param kind: ``"sms"``, ``"bulk"`` or ``"pin"``.
     :param created_at: ISO, aware, UTC.
@@ -121,8 +121,8 @@ _MESSAGE_COLUMNS = (
 class Store:
     """The sandbox's memory.
 
-    :param path: the file to keep it in, or None for memory only.
-    :param balance: USD in the wallet of a new store; an existing file keeps its own.
+    :param path: the SQLite file; None for memory only.
+    :param balance: USD in the wallet of a new store. An existing file keeps its own.
     """
 
     def __init__(self, path: str | Path | None, balance: float) -> None:
@@ -136,22 +136,22 @@ class Store:
             self._set_account("balance", micros(balance))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     def clear(self, balance: float) -> None:
-        """Forget everything but how far the ids have come, and fill the wallet with ``balance`` USD."""
+        """Forget everything except the highest id, and put ``balance`` USD into the wallet."""
         newest = max(self._newest_id("inbound"), self._newest_id("verifications"))
         with self._transaction():
             for table in _TABLES:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this module
             self._set_account("balance", micros(balance))
-            self._set_account("ids_given", newest)
+            self._set_account("last_id", newest)
 
     def _newest_id(self, table: str) -> int:
-        """The highest id that a table's rows have, or had when they were last forgotten."""
+        """The highest id of a table's rows, including forgotten ones."""
         newest = self._db.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0]  # noqa: S608
-        return max(newest or 0, self._account("ids_given") or 0)
+        return max(newest or 0, self._account("last_id") or 0)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -174,14 +174,14 @@ class Store:
 
     @property
     def balance(self) -> int:
-        """What the wallet holds, in millionths of a USD."""
+        """The wallet's balance, in millionths of a USD."""
         return int(self._account("balance"))
 
     def set_balance(self, amount: int) -> None:
         """Put exactly this many millionths of a USD into the wallet."""
         self._set_account("balance", amount)
 
-    def _take(self, amount: int) -> None:
+    def _charge(self, amount: int) -> None:
         balance = self.balance
         if amount > balance:
             raise InsufficientBalance
@@ -189,15 +189,15 @@ class Store:
 
     @property
     def organisation(self) -> dict[str, Any]:
-        """What ``PUT /orgs/self`` has set."""
+        """The values that ``PUT /orgs/self`` has set."""
         return dict(self._account("organisation") or {})
 
     def set_organisation(self, organisation: dict[str, Any]) -> None:
-        """Keep what ``PUT /orgs/self`` sets."""
+        """Keep the values of ``PUT /orgs/self``."""
         self._set_account("organisation", organisation)
 
     def sender_ids(self) -> list[tuple[int, str, list[str]]]:
-        """The sender IDs that were asked for, each with its number and its countries."""
+        """The requested sender IDs, each with its number and its countries."""
         rows = self._db.execute("SELECT id, sender_id, countries FROM sender_ids ORDER BY id")
         return [(row[0], row[1], json.loads(row[2])) for row in rows]
 
@@ -209,19 +209,19 @@ class Store:
         )
 
     def has_sender_id(self, sender_id: str) -> bool:
-        """Whether a sender ID was asked for."""
-        found = self._db.execute("SELECT 1 FROM sender_ids WHERE sender_id = ?", (sender_id,)).fetchone()
-        return found is not None
+        """Whether a sender ID was requested."""
+        row = self._db.execute("SELECT 1 FROM sender_ids WHERE sender_id = ?", (sender_id,)).fetchone()
+        return row is not None
 
     # -- messages to phones
 
     def accept(self, messages: Iterable[Message], cost: int) -> None:
-        """Take the price and deliver the messages: both or neither.
+        """Charge the price and deliver the messages, in one transaction.
 
         :raises InsufficientBalance: the wallet holds less than ``cost`` millionths of a USD.
         """
         with self._transaction():
-            self._take(cost)
+            self._charge(cost)
             self._deliver(messages)
 
     def _deliver(self, messages: Iterable[Message]) -> None:
@@ -232,7 +232,7 @@ class Store:
         )
 
     def messages(self, to: str | None = None) -> list[Message]:
-        """Every accepted message, oldest first; with ``to``, those on that phone."""
+        """Every accepted message, oldest first; with ``to``, only those to that phone."""
         where, values = ("", ()) if to is None else ("WHERE recipient = ?", (to,))
         rows = self._db.execute(
             f"SELECT {_MESSAGE_COLUMNS} FROM messages {where} ORDER BY seq",  # noqa: S608
@@ -243,10 +243,12 @@ class Store:
     def newest_phones(self, limit: int, containing: str = "") -> list[str]:
         """The numbers of the phones with the newest messages, newest first.
 
-        Looks at no more than the newest 2,000 messages of each direction, so that a campaign of any size
-        costs the page the same; with ``containing`` (digits), at all of them.
+        It reads only the newest 2,000 messages of each direction, so that a large campaign does not slow
+        the page.
+
+        :param containing: digits that a number must contain.
         """
-        # An empty text is in every number, so one statement serves both.
+        # Every number contains the empty text, so one statement serves both.
         rows = self._db.execute(
             "SELECT recipient, created_at FROM messages "
             "WHERE instr(recipient, ?) ORDER BY seq DESC LIMIT 2000",
@@ -274,14 +276,14 @@ class Store:
         )
 
     def counts(self) -> dict[str, int]:
-        """How many messages, segments, inbound messages and verifications there are."""
+        """The numbers of messages, segments, inbound messages and verifications."""
         sent, items = self._db.execute("SELECT count(*), total(item_count) FROM messages").fetchone()
         inbound = self._db.execute("SELECT count(*) FROM inbound").fetchone()[0]
         verifications = self._db.execute("SELECT count(*) FROM verifications").fetchone()[0]
         return {"messages": sent, "segments": int(items), "inbound": inbound, "verifications": verifications}
 
     def sent_by_day(self) -> list[tuple[str, int, int]]:
-        """For each day (UTC) with messages: the day, how many, and millionths of a USD."""
+        """Each day (UTC) with messages: the day, their number, and their cost in millionths of a USD."""
         return self._db.execute(
             "SELECT substr(created_at, 1, 10), count(*), sum(total_cost) FROM messages GROUP BY 1 ORDER BY 1"
         ).fetchall()
@@ -289,8 +291,9 @@ class Store:
     # -- messages from phones
 
     def add_inbound(self, rows: Iterable[tuple[str, str, str, str]], first_id: int) -> list[Inbound]:
-        """Receive messages: from whom, to which of the account's numbers, text, created_at.
+        """Store inbound messages.
 
+        :param rows: sender, recipient (one of the account's numbers), text and created_at.
         :param first_id: the lowest id that they may get.
         """
         ids = itertools.count(max(first_id, self._newest_id("inbound") + 1))
@@ -300,7 +303,7 @@ class Store:
         return added
 
     def inbound_page(self, newest_first: bool, limit: int, offset: int) -> tuple[list[Inbound], int]:
-        """One page of the inbound list, and how many messages there are in all."""
+        """One page of the inbound list, and the total number of messages."""
         order = "DESC" if newest_first else "ASC"
         rows = self._db.execute(
             f"SELECT * FROM inbound ORDER BY id {order} LIMIT ? OFFSET ?",  # noqa: S608
@@ -316,7 +319,7 @@ class Store:
         return max(first_id, self._newest_id("verifications") + 1)
 
     def start_verification(self, verification: Verification, message: Message) -> None:
-        """Keep a PIN and deliver it to its phone: both or neither. It costs nothing yet."""
+        """Store a PIN and deliver it to its phone, in one transaction. It costs nothing yet."""
         with self._transaction():
             self._db.execute("INSERT INTO verifications VALUES (?, ?, ?, ?, ?, ?, ?)", verification)
             self._deliver([message])
@@ -329,19 +332,19 @@ class Store:
         return None if row is None else Verification._make(row)
 
     def set_verification(self, request_id: int, status: str, attempts: int) -> None:
-        """Note where a verification stands."""
+        """Update the state of a verification."""
         self._db.execute(
             "UPDATE verifications SET status = ?, attempts = ? WHERE request_id = ?",
             (status, attempts, request_id),
         )
 
     def complete_verification(self, request_id: int, cost: int) -> None:
-        """Note that the right code came, and take the price.
+        """Mark a verification as verified, and charge the price.
 
         :raises InsufficientBalance: the wallet holds less than ``cost`` millionths of a USD.
         """
         with self._transaction():
-            self._take(cost)
+            self._charge(cost)
             self._db.execute(
                 "UPDATE verifications SET status = 'verified' WHERE request_id = ?", (request_id,)
             )

@@ -1,8 +1,8 @@
-"""The events that Pindo POSTs to a receiver of yours.
+"""The webhooks: events that Pindo POSTs to the user's receiver.
 
-Each is sent once, in the order in which things happened, and a receiver that is down, slow or says no
-misses it: that is how the vendor describes its own webhooks. The queue is bounded, and what does not fit
-is dropped with a warning, so that a campaign cannot fill the memory with events that nobody takes.
+Each event is sent once, in order. A receiver that is down, slow or answers an error misses it, as the
+vendor describes for its own webhooks. The queue is bounded, so that a campaign cannot fill the memory;
+further events are dropped with a warning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Webhooks:
     """One worker that POSTs events, oldest first.
 
-    :param settings: gives the settings of the moment, whose address and headers count.
+    :param settings: function that returns the current settings.
     """
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
@@ -35,23 +35,23 @@ class Webhooks:
         self._worker: asyncio.Task[None]
 
     def announce(self, event: dict[str, Any]) -> None:
-        """Queue an event, if anybody is to be told."""
+        """Queue an event, if there is a webhook address."""
         if self._settings().webhook_url is None:
             return
         try:
             self._queue.put_nowait(event)
             self._full = False
         except asyncio.QueueFull:
-            if not self._full:  # one line for a burst, not one for each event
-                log.warning("webhooks dropped: %d are waiting already", QUEUE_LIMIT)
+            if not self._full:  # one line for a burst of events
+                log.warning("webhooks dropped: the queue is full with %d events", QUEUE_LIMIT)
             self._full = True
 
     def start(self) -> None:
-        """Begin to work; call it inside the event loop."""
+        """Start the worker. Call it inside the event loop."""
         self._worker = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """Stop at once; what is still queued is lost."""
+        """Stop at once; queued events are lost."""
         self._worker.cancel()
         await asyncio.gather(self._worker, return_exceptions=True)
 
@@ -68,8 +68,8 @@ class Webhooks:
         try:
             async with session.post(
                 settings.webhook_url, json=event, headers=settings.webhook_headers, allow_redirects=False
-            ) as answer:
-                if answer.status >= 300:
-                    log.warning("webhook refused with status %d; it is not sent again", answer.status)
+            ) as response:
+                if response.status >= 300:
+                    log.warning("webhook refused with status %d; it is not sent again", response.status)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("webhook lost: %s; it is not sent again", type(error).__name__)

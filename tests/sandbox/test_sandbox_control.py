@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from airflow_provider_pindo.sandbox.settings import Settings
 PHONE = "+250781234567"
 
 
-def test_the_request_log_tells_everything_but_the_token(api, sandbox):
+def test_the_request_log_has_everything_but_the_token(api, sandbox):
     api.send(PHONE, "Muraho")
     api.ask("POST", "/nowhere")
     (first,) = sandbox.requests(path="/v1/sms/")
@@ -60,7 +59,7 @@ def test_old_bodies_leave_the_log_before_it_grows_too_large(api, sandbox, monkey
     assert bodies[-1]["text"] == "number 4"
 
 
-def test_a_body_that_is_no_json_is_logged_as_none(api, sandbox):
+def test_a_body_that_is_not_json_is_logged_as_none(api, sandbox):
     api.ask("POST", "/v1/sms/", data=b"{", headers={"Content-Type": "application/json"})
     assert sandbox.requests()[0]["json"] is None
 
@@ -69,19 +68,19 @@ def test_a_body_that_is_no_json_is_logged_as_none(api, sandbox):
     ("method", "path", "sentence"),
     [("PATCH", "settings", "an object of settings"), ("POST", "faults", "a fault is a JSON object")],
 )
-def test_what_is_no_object_is_refused(api, method, path, sentence):
+def test_a_body_that_is_not_an_object_is_refused(api, method, path, sentence):
     answer = api.ask(method, f"/sandbox/{path}", json=[1])
     assert (answer.status_code, sentence in answer.text) == (400, True)
 
 
-def test_a_mistake_of_the_sandbox_itself_is_told_as_its_own(api, sandbox, monkeypatch, caplog):
+def test_a_bug_of_the_sandbox_is_reported_as_its_own(api, sandbox, monkeypatch, caplog):
     monkeypatch.setattr(Pindo, "respond", lambda *_: 1 / 0)
     assert "the sandbox itself failed" in api.send().json()["message"]
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_whoever_watches_a_sandbox_where_nothing_happens_is_told_so(api, sandbox, monkeypatch):
-    monkeypatch.setattr(server, "_STILL_HERE_SECONDS", 0.05)
+def test_an_idle_event_stream_is_kept_alive_by_comments(api, sandbox, monkeypatch):
+    monkeypatch.setattr(server, "_KEEPALIVE_SECONDS", 0.05)
     with api.ask("GET", "/sandbox/events", stream=True) as events:
         lines = events.iter_lines()
         assert any(line == b": still here" for line in lines)
@@ -106,7 +105,7 @@ def test_the_page_is_served_and_its_data_is_json(api, sandbox):
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert api.ask("GET", "/sandbox/nowhere").json() == {"message": "not found"}
     sandbox.stop()
-    sandbox.stop()  # once more does no harm
+    sandbox.stop()  # a second time has no effect
 
 
 def test_settings_are_read_and_changed(sandbox):
@@ -132,26 +131,26 @@ def test_settings_are_read_and_changed(sandbox):
         ({"first_id": 2**53}, "below 2"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_and_nothing_changes(sandbox, changes, word):
+def test_an_invalid_setting_is_refused_and_nothing_changes(sandbox, changes, word):
     before = sandbox.settings()
     with pytest.raises(SandboxError, match=word):
         sandbox.settings(**{"latency": 3, **changes})
     assert sandbox.settings() == before
 
 
-def test_the_balance_as_a_setting_is_what_the_wallet_then_holds(api, sandbox):
+def test_the_setting_balance_sets_the_wallet(api, sandbox):
     sandbox.settings(balance=0.5)
     assert api.balance() == 0.5
 
 
 @pytest.mark.parametrize("amount", ["1", None, True, float("nan"), float("inf"), 1e300])
-def test_an_amount_that_is_none_is_refused(sandbox, amount):
+def test_an_invalid_amount_is_refused(sandbox, amount):
     with pytest.raises(SandboxError, match="USD"):
         sandbox.top_up(amount)
     assert sandbox.state()["balance"] == 500
 
 
-def test_half_a_character_in_a_setting_is_shown_as_it_was_given(sandbox):
+def test_half_a_character_in_a_setting_is_shown_unchanged(sandbox):
     assert sandbox.settings(webhook_url="http://a\ud83d")["webhook_url"] == "http://a\ud83d"
 
 
@@ -172,7 +171,7 @@ def test_reset_goes_back_to_the_start(api):
         assert (state["settings"]["bulk_limit"], state["faults"]) == (7, [])
 
 
-def test_the_state_tells_how_many_requests_were_on_their_way_at_a_time(api, sandbox):
+def test_the_state_has_the_most_requests_that_were_in_flight_at_a_time(api, sandbox):
     sandbox.settings(latency=0.3)
     with ThreadPoolExecutor(5) as threads:
         assert all(threads.map(lambda _: api.balance(), range(5)))
@@ -190,7 +189,7 @@ def test_the_control_api_takes_json_only_so_that_no_web_page_can_use_it(sandbox)
     assert requests.get(sandbox.url + "/sandbox/nowhere", timeout=5).status_code == 404
 
 
-def test_events_come_when_something_is_new_and_not_for_each_of_many(api, sandbox):
+def test_events_follow_changes_and_a_burst_shares_them(api, sandbox):
     with requests.get(sandbox.url + "/sandbox/events", stream=True, timeout=10) as events:
         lines = events.iter_lines()
         assert next(lines).startswith(b"data: ")
@@ -204,7 +203,7 @@ def test_events_come_when_something_is_new_and_not_for_each_of_many(api, sandbox
         assert seen <= 6 + 6 * (time.monotonic() - started)
 
 
-def test_a_client_in_another_place_sees_the_same(api, sandbox):
+def test_a_second_client_sees_the_same(api, sandbox):
     api.send()
     assert SandboxClient(sandbox.url + "/").messages() == sandbox.messages()
 
@@ -309,7 +308,7 @@ def test_the_command_prints_its_address_and_the_connection_and_ends_on_a_signal(
     assert "Warning" not in printed
 
 
-def test_a_port_that_is_taken_is_one_clear_sentence(sandbox, capsys):
+def test_a_port_in_use_is_one_clear_sentence(sandbox, capsys):
     assert main(["--port", sandbox.url.rsplit(":", 1)[1]]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("Error: port ")
@@ -328,7 +327,7 @@ def test_a_port_that_is_taken_is_one_clear_sentence(sandbox, capsys):
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
     ],
 )
-def test_what_cannot_be_is_one_clear_sentence(capsys, arguments, sentence):
+def test_an_invalid_command_line_is_one_clear_sentence(capsys, arguments, sentence):
     assert main(["--port", "0", *arguments]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("Error: ")
@@ -339,13 +338,13 @@ def test_what_cannot_be_is_one_clear_sentence(capsys, arguments, sentence):
 @pytest.fixture
 def serve(monkeypatch):
     """Run the command in this process, do something to it, and end it by a signal."""
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     greeted = threading.Event()
-    told = []
+    urls = []
 
     def greet(client, host, greet=__main__._greet):
         greet(client, host)
-        told.append(client.url)
+        urls.append(client.url)
         greeted.set()
 
     monkeypatch.setattr(__main__, "_greet", greet)
@@ -357,7 +356,7 @@ def serve(monkeypatch):
             try:
                 assert greeted.wait(20)
                 greeted.clear()
-                then(told.pop())
+                then(urls.pop())
             finally:
                 if not ended.is_set():  # the signal would end the tests
                     os.kill(os.getpid(), signal.SIGTERM)
@@ -371,8 +370,8 @@ def serve(monkeypatch):
         ending.join(60)
 
     yield run
-    for each, handler in before.items():
-        signal.signal(each, handler)
+    for name, handler in before.items():
+        signal.signal(name, handler)
 
 
 def test_the_verbose_log_shows_no_token_no_text_and_no_whole_number(serve, caplog):
@@ -391,7 +390,7 @@ def test_the_verbose_log_shows_no_token_no_text_and_no_whole_number(serve, caplo
         assert secret not in logged
 
 
-def test_the_verbose_log_hides_four_digits_at_least_and_nearly_all_of_what_is_no_number(serve, caplog):
+def test_the_verbose_log_hides_at_least_four_digits_and_nearly_all_of_any_other_text(serve, caplog):
     def send(url):
         headers = {"Authorization": "Bearer sandbox-token"}
         for to in ("+2507812345", "A secret text"):
@@ -407,7 +406,7 @@ def test_the_verbose_log_hides_four_digits_at_least_and_nearly_all_of_what_is_no
     ]
 
 
-def test_ids_go_on_growing_when_the_command_is_run_again(serve):
+def test_ids_keep_growing_when_the_command_is_run_again(serve):
     inbound, verifications = [], []
 
     def use(url):
@@ -428,7 +427,7 @@ def test_ids_go_on_growing_when_the_command_is_run_again(serve):
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
+    ("pair", "expected"),
     [
         ("inbound_number=7878", "7878"),
         ("inbound_number=+250781113333", "+250781113333"),
@@ -442,22 +441,22 @@ def test_ids_go_on_growing_when_the_command_is_run_again(serve):
         ("webhook_url=http://127.0.0.1:9/a=b", "http://127.0.0.1:9/a=b"),
     ],
 )
-def test_a_setting_on_the_command_line_is_json_or_where_only_that_fits_plain_text(serve, written, expected):
+def test_a_setting_on_the_command_line_is_json_or_else_plain_text(serve, pair, expected):
     settings = {}
-    serve("--set", written, then=lambda url: settings.update(SandboxClient(url).settings()))
-    assert settings[written.partition("=")[0]] == expected
+    serve("--set", pair, then=lambda url: settings.update(SandboxClient(url).settings()))
+    assert settings[pair.partition("=")[0]] == expected
 
 
 def test_help_names_every_setting(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     printed = capsys.readouterr().out
-    assert [each.name for each in dataclasses.fields(Settings) if each.name not in printed] == []
+    assert [name for name in Settings.__struct_fields__ if name not in printed] == []
     assert ".py" not in printed
 
 
 @pytest.mark.parametrize(("host", "warns"), [("localhost", False), ("my-machine", True)])
-def test_who_lets_others_in_is_warned(serve, monkeypatch, capsys, host, warns):
+def test_an_address_beyond_loopback_is_warned_about(serve, monkeypatch, capsys, host, warns):
     resolve = socket.getaddrinfo
     monkeypatch.setattr(
         socket,

@@ -1,4 +1,4 @@
-"""Faults: what the client sees, and whether the phone got it all the same."""
+"""Faults: what the client sees, and whether the phone got the message."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_status_means_that_it_was_not_accepted(api, sandbox):
     assert sandbox.messages() == []
 
 
-def test_a_status_after_hides_that_it_was(api, sandbox):
+def test_a_status_after_hides_that_it_was_accepted(api, sandbox):
     sandbox.add_fault("status_after", status=502, body=[])
     answer = api.send()
     assert (answer.status_code, answer.json()) == (502, [])
@@ -49,7 +49,7 @@ def test_a_status_after_hides_that_it_was(api, sandbox):
 
 
 @pytest.mark.parametrize("retry_after", [None, 7, "Wed, 21 Oct 2026 07:28:00 GMT"])
-def test_a_rate_limit_says_when_in_the_form_asked_for(api, sandbox, retry_after):
+def test_a_rate_limit_says_when_in_the_requested_form(api, sandbox, retry_after):
     sandbox.add_fault("rate_limit", retry_after=retry_after)
     answer = api.send()
     assert answer.status_code == 429
@@ -57,7 +57,7 @@ def test_a_rate_limit_says_when_in_the_form_asked_for(api, sandbox, retry_after)
     assert sandbox.messages() == []
 
 
-def test_latency_delays_and_goes_on_although_the_client_has_left(api, sandbox):
+def test_latency_delays_and_continues_although_the_client_has_left(api, sandbox):
     sandbox.add_fault("latency", seconds=0.3)
     with pytest.raises(requests.ReadTimeout):
         api.send(timeout=0.1)
@@ -66,7 +66,7 @@ def test_latency_delays_and_goes_on_although_the_client_has_left(api, sandbox):
     assert len(sandbox.messages()) == 1
 
 
-def test_a_slow_answer_is_on_the_phone_before_it_is_heard(api, sandbox):
+def test_a_slow_answer_is_on_the_phone_before_the_client_has_it(api, sandbox):
     sandbox.add_fault("slow_answer", seconds=5)
     with pytest.raises(requests.ReadTimeout):
         api.send(timeout=0.1)
@@ -80,7 +80,7 @@ def test_a_truncated_body_ends_before_its_length(api, sandbox):
     assert len(sandbox.messages()) == 1
 
 
-def test_a_body_can_be_no_json_or_nothing(api, sandbox):
+def test_a_body_can_be_invalid_json_or_empty(api, sandbox):
     sandbox.add_fault("not_json")
     sandbox.add_fault("empty_body")
     answer = api.send()
@@ -90,7 +90,7 @@ def test_a_body_can_be_no_json_or_nothing(api, sandbox):
     assert len(sandbox.messages()) == 2
 
 
-def test_extra_keys_come_on_top(api, sandbox):
+def test_extra_keys_are_added(api, sandbox):
     plain = set(api.send().json())
     sandbox.add_fault("extra_keys")
     assert set(api.send().json()) > plain
@@ -102,7 +102,7 @@ def test_extra_keys_come_on_top(api, sandbox):
     "fault",
     [{"action": ["x"]}, {"action": {}}, {"action": "status", "call": []}, {"action": "status", "call": {}}],
 )
-def test_a_fault_of_no_known_kind_is_refused(sandbox, fault):
+def test_a_fault_of_an_unknown_kind_is_refused(sandbox, fault):
     refused = requests.post(f"{sandbox.url}/sandbox/faults", json=fault, timeout=10)
     assert refused.status_code == 400
 
@@ -137,7 +137,7 @@ def test_a_list_has_extra_keys_in_each_row_by_the_setting_too(api, sandbox):
     assert (answer.status_code, "sandbox_extra" in answer.json()[0]) == (200, True)
 
 
-def test_a_redirect_points_where_it_is_told(api, sandbox):
+def test_a_redirect_points_to_its_location(api, sandbox):
     sandbox.add_fault("redirect", location="http://other.example/v1/sms/")
     answer = api.send()
     assert (answer.status_code, answer.headers["Location"]) == (308, "http://other.example/v1/sms/")
@@ -145,7 +145,7 @@ def test_a_redirect_points_where_it_is_told(api, sandbox):
 
 
 def is_closed_within(url: str, seconds: float, to: str = PHONE) -> bool:
-    """Send once over a bare socket, then tell whether the server closes the connection in time."""
+    """Send once over a bare socket; return whether the server closes the connection in time."""
     host, port = url.removeprefix("http://").split(":")
     body = b'{"to": "%s", "text": "x", "sender": "PindoTest"}' % to.encode()
     head = "POST /v1/sms/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sandbox-token\r\n"
@@ -163,7 +163,7 @@ def is_closed_within(url: str, seconds: float, to: str = PHONE) -> bool:
     return False
 
 
-def test_an_idle_connection_can_be_closed_without_a_word(sandbox):
+def test_an_idle_connection_can_be_closed_unannounced(sandbox):
     assert not is_closed_within(sandbox.url, 0.3)
     sandbox.add_fault("close_idle", seconds=0.05)
     assert is_closed_within(sandbox.url, 2)
@@ -171,7 +171,7 @@ def test_an_idle_connection_can_be_closed_without_a_word(sandbox):
     assert is_closed_within(sandbox.url, 2)
 
 
-def test_a_client_that_leaves_while_connections_are_short_lived_does_no_harm(api, sandbox, caplog):
+def test_a_client_that_leaves_while_connections_are_short_lived_causes_no_error(api, sandbox, caplog):
     sandbox.settings(keepalive_timeout=0.05)
     sandbox.add_fault("latency", seconds=0.3)
     with pytest.raises(requests.ReadTimeout):
@@ -185,7 +185,7 @@ def test_a_connection_in_use_is_not_idle(api, sandbox):
     sandbox.settings(keepalive_timeout=0.3)
     sandbox.add_fault("latency", seconds=0.5, skip=1)
     assert api.send().status_code == 201
-    assert api.send().status_code == 201  # runs while the first answer's time is up
+    assert api.send().status_code == 201  # in progress when the first response's time is up
 
 
 # -- aiming
@@ -199,7 +199,7 @@ def test_a_fault_strikes_only_its_call_and_its_number(api, sandbox):
     assert [api.send(PHONE).status_code for _ in range(2)] == [500, 500]
 
 
-def test_a_fault_of_what_is_sent_strikes_every_call_that_texts_somebody_and_no_other(api, sandbox):
+def test_a_fault_of_texts_strikes_only_the_calls_that_text_somebody(api, sandbox):
     sandbox.add_fault("status", call="texts", status=503, times=None)
     assert api.send().status_code == 503
     assert api.send_bulk([{"phonenumber": PHONE}], "Muraho").status_code == 503
@@ -228,7 +228,7 @@ def test_a_fault_can_strike_by_chance(api, sandbox):
     assert {api.send().status_code for _ in range(60)} == {201, 500}
 
 
-def test_latency_goes_together_with_another_fault(api, sandbox):
+def test_latency_combines_with_another_fault(api, sandbox):
     sandbox.add_fault("status", status=500)
     sandbox.add_fault("latency", seconds=0.2)
     answer = api.send()
@@ -237,7 +237,7 @@ def test_latency_goes_together_with_another_fault(api, sandbox):
     assert sandbox.requests()[0]["faults"] == ["latency", "status"]
 
 
-def test_faults_are_listed_and_taken_away(api, sandbox):
+def test_faults_are_listed_and_removed(api, sandbox):
     first = sandbox.add_fault("not_json", times=None)
     sandbox.add_fault("empty_body", call="verify", times=3)
     assert [(fault["id"], fault["action"], fault["times"]) for fault in sandbox.faults()] == [
@@ -255,20 +255,20 @@ def test_faults_are_listed_and_taken_away(api, sandbox):
     [
         ({"action": "explode"}, "drop_after"),
         ({"action": "drop_after", "call": "send"}, "send_bulk_sms"),
-        ({"action": "drop_after", "call": "send"}, r"there are \*, texts, send_sms"),
+        ({"action": "drop_after", "call": "send"}, r"must be one of \*, texts, send_sms"),
         ({"action": "drop_after", "often": 3}, "probability"),
-        ({"action": "status"}, "status must be given"),
+        ({"action": "status"}, "fault 'status' needs 'status'"),
         ({"action": "status", "status": 99}, "200 to 599"),
-        ({"action": "redirect"}, "location must be given"),
+        ({"action": "redirect"}, "needs 'location'"),
         ({"action": "redirect", "location": "x\r\nSet-Cookie: y"}, "location"),
         ({"action": "rate_limit", "retry_after": -1}, "retry_after"),
         ({"action": "latency", "seconds": "3"}, "seconds"),
         ({"action": "drop_after", "times": 0}, "times"),
         ({"action": "drop_after", "probability": 2}, "probability"),
-        ({"action": "drop_after", "to": 7}, "to must be a phone number, as a text"),
+        ({"action": "drop_after", "to": 7}, "'to' must be a phone number, as a text"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused_and_the_message_says_what_does(sandbox, definition, word):
+def test_an_invalid_fault_is_refused_and_the_message_says_what_is_valid(sandbox, definition, word):
     with pytest.raises(SandboxError, match=word):
         sandbox.add_fault(**definition)
     assert sandbox.faults() == []
@@ -277,7 +277,7 @@ def test_a_fault_that_makes_no_sense_is_refused_and_the_message_says_what_does(s
 # -- the rate limit as a setting
 
 
-def test_requests_beyond_the_rate_are_told_to_wait(api, sandbox):
+def test_requests_beyond_the_rate_get_429(api, sandbox):
     sandbox.settings(requests_per_second=0.05)
     answers = [api.send() for _ in range(3)]
     assert [answer.status_code for answer in answers] == [201, 429, 429]

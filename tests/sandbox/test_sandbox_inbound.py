@@ -48,7 +48,7 @@ def test_the_list_has_either_order(api, sandbox, order, first, last):
     assert api.inbound(per_page=2)["pages"] == {"page": 1, "pages": 3, "per_page": 2, "total": 5}
 
 
-def test_beyond_the_last_page_is_nothing(api, sandbox):
+def test_a_page_after_the_last_is_empty(api, sandbox):
     sandbox.reply(PHONE, "one")
     assert texts(api.inbound(page=2)) == []
     assert api.inbound(page=2)["pages"]["total"] == 1
@@ -59,7 +59,7 @@ def test_an_empty_list_has_no_pages(api):
 
 
 @pytest.mark.parametrize("params", [{"page": 0}, {"page": "x"}, {"per_page": -1}, {"per_page": "²"}])
-def test_a_page_that_is_no_number_is_refused(api, params):
+def test_an_invalid_page_number_is_refused(api, params):
     assert api.ask("GET", "/v1/sms/inbounds", params=params).status_code == 400
 
 
@@ -84,7 +84,7 @@ def test_messages_can_arrive_between_two_pages(api, sandbox):
     assert texts(api.inbound(page=1, per_page=2)) == ["later", "late"]
 
 
-def test_a_message_between_two_pages_comes_at_its_own_time_and_to_its_own_number(api, sandbox):
+def test_a_message_between_two_pages_has_its_own_time_and_number(api, sandbox):
     message = {"from": PHONE, "text": "late", "to": "7878", "created_at": "2026-06-10T09:00:00+02:00"}
     sandbox.settings(inject_between_pages=[{**message, "after_page": None}])
     api.inbound()
@@ -104,13 +104,13 @@ def test_a_message_between_two_pages_comes_at_its_own_time_and_to_its_own_number
         ({"to": 7878}, "texts"),
     ],
 )
-def test_what_could_not_arrive_between_two_pages_is_refused_when_it_is_set(api, sandbox, wrong, sentence):
+def test_an_invalid_message_between_two_pages_is_refused_by_the_setting(api, sandbox, wrong, sentence):
     with pytest.raises(SandboxError, match=sentence):
         sandbox.settings(inject_between_pages=[{"from": PHONE, "text": "late", **wrong}])
     assert api.inbound()["inbound_sms"] == []
 
 
-def test_ids_go_on_growing_after_a_reset(api, sandbox):
+def test_ids_keep_growing_after_a_reset(api, sandbox):
     before = sandbox.reply(PHONE, "one")["id"]
     sandbox.reset()
     sandbox.reset()
@@ -119,7 +119,7 @@ def test_ids_go_on_growing_after_a_reset(api, sandbox):
 
 
 @pytest.mark.parametrize("settings", [{}, {"first_id": 7}])
-def test_ids_go_on_growing_when_a_sandbox_that_remembers_nothing_is_started_again(settings):
+def test_ids_keep_growing_when_a_sandbox_in_memory_is_started_again(settings):
     with Sandbox(**settings) as sandbox:
         ids = [sandbox.reply(PHONE, "one")["id"]]
         for _ in range(2):
@@ -129,7 +129,7 @@ def test_ids_go_on_growing_when_a_sandbox_that_remembers_nothing_is_started_agai
     assert ids == sorted(set(ids))
 
 
-def test_ids_go_on_growing_after_a_reset_and_a_restart_with_the_same_file(tmp_path):
+def test_ids_keep_growing_after_a_reset_and_a_restart_with_the_same_file(tmp_path):
     with Sandbox(state=tmp_path / "pindo.sqlite") as sandbox:
         before = sandbox.reply(PHONE, "one")["id"]
         sandbox.reset()
@@ -137,7 +137,7 @@ def test_ids_go_on_growing_after_a_reset_and_a_restart_with_the_same_file(tmp_pa
         assert sandbox.reply(PHONE, "two")["id"] > before
 
 
-def test_where_ids_begin_is_a_setting_that_never_takes_them_back(sandbox):
+def test_first_id_is_a_setting_that_never_lowers_the_ids(sandbox):
     sandbox.settings(first_id=1000)
     assert [sandbox.reply(PHONE, "x")["id"] for _ in range(2)] == [1000, 1001]
     sandbox.settings(first_id=1)
@@ -165,7 +165,7 @@ def test_the_sender_is_shown_only_when_set(api, sandbox):
         "x",
     ],
 )
-def test_an_inbound_message_that_is_none_is_refused(sandbox, message):
+def test_an_invalid_inbound_message_is_refused(sandbox, message):
     with pytest.raises(SandboxError, match=r"send {'from', 'text', 'to'\?, 'created_at'\?}"):
         sandbox.reply_all([message])
     assert sandbox.state()["inbound"] == 0

@@ -1,4 +1,4 @@
-"""The page of phones, in a real browser: it shows what arrives by itself, and takes replies."""
+"""The page of phones, in a real browser: it shows new messages automatically, and takes replies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def page(browser: Browser, sandbox: Sandbox) -> Iterator[Page]:
 
 @pytest.fixture
 def failing_page(browser: Browser) -> Iterator[Page]:
-    """A page of its own, not open yet, on which requests may fail."""
+    """A page that is not open yet, on which requests may fail."""
     opened = browser.new_page()
     opened.set_default_timeout(10_000)
     yield opened
@@ -52,7 +52,7 @@ def wait_until_equal(page: Page, script: str, value: object) -> None:
     page.wait_for_function(f"value => JSON.stringify({script}) === JSON.stringify(value)", arg=value)
 
 
-def test_a_new_user_is_told_what_to_do_and_sees_a_phone_ring(page, sandbox):
+def test_a_new_user_sees_the_steps_and_a_phone_that_rings(page, sandbox):
     page.get_by_role("heading", name="No phone has a message yet").wait_for()
     line = page.locator("#empty .connection").text_content()
     assert line == f"export AIRFLOW_CONN_PINDO_DEFAULT='{sandbox.connection_json()}'"
@@ -62,12 +62,12 @@ def test_a_new_user_is_told_what_to_do_and_sees_a_phone_ring(page, sandbox):
     assert len(sandbox.messages(to=PHONE)) == 1
 
 
-def test_messages_show_up_by_themselves_newest_phone_first(page, api):
+def test_messages_appear_automatically_newest_phone_first(page, api):
     api.send(PHONE, "Muraho, Remy")
     phone(page).get_by_text("Muraho, Remy").wait_for()
     api.send(OTHER, "n\u2019igice")
     phone(page, OTHER).get_by_text("n\u2019igice").wait_for()
-    numbers = "[...document.querySelectorAll('.phone')].map(one => one.dataset.number)"
+    numbers = "[...document.querySelectorAll('.phone')].map(phone => phone.dataset.number)"
     assert page.evaluate(numbers) == [OTHER, PHONE]
     api.send(PHONE, "again")
     wait_until_equal(page, numbers, [PHONE, OTHER])
@@ -101,7 +101,7 @@ def test_a_clinics_day_is_seen_at_a_glance(page, api, sandbox, picture):
     page.locator(".rows").get_by_text("fault: drop_after").wait_for()
     wait_until_equal(page, "document.getElementById('messages').textContent", "7")
     wait_until_equal(page, "document.getAnimations().length", 0)
-    boxes = [each.bounding_box() for each in page.locator(".phone").all()]
+    boxes = [element.bounding_box() for element in page.locator(".phone").all()]
     assert len(boxes) == 6
     assert len({box["y"] for box in boxes[:3]}) == 1  # three in a row, and none over another
     assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
@@ -238,13 +238,13 @@ def switch(page: Page, name: str, state: str) -> None:
     page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 1")
 
 
-NAMES = ["Answers get lost", "Connections break", "Slow answers", "Server errors"]
-NAMES += ["Too many requests", "Token revoked", "Broken answers"]
+NAMES = ["Responses get lost", "Connections break", "Slow responses", "Server errors"]
+NAMES += ["Too many requests", "Token revoked", "Broken responses"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_once_is_for_what_is_sent_and_not_used_up_by_whoever_looks(page, api, sandbox, name):
-    page.get_by_text("For what is sent, once or until you switch it off.").wait_for()
+def test_once_is_for_requests_that_send_and_not_used_up_by_reading(page, api, sandbox, name):
+    page.get_by_text("For requests that send, once or until you switch it off.").wait_for()
     switch(page, name, "Once")
     (fault,) = sandbox.faults()
     api.inbound()
@@ -296,19 +296,17 @@ def test_the_focus_stays_on_a_faults_button_while_messages_come_and_other_faults
 
 
 @pytest.mark.parametrize("action", ["drop_before", "drop_after"])
-def test_a_test_message_that_meets_a_broken_connection_says_whose_doing_that_is(
-    failing_page, sandbox, action
-):
+def test_a_test_message_over_a_broken_connection_names_the_fault(failing_page, sandbox, action):
     sandbox.add_fault(action, times=None)
     failing_page.goto(sandbox.url)
     failing_page.get_by_role("button", name="Send a test message").click()
-    said = failing_page.get_by_role("alert")
-    said.get_by_text("The connection broke without an answer").wait_for()
-    assert "What goes wrong" in said.text_content()
+    alert = failing_page.get_by_role("alert")
+    alert.get_by_text("The connection broke without a response").wait_for()
+    assert "What goes wrong" in alert.text_content()
 
 
 @pytest.mark.parametrize("button", ["Send a test message", "Add 100 dollars to the wallet"])
-def test_whoever_uses_the_page_of_a_sandbox_that_is_gone_is_told_so(failing_page, sandbox, button):
+def test_an_action_on_the_page_of_a_stopped_sandbox_reports_that(failing_page, sandbox, button):
     failing_page.goto(sandbox.url)
     failing_page.get_by_role("button", name=button).wait_for()
     failing_page.locator("#live", has_text="Live").wait_for()
@@ -323,21 +321,21 @@ def test_an_error_is_announced_and_stays_long_enough_to_be_read(failing_page, sa
     failing_page.goto(sandbox.url)
     failing_page.get_by_role("button", name="Send a test message").wait_for()
     alert = failing_page.get_by_role("alert")
-    assert (alert.count(), alert.text_content()) == (1, "")  # it is there before it has anything to say
+    assert (alert.count(), alert.text_content()) == (1, "")  # it is on the page before it has a text
     failing_page.get_by_role("button", name="Send a test message").click()
-    alert.get_by_text("The sandbox answered 503: fault status 503").wait_for()
+    alert.get_by_text("The sandbox responded with 503: fault status 503").wait_for()
     failing_page.clock.run_for(5_000)
-    assert alert.text_content() == "The sandbox answered 503: fault status 503"
+    assert alert.text_content() == "The sandbox responded with 503: fault status 503"
     failing_page.clock.run_for(30_000)
     assert alert.text_content() == ""
 
 
-def test_an_error_goes_when_something_else_is_tried(failing_page, sandbox):
+def test_the_next_action_removes_an_error(failing_page, sandbox):
     sandbox.add_fault("status", status=503)
     failing_page.goto(sandbox.url)
     failing_page.get_by_role("button", name="Send a test message").click()
     alert = failing_page.get_by_role("alert")
-    alert.get_by_text("The sandbox answered 503").wait_for()
+    alert.get_by_text("The sandbox responded with 503").wait_for()
     failing_page.get_by_role("button", name="Send a test message").click()
     phone(failing_page).get_by_text("Muraho!").wait_for()
     assert alert.text_content() == ""
@@ -391,6 +389,6 @@ def test_nothing_sticks_out_at_any_width(page, api, sandbox, width):
 def test_every_control_has_a_name(page, api):
     api.send()
     phone(page).wait_for()
-    unnamed = """[...document.querySelectorAll('button, input')].filter(one => !(
-        one.getAttribute('aria-label') || one.textContent.trim() || (one.labels && one.labels.length)))"""
+    unnamed = """[...document.querySelectorAll('button, input')].filter(control => !(
+        control.getAttribute('aria-label') || control.textContent.trim() || control.labels?.length))"""
     assert page.evaluate(f"({unnamed}).length") == 0

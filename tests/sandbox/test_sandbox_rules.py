@@ -1,4 +1,4 @@
-"""Pindo's rules without HTTP: whatever it is asked, it answers, and what it refuses has no effect."""
+"""Pindo's rules without HTTP: every request gets a response, and a refused one has no effect."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ bodies = anything | st.fixed_dictionaries(
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(CALLS_WITH_BODY)), bodies), max_size=6))
-def test_any_body_gets_an_answer_and_a_refusal_has_no_effect(asked: list[tuple[str, Any]]):
+def test_any_body_gets_an_answer_and_a_refusal_has_no_effect(requests: list[tuple[str, Any]]):
     store = Store(None, 1.0)
     pindo = Pindo(store, Settings(), lambda event: None)
-    for call, body in asked:
+    for call, body in requests:
         before = (store.balance, store.messages())
         answer = pindo.respond(call, Request(body=body))
         if answer.status >= 400:
@@ -77,7 +77,7 @@ injected = st.fixed_dictionaries(
 
 
 @given(st.lists(injected, max_size=3), st.just("7878") | anything)
-def test_whatever_may_arrive_between_two_pages_does(messages: list[Any], inbound_number: Any):
+def test_injected_messages_arrive_between_two_pages(messages: list[Any], inbound_number: Any):
     try:
         settings = Settings(first_id=7).changed(
             {"inject_between_pages": messages, "inbound_number": inbound_number}
@@ -90,7 +90,7 @@ def test_whatever_may_arrive_between_two_pages_does(messages: list[Any], inbound
         assert pindo.respond("list_inbound_sms", Request(query={"page": str(page)})).status == 200
     arrived = len(messages) - len(pindo.settings.inject_between_pages)
     assert arrived == store.counts()["inbound"]
-    assert arrived == len([one for one in messages if (one.get("after_page") or 1) < 5])
+    assert arrived == len([message for message in messages if (message.get("after_page") or 1) < 5])
     store.close()
 
 
@@ -117,14 +117,14 @@ def test_the_fast_check_takes_the_mobile_numbers_of_the_library_and_no_other(num
     assert (number_check(("RW",))(number) is None) == (mobile and is_e164)
 
 
-def test_a_code_that_is_no_country_supports_nothing():
+def test_an_unknown_country_code_supports_no_number():
     assert number_check(("XX",))("+250781234567") == "unsupported country"
 
 
 def test_ids_are_new_each_time_and_grow_with_time():
     ids = sms_ids(10_000)
     assert len(set(ids)) == 10_000
-    assert {len(one) for one in ids} == {len("out_sms_") + 26}
+    assert {len(sms_id) for sms_id in ids} == {len("out_sms_") + 26}
     assert sms_ids(1)[0][:18] >= ids[0][:18]
 
 

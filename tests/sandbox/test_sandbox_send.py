@@ -76,7 +76,7 @@ def test_without_the_trailing_slash_it_redirects_to_itself(api, sandbox, method)
 
 
 @pytest.mark.parametrize("path", ["/v1/sms/bulk/", "/v1/sms/verify/", "/wallets/self/", "/nowhere"])
-def test_a_path_spelt_otherwise_is_not_found(api, path):
+def test_a_misspelt_path_is_not_found(api, path):
     answer = api.ask("POST", path, json={})
     assert (answer.status_code, answer.json()) == (404, {"message": "not found"})
 
@@ -133,7 +133,7 @@ def test_every_key_of_a_send_is_required(api, sandbox, key, value):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"\xff", b"[" * 100_000])
-def test_a_body_that_is_no_json_object_is_refused(api, body):
+def test_a_body_that_is_not_a_json_object_is_refused(api, body):
     answer = api.ask("POST", "/v1/sms/", data=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert "JSON" in answer.json()["message"]
@@ -147,7 +147,8 @@ def test_a_body_of_another_content_type_is_refused(api, sandbox):
 
 
 def test_half_a_surrogate_pair_is_refused(api):
-    assert api.send(text="\ud83d").json() == {"message": "text is not valid Unicode"}
+    answer = api.send(text="\ud83d")
+    assert (answer.status_code, "$.text" in answer.json()["message"]) == (400, True)
     assert api.send_bulk([{"phonenumber": PHONE, "name": "\ud83d"}]).status_code == 400
 
 
@@ -287,14 +288,14 @@ def test_the_account_calls_answer(api):
     assert api.ask("PUT", "/orgs/self", json={"webhook_url": "nonsense"}).status_code == 400
     half = {"webhook_url": "http://127.0.0.1:9/", "name": 5}
     assert api.ask("PUT", "/orgs/self", json=half).status_code == 400
-    assert body.items() <= api.ask("GET", "/orgs/self/").json().items()  # what is refused has no effect
+    assert body.items() <= api.ask("GET", "/orgs/self/").json().items()  # a refused request has no effect
 
 
 def test_sender_ids_are_listed_and_found_by_name(api):
     api.ask("POST", "/sender_ids", json={"sender_id": "Ubuzima", "countries": ["RW"]})
     listed = api.ask("GET", "/sender_ids/").json()
-    assert [one["sender_id"] for one in listed] == ["PindoTest", "Ubuzima"]
-    assert [one["sender_id"] for one in api.ask("GET", "/sender_ids/?name=Ubuzima").json()] == ["Ubuzima"]
+    assert [row["sender_id"] for row in listed] == ["PindoTest", "Ubuzima"]
+    assert [row["sender_id"] for row in api.ask("GET", "/sender_ids/?name=Ubuzima").json()] == ["Ubuzima"]
     body = {"sender_id": "UbuzimaClinic", "countries": ["RW"]}
     assert api.ask("POST", "/sender_ids", json=body).status_code == 400
     assert api.ask("POST", "/sender_ids", json={"sender_id": "Ubuzima"}).status_code == 400

@@ -86,7 +86,7 @@ def test_each_of_many_is_announced(api, sandbox, receiver):
     assert len({event.get("to") for event in receiver.wait_for(40)} - {None}) == 20
 
 
-def test_an_inbound_message_comes_in_the_webhook_form(api, sandbox, receiver):
+def test_an_inbound_message_has_the_webhook_form(api, sandbox, receiver):
     api.ask("PUT", "/orgs/self", json={"webhook_url": receiver.url})
     sandbox.reply(PHONE, "YES 4821", to="7878", created_at="2020-07-24T23:35:32")
     assert receiver.wait_for(1) == [
@@ -113,9 +113,9 @@ def test_a_receiver_that_is_down_misses_the_event(api, sandbox, receiver):
     receiver.wait_for(2)
 
 
-async def test_what_still_waits_is_dropped_when_nobody_is_to_be_told_any_more(receiver):
-    told = Settings(webhook_url=receiver.url)
-    settings = told
+async def test_queued_events_are_dropped_when_the_webhook_address_is_removed(receiver):
+    with_address = Settings(webhook_url=receiver.url)
+    settings = with_address
     webhooks = Webhooks(lambda: settings)
     webhooks.announce({"text": "waits"})
     settings = Settings()
@@ -123,14 +123,14 @@ async def test_what_still_waits_is_dropped_when_nobody_is_to_be_told_any_more(re
     async with asyncio.timeout(10):
         while not webhooks._queue.empty():  # noqa: ASYNC110 - the queue tells nobody
             await asyncio.sleep(0.01)
-    settings = told
+    settings = with_address
     webhooks.announce({"text": "comes after it"})
     await asyncio.to_thread(receiver.wait_for, 1)
     await webhooks.stop()
     assert receiver.events == [{"text": "comes after it"}]
 
 
-def test_what_does_not_fit_the_queue_is_dropped_with_one_warning_and_sends_go_on(api, sandbox, caplog):
+def test_a_full_queue_drops_events_with_one_warning_and_sends_continue(api, sandbox, caplog):
     sandbox.settings(webhook_url="http://127.0.0.1:9/nobody", bulk_limit=20_000)
     answer = api.send_bulk([{"phonenumber": f"+25078{n:07d}"} for n in range(6000)])
     assert answer.json()["count"] == 6000
