@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 _home = tempfile.TemporaryDirectory(prefix="pindo-tests-")
 for name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
-    del os.environ[name]  # such as where the user's own database is
+    del os.environ[name]  # such as the address of the user's own database
 os.environ.update(
     {
         "AIRFLOW_HOME": _home.name,
         "AIRFLOW__CORE__DAGS_FOLDER": f"{_home.name}/dags",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        # Airflow's bound for reading a DAG file uses the timer of pytest-timeout, and leaves it stopped.
+        # Airflow's timeout for reading a DAG file uses the timer of pytest-timeout, and leaves it stopped.
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "0",
-        # With seconds to wait for the database's lock: on a busy machine the five that SQLite gives are too few.
+        # Seconds to wait for the database's lock. SQLite's default of five is too few on a busy machine.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_home.name}/airflow.db?timeout=60",
-        "NO_PROXY": "127.0.0.1,localhost",  # whatever proxy the user has
+        "NO_PROXY": "127.0.0.1,localhost",  # not through a proxy of the user
         "no_proxy": "127.0.0.1,localhost",
     }
 )
@@ -70,7 +70,7 @@ def _escape_surrogates(value: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test of ours ever reaches Pindo, or any other host: names resolve on this machine alone."""
+    """No test reaches Pindo or any other host: only the names of this machine resolve."""
     resolve = socket.getaddrinfo
 
     def resolve_loopback(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -84,7 +84,7 @@ def loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox of this test's own, which the connection ``pindo_default`` points to."""
+    """A sandbox for this test alone. The connection ``pindo_default`` points to it."""
     with Sandbox() as running:
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", running.connection_json())
         yield running
@@ -139,13 +139,15 @@ def run_dag(airflow_database: None, request: pytest.FixtureRequest) -> Callable[
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium; without one the test is skipped, and fails where PINDO_REQUIRE_BROWSER is set.
+    """Headless Chromium. Without one the test is skipped, or fails if PINDO_REQUIRE_BROWSER is set.
 
-    Its driver keeps an event loop, in which no other test can run its own: so it ends with the module.
+    Its driver keeps an event loop running, so other tests cannot run theirs. It ends with the module.
     """
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None or importlib.util.find_spec("playwright") is None:
-        reason = "it takes the package playwright, and a Chromium on the PATH (Debian's package chromium)"
+        reason = (
+            "this test needs the package playwright, and a Chromium on the PATH (Debian's package chromium)"
+        )
         (pytest.fail if os.environ.get("PINDO_REQUIRE_BROWSER") else pytest.skip)(reason)
     from playwright.sync_api import sync_playwright
 
@@ -159,7 +161,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Callable[[Page | Locator, str], None]:
-    """Keep a picture of a page or a part of it; in the folder PINDO_SCREENSHOTS, when it is set, for the docs."""
+    """Take a picture of a page or of a part. The docs' pictures go to the folder PINDO_SCREENSHOTS if it is set."""
 
     def take(shown: Page | Locator, name: str) -> None:
         shown.screenshot(path=Path(os.environ.get("PINDO_SCREENSHOTS", tmp_path)) / f"{name}.png")

@@ -44,12 +44,12 @@ def test_the_users_own_airflow_is_out_of_reach():
         capture_output=True,
         timeout=120,
     ).stdout
-    found = json.loads(printed)
+    environment = json.loads(printed)
     assert (
-        found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-        == f"sqlite:///{found['AIRFLOW_HOME']}/airflow.db?timeout=60"
+        environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+        == f"sqlite:///{environment['AIRFLOW_HOME']}/airflow.db?timeout=60"
     )
-    assert "AIRFLOW_CONN_PINDO_DEFAULT" not in found
+    assert "AIRFLOW_CONN_PINDO_DEFAULT" not in environment
 
 
 def test_a_report_with_half_a_surrogate_pair_reaches_the_main_process(pytestconfig):

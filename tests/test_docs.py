@@ -84,10 +84,10 @@ def test_every_example_is_listed():
 def inclusions() -> Iterator[tuple[Path, Path, dict[str, str]]]:
     """Yield each inclusion of code: the page, the file and the options."""
     for page in PAGES:
-        found = re.finditer(
+        matches = re.finditer(
             r"^\.\. literalinclude:: /(\S+)\n((?:   :.*\n)+)", text_of(page), flags=re.MULTILINE
         )
-        for match in found:
+        for match in matches:
             options = dict(re.findall(r":([a-z-]+): (.*)", match[2]))
             yield page, (DOCS / match[1]).resolve(), options
 
@@ -102,7 +102,10 @@ def shown(file: Path, options: dict[str, str]) -> str:
 
 @pytest.mark.parametrize(
     ("page", "file", "options"),
-    [pytest.param(*each, id=f"{each[0].stem}-{each[2]['start-after'].split()[-1]}") for each in inclusions()],
+    [
+        pytest.param(page, file, options, id=f"{page.stem}-{options['start-after'].split()[-1]}")
+        for page, file, options in inclusions()
+    ],
 )
 def test_what_a_page_includes_is_marked_in_the_file_and_stands_at_the_margin(page, file, options):
     lines = shown(file, options)

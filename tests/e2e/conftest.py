@@ -36,11 +36,12 @@ def sigterm_is_heard() -> Iterator[None]:
     background ignores SIGINT, so its handler is set here too.
     """
     before = {
-        each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGINT)
     }
     yield
-    for each, handler in before.items():
-        signal.signal(each, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def sandbox(deployment: Deployment) -> SandboxClient:
 
 @pytest.fixture(scope="session")
 def examples(deployment: Deployment) -> Deployment:
-    """The same Airflow, with the example DAGs in its DAGs folder, but for those that answer every message."""
+    """The same Airflow with the example DAGs in its DAGs folder, except those that reply to every message."""
     for file in EXAMPLE_DAGS.iterdir():
         if file.suffix in (".py", ".csv") and b"AssetWatcher" not in file.read_bytes():
             (deployment.dags / file.name).write_bytes(file.read_bytes())
@@ -68,7 +69,7 @@ def examples(deployment: Deployment) -> Deployment:
 
 @pytest.fixture(scope="module")
 def logged_in(deployment: Deployment, browser: Browser) -> Iterator[BrowserContext]:
-    """Somebody who is logged in to Airflow's UI."""
+    """A browser that is logged in to Airflow's UI."""
     context = browser.new_context(viewport={"width": 1100, "height": 1200})
     context.set_default_timeout(60_000)
     page = context.new_page()
@@ -84,7 +85,7 @@ def logged_in(deployment: Deployment, browser: Browser) -> Iterator[BrowserConte
 
 @pytest.fixture
 def page(logged_in: BrowserContext) -> Iterator[Page]:
-    """A new page of their browser."""
+    """A new page of that browser."""
     page = logged_in.new_page()
     yield page
     page.close()

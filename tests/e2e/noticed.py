@@ -1,4 +1,4 @@
-"""The moment from which a task that has left its worker to wait can be answered."""
+"""The moment from which a waiting task that has left its worker can be resumed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from demo.rest import wait_until
 
 
 def wait_until_noticed(deployment: Deployment, run_id: str, task_id: str, *, count: int = 1) -> None:
-    """Wait until the scheduler has noticed that the processes of a task ended, since the task waits now.
+    """Wait until the scheduler has noticed that the processes of a waiting task ended.
 
-    Whoever answers before may get a failed task: Airflow then takes that end for one of the process that resumes the
-    task. A person is never that fast.
+    A reply before that moment may fail the task: Airflow then mistakes that end for the end of the process that
+    resumes the task. A person is never that fast.
 
     :param count: how many processes of the task have ended, one for each map index.
     """

@@ -1,4 +1,4 @@
-"""Somebody in front of the form of the verification example."""
+"""A person who fills in the form of the verification example."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ class Person:
     def waits(self, run_id: str, dag_id: str = DAG_ID) -> dict[str, str]:
         """Return the state of each task once the run has ended."""
         self.rest.wait_for_run(dag_id, run_id)
-        return {each["task_id"]: each["state"] for each in self.rest.task_instances(dag_id, run_id)}
+        return {task["task_id"]: task["state"] for task in self.rest.task_instances(dag_id, run_id)}

@@ -95,26 +95,26 @@ def test_a_broken_check_lost_rows_and_a_late_run_text_their_people_once(examples
     for what, run_id in runs.items():
         assert examples.rest.wait_for_run(EXAMPLE, run_id) == scenarios[what]
 
-    # A run that has failed misses its deadline as well as the one that is late.
+    # A failed run misses its deadline too, like the late one.
     states = ["failed", "running"] if AIRFLOW_VERSION >= 3 else []
     events = ["Failed", *(f"Late, {state}" for state in states)]
     expected = Counter([*((to, event) for to in ON_CALL for event in events), (ANALYST, "Sales")])
     wait_until(lambda: len(sandbox.messages()) >= expected.total(), "the texts are there", timeout=60)
 
     messages = sandbox.messages()
-    assert Counter((each["to"], event(each["text"])) for each in messages) == expected
-    by_event = {event(each["text"]): each["text"] for each in messages}
+    assert Counter((message["to"], event(message["text"])) for message in messages) == expected
+    by_event = {event(message["text"]): message["text"] for message in messages}
     task = ", task check" if AIRFLOW_VERSION >= 3 else ""  # Airflow 2 does not say which it was
     assert by_event["Failed"].startswith(f"Failed: DAG {EXAMPLE}{task}, run 20")
     assert by_event["Sales"] == "Sales: 3 rows, 8 the day before. Is a shop missing?"
     for state in states:
         run = rf"Late: DAG {EXAMPLE}, run 20\S+ \S+ UTC, due 20\S+ \S+ UTC\."
         assert re.match(run, by_event[f"Late, {state}"])
-    assert {each["item_count"] for each in messages} == {1}
+    assert {message["item_count"] for message in messages} == {1}
 
 
 def event(text: str) -> str:
-    """Return what a text is about, and for a late run its state."""
+    """Return which event a text reports, and for a late run its state."""
     state = re.search(r"state: (\w+)", text)
     return text.partition(":")[0] + (f", {state.group(1)}" if state else "")
 
@@ -128,14 +128,14 @@ def fail(deployment: Deployment, dag_id: str, failures: int) -> None:
     said = ("Pindo accepted the alert", "held back and counted")
 
     def all_called_back() -> bool:
-        logs = (deployment.task_log(dag_id, run_id, "fail", map_index=each) for each in range(failures))
+        logs = (deployment.task_log(dag_id, run_id, "fail", map_index=index) for index in range(failures))
         return all(any(words in log for words in said) for log in logs)
 
     wait_until(all_called_back, "every failed task has called back", timeout=60)
 
 
 def let_hours_pass(deployment: Deployment) -> None:
-    """Move every moment that the throttle has written back by two hours: its window, and what it remembers."""
+    """Move every time that the throttle stored two hours back: its window and its failure records."""
     for name in throttle_names(deployment):
         moved = re.sub(r"\d{13}", lambda moment: str(int(moment[0]) - 7_200_000), name)
         deployment.rest.request("POST", "/variables", json={"key": moved, "value": "moved"})
@@ -146,10 +146,10 @@ def throttle_names(deployment: Deployment) -> list[str]:
     names: list[str] = []
     while True:
         params = {"limit": 100, "offset": len(names), "order_by": "key"}
-        found = deployment.rest.request("GET", "/variables", params=params)["variables"]
-        if not found:
+        page = deployment.rest.request("GET", "/variables", params=params)["variables"]
+        if not page:
             return [name for name in names if name.startswith("pindo_alert.")]
-        names += [each["key"] for each in found]
+        names += [variable["key"] for variable in page]
 
 
 def forget_all(deployment: Deployment) -> None:
@@ -162,7 +162,7 @@ def kinds(deployment: Deployment) -> Counter[str]:
 
 
 def old_names(deployment: Deployment) -> list[str]:
-    """Return the throttle's names of over an hour ago."""
+    """Return the names of the throttle's Variables that are over an hour old."""
     hour_ago = (time.time() - 3600) * 1000
     return [name for name in throttle_names(deployment) if int(name.split(".")[3]) < hour_ago]
 
@@ -187,16 +187,16 @@ def test_many_failing_tasks_make_one_text_and_the_next_says_how_many_there_were(
     all_texts = texts(sandbox)
     assert len(all_texts) == len(first) + 1
     assert re.match(rf"Failed: DAG {dag_id}, task fail \[0\], run .*, try 1\.", all_texts[-1])
-    # Under load Airflow calls back twice for some of them; each is one failure all the same.
+    # Under load Airflow calls back twice for some failures. Each still counts as one failure.
     assert sum(1 + held_back(text) for text in all_texts) == FAILURES + 1
 
     def second_of_run() -> bool:
         return len(texts(sandbox, to="+250781234568")) == 2
 
     wait_until(second_of_run, "the DAG's callback was run again", timeout=60)
-    # A text removes what it can in its time, and leaves what is too much to the next.
-    left = max(0, FAILURES - 100)
-    wait_until(lambda: len(old_names(deployment)) <= left, "the Variables are cleaned up", timeout=60)
+    # Each text removes as many old Variables as its time allows. The next text removes more.
+    remaining = max(0, FAILURES - 100)
+    wait_until(lambda: len(old_names(deployment)) <= remaining, "the Variables are cleaned up", timeout=60)
 
 
 @pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2 has no deadlines")
@@ -209,25 +209,25 @@ def test_a_late_run_is_told_by_the_triggerer_and_by_the_executor(deployment, san
         run_id = deployment.rest.trigger(dag_id)
         assert deployment.rest.wait_for_run(dag_id, run_id) == "success"
 
-    def told() -> Counter[str]:
-        return Counter(each["to"] for each in sandbox.messages())
+    def received() -> Counter[str]:
+        return Counter(message["to"] for message in sandbox.messages())
 
     run()
-    wait_until(lambda: len(told()) == 2, "both callbacks have run", timeout=60)
+    wait_until(lambda: len(received()) == 2, "both callbacks have run", timeout=60)
     wait_until(lambda: throttle_names(deployment), "the triggerer has written a Variable", timeout=120)
-    # The first use of Variables may have taken the triggerer too long, the second does not. But one that gave up
-    # looks as if it had died, and would hold back the second.
+    # The first use of Variables may take the triggerer too long, the second does not. But a notifier that gave up
+    # looks as if it had died, and would hold back the second text.
     forget_all(deployment)
     run()
     wait_until(lambda: kinds(deployment)["sent"] == 1, "an alert went out under the throttle", timeout=60)
-    wait_until(lambda: told()["+250781234568"] == 2, "the executor's alert was sent", timeout=60)
+    wait_until(lambda: received()["+250781234568"] == 2, "the executor's alert was sent", timeout=60)
 
-    before, failures = told(), kinds(deployment)["failure"]
+    before, failures = received(), kinds(deployment)["failure"]
     run()
     wait_until(lambda: kinds(deployment)["failure"] == failures + 1, "the next is held back", timeout=60)
-    # What runs a SyncCallback cannot write Variables, and sends all the same.
+    # The process that runs a SyncCallback cannot write Variables. It still sends.
     wait_until(
-        lambda: told() == before + Counter(["+250781234568"]), "the executor's alert was sent", timeout=60
+        lambda: received() == before + Counter(["+250781234568"]), "the executor's alert was sent", timeout=60
     )
 
 

@@ -40,7 +40,7 @@ ledger = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="the task state store ca
 
 @pytest.fixture
 def cut_off(deployment: Deployment, sandbox: SandboxClient):
-    """Start a send of 600, cut it off while it is on its way, and wait for its end; returns the run's ID."""
+    """Start a send of 600, interrupt it while requests are in flight, and wait for its end. Returns the run's ID."""
     deployment.add_dag(DAG_ID, DAG)
 
     def start(cut: Callable[[psutil.Process, str], None]) -> str:
@@ -50,11 +50,11 @@ def cut_off(deployment: Deployment, sandbox: SandboxClient):
             task = deployment.rest.wait_for_task(DAG_ID, run_id, TASK)
             wait_until(lambda: len(sandbox.messages()) > 130, "some are texted", timeout=60, interval=0.02)
             process = deployment.task_process(task)
-            sandbox.settings(latency=1)  # it is not done before the cut takes effect
+            sandbox.settings(latency=1)  # the interruption takes effect before the send is done
             cut(process, run_id)
             wait_until(lambda: not process.is_running(), "its process has ended", timeout=60, interval=0.02)
             assert len(sandbox.messages()) < COUNT
-            sandbox.settings(latency=0)  # its retry, which may have begun, takes no minutes
+            sandbox.settings(latency=0)  # a retry, which may have begun, is fast
             wait_until(
                 lambda: deployment.rest.task_instance(DAG_ID, run_id, TASK)["state"] != "running",
                 "the try has ended",
@@ -110,7 +110,7 @@ def test_a_bulk_send_that_is_marked_failed_ends_and_goes_on_when_it_is_cleared(c
     assert rest.wait_for_run(DAG_ID, run_id) == "failed"
     state = rest.task_state(DAG_ID, run_id, TASK)
     unknown = [key for key, value in state.items() if value["status"] == "unknown"]
-    assert unknown == []  # what was in flight got its answer within the grace
+    assert unknown == []  # the requests in flight got their responses within the grace period
     rest.clear(DAG_ID, run_id, TASK)
     assert rest.wait_for_run(DAG_ID, run_id) == "success"
     assert rest.xcom(DAG_ID, run_id, TASK)["accepted"] == COUNT

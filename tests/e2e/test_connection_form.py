@@ -1,4 +1,4 @@
-"""The connection, as a person makes it: the form in Airflow's UI, in a real browser, and its test button."""
+"""A person makes a connection with the form in Airflow's UI, in a real browser, and presses its test button."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_the_form_asks_for_what_pindo_needs_and_nothing_else(form, picture):
     ],
 )
 def test_the_test_button_says_the_balance_or_what_is_wrong(form, page, deployment, sandbox, token, said):
-    # Airflow 3.3.2 tests no saved connection without a port (apache/airflow pull request 73298 mends it).
+    # Airflow 3.3.2 cannot test a saved connection without a port (apache/airflow pull request 73298 fixes it).
     host, _, port = sandbox.url.rpartition(":")
     form.locator("input[name=host]").fill(host)
     form.locator("input[name=port]").fill(port)
     form.locator("input[name=password]").fill(token)
-    button = form.get_by_role("button", name="Test")  # Airflow 2.11 tests what stands in the form
+    button = form.get_by_role("button", name="Test")  # Airflow 2.11 tests the values in the form
     if AIRFLOW_VERSION >= 3:
         form.get_by_role("button", name="Save").click()
         page.get_by_role("cell", name="pindo_ui").wait_for()

@@ -1,4 +1,4 @@
-"""The example DAGs as a person meets them in Airflow's UI: their graph, their words, their forms, their links."""
+"""The example DAGs in Airflow's UI: their graphs, descriptions, forms and links."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ with DAG("links", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
 @pytest.mark.parametrize("dag_id", sorted(file.stem for file in EXAMPLE_DAGS.glob("*.py")))
 def test_the_page_of_each_example_is_in_words(examples, page, picture, dag_id):
     source = (EXAMPLE_DAGS / f"{dag_id}.py").read_text(encoding="utf-8")
-    nobody_watches = re.sub(r"watchers=\[.*\]", "watchers=[]", source)  # else it answers every message
+    nobody_watches = re.sub(
+        r"watchers=\[.*\]", "watchers=[]", source
+    )  # otherwise it replies to every message
     examples.add_dag(dag_id, nobody_watches)
     page.set_viewport_size({"width": 1600, "height": 600})
     page.goto(f"{examples.url}/dags/{dag_id}")
@@ -41,7 +43,7 @@ def test_the_page_of_each_example_is_in_words(examples, page, picture, dag_id):
         page.locator(".react-flow__node", has_text=task["task_display_name"]).first.wait_for()
     if dag_id == "pindo_confirm_appointment":
         page.get_by_label("Fit View").click()
-        page.wait_for_timeout(1000)  # it glides there
+        page.wait_for_timeout(1000)  # the page scrolls there slowly
         picture(page.locator(".react-flow"), "graph")
 
     page.get_by_label("Dag Docs").click()
@@ -79,7 +81,7 @@ def test_the_link_button_opens_the_phone_that_got_the_message(links, page, deplo
         page.get_by_role("link", name="Pindo", exact=True).click()
     phones = opened.value.locator(".phone")
     phones.first.wait_for()
-    assert [each.get_attribute("data-number") for each in phones.all()] == [phone]
+    assert [phone.get_attribute("data-number") for phone in phones.all()] == [phone]
 
 
 def test_airflow_knows_where_the_button_leads(links, deployment):

@@ -40,7 +40,7 @@ def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             [sys.executable, "-m", "demo", *arguments],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
-            # Ctrl-C counts, also where the tests run in the background and would hand down that it does not.
+            # A shell that runs the tests in the background ignores Ctrl-C, and the demo would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -52,19 +52,19 @@ def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield run
     try:
         for process in started:
-            process.send_signal(signal.SIGINT)  # nothing happens to one that has ended
+            process.send_signal(signal.SIGINT)  # does nothing to a process that has ended
             process.communicate(timeout=STOP)
     finally:
         kill_all_of(folder)
 
 
 def kill_all_of(folder: Path) -> None:
-    """Kill what is left of a demo that did not end, of which there is nothing as a rule."""
-    while left := [process for process in psutil.process_iter() if belongs_to(process, folder)]:
-        for process in left:
+    """Kill the processes of a demo that did not end. Usually all have ended."""
+    while remaining := [process for process in psutil.process_iter() if belongs_to(process, folder)]:
+        for process in remaining:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=1)
+        psutil.wait_procs(remaining, timeout=1)
 
 
 def read_until(process: subprocess.Popen[str], word: str) -> str:
@@ -79,8 +79,8 @@ def read_until(process: subprocess.Popen[str], word: str) -> str:
 
 
 def assert_nothing_is_left(folder: Path) -> None:
-    left = [process for process in psutil.process_iter() if belongs_to(process, folder)]
-    assert left == []
+    remaining = [process for process in psutil.process_iter() if belongs_to(process, folder)]
+    assert remaining == []
     assert list(folder.iterdir()) == []
 
 
@@ -114,10 +114,10 @@ def test_a_demo_that_is_interrupted_leaves_nothing(run_demo, folder, moment, num
 
 @pytest.fixture
 def usual_ports_are_taken() -> Iterator[None]:
-    """Nobody gets the ports 8080 and 8025, which two runs of the tests on one machine would both take."""
+    """The ports 8080 and 8025 are taken, so that two test runs on one machine do not compete for them."""
     with ExitStack() as held:
         for port in (8080, 8025):
-            with suppress(OSError):  # somebody else has it
+            with suppress(OSError):  # another process has it
                 held.enter_context(socket.create_server(("127.0.0.1", port)))
         yield
 

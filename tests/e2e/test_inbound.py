@@ -33,7 +33,7 @@ def add_sensor(deployment, dag_id, arguments, interval=1):
 
 
 def no_log_shows(deployment: Deployment, *secrets: str) -> None:
-    """Assert that no log of the triggerer, nor of a task in it, has any of these."""
+    """Assert that none of these is in a log of the triggerer or of a task that runs in it."""
     files = [deployment.component_log("triggerer"), *(deployment.home / "logs").rglob("*.trigger.*.log")]
     for file in files:
         printed = file.read_text(encoding="utf-8", errors="replace")
@@ -49,7 +49,7 @@ def restart_triggerer(deployment: Deployment) -> None:
 
 @pytest.fixture
 def examples_with(deployment: Deployment):
-    """Add an example DAG with some of its text replaced, under a name of its own."""
+    """Add an example DAG with some of its text replaced, under a new name."""
 
     def add(example: str, dag_id: str, **replacements: str) -> None:
         source = (EXAMPLE_DAGS / f"{example}.py").read_text(encoding="utf-8").replace(example, dag_id)
@@ -71,8 +71,8 @@ def test_a_dag_branches_on_what_was_typed_on_the_phone(deployment, sandbox, exam
     run_id = deployment.rest.trigger("confirm")
 
     def codes_by_patient() -> dict[str, str]:  # an earlier test's run may text somebody else meanwhile
-        asked = ((each["to"], re.search(r"YES (\d+)", each["text"])) for each in sandbox.messages())
-        return {to: code[1] for to, code in asked if code}
+        texts = ((message["to"], re.search(r"YES (\d+)", message["text"])) for message in sandbox.messages())
+        return {to: code[1] for to, code in texts if code}
 
     wait_until(lambda: len(codes_by_patient()) == 3, "all three were asked", timeout=180)
     wait_until_noticed(deployment, run_id, "ask.wait_for_reply", count=3)
@@ -130,9 +130,9 @@ def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandb
     state = deployment.rest.wait_for_run("mapped_wait", run_id)
     log = deployment.task_log("mapped_wait", run_id, "wait", map_index=0)
     assert state == "success", log + deployment.task_log("mapped_wait", run_id, "wait", map_index=1)
-    assert [each["text"] for each in deployment.rest.xcom("mapped_wait", run_id, "wait", map_index=1)] == [
-        "YES 2"
-    ]
+    assert [
+        message["text"] for message in deployment.rest.xcom("mapped_wait", run_id, "wait", map_index=1)
+    ] == ["YES 2"]
     assert "starts no mapped task there" in log
 
 
@@ -141,10 +141,12 @@ def test_a_reply_that_came_after_the_triggers_last_look_counts_when_the_time_is_
     add_sensor(deployment, "last_look", arguments, interval=600)
     run_id = deployment.rest.trigger("last_look")
     wait_until_noticed(deployment, run_id, "wait")
-    time.sleep(5)  # meanwhile the trigger has looked
+    time.sleep(5)  # meanwhile the trigger has polled
     sandbox.reply(PHONE, "YES, at last")
     assert deployment.rest.wait_for_run("last_look", run_id, timeout=180) == "success"
-    assert [each["text"] for each in deployment.rest.xcom("last_look", run_id, "wait")] == ["YES, at last"]
+    assert [message["text"] for message in deployment.rest.xcom("last_look", run_id, "wait")] == [
+        "YES, at last"
+    ]
 
 
 @needs_airflow_3
@@ -155,14 +157,14 @@ def test_a_task_that_is_cleared_counts_from_its_first_start(deployment, sandbox)
     sandbox.reply(PHONE, "YES")
     deployment.rest.clear("first_start", run_id, "wait")
     assert deployment.rest.wait_for_run("first_start", run_id) == "success"
-    assert [each["text"] for each in deployment.rest.xcom("first_start", run_id, "wait")] == ["YES"]
+    assert [message["text"] for message in deployment.rest.xcom("first_start", run_id, "wait")] == ["YES"]
 
 
 @pytest.fixture
 def event_driven(tmp_path: Path) -> Iterator[Deployment]:
-    """An Airflow of this test's own, whose scheduler starts DAGs by itself, with the router in it.
+    """A separate Airflow with the router, whose scheduler starts DAGs on events.
 
-    ``PINDO_TEST_DATABASE`` may name an empty database to use in place of SQLite.
+    ``PINDO_TEST_DATABASE`` may name an empty database to use instead of SQLite.
     """
     router = (EXAMPLE_DAGS / "pindo_inbound_router.py").read_text(encoding="utf-8")
     (tmp_path / "pindo_inbound_router.py").write_text(router.replace("poll_interval=10", "poll_interval=4"))
@@ -178,7 +180,7 @@ def event_driven(tmp_path: Path) -> Iterator[Deployment]:
 @needs_airflow_3
 @pytest.mark.timeout(900)
 def test_a_watched_asset_handles_each_message_once_through_a_kill(event_driven):
-    """The example answers every message: each of 50 phones gets one answer, whatever the bursts."""
+    """The example replies to every message: each of 50 phones gets one reply, whatever the bursts."""
     sandbox = event_driven.sandbox
     sandbox.settings(inbound_sender=True)
     phones = [f"+2507810000{number:02}" for number in range(50)]
@@ -191,22 +193,22 @@ def test_a_watched_asset_handles_each_message_once_through_a_kill(event_driven):
             restart_triggerer(event_driven)
     wait_until(lambda: len(sandbox.messages()) >= 50, "all are answered", timeout=280, interval=1)
     wait_until(lambda: all_ended(event_driven), "all runs have ended", timeout=120, interval=1)
-    assert sorted(each["to"] for each in sandbox.messages()) == phones
+    assert sorted(message["to"] for message in sandbox.messages()) == phones
     stopped = event_driven.rest.request("GET", "/variables/pindo_stop_list")["value"]
     assert re.findall(r"\+\d+", stopped) == phones[::3]
     no_log_shows(event_driven, "balance", "+2507810000")
 
 
 def watched(deployment: Deployment) -> bool:
-    """Whether the watcher has fixed its start."""
-    found = deployment.rest.request("GET", "/assets", params={"name_pattern": "pindo_inbox"})["assets"]
-    places = [deployment.rest.request("GET", f"/assets/{each['id']}/state-store") for each in found]
-    return any(place["total_entries"] for place in places)
+    """Whether the watcher has stored the cursor that it starts from."""
+    assets = deployment.rest.request("GET", "/assets", params={"name_pattern": "pindo_inbox"})["assets"]
+    states = [deployment.rest.request("GET", f"/assets/{asset['id']}/state-store") for asset in assets]
+    return any(state["total_entries"] for state in states)
 
 
 def all_ended(deployment: Deployment) -> bool:
-    """Whether no run of the router is going on."""
+    """Whether every run of the router has ended."""
     path = "/dags/pindo_inbound_router/dagRuns"
-    found = deployment.rest.request("GET", path, params={"limit": 1000})
-    ended = [run for run in found["dag_runs"] if run["state"] in FINISHED_RUN]
-    return len(ended) == found["total_entries"]
+    page = deployment.rest.request("GET", path, params={"limit": 1000})
+    ended = [run for run in page["dag_runs"] if run["state"] in FINISHED_RUN]
+    return len(ended) == page["total_entries"]

@@ -1,4 +1,4 @@
-"""The example that waits by the trigger itself, in a real Airflow, and what its database then holds of the reply."""
+"""The example that waits in the triggerer, in a real Airflow, and what the database then holds of the reply."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Never twice, shown by the phones: what a real scheduler and executor do to a send that is cut off.
+"""Never twice, shown by the phones: what a real scheduler and executor do to a send that is interrupted.
 
-Whatever is done to the task here (the answer dropped, the worker killed, the task cleared), a phone has at
-most one message that nobody asked for by name.
+The tests drop the response, kill the worker or clear the task. A phone gets a second message only if a person
+asked for it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Send:
             "the cleared task has ended",
             timeout=90,
         )
-        self.wait_for_end()  # a clear that overtakes the end of the run leaves the task cleared for ever
+        self.wait_for_end()  # a clear before the end of the run leaves the task cleared forever
         return self.task["state"]
 
     @property
@@ -129,7 +129,7 @@ def test_an_unknown_outcome_waits_for_a_person_and_goes_on_from_what_they_say(
     assert send.entry["to"] == "+25078****567"
     assert "open the Storage tab of this task instance" in send.log()
 
-    assert send.clear() == "failed"  # nobody has said anything yet
+    assert send.clear() == "failed"  # nobody has settled it yet
     assert len(sandbox.messages()) == arrived
 
     send.settle(word)
@@ -152,7 +152,7 @@ def test_a_person_settles_it_in_the_ui(send, sandbox, page, picture):
     page.get_by_label("Edit Task State Store").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text('"unknown"', exact=True).dblclick()  # once it is coloured as a value
-    page.keyboard.insert_text("not_sent")  # at once: of what is typed fast, the editor forgets letters
+    page.keyboard.insert_text("not_sent")  # in one step: the editor loses letters that are typed fast
     picture(dialog, "settle")
     dialog.get_by_role("button", name="Save").click()
     wait_until(lambda: send.entry["status"] == "not_sent", "the entry is saved", timeout=30)
@@ -257,7 +257,7 @@ def test_no_log_of_any_process_has_a_token_a_text_or_a_whole_number(send, deploy
     send.start()
     assert send.wait_for_end() == "success"
     logs = [file for folder in ("logs", "components") for file in (deployment.home / folder).rglob("*.log")]
-    logs.remove(deployment.component_log("sandbox"))  # it prints its token, to be pasted
+    logs.remove(deployment.component_log("sandbox"))  # the sandbox prints its token for the user
     assert any(f"task_id={TASK}" in str(file) for file in logs)
     for file in logs:
         written = file.read_text(encoding="utf-8", errors="replace")

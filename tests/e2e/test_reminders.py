@@ -39,7 +39,7 @@ def test_a_refused_message_holds_up_nobody_and_is_reported_with_its_reason(run_r
         sandbox.settings(rejected_numbers=[])
     assert sandbox.messages(to="+250780000103") == []
     assert len(sandbox.messages()) == report["texted"] == 6
-    reasons = {each["name"]: each["reason"] for each in report["not_texted"]}
+    reasons = {patient["name"]: patient["reason"] for patient in report["not_texted"]}
     assert set(reasons) == {"Zoë Kayitesi", "Emmanuel Nshuti"}
     assert "409" in reasons["Zoë Kayitesi"]
 
@@ -57,7 +57,7 @@ def test_a_run_whose_next_day_has_come_skips_everything_and_texts_nobody(example
     yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     run_id = examples.rest.trigger(DAG_ID, logical_date=yesterday)
     assert examples.rest.wait_for_run(DAG_ID, run_id) == "success"
-    assert {each["state"] for each in examples.rest.task_instances(DAG_ID, run_id)} == {"skipped"}
+    assert {task["state"] for task in examples.rest.task_instances(DAG_ID, run_id)} == {"skipped"}
     assert "nobody is reminded" in examples.task_log(DAG_ID, run_id, "read_appointments")
     assert sandbox.messages() == []
 
@@ -68,7 +68,7 @@ def test_the_sender_of_the_run_is_used(run_reminders, sandbox):
         run_reminders(sender="KigaliClinc")
     finally:
         sandbox.settings(approved_senders=["PindoTest"])
-    assert {each["sender"] for each in sandbox.messages()} == {"KigaliClinc"}
+    assert {message["sender"] for message in sandbox.messages()} == {"KigaliClinc"}
 
 
 def test_the_demo_fails_when_a_phone_gets_nothing(examples, sandbox, capsys):

@@ -1,5 +1,6 @@
-"""The verification example in a real Airflow, with a person who answers, mistypes or stays away; and what is left of
-the PIN afterwards.
+"""The verification example in a real Airflow: a person fills in the form, mistypes or stays away.
+
+The tests also look for the PIN in Airflow's database and files afterwards.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def sandbox(sandbox: SandboxClient) -> SandboxClient:
 
 @pytest.fixture
 def person(examples: Deployment, sandbox: SandboxClient) -> Person:
-    """Somebody in front of the form of the example DAG."""
+    """A person who fills in the form of the example DAG."""
     return Person(examples, sandbox)
 
 
@@ -141,7 +142,7 @@ def test_a_cleared_task_whose_pin_has_expired_points_to_resend(steps, deployment
 
 
 def tables_with(deployment: Deployment, text: str) -> set[str]:
-    """Return the tables of Airflow's database in which ``text`` stands, in whatever column."""
+    """Return the tables of Airflow's database that have ``text`` in any column."""
     with closing(sqlite3.connect(f"file:{deployment.home}/airflow.db?mode=ro", uri=True)) as database:
         database.text_factory = bytes
         names = [
@@ -158,13 +159,13 @@ def _values(database: sqlite3.Connection, table: str) -> Iterator[str]:
 
 
 def files_with(deployment: Deployment, text: str) -> set[str]:
-    """Return the files of Airflow's folder, all logs among them, in which ``text`` stands."""
-    walk = os.walk(deployment.home)  # which passes over a folder that is gone meanwhile
+    """Return the files of Airflow's folder, including all logs, that have ``text`` in them."""
+    walk = os.walk(deployment.home)  # skips a folder that is deleted meanwhile
     files = [Path(folder, name) for folder, _, names in walk for name in names if ".db" not in name]
     assert any(re.search("task_id=check_code", str(file)) for file in files)
-    found = set()
+    names = set()
     for file in files:
-        with suppress(FileNotFoundError):  # a temporary one
+        with suppress(FileNotFoundError):  # a temporary file that is gone
             if file.is_file() and text in file.read_text(encoding="latin-1"):
-                found.add(str(file.relative_to(deployment.home)))
-    return found
+                names.add(str(file.relative_to(deployment.home)))
+    return names

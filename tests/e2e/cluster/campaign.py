@@ -40,14 +40,14 @@ class Campaign:
 
     @property
     def partitions(self) -> list[dict[str, Any]]:
-        """The tasks that text a partition each."""
-        found = self.cluster.rest.task_instances(CAMPAIGN, self.run_id)
-        return [each for each in found if each["task_id"] == TEXT_PARTITION and each["map_index"] >= 0]
+        """The tasks, each of which texts one partition."""
+        tasks = self.cluster.rest.task_instances(CAMPAIGN, self.run_id)
+        return [task for task in tasks if task["task_id"] == TEXT_PARTITION and task["map_index"] >= 0]
 
     @property
     def machines(self) -> list[str]:
         """Where partitions are being texted now."""
-        return sorted({each["hostname"] for each in self.partitions if each["state"] == "running"})
+        return sorted({task["hostname"] for task in self.partitions if task["state"] == "running"})
 
     def has_ended(self) -> bool:
         return self.cluster.rest.run_state(CAMPAIGN, self.run_id) in FINISHED_RUN
@@ -56,7 +56,7 @@ class Campaign:
         return self.cluster.rest.wait_for_run(CAMPAIGN, self.run_id, timeout=300)
 
     def wait_for_messages(self, count: int) -> bool:
-        """Wait until that many arrived in all; returns whether they came before the end of the run."""
+        """Wait until that many messages arrived. Returns whether they arrived before the end of the run."""
         sandbox = self.cluster.sandbox
         wait_until(
             lambda: sandbox.state()["messages"] >= count or self.has_ended(),
@@ -72,17 +72,17 @@ class Campaign:
         return {name: total[name] for name in COLUMNS if total[name]}
 
     def outcomes(self) -> dict[str, str]:
-        """In which column everybody ended, by the reports of the partitions."""
-        found = {}
+        """The outcome of each recipient, from the reports of the partitions."""
+        outcomes = {}
         for report in (self.folder / self.run_id).glob("report-*.csv"):
             with report.open(newline="") as file:
                 for row in csv.DictReader(file):
-                    assert row["phonenumber"] not in found
-                    found[row["phonenumber"]] = row["outcome"]
-        return found
+                    assert row["phonenumber"] not in outcomes
+                    outcomes[row["phonenumber"]] = row["outcome"]
+        return outcomes
 
     def summary(self) -> str:
-        """What to tell of it in one line."""
+        """The result in one line."""
         return (
             f"{self.cluster.sandbox.state()['messages']} messages; {dict(Counter(self.outcomes().values()))}"
         )
@@ -95,10 +95,10 @@ class Campaign:
         assert {outcomes[phone] for phone in self.phones if phone not in received} <= {"unknown"}
         assert {outcomes[phone] for phone in received} <= {"accepted", "unknown"}
         unknown = Counter(outcomes.values())["unknown"]
-        assert unknown == sum(self._unknown_in_ledger(each) for each in self.partitions)
+        assert unknown == sum(self._unknown_in_ledger(task) for task in self.partitions)
 
     def _unknown_in_ledger(self, task: dict[str, Any]) -> int:
         entries = self.cluster.rest.task_state(
             CAMPAIGN, self.run_id, TEXT_PARTITION, map_index=task["map_index"]
         )
-        return sum(each["recipients"] for each in entries.values() if each["status"] == "unknown")
+        return sum(entry["recipients"] for entry in entries.values() if entry["status"] == "unknown")

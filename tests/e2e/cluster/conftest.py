@@ -41,7 +41,7 @@ def need(missing: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def services() -> None:
-    """What a cluster needs is here."""
+    """The servers and packages that a cluster needs are here."""
     need(missing_services())
 
 
@@ -49,12 +49,12 @@ def services() -> None:
 def cluster(
     services: None, sigterm_is_heard: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """A running cluster with an empty DAGs folder, and with a Redis server of its own if that can be."""
+    """A running cluster with an empty DAGs folder, and with a private Redis server if one is installed."""
     dags = tmp_path_factory.mktemp("dags")
     redis_server = shutil.which("redis-server") is not None
     settings = {
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",  # events start DAGs
-        "AIRFLOW__TRIGGERER__CAPACITY": "200",  # so that three hundred need both
+        "AIRFLOW__TRIGGERER__CAPACITY": "200",  # so that three hundred waiting tasks need both triggerers
     }
     with Cluster(dags, settings=settings, own_redis=redis_server, keep_logs=True) as running:
         yield running
@@ -77,7 +77,7 @@ def sandbox(cluster: Cluster) -> SandboxClient:
 
 @pytest.fixture
 def start_campaign(cluster: Cluster, sandbox: SandboxClient, tmp_path: Path):
-    """Start a campaign; requests take as long as Pindo's might."""
+    """Start a campaign; requests take about as long as at Pindo."""
     example = f"{CAMPAIGN}.py"
     (cluster.dags / example).write_bytes((EXAMPLE_DAGS / example).read_bytes())
     cluster.rest.wait_for_dag(CAMPAIGN)

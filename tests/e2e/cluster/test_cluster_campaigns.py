@@ -15,7 +15,7 @@ def test_a_campaign_spreads_over_all_workers_and_reaches_everyone_once(start_cam
     assert sorted(received) == campaign.phones
     assert set(received.values()) == {1}
     assert campaign.total() == {"accepted": 20_000}
-    assert {each["hostname"] for each in campaign.partitions} == set(cluster.workers)
+    assert {task["hostname"] for task in campaign.partitions} == set(cluster.workers)
 
 
 def test_the_pool_bounds_the_requests_in_flight_and_too_many_of_them_lose_nothing(
@@ -35,7 +35,7 @@ def test_the_pool_bounds_the_requests_in_flight_and_too_many_of_them_lose_nothin
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
 def test_workers_killed_at_random_text_nobody_twice(start_campaign, cluster, seed):
     chance = random.Random(seed)
-    # So slow that a kill is never too late.
+    # Slow enough that every kill comes in time.
     campaign = start_campaign(recipients=2000, partitions=6, latency=0.2)
     killed = []
     for moment in sorted(chance.sample(range(100, 1400), 2)):
@@ -44,16 +44,15 @@ def test_workers_killed_at_random_text_nobody_twice(start_campaign, cluster, see
             killed.append(min(busy, key=order.index))
             cluster.restart(killed[-1])
     ended = campaign.wait()
-    tries = [each["try_number"] for each in campaign.partitions]
+    tries = [task["try_number"] for task in campaign.partitions]
     print(
         f"seed {seed}: killed {' and '.join(killed)}; the run: {ended}; tries: {tries}; {campaign.summary()}"
     )
     assert killed
     assert max(tries) > 1
     unknown = Counter(campaign.outcomes().values())["unknown"]
-    assert unknown <= 200 * sum(
-        number - 1 for number in tries
-    )  # two chunks of 100 for each try that was cut off
+    # Each interrupted try has at most two chunks of 100 in flight.
+    assert unknown <= 200 * sum(number - 1 for number in tries)
     campaign.assert_nobody_twice_and_who_is_missing_is_unknown()
 
 

@@ -30,7 +30,7 @@ def test_a_number_of_redis_is_taken_when_it_is_empty_and_given_back_empty(servic
             assert urls[0] != urls[1]
             ours.set("a message", "of Celery")
             give_back_redis_number(urls[1], "ours")
-            assert theirs.dbsize() == 1  # it was not ours to empty
+            assert theirs.dbsize() == 1  # this number is taken by another cluster
             give_back_redis_number(urls[0], "ours")
             assert ours.dbsize() == 0
         finally:
@@ -43,7 +43,7 @@ START = """
 import signal
 from pathlib import Path
 from demo.cluster import Cluster
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest runs in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for a pytest in the background
 cluster = Cluster(Path("."))
 print(cluster.database_url.database, flush=True)
 with cluster:
@@ -70,7 +70,7 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(services, tmp_path):
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # how it was interrupted
+        stderr=subprocess.DEVNULL,  # the traceback of the interruption
         text=True,
     )
     try:
@@ -82,7 +82,7 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(services, tmp_path):
         try:
             starting.communicate(timeout=120)
         finally:
-            starting.kill()  # nothing happens to one that has ended
+            starting.kill()  # does nothing to a process that has ended
     assert not database_is_there()
     assert not number_is_taken()
     assert list(tmp_path.iterdir()) == []

@@ -29,7 +29,7 @@ with DAG("resumed", schedule=None, start_date=datetime(2026, 1, 1)):  # deferred
 
 
 class Waiting:
-    """Three hundred tasks that each wait for a reply with a code of their own, 1000 to 1299."""
+    """Three hundred tasks that each wait for a reply with a different code, 1000 to 1299."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -40,12 +40,12 @@ class Waiting:
 
     @property
     def triggers(self) -> dict[str, int]:
-        """How many of them each triggerer has."""
-        found = self.cluster.query(
+        """The number of triggers in each triggerer."""
+        rows = self.cluster.query(
             "SELECT job.hostname, count(*) FROM trigger JOIN job ON job.id = trigger.triggerer_id "
             "WHERE job.state = 'running' GROUP BY 1"
         )
-        return dict(found)
+        return dict(rows)
 
     def reply(self, codes: range) -> None:
         texts = [f"YES {code}, we come" for code in codes]
@@ -58,13 +58,13 @@ class Waiting:
 
     def replies(self) -> list[str]:
         """The texts that the tasks returned, each with the digits that it waited for."""
-        found = self.cluster.query(
+        rows = self.cluster.query(
             "SELECT dag_run.conf, xcom.task_id, xcom.map_index, xcom.value FROM xcom "
             "JOIN dag_run USING (dag_id, run_id) WHERE dag_id IN ('waiting', 'resumed') AND key = 'return_value'"
         )
         return sorted(
-            f"{conf.get('digits', '')}{task_id if index < 0 else 1290 + index}: {[each['text'] for each in matches]}"
-            for conf, task_id, index, matches in found
+            f"{conf.get('digits', '')}{task_id if index < 0 else 1290 + index}: {[reply['text'] for reply in replies]}"
+            for conf, task_id, index, replies in rows
         )
 
 

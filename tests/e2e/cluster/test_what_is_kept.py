@@ -28,7 +28,7 @@ with DAG("kept", schedule=None, start_date=datetime(2026, 1, 1)):
     def people():
         return [{"phonenumber": "+25078" + "1000002", "name": "Aline"}]
 
-    # What is put together here stands nowhere in this file.
+    # The rendered values appear nowhere in this file.
     PindoSendSmsOperator(
         task_id="text", to="+25078{{ 1000001 }}", text="{{ dag_run.conf.greeting }}, said {{ 'the' }} clinic"
     )
@@ -43,31 +43,25 @@ with DAG("kept", schedule=None, start_date=datetime(2026, 1, 1)):
     )
 """
 RENDERED, XCOM = "rendered_task_instance_fields.rendered_fields", "xcom.value"
-#: What Airflow's database keeps after all this, and where (table and column), as docs/storage.rst lists it.
+#: What Airflow's database keeps, and where (table and column), as docs/storage.rst lists it.
 KEPT_WHERE = {
     "the token": set(),
     "a PIN that a person typed into a form": {"hitl_detail.params_input", XCOM},
     "a text, as rendered": {RENDERED},
-    "a number, as rendered": {
-        RENDERED,
-        XCOM,
-        "task_state_store.value",
-    },  # the receipt has it, and the ledger that
+    # The receipt has the number, and the ledger keeps the receipt.
+    "a number, as rendered": {RENDERED, XCOM, "task_state_store.value"},
     "a text that stands in the DAG's file": {"dag_code.source_code", "serialized_dag.data", RENDERED},
     "what a run is started with": {"dag_run.conf", "log.extra", RENDERED},
     "recipients that come by XCom": {RENDERED, XCOM},
     "recipients that come from a file": set(),
-    "a text that somebody sent us": {
-        "asset_event.extra",
-        RENDERED,
-        XCOM,
-    },  # rendered where a task is given it
+    # A task that gets the text as a templated argument has it rendered.
+    "a text that somebody sent us": {"asset_event.extra", RENDERED, XCOM},
 }
 
 
 @pytest.fixture
 def person(cluster: Cluster, sandbox: SandboxClient) -> Person:
-    """Somebody who gets a PIN of ten digits, so that no time or id happens to be one."""
+    """A person who gets a PIN of ten digits, so that no time or ID equals it by chance."""
     example = f"{VERIFICATION}.py"
     (cluster.dags / example).write_bytes((EXAMPLE_DAGS / example).read_bytes())
     sandbox.settings(pin_length=10)
@@ -76,7 +70,7 @@ def person(cluster: Cluster, sandbox: SandboxClient) -> Person:
 
 @pytest.fixture
 def router(cluster: Cluster) -> Iterator[str]:
-    """The example that answers every message, for as long as the test takes."""
+    """The example that replies to every message, for the duration of the test."""
     file = cluster.dags / "pindo_inbound_router.py"
     source = (EXAMPLE_DAGS / file.name).read_text(encoding="utf-8")
     file.write_text(source.replace("poll_interval=10", "poll_interval=2"), encoding="utf-8")
@@ -122,23 +116,23 @@ def test_what_is_kept_stands_where_the_docs_say_and_in_no_log(
 
 
 def lines_with(secrets: list[str], cluster: Cluster) -> list[str]:
-    """Return the lines with one of these, or with any whole number, of all logs of all processes."""
-    wanted = re.compile("|".join([*map(re.escape, secrets), r"\+2507\d{8}"]))
+    """Return the log lines of all processes that have one of these, or any whole phone number."""
+    pattern = re.compile("|".join([*map(re.escape, secrets), r"\+2507\d{8}"]))
     logs = [file for folder in ("logs", "components") for file in (cluster.home / folder).rglob("*.log")]
-    logs.remove(cluster.component_log("sandbox"))  # it prints its token, to be pasted
+    logs.remove(cluster.component_log("sandbox"))  # the sandbox prints its token for the user
     assert {"worker-3.log", "triggerer-2.log", "scheduler.log"} <= {file.name for file in logs}
     assert any(TEXT_PARTITION in str(file) for file in logs)
     return [
         f"{file.relative_to(cluster.home)}: {line}"
         for file in logs
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
-        if wanted.search(line)
+        if pattern.search(line)
     ]
 
 
 def columns_with(secrets: list[str], cluster: Cluster) -> dict[str, set[str]]:
-    """Return the columns of Airflow's database in which each of these stands."""
-    found: dict[str, set[str]] = {secret: set() for secret in secrets}
+    """Return the columns of Airflow's database that have each of these."""
+    columns_by_secret: dict[str, set[str]] = {secret: set() for secret in secrets}
     columns = cluster.query(
         "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'"
     )
@@ -148,5 +142,5 @@ def columns_with(secrets: list[str], cluster: Cluster) -> dict[str, set[str]]:
         values = [value if kind != "bytea" else bytes(value).decode("latin-1") for (value,) in rows]
         for secret in secrets:
             if any(secret in value for value in values):
-                found[secret].add(f"{table}.{column}")
-    return found
+                columns_by_secret[secret].add(f"{table}.{column}")
+    return columns_by_secret
