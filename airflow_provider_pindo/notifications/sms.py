@@ -66,7 +66,7 @@ class PindoNotifier(BaseNotifier):
 
     The notifier never repeats a message that may have been sent. But Airflow restarts a deadline's callback when
     its triggerer stops, and the text may then be sent twice. With ``throttle`` it is sent once. If the triggerer
-    stops just before the send, the text is not sent, and the next text counts it.
+    stops just before the send, the text is not sent. The next text then counts it.
 
     :param to: the people to text: a number, several numbers separated by commas, or a list. Required. (templated)
     :param text: the message. Default: the event, the DAG, the task, the run's date and the try. Then the first line

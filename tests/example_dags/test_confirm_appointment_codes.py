@@ -1,4 +1,4 @@
-"""The example that asks patients for a reply with a code: every patient of a run has one of their own."""
+"""The example that asks patients for a reply with a code: each patient of a run has a different code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ except ImportError:  # Airflow 2.11
 
 
 def codes(count: int) -> list[str]:
-    """Return the code of each of so many patients."""
+    """Return the codes of ``count`` patients."""
     bag = DagBag(dag_folder=EXAMPLE_DAGS / "pindo_confirm_appointment.py")
     write_questions = bag.dags["pindo_confirm_appointment"].get_task("write_questions").python_callable
     patients = [{"name": "A", "to": f"+25078{row:07}", "time": "09:00"} for row in range(count)]
@@ -26,7 +26,7 @@ def codes(count: int) -> list[str]:
     return [re.search(r"YES (\d+) or NO \1\b", each["text"])[1] for each in questions]
 
 
-# Without enough codes the search for one that is free would have no end.
+# Without enough codes, the search for a free code would not end.
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("patients", "digits"), [(3, 4), (999, 4), (1000, 5), (9_001, 5), (10_000, 6)])
 def test_each_patient_has_a_code_of_their_own_however_many_there_are(patients, digits):

@@ -1,4 +1,4 @@
-"""The example that asks patients: whoever looks at its mapped tasks sees names, not numbers."""
+"""The example that asks patients: its mapped tasks show names, not numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_each_task_of_a_patient_that_ran_shows_the_patients_name(run_dag, sandbo
             )
             for each in asked:
                 sandbox.reply(each["to"], re.search(r"YES \d+", each["text"])[0])
-        except Exception:  # then no reply comes, and dag.test() would wait for one without end
+        except Exception:  # without a reply, dag.test() would wait without end
             sandbox.add_fault("status", call="list_inbound_sms", status=401, times=None)
             raise
 

@@ -1,4 +1,4 @@
-"""What a user finds in the DAGs folder: the DAGs that this Airflow can run, in words that say what they do."""
+"""The DAGs folder of a user: every DAG that this Airflow can run, with a description of its work."""
 
 from __future__ import annotations
 

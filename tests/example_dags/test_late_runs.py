@@ -1,7 +1,7 @@
-"""The examples with a schedule, when a run starts long after its moment.
+"""The examples with a schedule, when a run starts late.
 
-Whoever switches such a DAG on gets the run of its last moment, also with ``catchup=False``. So a first press on
-*Trigger* starts two runs, and what the one of yesterday has to say is wrong today.
+Airflow starts the latest scheduled run when such a DAG is switched on, also with ``catchup=False``. So the first
+press on *Trigger* starts two runs, and the message of yesterday's run is wrong today.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ CSV = str(EXAMPLE_DAGS / "appointments.csv")
 
 
 def function_of(dag_id: str, task_id: str) -> Callable[..., Any]:
-    """Return what a task of an example calls."""
+    """Return the function of an example's task."""
     bag = DagBag(dag_folder=EXAMPLE_DAGS / f"{dag_id}.py")
     return bag.dags[dag_id].get_task(task_id).python_callable
 
 
 @pytest.fixture
 def appointments_of() -> Callable[..., list[dict[str, Any]]]:
-    """Read the appointments as the run of a moment does."""
+    """Read the appointments like a run of the given date."""
     read = function_of("pindo_appointment_reminders", "read_appointments")
 
     def read_as_the_run_of(logical_date=None, run_after=None):
@@ -85,7 +85,7 @@ def test_a_scheduled_look_into_the_wallet_that_comes_hours_late_asks_nobody(
 ):
     sandbox.set_balance(8.2)
     moment = pendulum.now("UTC") - ago
-    # Airflow 3 says it by the first, Airflow 2 by the second and has no first.
+    # Airflow 3 has run_after. Airflow 2 has only the end of the data interval.
     for of_airflow in ({"run_after": moment}, {"data_interval_end": moment}):
         run = SimpleNamespace(run_type=run_type, logical_date=moment, **of_airflow)
         read_wallet = function_of("pindo_low_balance", "read_wallet")

@@ -1,4 +1,4 @@
-"""The example that reads the wallet by the hook, asks for money, and waits by the trigger itself."""
+"""The example that reads the wallet with the hook, asks for a top-up, and waits with the trigger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCE = (EXAMPLE_DAGS / "pindo_low_balance.py").read_text(encoding="utf-8")
 
 @pytest.fixture
 def run(run_dag):
-    """Run the DAG once; returns the run, and its tasks' states by their IDs."""
+    """Run the DAG once; return the run and its tasks' states by ID."""
 
     def run_once(**params):
         head, call, tail = SOURCE.rpartition("pindo_low_balance()")
@@ -27,14 +27,14 @@ def run(run_dag):
 
 
 def answer(sandbox, top_up, word="done"):
-    """As soon as the treasurer is asked, top the wallet up and reply with the code of the message."""
+    """When the treasurer is asked, top up the wallet and reply with the code of the message."""
 
     def act():
         try:
             asked = wait_until(lambda: sandbox.messages(to=TREASURER), "the treasurer is asked", timeout=60)
             sandbox.top_up(top_up)
             sandbox.reply(TREASURER, f"{word} {re.search(r'DONE ([0-9]{4})', asked[0]['text'])[1]}, merci")
-        except Exception:  # then no reply comes, and dag.test() would wait for one without end
+        except Exception:  # without a reply, dag.test() would wait without end
             sandbox.add_fault("status", call="list_inbound_sms", status=401, times=None)
             raise
 

@@ -36,7 +36,7 @@ def texts(sandbox):
 
 
 def either_way(notifier, context=None, *, awaited):
-    """Notify in the one way or the other; the code under test must not care."""
+    """Notify in the synchronous or the asynchronous way. Both must behave the same."""
     if awaited:
         notifier.context = context or {}
 

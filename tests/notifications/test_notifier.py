@@ -80,7 +80,7 @@ def test_a_secret_of_airflow_is_masked(run_dag, sandbox):
     assert texts(sandbox) == ["password ***"]
 
 
-# -- without a DAG: any context will do
+# -- without a DAG: with any context
 
 
 def test_it_has_the_other_name_too():
@@ -185,7 +185,7 @@ def test_a_deadline_alert_can_be_stored_with_the_dag(run_dag):
     assert PindoNotifier(**kwargs, context={}).throttle == 300
 
 
-# -- how it is made
+# -- its arguments
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_number_that_makes_no_sense_is_refused_when_the_dag_is_read(wrong):
 
 
 async def fire(**kwargs):
-    """Have Airflow make and await a deadline's notifier, as its triggerer does; return what came of it."""
+    """Let Airflow create and await a deadline's notifier, as in its triggerer; return the final state."""
     callback = pytest.importorskip("airflow.triggers.callback", reason="Airflow 2 has no deadlines")
     path = f"{PindoNotifier.__module__}.{PindoNotifier.__qualname__}"
     trigger = callback.CallbackTrigger(path, {"context": deadline("mistaken"), **kwargs})

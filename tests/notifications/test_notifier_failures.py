@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -28,7 +29,11 @@ def test_a_refusal_is_logged_and_not_raised(sandbox, log, status, awaited):
 @awaited
 @pytest.mark.parametrize(
     "conn",
-    ["", '{"conn_type": "pindo"}', '{"conn_type": "pindo", "host": "http://127.0.0.1:1", "password": "x"}'],
+    [
+        "",
+        '{"conn_type": "pindo"}',
+        '{"conn_type": "pindo", "host": "http://127.0.0.1:1", "password": "unused-token"}',
+    ],
 )
 def test_a_connection_that_cannot_be_used_is_logged_and_not_raised(monkeypatch, log, conn, awaited):
     if conn:
@@ -57,7 +62,7 @@ def test_a_pindo_that_hangs_is_given_up_and_the_others_get_theirs(sandbox, log, 
 
 @pytest.fixture
 def dripping(monkeypatch):
-    """A server that sends its answer one byte at a time, for ever: no timeout of a socket ever ends that."""
+    """A server that sends its response one byte at a time, without end. No socket timeout ends that."""
     over = threading.Event()
 
     def serve(connection):
@@ -81,11 +86,13 @@ def dripping(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         threading.Thread(target=accept, daemon=True).start()
-        extra = '{"sender": "PindoTest"}'
-        conn = (
-            f'{{"conn_type": "pindo", "host": "http://127.0.0.1:{port}", "password": "x", "extra": {extra}}}'
-        )
-        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", conn)
+        connection = {
+            "conn_type": "pindo",
+            "host": f"http://127.0.0.1:{port}",
+            "password": "unused-token",
+            "extra": {"sender": "PindoTest"},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
         yield
         over.set()
 
@@ -94,14 +101,14 @@ def dripping(monkeypatch):
 @pytest.mark.parametrize(
     "fault",
     [
-        {"action": "rate_limit", "retry_after": 30},  # it waits for its next try when its time is up
+        {"action": "rate_limit", "retry_after": 30},  # the time limit passes during the wait for the next try
         {"action": "latency", "seconds": 600},
     ],
 )
 def test_what_has_not_left_when_its_time_is_up_never_leaves_and_holds_back_nothing(
     sandbox, log, monkeypatch, awaited, fault
 ):
-    """No connection is had in time, or Pindo asks to wait longer than there is time."""
+    """Pindo does not respond in time, or it asks for a wait beyond the time limit."""
     outcomes = []
     log_outcomes = _delivery._log_outcomes
     monkeypatch.setattr(_delivery, "_log_outcomes", lambda sends: outcomes.extend(log_outcomes(sends)))
@@ -113,7 +120,7 @@ def test_what_has_not_left_when_its_time_is_up_never_leaves_and_holds_back_nothi
     assert ("may have been sent" in log.text) is stands
     assert ("Pindo answered 429" in log.text) is not stands
     if not stands:
-        time.sleep(3)  # longer than a second try would have waited, had it not been given up
+        time.sleep(3)  # longer than the wait of a second try that was not aborted
         assert sandbox.messages() == []
 
 

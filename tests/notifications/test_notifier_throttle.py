@@ -105,7 +105,7 @@ def test_an_alert_whose_certificate_cannot_be_used_holds_back_nothing(
 async def test_an_alert_that_a_triggerer_stops_in_the_middle_of_goes_out_once_only_with_throttle(
     sandbox, names, arguments, received
 ):
-    """Airflow cancels the callback then, and another triggerer starts it anew."""
+    """Airflow then cancels the callback, and another triggerer restarts it."""
     sandbox.add_fault("slow_answer", call="send_sms", seconds=30)
 
     async def alert():
@@ -166,16 +166,16 @@ MAIN = """
 if __name__ == "__main__":
     from airflow_provider_pindo.notifications import _throttle as throttle
 
-    throttle.RECHECK_DELAY = 5.0  # a loaded machine writes slowly, and the race that remains is not the matter here
+    throttle.RECHECK_DELAY = 5.0  # a loaded machine writes slowly; this test is not about the remaining race
     dag.test()
 """
 
 
 @pytest.fixture
 def run_processes(run_dag, tmp_path):
-    """Run each DAG in a process of its own, all at once; return what they printed."""
-    # Airflow 3's dag.test() writes the bundle and every DAG of its folder to the database, and fails if another
-    # process writes the same row. So the bundle is there before, and each process has a folder of its own.
+    """Run each DAG in its own process, all in parallel; return their outputs."""
+    # Airflow 3's dag.test() writes the bundle and every DAG of its folder to the database. It fails if another
+    # process writes the same row. So the bundle is created first, and each process has its own folder.
     run_dag(source())
 
     started = []
@@ -197,7 +197,7 @@ def run_processes(run_dag, tmp_path):
                 )
             )
         started.extend(processes)
-        deadline = time.monotonic() + 240  # for all of them, and twice within the test's own bound
+        deadline = time.monotonic() + 240  # for all processes; two calls fit into the test's own timeout
         return [process.communicate(timeout=deadline - time.monotonic())[0].decode() for process in processes]
 
     yield run
@@ -233,7 +233,7 @@ def call_back(number, awaited):
 
 
 def failure(key, *calls):
-    """Return a DAG whose callback is that of these failures, each with its number and whether it is awaited."""
+    """Return a DAG with the callbacks of these failures, each a number and whether it is awaited."""
     body = "; ".join(f"call_back({number}, {awaited})" for number, awaited in calls)
     return FAILURE.replace("KEY", key) + source(body)
 
