@@ -46,7 +46,7 @@ def write_partitions(
     :param partitions: how many files: about as many as tasks should run at a time.
     :param phonenumber: name of the field with the number.
     :param fields: names of a row's values, when rows are not mappings.
-    :return: ``paths`` of the files, in order.
+    :return: the paths of the files, in order.
     :raises PindoConfigurationError: ``recipients`` are not rows, or a row cannot be read or lacks the field.
     """
     if not (type(partitions) is int and partitions >= 1):

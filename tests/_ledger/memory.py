@@ -16,7 +16,7 @@ GENERATION = 2
 
 
 class Store(dict):
-    """A task state store in memory, which can be told to fail."""
+    """A task state store in memory, which fails ``failures`` times."""
 
     def __init__(self, value=None, failures=0):
         super().__init__({} if value is None else {KEY: value})

@@ -1,4 +1,4 @@
-"""The decision that "never twice" hangs on, case by case, and the ledger's entry as people may leave it."""
+"""The decision whether to send, case by case, and the entry as tasks and people write it."""
 
 from __future__ import annotations
 

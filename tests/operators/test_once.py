@@ -1,4 +1,4 @@
-"""A send that is interrupted, or that fails after another one went out: what the ledger says afterwards."""
+"""A single send that is interrupted or fails: what the phone gets, and what the ledger says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ needs_store = pytest.mark.skipif(
 
 
 class Store(dict):
-    """A task state store in memory; it fails as often as it is told to."""
+    """A task state store in memory, which fails ``failures`` times."""
 
     failures = 0
 
@@ -49,11 +49,11 @@ class TaskInstance:
 
 
 class TimedOut(BaseException):
-    """What Airflow raises in the middle of a task whose time is up."""
+    """What Airflow raises in a task whose time is up."""
 
 
 def execute(store=None, *, generation=0, **arguments):
-    """One try of a task; ``store`` is what its Airflow keeps, None on one that keeps nothing."""
+    """Run one try of a task; without ``store``, on an Airflow that has none."""
     operator = PindoSendSmsOperator(task_id="text", **{"to": PHONE, "text": "Muraho", **arguments})
     context = {"ti": TaskInstance(generation), **({} if store is None else {"task_state_store": store})}
     return operator.execute(context)
@@ -65,7 +65,7 @@ def status(store):
 
 @pytest.fixture
 def after():
-    """Raise something in the main thread after some seconds, as Airflow's timeout does, or call something."""
+    """Call a function in the main thread after some seconds, as Airflow's timeout does."""
     timers = []
 
     def start(seconds, what):
@@ -113,7 +113,7 @@ def test_what_an_earlier_try_left_unknown_may_be_accepted(sandbox):
 
 
 def lose_the_answer(sandbox, store, **arguments):
-    """Text somebody, without anybody knowing it."""
+    """Send a message whose response is lost; return the error."""
     sandbox.add_fault(call="send_sms", action="drop_after")
     with pytest.raises(AirflowFailException, match="may have been sent") as caught:
         execute(store, **arguments)
@@ -212,7 +212,7 @@ def test_another_text_after_an_unknown_outcome_goes_out_once_a_person_settles_it
 
 
 def send_and_fail(monkeypatch, *, left):
-    """Have the hook raise what is no error of ours, once its request has left or before."""
+    """Let the hook raise a library's error, after its request left or before."""
     send_sms = PindoHook.send_sms
 
     def fail(self, *args):

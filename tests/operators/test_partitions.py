@@ -1,4 +1,4 @@
-"""Partitions: everybody is in one of them, and the rows of one number are in the same."""
+"""Partitions: each row is in one of them, and all rows of a number are in the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PindoSendSmsOperator inside ``dag.test()``, against the sandbox: what the phones got is what counts."""
+"""PindoSendSmsOperator in ``dag.test()``, against the sandbox: the tests assert on what the phones got."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_sent_without_a_request_id_says_what_is_missing(sandbox, send):
 
 @pytest.mark.parametrize("settled", ["sent", {"status": "sent", "result": {"request_id": 4}}])
 def test_a_clear_with_resend_sends_a_new_pin_after_what_a_person_wrote(sandbox, send, settled):
-    """Verification 4 is none that Pindo knows: its PIN has lapsed."""
+    """Pindo does not know verification 4: its PIN has lapsed."""
     task = send()
     task.store["pindo_verify"] = settled
     with pytest.raises(AirflowFailException, match=r"[Ff]or a new PIN, clear the task with resend=True"):

@@ -139,7 +139,7 @@ def test_a_lost_answer_that_the_state_does_not_settle_burns_no_second_attempt(sa
 
 
 def test_a_try_that_was_killed_is_settled_by_the_state(sandbox, sent, check, monkeypatch):
-    """The worker died after the answer came and before it was written down."""
+    """The worker died after the response came and before the ledger was written."""
     task = check(1, sent["pin"])
     monkeypatch.setattr(RequestLedger, "write_outcome", lambda self, entry: None)
     task.run()
@@ -170,7 +170,7 @@ def test_a_task_that_times_out_while_it_looks_at_the_state_asks_no_second_time(
 
 
 class TimedOut(BaseException):
-    """What Airflow raises in the middle of a task whose time is up."""
+    """What Airflow raises in a task whose time is up."""
 
 
 def time_out(*_):

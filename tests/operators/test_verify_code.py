@@ -1,7 +1,7 @@
-"""The code of a check is nobody's business: however a DAG passes it on, Airflow shows ``***``.
+"""The code of a check stays private: Airflow shows ``***``, however a DAG passes it.
 
 Each DAG here really runs, sends a four-digit PIN with a leading zero, reads it off the sandbox's phone and checks
-it; then the rendered fields, the serialized DAG and everything that was logged are searched for it.
+it. Then the test searches the rendered fields, the serialized DAG and all logs for it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def run_check(run_dag, sandbox, monkeypatch):
 
 
 def rendered_fields(airflow_home, dag_id: str, task_id: str = "check") -> list[dict]:
-    """Return what Airflow keeps of the task's rendered fields, one row for each map index."""
+    """Return the task's rendered fields in Airflow's database, one row for each map index."""
     with sqlite3.connect(f"{airflow_home}/airflow.db") as database:
         rows = database.execute(
             "SELECT rendered_fields FROM rendered_task_instance_fields WHERE dag_id = ? AND task_id = ?",
@@ -98,7 +98,7 @@ def rendered_fields(airflow_home, dag_id: str, task_id: str = "check") -> list[d
 
 
 def shows(text: str, pin: str = PIN) -> bool:
-    """Whether the PIN stands in ``text`` by itself, not as digits of something longer such as a time."""
+    """Return whether the PIN is in ``text``, and not only as digits of a longer number such as a time."""
     return re.search(rf"(?<![\w.]){pin}(?!\w)", text) is not None
 
 
@@ -120,7 +120,7 @@ def test_the_code_is_checked_with_its_zeros_and_shown_nowhere(
 
 @pytest.mark.parametrize("way", ["an XComArg", "a template"])
 def test_the_serialized_dag_and_what_a_webserver_renders_from_it_are_masked(run_check, way):
-    """Airflow 2.11's webserver renders the serialized DAG's fields anew when it no longer has the saved ones."""
+    """Airflow 2.11's webserver renders the serialized DAG's fields again when it has not kept the stored ones."""
     run = run_check(way)
     try:
         from airflow.serialization.serialized_objects import DagSerialization
@@ -160,7 +160,7 @@ def test_an_xcom_is_a_string_in_a_native_dag_too(run_check, sandbox):
 # Of expand_kwargs Airflow itself renders every string as a template.
 @pytest.mark.parametrize("way", sorted(set(WAYS) - {"expand_kwargs"}))
 def test_what_a_person_typed_is_not_rendered_as_a_template(run_check, sandbox, monkeypatch, way):
-    """Whoever may answer a form could otherwise read every connection and variable."""
+    """Otherwise anyone who may answer a form could read every connection and variable."""
     typed = "{{ conn.pindo_default.password }}"
     monkeypatch.setenv("TYPED", typed)
     run_check(way)

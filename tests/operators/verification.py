@@ -1,7 +1,7 @@
 """One task instance of a verify operator, run try after try, and what the sandbox saw of it.
 
-A :class:`Task` stands in for Airflow: it runs ``execute`` with the task state store, the try numbers and the
-generations that Airflow 3.3 would give it (``tests/e2e`` shows that it does).
+A :class:`Task` replaces Airflow: it runs ``execute`` with the task state store, the try numbers and the generations
+of Airflow 3.3. The tests in ``tests/e2e`` run the same in a real Airflow.
 """
 
 from __future__ import annotations
