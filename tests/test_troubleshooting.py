@@ -80,18 +80,6 @@ def changed_list(sandbox: Sandbox, *_: Any) -> None:
     send(store, recipients=people(3), text="Muraho")
 
 
-def restless_list(sandbox: Sandbox, *_: Any) -> None:
-    class Restless(list):
-        """A list that somebody adds to whenever it is read."""
-
-        def __getitem__(self, part: Any) -> Any:
-            rows = super().__getitem__(part)
-            self.extend(people(1))
-            return rows
-
-    send(Store(), recipients=Restless(people(2)), text="Muraho")
-
-
 def another_column(sandbox: Sandbox, *_: Any) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "appointments.csv")
@@ -259,7 +247,6 @@ PROVOKED: list[Callable[..., Any]] = [
     changed_input,
     newer_entry,
     changed_list,
-    restless_list,
     replaced_header,
     fault("status", a_text, status=401, body={"message": "unauthorized"}),
     lambda *_: PindoHook().send_sms("+4917012345678", "Muraho"),

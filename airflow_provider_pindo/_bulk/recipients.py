@@ -1,21 +1,26 @@
-"""Whom a bulk send reaches, worked out before the first message leaves.
+"""Who a bulk send reaches, decided before the first message leaves.
 
-The list is read twice, in blocks of rows, and never held: :func:`preflight` checks all of it and settles for
-every row whether it is sent to; :func:`chunks` then gives those that are, a chunk at a time. Which rows make a chunk
-depends on the input alone, so a later try finds the same rows in the same chunks, and a list that has changed
-in between is noticed before anybody is texted. Numbers that are excluded may be others at every try: they keep
-their places in the chunks, marked, and no request is made for them.
+:func:`preflight` reads the source once. For each row it parses the number, fills the text, checks both, and decides
+whether the row repeats an earlier one. It writes what the sender needs into a :class:`Spool` and keeps one running
+fingerprint. :func:`chunks` then reads only the spool. So what was checked is what is sent, even when the source changes
+meanwhile, and a source may be readable only once.
+
+A retry reads the source again and compares the fingerprint. Chunks depend only on the input, so a retry finds the same
+rows in the same chunks. The excluded numbers may differ at every try: these rows keep their positions in the chunks,
+marked, and no request is made for them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from array import array
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, islice
+from tempfile import SpooledTemporaryFile
 from typing import Any
+
+import msgspec
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
@@ -26,11 +31,15 @@ from airflow_provider_pindo.api.segments import segments
 SEND, INVALID, DUPLICATE, EXCLUDED = range(4)
 #: Those that make up the chunks.
 _IN_CHUNKS = frozenset({SEND, EXCLUDED})
+#: The fingerprint does not depend on who is excluded.
+_WITHOUT_EXCLUSIONS = bytes.maketrans(bytes([EXCLUDED]), bytes([SEND]))
+#: Bytes of the spool that stay in memory; what is larger goes to the disk.
+_SPOOL_MEMORY = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some rows as their source gave them, column by column.
+    """Some rows of a source, column by column.
 
     :param first: number of the first row, from 1.
     :param columns: the values of ``phonenumber``, of ``name``, and of each field that the text mentions
@@ -43,7 +52,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent, and by which rules rows are sorted out.
+    """What is sent, and the rules that decide who gets it.
 
     :param template: the text.
     :param country: ISO code of the country whose national numbers are read, or None.
@@ -63,12 +72,12 @@ class Plan:
     @property
     def extra_fields(self) -> tuple[str, ...]:
         """The mentioned fields that are neither the number nor the name."""
-        return tuple(each for each in self.template.fields if each not in {*NUMBER_FIELDS, "name"})
+        return tuple(name for name in self.template.fields if name not in {*NUMBER_FIELDS, "name"})
 
 
 @dataclass(slots=True)
 class ParsedBlock:
-    """A block after reading: numbers in E.164, names and texts as they go out.
+    """A block after parsing: numbers in E.164, names and texts as they are sent.
 
     :param texts: the filled text of each row; None when Pindo fills it.
     :param problems: why a row is bad, by its position.
@@ -81,32 +90,19 @@ class ParsedBlock:
     problems: dict[int, str]
     values: dict[str, list[str]] = field(default_factory=dict)
 
-    def keys(self, first: int, template: Template) -> Iterable[Hashable]:
-        """Return what makes each row another message: its number and its filled text; a bad row repeats none."""
-        keys: Iterable[Hashable] = self.numbers
-        if self.texts is not None:
-            keys = zip(self.numbers, self.texts, strict=True)
-        elif template.fields:
-            keys = zip(self.numbers, self.names, strict=True)
-        if self.problems:
-            keys = list(keys)
-            for position in self.problems:
-                keys[position] = first + position
-        return keys
-
-    def digest(self) -> bytes:
-        """Return eight bytes that change when a row does."""
-        columns = (self.numbers, self.names, self.texts or ())
-        content = "\1".join(map("\0".join, columns))
-        return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    def keys(self, template: Template) -> Sequence[Hashable]:
+        """Return what makes each row a different message: its number, and what its text depends on."""
+        if self.texts is None and not template.fields:
+            return self.numbers
+        return list(zip(self.numbers, self.names if self.texts is None else self.texts, strict=True))
 
 
-def read_rows(block: Block, plan: Plan) -> ParsedBlock:
-    """Read and fill the rows of a block, whoever is sent to: a value that is missing is empty."""
+def parse_block(block: Block, plan: Plan) -> ParsedBlock:
+    """Parse and fill all rows of a block; a missing value is empty."""
     numbers, problems = _read_numbers(block.columns[0], plan.country)
     names = _as_texts(block.columns[1])
     rows = ParsedBlock(numbers, names, None, problems)
-    _refuse_half_characters(rows)
+    _check_characters(rows)
     if plan.template.fields:
         values = dict(zip(plan.extra_fields, map(_as_texts, block.columns[2:]), strict=True))
         values |= {"name": names, **dict.fromkeys(NUMBER_FIELDS, numbers)}
@@ -115,14 +111,14 @@ def read_rows(block: Block, plan: Plan) -> ParsedBlock:
     return rows
 
 
-def _read_numbers(given: Sequence[Any], country: str | None) -> tuple[list[str], dict[int, str]]:
+def _read_numbers(values: Sequence[Any], country: str | None) -> tuple[list[str], dict[int, str]]:
     try:
-        if are_e164(given):
-            return list(given), {}
+        if are_e164(values):
+            return list(values), {}
     except TypeError:  # something that is not a string
         pass
     numbers, problems = [], {}
-    for position, value in enumerate(given):
+    for position, value in enumerate(values):
         try:
             numbers.append(parse_phone_number(value, country))
         except PindoConfigurationError as error:
@@ -131,10 +127,10 @@ def _read_numbers(given: Sequence[Any], country: str | None) -> tuple[list[str],
     return numbers, problems
 
 
-def _as_texts(given: Sequence[Any]) -> list[str]:
-    if set(map(type, given)) == {str}:
-        return list(given)
-    return ["" if value is None else value if type(value) is str else str(value) for value in given]
+def _as_texts(values: Sequence[Any]) -> list[str]:
+    if set(map(type, values)) == {str}:
+        return list(values)
+    return ["" if value is None else value if type(value) is str else str(value) for value in values]
 
 
 def _fill(rows: ParsedBlock, template: Template, values: dict[str, list[str]]) -> None:
@@ -143,7 +139,7 @@ def _fill(rows: ParsedBlock, template: Template, values: dict[str, list[str]]) -
     filled = list(map(template.fill, zip(*(values[name] for name in template.mentioned), strict=True)))
     if template.is_personal:
         rows.texts = filled
-    together = "\n".join(filled)  # one look for all: hardly ever is there anything to find
+    together = "\n".join(filled)  # one look for all: there is hardly ever anything to find
     written = template.addresses
     if not has_mention(together, written * len(filled)) and _is_unicode(together):
         return
@@ -152,20 +148,20 @@ def _fill(rows: ParsedBlock, template: Template, values: dict[str, list[str]]) -
             continue
         if has_mention(text, written):
             rows.problems[position] = (
-                "its values make a mention of their own (@contact.…), which Pindo might fill again: take it out"
+                "its values make a mention of their own (@contact.…), which Pindo might fill again: remove it"
             )
         elif not _is_unicode(text):
             rows.problems[position] = _HALF_CHARACTER
 
 
-def _refuse_half_characters(rows: ParsedBlock) -> None:
+def _check_characters(rows: ParsedBlock) -> None:
     if not _is_unicode("".join(rows.names)):
         for position, name in enumerate(rows.names):
             if not _is_unicode(name):
                 rows.problems.setdefault(position, _HALF_CHARACTER)
 
 
-_HALF_CHARACTER = "its values have half a surrogate pair: mend the decoding of their source"
+_HALF_CHARACTER = "its values have half a surrogate pair: fix the decoding of their source"
 
 
 def _is_unicode(text: str) -> bool:
@@ -176,55 +172,115 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+class SpooledBlock(msgspec.Struct, array_like=True):
+    """Rows of the spool: what the sender and the report need of them.
+
+    :param first: number of the first row, from 1.
+    :param problems: why a row is bad, by its position.
+    """
+
+    first: int
+    problems: dict[int, str]
+    numbers: list[str]
+    names: list[str]
+    texts: list[str] | None
+
+
+class Spool:
+    """Checked rows in an unlinked temporary file, and in memory as long as they are few.
+
+    The file has no name, so neither an error nor a kill leaves numbers and texts on the disk.
+    """
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115 - closed by close()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(SpooledBlock).decode
+
+    def append(self, block: SpooledBlock) -> bytes:
+        """Write a block; return its bytes."""
+        content = self._encode(block)
+        self._file.write(len(content).to_bytes(4, "big"))
+        self._file.write(content)
+        return content
+
+    def blocks(self) -> Iterator[SpooledBlock]:
+        """Read all blocks, from the first on."""
+        self._file.seek(0)
+        while size := self._file.read(4):
+            yield self._decode(self._file.read(int.from_bytes(size, "big")))
+
+    def close(self) -> None:
+        """Free the memory or the disk."""
+        self._file.close()
+
+
 @dataclass(slots=True)
 class Preflight:
-    """What the first reading found.
+    """What the only reading of the source has found.
 
     :param kinds: for each row :data:`SEND` or why not, one byte each.
-    :param digests: eight bytes for each block, by which the second reading knows it again.
+    :param spool: the rows.
+    :param rejections: the first bad rows: row, number, name and reason.
     """
 
     kinds: bytearray = field(default_factory=bytearray)
-    digests: array[int] = field(default_factory=lambda: array("q"))
+    spool: Spool = field(default_factory=Spool)
+    rejections: list[tuple[int, str, str, str]] = field(default_factory=list)
+    _digest: Any = field(default_factory=hashlib.sha256)
 
     @property
     def given(self) -> int:
         """Rows in all."""
         return len(self.kinds)
 
-    def count(self, *kinds: int) -> int:
-        """Return how many rows are of one of ``kinds``."""
-        return sum(map(self.kinds.count, kinds))
-
     @property
     def in_chunks(self) -> int:
         """Rows in all chunks: those that are sent to, and the excluded."""
         return self.count(*_IN_CHUNKS)
 
-    def excluded(self, rows: Iterable[int]) -> set[int]:
-        """Return those of ``rows`` (numbers, from 1) that are excluded."""
-        return {row for row in rows if self.kinds[row - 1] == EXCLUDED}
+    def count(self, *kinds: int) -> int:
+        """Return how many rows are of one of ``kinds``."""
+        return sum(map(self.kinds.count, kinds))
+
+    def add(self, first: int, block: ParsedBlock, kinds: bytearray) -> None:
+        """Add a block that was checked."""
+        self.kinds += kinds
+        for position, reason in sorted(block.problems.items()):
+            number, name = block.numbers[position], block.names[position]
+            if len(self.rejections) < MAX_LISTED:
+                self.rejections.append((first + position, number, name, reason))
+            # The spool and the digest are UTF-8, which has no half characters.
+            block.numbers[position], block.names[position] = _printable(number), _printable(name)
+            if block.texts is not None:
+                block.texts[position] = ""
+        self._digest.update(kinds.translate(_WITHOUT_EXCLUSIONS))
+        self._digest.update(
+            self.spool.append(SpooledBlock(first, block.problems, block.numbers, block.names, block.texts))
+        )
 
     def fingerprint(self, *options: object) -> str:
         """Return a short digest of everything but the exclusions that decides who gets what."""
-        together = hashlib.sha256(repr(options).encode())
-        together.update(self.digests.tobytes())
-        together.update(self.kinds.replace(bytes([EXCLUDED]), bytes([SEND])))
-        return together.hexdigest()[:16]
+        digest = self._digest.copy()
+        digest.update(repr(options).encode())
+        return str(digest.hexdigest()[:16])
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) -> Preflight:
-    """Check every row, and settle which are sent to.
+    """Check every row, decide which are sent to, and spool them.
 
-    :param note: is told each bad row, in words for the log.
-    :raises PindoConfigurationError: rows are bad, or repeated, and the plan says that this must not be; or a row
-        that is sent to has no value for a field that the text mentions, or takes more than ``max_segments``. Nothing
-        was sent.
+    :param note: gets a line for the log about each bad row.
+    :raises PindoConfigurationError: the plan does not allow bad or repeated rows; or a row that is sent to has no
+        value for a field that the text mentions, or takes more than ``max_segments``. Nothing was sent.
     """
-    found, repeats, bad = Preflight(), Duplicates(), _Listing()
+    checked, seen = Preflight(), SeenKeys()
+    bad = _Listing()
     for block in blocks:
-        rows = read_rows(block, plan)
-        found.digests.frombytes(rows.digest())
+        rows = parse_block(block, plan)
         kinds = bytearray(len(rows.numbers))
         for position, reason in rows.problems.items():
             kinds[position] = INVALID
@@ -235,28 +291,22 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
                     kinds[position] = EXCLUDED
         _refuse_missing(block.first, rows, kinds)
         _refuse_long(block.first, rows, kinds, plan)
-        found.kinds += kinds
-        repeats.add(rows.keys(block.first, plan.template))
+        if plan.on_duplicate != "send":
+            for position in seen.repeats(rows.keys(plan.template), rows.problems):
+                kinds[position] = DUPLICATE
+        checked.add(block.first, rows, kinds)
     if bad.count and plan.on_invalid == "fail":
         raise PindoConfigurationError(
-            f"{bad.count:,} of {found.given:,} recipients cannot be texted, and nothing was sent: {bad}. Mend them, "
+            f"{bad.count:,} of {checked.given:,} recipients cannot be texted, and nothing was sent: {bad}. Fix them, "
             "or let on_invalid='skip' leave them out"
         )
-    if plan.on_duplicate != "send":
-        _mark_repeats(found, repeats, plan)
-    return found
-
-
-def _mark_repeats(found: Preflight, repeats: Duplicates, plan: Plan) -> None:
-    positions = list(repeats.find())
-    if positions and plan.on_duplicate == "fail":
-        rows = [position + 1 for position in sorted(positions)]
+    if plan.on_duplicate == "fail" and DUPLICATE in checked.kinds:
+        repeated = [row for row, kind in enumerate(checked.kinds, start=1) if kind == DUPLICATE]
         raise PindoConfigurationError(
-            f"{len(positions):,} of {found.given:,} rows repeat an earlier one (same number, same text), and nothing "
-            f"was sent: rows {abbreviate(rows)}. Take them out, or let on_duplicate='drop' send each once"
+            f"{len(repeated):,} of {checked.given:,} rows repeat an earlier one (same number, same text), and nothing "
+            f"was sent: rows {abbreviate(repeated)}. Remove them, or let on_duplicate='drop' send each once"
         )
-    for position in positions:
-        found.kinds[position] = DUPLICATE
+    return checked
 
 
 def _refuse_missing(first: int, rows: ParsedBlock, kinds: bytearray) -> None:
@@ -292,7 +342,7 @@ def _refuse_long(first: int, rows: ParsedBlock, kinds: bytearray, plan: Plan) ->
 
 
 class _Listing:
-    """Bad rows: how many, and the first of them in words; the log has them all."""
+    """Bad rows: how many, and the first of them; the log has all."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -336,7 +386,7 @@ class Chunk:
     :param index: from 1.
     :param rows: their row numbers, from 1, ascending.
     :param texts: the filled text of each; None when Pindo fills it.
-    :param excluded: row numbers of those who keep their place and are not sent to.
+    :param excluded: row numbers that keep their position and are not sent to.
     """
 
     index: int
@@ -354,46 +404,46 @@ class Chunk:
         if len(rows) == len(self.rows):
             return range(len(rows))
         rows_wanted = set(rows)
-        return [place for place, row in enumerate(self.rows) if row in rows_wanted]
+        return [position for position, row in enumerate(self.rows) if row in rows_wanted]
 
-    def segments(self, places: Sequence[int], template: Template) -> int:
-        """Return the segments of the messages to those at ``places``."""
-        names = [self.names[place] for place in places]
-        texts = None if self.texts is None else [self.texts[place] for place in places]
+    def segments(self, positions: Sequence[int], template: Template) -> int:
+        """Return the segments of the messages at ``positions``."""
+        names = [self.names[position] for position in positions]
+        texts = None if self.texts is None else [self.texts[position] for position in positions]
         return sum(segments_of(names, texts, template))
 
 
-#: What the second reading is told of a row that is in no chunk: row, number, name, kind, reason.
-NotSentTo = Callable[[int, str, str, int, str], None]
+#: Called for a row that is in no chunk: row, number, name, kind, reason.
+LeftOut = Callable[[int, str, str, int, str], None]
 
 
-def chunks(
-    blocks: Iterable[Block], plan: Plan, found: Preflight, size: int, leave_out: NotSentTo | None = None
-) -> Iterator[Chunk]:
-    """Read the rows again, and give those that are sent to, and the excluded among them, in chunks of ``size``.
+def chunks(checked: Preflight, size: int, left_out: LeftOut | None = None) -> Iterator[Chunk]:
+    """Read the spool, and yield the rows that are sent to, with the excluded among them, in chunks of ``size``.
 
-    :param leave_out: is told of every other row.
-    :raises PindoConfigurationError: the rows are not those that were surveyed.
+    :param left_out: called for every other row.
     """
     chunk = Chunk(1)
-    for block, kinds, rows in _surveyed(blocks, plan, found):
+    for block in checked.spool.blocks():
+        rows: Sequence[int] = range(block.first, block.first + len(block.numbers))
+        kinds = checked.kinds[block.first - 1 : block.first - 1 + len(rows)]
+        numbers, names, texts, excluded = block.numbers, block.names, block.texts, set[int]()
         if any(kinds):
-            _tell(block, kinds, rows, leave_out)
-            wanted = [kind in _IN_CHUNKS for kind in kinds]
-            places = list(compress(range(block.first, block.first + len(kinds)), wanted))
-            rows = _only(rows, wanted)
-        else:
-            places = list(range(block.first, block.first + len(kinds)))
+            _report_left_out(block, kinds, left_out)
+            excluded = {row for row, kind in zip(rows, kinds, strict=True) if kind == EXCLUDED}
+            is_in = [kind in _IN_CHUNKS for kind in kinds]
+            rows = list(compress(rows, is_in))
+            numbers, names = list(compress(numbers, is_in)), list(compress(names, is_in))
+            texts = None if texts is None else list(compress(texts, is_in))
         start = 0
-        while start < len(places):
+        while start < len(rows):
             end = start + size - len(chunk)
-            chunk.rows += places[start:end]
-            if any(kinds):
-                chunk.excluded |= found.excluded(places[start:end])
-            chunk.numbers += rows.numbers[start:end]
-            chunk.names += rows.names[start:end]
-            if rows.texts is not None:
-                chunk.texts = (chunk.texts or []) + rows.texts[start:end]
+            chunk.rows += rows[start:end]
+            if excluded:
+                chunk.excluded |= excluded.intersection(rows[start:end])
+            chunk.numbers += numbers[start:end]
+            chunk.names += names[start:end]
+            if texts is not None:
+                chunk.texts = (chunk.texts or []) + texts[start:end]
             start = end
             if len(chunk) == size:
                 yield chunk
@@ -402,64 +452,35 @@ def chunks(
         yield chunk
 
 
-def chunks_by_row(found: Preflight, size: int) -> Iterator[Chunk]:
-    """Give the chunks that :func:`chunks` gives, with their row numbers alone, without reading anything."""
-    rows = (row for row, kind in enumerate(found.kinds, start=1) if kind in _IN_CHUNKS)
-    for index, mine in enumerate(iter(lambda: list(islice(rows, size)), []), start=1):
-        yield Chunk(index, mine, excluded=found.excluded(mine))
-
-
-def _surveyed(
-    blocks: Iterable[Block], plan: Plan, found: Preflight
-) -> Iterator[tuple[Block, bytearray, ParsedBlock]]:
-    position = 0
-    for number, block in enumerate(blocks):
-        rows = read_rows(block, plan)
-        kinds = found.kinds[position : position + len(rows.numbers)]
-        digest = int.from_bytes(rows.digest(), sys.byteorder, signed=True)
-        if number >= len(found.digests) or digest != found.digests[number]:
-            raise PindoConfigurationError(_changed(block.first))
-        position += len(kinds)
-        yield block, kinds, rows
-    if position != found.given:
-        raise PindoConfigurationError(_changed(position + 1))
-
-
-def _changed(row: int) -> str:
-    return (
-        f"the recipients changed while they were read, at row {row} or after: nobody from there on was texted. "
-        "Give the task the list as it was, in something that keeps still, and clear it: it goes on from there. If that "
-        "list is gone, put those who were texted into exclude, and clear it with resend=True"
-    )
-
-
-def _only(rows: ParsedBlock, wanted: Sequence[bool]) -> ParsedBlock:
-    texts = None if rows.texts is None else list(compress(rows.texts, wanted))
-    return ParsedBlock(list(compress(rows.numbers, wanted)), list(compress(rows.names, wanted)), texts, {})
-
-
-def _tell(block: Block, kinds: bytearray, rows: ParsedBlock, leave_out: NotSentTo | None) -> None:
-    if leave_out is not None:
+def _report_left_out(block: SpooledBlock, kinds: bytearray, left_out: LeftOut | None) -> None:
+    if left_out is not None:
         for position, kind in enumerate(kinds):
             if kind not in _IN_CHUNKS:
-                reason = rows.problems.get(position, "")
-                leave_out(block.first + position, rows.numbers[position], rows.names[position], kind, reason)
+                reason = block.problems.get(position, "")
+                left_out(block.first + position, block.numbers[position], block.names[position], kind, reason)
 
 
-def requests_of(chunk: Chunk, places: Sequence[int]) -> Iterator[tuple[str | None, Sequence[int]]]:
+def chunks_by_row(checked: Preflight, size: int) -> Iterator[Chunk]:
+    """Yield the chunks of :func:`chunks` with only their row numbers, without reading anything."""
+    rows = (row for row, kind in enumerate(checked.kinds, start=1) if kind in _IN_CHUNKS)
+    for index, in_chunk in enumerate(iter(lambda: list(islice(rows, size)), []), start=1):
+        yield Chunk(index, in_chunk, excluded={row for row in in_chunk if checked.kinds[row - 1] == EXCLUDED})
+
+
+def requests_of(chunk: Chunk, positions: Sequence[int]) -> Iterator[tuple[str | None, Sequence[int]]]:
     """Yield the requests that a chunk takes: the text and the positions of those who get it.
 
-    :param places: positions of those in the chunk who are to be sent to.
+    :param positions: positions of those in the chunk who are to be sent to.
     :return: one request when Pindo fills the text, which is None then; else one for each different text; none
         for nobody.
     """
     if chunk.texts is None:
-        if places:
-            yield None, places
+        if positions:
+            yield None, positions
         return
     same: dict[str, list[int]] = {}
-    for place in places:
-        same.setdefault(chunk.texts[place], []).append(place)
+    for position in positions:
+        same.setdefault(chunk.texts[position], []).append(position)
     yield from same.items()
 
 
@@ -472,36 +493,52 @@ def abbreviate(things: Sequence[object]) -> str:
     return ", ".join(map(str, things[:MAX_LISTED])) + (", …" if len(things) > MAX_LISTED else "")
 
 
-#: Rows that are compared at a time: their set takes some 15 MB.
-_PART = 200_000
+class SeenKeys:
+    """Finds keys that were added before, in at most 40 bytes for each.
 
-
-class Duplicates:
-    """Finds what was added before.
-
-    Two different rows are taken for the same with a chance of one in 37 million among a million rows: the
-    digest is Python's own 64-bit hash, whose seed is another in every process.
+    A Python set would take 65 MB for a million keys. This is a hash table of indexes into an array of digests.
+    Two different keys count as the same with a chance of one in 37 million among a million: the digest is Python's own
+    64-bit hash, whose seed differs in every process.
     """
 
     def __init__(self) -> None:
         self._digests = array("q")
+        self._slots = array("I", bytes(4 * 4096))
 
-    def add(self, keys: Iterable[Hashable]) -> None:
-        """Add rows, in their order."""
-        self._digests.extend(map(hash, keys))
+    def repeats(self, keys: Sequence[Hashable], skip: Collection[int] = ()) -> list[int]:
+        """Add keys, in order; return the positions of those that repeat an earlier one.
 
-    def find(self) -> Iterable[int]:
-        """Yield the position (from 0) of every row that is the same as an earlier one."""
-        parts = len(self._digests) // _PART + 1
-        for part in range(parts):
-            mine = self._digests if parts == 1 else [each for each in self._digests if each % parts == part]
-            if len(set(mine)) < len(mine):
-                yield from self._find_in(part, parts)
+        :param skip: positions of keys that are neither added nor repeat one.
+        """
+        self._reserve(len(keys))
+        digests, slots, mask = self._digests, self._slots, len(self._slots) - 1
+        count, repeats = len(digests), []
+        for position, digest in enumerate(map(hash, keys)):
+            if skip and position in skip:
+                continue
+            slot = digest & mask
+            while index := slots[slot]:
+                if digests[index - 1] == digest:
+                    repeats.append(position)
+                    break
+                slot = (slot + 1) & mask
+            else:
+                count += 1
+                slots[slot] = count
+                digests.append(digest)
+        return repeats
 
-    def _find_in(self, part: int, parts: int) -> Iterable[int]:
-        seen: set[int] = set()
-        for position, digest in enumerate(self._digests):
-            if digest % parts == part:
-                if digest in seen:
-                    yield position
-                seen.add(digest)
+    def _reserve(self, more: int) -> None:
+        """Grow the table until at most half of it is taken when ``more`` keys are added."""
+        size = len(self._slots)
+        while 2 * (len(self._digests) + more) > size:
+            size *= 4
+        if size == len(self._slots):
+            return
+        slots, mask = array("I", bytes(4 * size)), size - 1
+        for index, digest in enumerate(self._digests, start=1):
+            slot = digest & mask
+            while slots[slot]:
+                slot = (slot + 1) & mask
+            slots[slot] = index
+        self._slots = slots

@@ -1,5 +1,7 @@
 """One bulk send from start to end: ``source -> preflight -> chunks -> sender -> totals -> verdict``.
 
+Preflight reads the source once and spools what it checked; the sender reads only the spool.
+
 The sender runs in a thread and an event loop of its own. The task's main thread only waits, so a signal or a timeout
 never strikes in the middle of a request or of a write to the ledger.
 """
@@ -28,7 +30,7 @@ from airflow_provider_pindo._bulk.recipients import (
     requests_of,
 )
 from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
-from airflow_provider_pindo._bulk.sources import ListSource, Source, open_source, read_numbers
+from airflow_provider_pindo._bulk.sources import open_source, read_numbers
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
 from airflow_provider_pindo.api.calls import check_sender, check_text
@@ -73,8 +75,14 @@ class BulkSend:
 
     def run(self, context: Context) -> dict[str, Any]:
         """Check everybody, send, and return the result; raise the error that the verdict names."""
-        sender, plan, source = self._prepare()
-        checked = preflight(self._blocks(source, plan), plan, log.warning)
+        sender, plan = self._plan()
+        checked = self._check(plan)
+        try:
+            return self._run_checked(context, sender, plan, checked)
+        finally:
+            checked.spool.close()
+
+    def _run_checked(self, context: Context, sender: str, plan: Plan, checked: Preflight) -> dict[str, Any]:
         ledger = ChunkLedger(context)
         first_result = ledger.begin(
             input=checked.fingerprint(self.text, sender),
@@ -88,14 +96,14 @@ class BulkSend:
                 "again, clear the task with resend=True"
             )
             return first_result
-        return self._send(sender, plan, source, checked, ledger)
+        return self._send(sender, plan, checked, ledger)
 
     def dry_run(self) -> dict[str, Any]:
         """Check everybody, and return the counts and the estimated cost; send nothing."""
-        _, plan, source = self._prepare()
-        checked = preflight(self._blocks(source, plan), plan, log.warning)
+        _, plan = self._plan()
+        checked = self._check(plan)
         requests = segments = 0
-        for chunk in chunks(self._blocks(source, plan), plan, checked, self.chunk_size):
+        for chunk in chunks(checked, self.chunk_size):
             positions = chunk.positions([row for row in chunk.rows if row not in chunk.excluded])
             requests += sum(1 for _ in requests_of(chunk, positions))
             segments += chunk.segments(positions, plan.template)
@@ -115,7 +123,7 @@ class BulkSend:
         if self._sender is not None:
             self._sender.interrupt()
 
-    def _prepare(self) -> tuple[str, Plan, Source]:
+    def _plan(self) -> tuple[str, Plan]:
         settings = self.hook.settings
         sender = check_sender(self.sender or settings.sender)
         plan = Plan(
@@ -126,27 +134,25 @@ class BulkSend:
             on_duplicate=self.on_duplicate,
             max_segments=self.max_segments,
         )
-        return sender, plan, open_source(self.recipients, self.columns)
+        return sender, plan
 
-    def _blocks(self, source: Source, plan: Plan) -> Iterator[Any]:
-        return source.blocks(("phonenumber", "name", *plan.extra_fields))
+    def _check(self, plan: Plan) -> Preflight:
+        source = open_source(self.recipients, self.columns)
+        return preflight(source.blocks(("phonenumber", "name", *plan.extra_fields)), plan, log.warning)
 
-    def _send(
-        self, sender: str, plan: Plan, source: Source, checked: Preflight, ledger: ChunkLedger
-    ) -> dict[str, Any]:
+    def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: ChunkLedger) -> dict[str, Any]:
         spending = self._spending(ledger)
         totals = Totals(checked, self._open_report())
         sending = self._sender = BulkSender(
             plan=plan,
             sender=sender,
-            chunks=chunks(self._blocks(source, plan), plan, checked, ledger.chunk_size, totals.add_left_out),
+            chunks=chunks(checked, ledger.chunk_size, totals.add_left_out),
             ledger=ledger,
             totals=totals,
             spending=spending,
             concurrency=self.concurrency,
             resend_unknown=self.on_unknown == "resend",
             read_to_the_end=ledger.has_earlier or totals.report is not None,
-            in_memory=totals.report is None and isinstance(source, ListSource),
         )
         if self._is_to_end:  # on_kill came before there was a sender to interrupt
             sending.interrupt()

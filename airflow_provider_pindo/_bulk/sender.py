@@ -147,7 +147,6 @@ class BulkSender:
     :param tally: is told what came of each chunk, in the same thread.
     :param resend_unknown: send again to those whom an earlier try left unknown.
     :param read_to_the_end: go through all chunks even after a stop, so that the report has everybody.
-    :param in_memory: reading ``chunks`` and telling ``totals`` touches no file, so they need no thread.
     """
 
     def __init__(
@@ -162,7 +161,6 @@ class BulkSender:
         concurrency: int,
         resend_unknown: bool = False,
         read_to_the_end: bool = False,
-        in_memory: bool = False,
     ) -> None:
         self._plan = plan
         self._sender = sender
@@ -173,7 +171,6 @@ class BulkSender:
         self.concurrency = concurrency
         self._resend_unknown = resend_unknown
         self._read_to_the_end = read_to_the_end
-        self._in_memory = in_memory
         #: Why it stopped before the end; None when it did not.
         self.stopped: BaseException | None = None
         self._starts_requests = True
@@ -264,8 +261,6 @@ class BulkSender:
         await asyncio.gather(*self._written)
 
     async def _read(self) -> Chunk | None:
-        if self._in_memory:
-            return next(self._chunks, None)
         return await self._in(self._files, next, self._chunks, None)
 
     async def _send_chunk(self, chunk: Chunk) -> None:
@@ -289,10 +284,7 @@ class BulkSender:
                 self._soon(self._entries, self._ledger.close, chunk, outcome)  # what the person said is noted
         except Exception as error:  # the ledger was not written: nobody more was sent to
             self._stop(error)
-        if self._in_memory:
-            self._add(chunk, outcome)
-        else:
-            self._soon(self._files, self._add, chunk, outcome)
+        self._soon(self._files, self._add, chunk, outcome)
 
     async def _send_rows(self, job: ChunkInFlight, rows: list[int]) -> None:
         chunk, outcome = job.chunk, job.outcome

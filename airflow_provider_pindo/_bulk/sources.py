@@ -1,7 +1,7 @@
-"""Where recipients come from: a list, an XCom, or a CSV, JSON Lines or Parquet file.
+"""Where recipients come from: a list, an XCom, a generator, or a CSV, JSON Lines or Parquet file.
 
-Whatever it is, it can be read as often as needed, in blocks of rows; a file is read in a stream through
-Airflow's ``ObjectStoragePath``, so it may lie on this machine or in a bucket, and its length does not matter.
+A source is read once at each try, in blocks of rows. A file is read in a stream through Airflow's
+``ObjectStoragePath``: it may be on this machine or in a bucket, and of any length.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from airflow_provider_pindo._bulk.recipients import Block
@@ -32,7 +32,7 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 class Source(Protocol):
-    """Rows that can be read as often as needed."""
+    """Rows that are read once."""
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
         """Read all rows, with the values of these fields."""
@@ -43,24 +43,19 @@ def open_source(
 ) -> Source:
     """Return the rows that ``recipients`` stands for.
 
-    :param recipients: a list of mappings or numbers, or a path.
+    :param recipients: mappings or numbers in a list or a generator, or a path.
     :param columns: the name that a field has there, where it is another.
     :param argument: the name of the argument that gave ``recipients``, for errors.
-    :raises PindoConfigurationError: it can be read only once, or is nothing of the kind.
+    :raises PindoConfigurationError: it is nothing of the kind.
     """
     named = _read_columns(columns)
     if is_path(recipients):
         return FileSource(str(recipients), named, argument)
-    if isinstance(recipients, Sequence) and not isinstance(recipients, str | bytes):
-        return ListSource(recipients, named, argument)
-    hint = (
-        "make a list of it"
-        if isinstance(recipients, Iterable) and not isinstance(recipients, bytes)
-        else "give a list, the path of a file, or a callable that returns one"
-    )
+    if isinstance(recipients, Iterable) and not isinstance(recipients, bytes | Mapping | Set):
+        return RowsSource(recipients, named, argument)
     raise PindoConfigurationError(
-        f"{argument} is of type {type(recipients).__name__}, which cannot be read twice (all of it is checked before "
-        f"the first message, and again on a retry): {hint}"
+        f"{argument} is of type {type(recipients).__name__}, which is no list of rows: give a list, the path of a "
+        "file, or a callable that returns one"
     )
 
 
@@ -85,40 +80,43 @@ def _shown(value: object) -> str:
     return mask_numbers_in(repr(value))[:80]
 
 
-class ListSource:
-    """Rows of a list: mappings, or bare numbers.
+class RowsSource:
+    """Rows of a list or a generator: mappings, or bare numbers.
 
-    :param rows: the list; of a mapped task's XCom, each element may be one such list. Other lists in it are refused,
-        such as the rows of a database: nobody can know which of their values is the number.
+    :param rows: the rows; each element of a mapped task's XCom may be a list of them. Other lists in it are refused,
+        such as the rows of a database: they do not name which value is the number.
     :param columns: see :func:`open_source`.
     :param argument: see there.
     """
 
-    def __init__(self, rows: Sequence[Any], columns: Mapping[str, str], argument: str = "recipients") -> None:
-        # The XComs of a mapped task come one by one from Airflow, so they are fetched once.
-        is_mapped = not isinstance(rows, list | tuple)
-        self._rows = list(rows) if is_mapped else rows
-        if self._rows and all(_is_part(row, is_mapped) for row in self._rows):
-            self._rows = [row for part in self._rows for row in part]
+    def __init__(self, rows: Iterable[Any], columns: Mapping[str, str], argument: str = "recipients") -> None:
+        if isinstance(rows, Sequence):
+            # Airflow fetches the XComs of a mapped task one by one, so they are fetched once.
+            is_mapped = not isinstance(rows, list | tuple)
+            rows = list(rows) if is_mapped else rows
+            if rows and all(_is_part(row, is_mapped) for row in rows):
+                rows = chain.from_iterable(rows)
+        self._rows = rows
         self._columns = columns
         self._argument = argument
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
         """Read all rows, with the values of these fields."""
-        keys = [self._columns.get(each, each) for each in fields]
-        for start in range(0, len(self._rows), BLOCK):
-            rows = self._rows[start : start + BLOCK]
+        keys = [self._columns.get(name, name) for name in fields]
+        remaining, first = iter(self._rows), 1
+        while rows := list(islice(remaining, BLOCK)):
             try:
                 values = [[row[key] for row in rows] for key in keys]
-            except (KeyError, TypeError, IndexError):  # bare numbers, or a field that some have not
-                _refuse_lists(rows, start + 1)
-                if start == 0:
+            except (KeyError, TypeError, IndexError):  # bare numbers, or a field that some rows lack
+                _refuse_lists(rows, first)
+                if first == 1:
                     column = self._columns.get(_NUMBER, _NUMBER)
                     _refuse_without_numbers(rows, column, self._argument, self._argument)
                 values = [
                     [_value(row, key, field) for row in rows] for key, field in zip(keys, fields, strict=True)
                 ]
-            yield Block(start + 1, values)
+            yield Block(first, values)
+            first += len(rows)
 
 
 def _is_part(row: Any, is_mapped: bool) -> bool:
@@ -132,8 +130,8 @@ def _refuse_lists(rows: Sequence[Any], first: int) -> None:
     for number, row in enumerate(rows, first):
         if isinstance(row, list | tuple):
             raise PindoConfigurationError(
-                f"row {number} is a {type(row).__name__} of {len(row)} values, and nothing was sent: nobody can know "
-                "which of them is the number. Give mappings, such as {'phonenumber': …, 'name': …}"
+                f"row {number} is a {type(row).__name__} of {len(row)} values, and nothing was sent: it does not "
+                "name which of them is the number. Give mappings, such as {'phonenumber': …, 'name': …}"
             )
 
 
@@ -330,7 +328,7 @@ def _even_blocks(file: _File, length: int, reader: Iterator[list[str]]) -> Itera
     rows = filter(None, reader)  # a blank line is no row
     first = 1
     while block := list(islice(rows, BLOCK)):
-        if any(len(row) != length for row in block):
+        if set(map(len, block)) != {length}:
             block = [_even(file, length, row, number) for number, row in enumerate(block, first)]
         yield block
         first += len(block)
@@ -339,7 +337,7 @@ def _even_blocks(file: _File, length: int, reader: Iterator[list[str]]) -> Itera
 def _even(file: _File, length: int, row: list[str], number: int) -> list[str]:
     if len(row) > length:
         raise PindoConfigurationError(
-            f"{file.name}: row {number} has {len(row)} fields, and the header {length}, so nobody can know which is "
+            f"{file.name}: row {number} has {len(row)} fields, and the header {length}, so it is not clear which is "
             "which: put a field with a comma in it in double quotes"
         )
     return row + [""] * (length - len(row))

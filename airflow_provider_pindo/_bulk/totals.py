@@ -86,6 +86,9 @@ class Totals:
     unknowns: list[RecipientResult] = field(default_factory=list)
     unknown_entries: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.rejections[:0] = [RecipientResult(*person) for person in self.preflight.rejections]
+
     def add(self, chunk: Chunk, outcome: Outcome) -> None:
         """Add a chunk, now that its turn has come."""
         self.visited += len(chunk)
@@ -113,8 +116,6 @@ class Totals:
 
     def add_left_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
         """Add a row that is in no chunk."""
-        if kind == INVALID:
-            self.rejections[:] = _first(self.rejections, [RecipientResult(row, number, name, reason)])
         if self.report is not None and self.failure is None:
             self._try(self.report.write, [(row, number, name, _COLUMN[kind], reason, "")])
 

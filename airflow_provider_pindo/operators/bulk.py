@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS, ON_UNKNOWN
@@ -49,9 +49,9 @@ class PindoSendBulkSmsOperator(PindoOperator):
     retry of a killed worker, and a clear, send to everybody again.
 
     :param recipients: a list of mappings with ``phonenumber``, ``name`` and any other field, or of bare numbers;
-        the XCom of one, also of a mapped task; a callable without arguments that returns one; or the path or URL of
-        a file that ends in ``.csv``, ``.jsonl`` (``.ndjson``) or ``.parquet`` (extra ``parquet``), which is read in
-        a stream. A retry must find the same there. (templated)
+        the XCom of one, also of a mapped task; a callable without arguments that returns or yields the rows; or the
+        path or URL of a file that ends in ``.csv``, ``.jsonl`` (``.ndjson``) or ``.parquet`` (extra ``parquet``),
+        which is read in a stream. A retry must find the same there. (templated)
     :param text: the message, with mentions such as ``@contact.name``. Every recipient must have a value for each
         field that it mentions. (templated)
     :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
@@ -164,7 +164,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
             dry_run, resend = read_flag("dry_run", self.dry_run), read_flag("resend", self.resend)
             send = self._send = BulkSend(
                 hook=self.hook,
-                recipients=_unwrap(self.recipients),
+                recipients=_unwrap("recipients", self.recipients),
                 text=self.text,
                 sender=self.sender,
                 columns=self.columns,
@@ -172,7 +172,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 concurrency=self.concurrency,
                 on_invalid=self.on_invalid,
                 on_duplicate=self.on_duplicate,
-                exclude=_unwrap(self.exclude),
+                exclude=_unwrap("exclude", self.exclude),
                 on_unknown=self.on_unknown,
                 on_rejected=self.on_rejected,
                 resend=resend,
@@ -234,6 +234,11 @@ def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value) and value >= 0
 
 
-def _unwrap(value: Any) -> Any:
-    """Return ``value``, or what it supplies."""
+def _unwrap(argument: str, value: Any) -> Any:
+    """Return ``value``, or what its callable returns."""
+    if isinstance(value, Iterator):
+        raise PindoConfigurationError(
+            f"{argument} is of type {type(value).__name__}, which a retry finds empty: make a list of it, or "
+            "give a callable that returns it"
+        )
     return value.function() if isinstance(value, Supplier) else value

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_pindo._bulk import sources
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoInsufficientBalanceError,
@@ -123,7 +124,7 @@ def test_a_parquet_file_is_read(sandbox, tmp_path):
         (
             "a.csv",
             "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
-            "a.csv: row 2 has 3 fields, and the header 2, so nobody can know which is which: put a field with a comma",
+            "a.csv: row 2 has 3 fields, and the header 2, so it is not clear which is which: put a field with a comma",
         ),
     ],
 )
@@ -265,11 +266,56 @@ def test_a_callable_is_shown_by_its_name_and_not_by_its_address():
 
 
 @pytest.mark.parametrize(
-    "recipients", [iter(["+250781234567"]), (each for each in ["+250781234567"]), {}, 7, None]
+    ("recipients", "says"),
+    [
+        (iter(["+250781234567"]), "recipients is of type list_iterator, which a retry finds empty"),
+        ((number for number in ["+250781234567"]), "type generator, which a retry finds empty: make a list"),
+        ({}, "recipients is of type dict, which is no list of rows: give a list"),
+        ({"+250781234567"}, "of type set"),
+        (7, "of type int"),
+        (None, "of type NoneType"),
+    ],
 )
-def test_what_cannot_be_read_twice_is_refused(sandbox, recipients):
-    with pytest.raises(AirflowFailException, match="cannot be read twice"):
+def test_what_a_retry_would_read_differently_is_refused(sandbox, recipients, says):
+    with pytest.raises(AirflowFailException, match=says):
         send(Store(), recipients=recipients)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_callable_may_return_a_generator_which_is_read_once(sandbox, dry_run):
+    rows_read = []
+
+    def cursor():
+        for person in people(2500, time=at):
+            rows_read.append(person["phonenumber"])
+            yield person
+
+    result = send(Store(), recipients=cursor, text="Muraho @contact.time", dry_run=dry_run)
+    assert len(rows_read) == len(set(rows_read)) == 2500
+    assert result["not_sent" if dry_run else "accepted"] == 2500
+    assert len(sandbox.messages()) == (0 if dry_run else 2500)
+
+
+def test_a_generator_that_yields_other_rows_at_the_retry_is_refused(sandbox):
+    store, counts = Store(), iter([30, 31, 30])
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)
+    arguments = {"recipients": lambda: iter(people(next(counts))), "chunk_size": 10, "concurrency": 1}
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, **arguments)
+    with pytest.raises(AirflowFailException, match="have changed since"):
+        send(store, **arguments)
+    assert send(store, **arguments)["accepted"] == 30
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_a_file_is_opened_once_at_each_try(sandbox, tmp_path, monkeypatch):
+    path, opened = tmp_path / "patients.csv", []
+    path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(300)))
+    before = sources.storage_path
+    monkeypatch.setattr(sources, "storage_path", lambda name: opened.append(name) or before(name))
+    send(Store(), recipients=str(path), dry_run=True)
+    assert send(Store(), recipients=str(path))["accepted"] == 300
+    assert opened == [str(path)] * 2
 
 
 def test_the_lists_of_a_mapped_task_are_one(sandbox):
