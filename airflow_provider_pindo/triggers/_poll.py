@@ -193,7 +193,7 @@ class SharedPoll:
                 result,
             )
             await self._renew_hook()
-        # One subscriber may wake another: the clock of a shared stream does. So all have the result before one wakes.
+        # A subscriber may wake others: the producer of a shared stream does. So all have the result before one wakes.
         for subscription in subscriptions:
             subscription.deliver(result)
         for subscription in subscriptions:

@@ -1,4 +1,4 @@
-"""How long to put up with a Pindo that does not answer."""
+"""How long a waiting task tolerates failures of Pindo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow_provider_pindo._inbox.backoff import FailureBudget, poll_backoff
 from airflow_provider_pindo.api.errors import PindoAuthError, PindoRateLimitError, PindoServerError
 
 
-def test_an_outage_is_put_up_with_until_it_is_too_long():
+def test_an_outage_is_tolerated_until_it_is_too_long():
     budget = FailureBudget(3)
     budget.record_failure(PindoServerError("500"))
     budget.record_failure(PindoServerError("500"))

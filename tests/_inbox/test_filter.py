@@ -1,4 +1,4 @@
-"""Which messages are meant, and that nobody's text can hold up the one who waits."""
+"""Which messages match, and that no text can stall the reader."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def message(text: str, number: int = 1, **fields: str | None) -> InboundSms:
 
 
 def test_a_match_has_all_that_a_task_returns():
-    wanted = InboundFilter(r"(?i)\b(?P<answer>yes|no)\W+4821(?P<rest>!)?")
-    assert wanted.match(message("Yes 4821", inbound_sms_number="+250781113333")) == {
+    inbound_filter = InboundFilter(r"(?i)\b(?P<answer>yes|no)\W+4821(?P<rest>!)?")
+    assert inbound_filter.match(message("Yes 4821", inbound_sms_number="+250781113333")) == {
         "id": 1,
         "text": "Yes 4821",
         "created_at": "2026-01-01T00:00:00+00:00",
@@ -35,23 +35,23 @@ def test_another_persons_code_does_not_match():
 
 
 def test_matches_come_oldest_first():
-    found = InboundFilter("YES").matches([message("YES", 3), message("NO", 2), message("YES", 1)])
-    assert [each["id"] for each in found] == [1, 3]
+    matches = InboundFilter("YES").matches([message("YES", 3), message("NO", 2), message("YES", 1)])
+    assert [match["id"] for match in matches] == [1, 3]
 
 
 def test_an_inbound_number_is_known_with_and_without_its_plus():
-    wanted = InboundFilter(inbound_number="+250 781 113 333")
-    assert wanted.match(message("Hi", inbound_sms_number="250781113333"))
-    assert not wanted.match(message("Hi", inbound_sms_number="7878"))
-    assert not wanted.match(message("Hi"))
+    inbound_filter = InboundFilter(inbound_number="+250 781 113 333")
+    assert inbound_filter.match(message("Hi", inbound_sms_number="250781113333"))
+    assert not inbound_filter.match(message("Hi", inbound_sms_number="7878"))
+    assert not inbound_filter.match(message("Hi"))
 
 
 def test_a_sender_is_matched_when_messages_name_one():
-    wanted = InboundFilter(from_number="+250781234567")
-    assert wanted.match(message("Hi", from_number="+250781234567"))
-    assert not wanted.match(message("Hi", from_number="+250781234568"))
-    wanted.check_senders(True)
-    wanted.check_senders(None)  # no message was read yet
+    inbound_filter = InboundFilter(from_number="+250781234567")
+    assert inbound_filter.match(message("Hi", from_number="+250781234567"))
+    assert not inbound_filter.match(message("Hi", from_number="+250781234568"))
+    inbound_filter.check_senders(True)
+    inbound_filter.check_senders(None)  # no message was read yet
 
 
 def test_waiting_for_a_sender_where_messages_name_none_is_refused_with_the_way_out():
@@ -79,7 +79,7 @@ def test_what_re2_does_not_take_is_refused_by_name_and_printed_nowhere(pattern, 
 
 
 @pytest.mark.parametrize("pattern", ["", None, 4821])
-def test_a_pattern_that_is_none_is_refused(pattern):
+def test_an_empty_pattern_is_refused(pattern):
     with pytest.raises(PindoConfigurationError, match="pattern is"):
         compile_pattern(pattern)
 
@@ -88,24 +88,24 @@ def test_a_pattern_that_is_none_is_refused(pattern):
 @pytest.mark.parametrize("pattern", [r"(a+)+$", r"(\w*\s*)*$x", r"^(([a-z])+.)+[A-Z]([a-z])+$"])
 @pytest.mark.parametrize("text", ["a" * 100_000 + "!", "é" * 100_000, "a " * 50_000])
 def test_a_hostile_text_is_answered_within_milliseconds(pattern, text):
-    """The benchmark has the milliseconds; a matcher that goes back and tries again would not end at all."""
-    found = InboundFilter(pattern).match(message(text))
-    assert found is None or found["text"] == text
+    """The benchmark has the milliseconds; a backtracking matcher would not end."""
+    match = InboundFilter(pattern).match(message(text))
+    assert match is None or match["text"] == text
 
 
 def test_a_text_that_is_no_unicode_matches_and_can_be_stored():
-    found = InboundFilter("YES").match(message("YES \ud800\0"))
-    assert found is not None
-    assert found["text"] == "YES \ufffd\ufffd"
-    assert found == json_safe(found)
+    match = InboundFilter("YES").match(message("YES \ud800\0"))
+    assert match is not None
+    assert match["text"] == "YES \ufffd\ufffd"
+    assert match == json_safe(match)
 
 
 def test_a_sender_in_national_form_is_the_same_sender():
-    wanted = InboundFilter(from_number="078 123 4567", country="RW")
+    inbound_filter = InboundFilter(from_number="078 123 4567", country="RW")
     for same in ("+250781234567", "250781234567", "0781234567", "078 123 4567", "00250781234567"):
-        assert wanted.match(message("hi", from_number=same)), same
+        assert inbound_filter.match(message("hi", from_number=same)), same
     for other in ("0781234568", "01234567", "0981234567", "067", "Pindo", None):
-        assert not wanted.match(message("hi", from_number=other)), other
+        assert not inbound_filter.match(message("hi", from_number=other)), other
 
 
 def test_a_stranger_whose_national_number_reads_the_same_is_another_sender():
@@ -119,16 +119,16 @@ def test_a_stranger_whose_national_number_reads_the_same_is_another_sender():
 
 
 def test_the_accounts_number_may_be_given_as_its_people_write_it():
-    wanted = InboundFilter(inbound_number="0781 113 333", country="RW")
-    assert wanted.match(message("hi", inbound_sms_number="250781113333"))
-    assert wanted.match(message("hi", inbound_sms_number="0781113333"))
+    inbound_filter = InboundFilter(inbound_number="0781 113 333", country="RW")
+    assert inbound_filter.match(message("hi", inbound_sms_number="250781113333"))
+    assert inbound_filter.match(message("hi", inbound_sms_number="0781113333"))
     short_code = InboundFilter(inbound_number="04821", country="RW")
     assert short_code.match(message("hi", inbound_sms_number="04821"))
 
 
 @pytest.mark.parametrize("nothing", ["", "None", "PINDO"])
 @pytest.mark.parametrize("name", ["inbound_number", "from_number"])
-def test_what_is_no_number_does_not_stand_for_every_number(name, nothing):
+def test_an_invalid_number_does_not_match_every_number(name, nothing):
     with pytest.raises(PindoConfigurationError, match="number"):
         InboundFilter("YES", **{name: nothing}, country="RW")
 

@@ -60,9 +60,9 @@ class Triggerer:
         self.tasks = []
 
     def start(self, store, persisted, **arguments):
-        each = PindoInboundSmsEventTrigger(**{"since": LONG_AGO, "poll_interval": 0.1, **arguments})
-        each.asset_state_store = SimpleNamespace(_by_name={"replies": store}, _by_uri={})
-        task = asyncio.create_task(self._run(len(self.tasks), each, persisted))
+        trigger = PindoInboundSmsEventTrigger(**{"since": LONG_AGO, "poll_interval": 0.1, **arguments})
+        trigger.asset_state_store = SimpleNamespace(_by_name={"replies": store}, _by_uri={})
+        task = asyncio.create_task(self._run(len(self.tasks), trigger, persisted))
         self.tasks.append(task)
         return task
 
@@ -138,14 +138,16 @@ async def test_watchers_of_one_connection_share_a_poll_and_each_has_its_own_patt
     assert polls() == 1
 
 
-async def test_messages_come_with_their_tick_where_the_clock_joins_the_poll_first(sandbox, triggerer, polls):
+async def test_messages_come_with_their_tick_where_the_producer_joins_the_poll_first(
+    sandbox, triggerer, polls
+):
     """As in production: a watcher joins only after Airflow has read its state store."""
     persisted = [[] for _ in range(30)]
     await reply(sandbox, "YES")
-    for each in persisted:
-        triggerer.start(SlowStore(), each, poll_interval=3600)
+    for messages in persisted:
+        triggerer.start(SlowStore(), messages, poll_interval=3600)
     await triggerer.sync_until(lambda: all(persisted))
-    assert [ids(each) for each in persisted] == [[1]] * 30
+    assert [ids(messages) for messages in persisted] == [[1]] * 30
     assert polls() == 1
 
 
@@ -179,11 +181,11 @@ async def test_what_was_fired_and_not_stored_comes_again_after_a_kill_with_the_s
 async def test_what_was_stored_does_not_come_again(sandbox):
     store, persisted = Store(), []
     for number in range(1, 4):
-        each = Triggerer()
-        each.start(store, persisted)
+        running = Triggerer()
+        running.start(store, persisted)
         await reply(sandbox, "YES")
-        await each.sync_until(lambda number=number: store.after_id == number)
-        await each.kill()
+        await running.sync_until(lambda number=number: store.after_id == number)
+        await running.kill()
     assert ids(persisted) == [1, 2, 3]
 
 
@@ -222,7 +224,7 @@ async def test_of_two_assets_the_one_that_is_behind_counts_and_one_that_joins_ge
         Store(pindo_inbound_x=checkpoint(5000)),
         Store(),
     )
-    stores = [(behind, ahead)[each] for each in order]
+    stores = [(behind, ahead)[index] for index in order]
     accessors = SimpleNamespace(_by_name=dict(zip("abc", [*stores, joins], strict=True)), _by_uri={})
     watcher = await CheckpointStore(accessors, "x").load(NOW)
     assert watcher.cursor.after_id == behind.after_id == ahead.after_id == joins.after_id == 10
@@ -249,7 +251,7 @@ async def test_an_outage_and_a_refused_token_do_not_end_the_watching(sandbox, tr
     assert not triggerer.tasks[0].done()
 
 
-async def test_a_backlog_comes_in_events_of_bearable_size(sandbox, triggerer, monkeypatch):
+async def test_a_backlog_comes_in_events_of_limited_size(sandbox, triggerer, monkeypatch):
     monkeypatch.setattr(_watcher, "MAX_MESSAGES", 4)
     persisted, store = [], Store()
     await reply(sandbox, *["YES"] * 10)
@@ -260,12 +262,12 @@ async def test_a_backlog_comes_in_events_of_bearable_size(sandbox, triggerer, mo
     assert ids(persisted) == list(range(1, 11))
 
 
-def test_after_events_in_quick_succession_comes_an_empty_one():
-    """Airflow may have given the first event a run of its own and let the second wait for a third."""
+def test_an_empty_event_follows_a_burst():
+    """Airflow may give the first event a run of its own, and the second then waits for a third."""
     watcher = Watcher(Cursor(since=NOW))
 
     def fire(second, *messages):
-        watcher._backlog += [{"id": each} for each in messages]
+        watcher._backlog += [{"id": number} for number in messages]
         watcher._read_cursor = watcher._read_cursor.advance_to(messages[-1] if messages else None)
         event = watcher.next_event(NOW + timedelta(seconds=second))
         return event and ids(event.payload["messages"])
@@ -280,7 +282,7 @@ def test_after_events_in_quick_succession_comes_an_empty_one():
     assert fire(200) is None
 
 
-async def test_a_task_that_uses_it_by_mistake_is_told_what_to_use(sandbox):
+async def test_a_task_that_uses_it_by_mistake_fails_with_what_to_use(sandbox):
     trigger = PindoInboundSmsEventTrigger()
     with pytest.raises(PindoConfigurationError, match="AssetWatcher"):
         await anext(trigger.filter_shared_stream(None))
@@ -291,7 +293,7 @@ def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse():
         PindoInboundSmsEventTrigger(pattern="(?=YES)")
 
 
-async def test_a_settled_tick_settles_those_before_it_and_is_kept_by_whoever_still_watches():
+async def test_a_complete_tick_completes_those_before_it_for_every_watcher_that_is_left():
     from airflow_provider_pindo.triggers._shared_stream import (
         CheckpointStore,
         InboxStreamProducer,
@@ -302,12 +304,12 @@ async def test_a_settled_tick_settles_those_before_it_and_is_kept_by_whoever_sti
     one, other = (
         CheckpointStore(SimpleNamespace(_by_name={}, _by_uri={"x": store}), "f") for store in stores
     )
-    clock = InboxStreamProducer("conn", 60)
+    producer = InboxStreamProducer("conn", 60)
     async with register_checkpoints("conn", one):
         async with register_checkpoints("conn", other):
             for tick in (1, 2, 3):
                 one.stage(tick, Watcher(Cursor(after_id=tick)))
-        await clock.advance([(2, SimpleNamespace(failed=0)), (1, SimpleNamespace(failed=0))])
+        await producer.advance([(2, SimpleNamespace(failed=0)), (1, SimpleNamespace(failed=0))])
     assert [store.get("pindo_inbound_f", {}).get("after_id") for store in stores] == [2, None]
 
 
@@ -316,7 +318,7 @@ def test_a_cursor_that_is_not_one_is_refused_with_what_to_do():
         Watcher.from_json("here")
 
 
-async def test_without_a_shared_stream_it_starts_where_it_is_told(sandbox, polls, until):
+async def test_without_a_shared_stream_it_starts_at_its_since(sandbox, polls, until):
     """Airflow 3.0 to 3.2 call ``run``."""
     await reply(sandbox, "YES", "NO")
     events = PindoInboundSmsEventTrigger(since=LONG_AGO, poll_interval=0.1, pattern="YES").run()
@@ -329,7 +331,7 @@ async def test_without_a_shared_stream_it_starts_where_it_is_told(sandbox, polls
     await events.aclose()
 
 
-def test_what_cannot_be_made_again_from_storage_ends_no_triggerer():
+def test_a_trigger_that_is_not_valid_any_more_does_not_end_the_triggerer():
     """Airflow 3.3.2 goes on after a TypeError of a trigger's constructor, and after nothing else."""
     for wrong in ({"pattern": "(?=YES)"}, {"since": "yesterday"}):
         with pytest.raises(TypeError) as raised:

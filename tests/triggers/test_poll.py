@@ -1,4 +1,4 @@
-"""One poll for everybody who waits on a connection: nothing lost, and one pass per interval."""
+"""One poll for all subscribers of a connection: nothing lost, and one pass per interval."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 async def texts(subscription, count):
-    """Take rounds until ``count`` messages have come."""
-    found = []
-    while len(found) < count:
-        found += [message.text for message in (await subscription.next_result()).messages]
-    return found
+    """Take results until ``count`` messages have arrived."""
+    messages = []
+    while len(messages) < count:
+        messages += [message.text for message in (await subscription.next_result()).messages]
+    return messages
 
 
 @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
@@ -80,24 +80,24 @@ async def test_messages_that_arrive_between_pages_come_once(sandbox, order):
     )
     sandbox.reply_all([{"from": PHONE, "text": f"early {n}"} for n in range(70)])
     async with subscribe(CONN, cursor=Cursor(), interval=0.05) as subscription:
-        found = await texts(subscription, 100)
+        messages = await texts(subscription, 100)
         await asyncio.to_thread(sandbox.reply, PHONE, "last")
-        found += await texts(subscription, 1)
-    assert len(found) == len(set(found)) == 101
-    assert found[-1] == "last"
+        messages += await texts(subscription, 1)
+    assert len(messages) == len(set(messages)) == 101
+    assert messages[-1] == "last"
 
 
-async def test_a_pass_that_fails_is_told_to_all_and_made_up_for(sandbox):
+async def test_a_failed_pass_is_raised_to_all_and_the_next_one_loses_nothing(sandbox):
     sandbox.reply(PHONE, "one")
     sandbox.add_fault("status", call="list_inbound_sms", status=503)
     async with (
         subscribe(CONN, cursor=Cursor(), interval=0.1) as one,
         subscribe(CONN, cursor=Cursor(), interval=0.1) as other,
     ):
-        for each in (one, other):
+        for subscription in (one, other):
             with pytest.raises(PindoServerError):
-                await each.next_result()
-        assert [await texts(each, 1) for each in (one, other)] == [["one"], ["one"]]
+                await subscription.next_result()
+        assert [await texts(subscription, 1) for subscription in (one, other)] == [["one"], ["one"]]
 
 
 async def test_a_failure_in_the_middle_of_the_pages_loses_nothing(sandbox):
@@ -109,7 +109,7 @@ async def test_a_failure_in_the_middle_of_the_pages_loses_nothing(sandbox):
         assert await texts(subscription, 50) == [str(n) for n in range(50)]
 
 
-async def test_a_token_that_was_replaced_is_read_anew(sandbox, monkeypatch):
+async def test_a_token_that_was_replaced_is_read_again(sandbox, monkeypatch):
     sandbox.reply(PHONE, "one")
     right = sandbox.connection_json()
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right.replace(sandbox.token, "revoked"))
@@ -118,12 +118,12 @@ async def test_a_token_that_was_replaced_is_read_anew(sandbox, monkeypatch):
             await subscription.next_result()
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
         while True:
-            with suppress(PindoAuthError):  # a pass may have begun before
+            with suppress(PindoAuthError):  # a pass may have started before
                 assert await texts(subscription, 1) == ["one"]
                 break
 
 
-async def test_a_limit_on_requests_that_a_pass_exceeds_holds_it_up_and_does_not_undo_it(sandbox, polls):
+async def test_a_rate_limit_between_pages_delays_a_pass_and_does_not_discard_it(sandbox, polls):
     sandbox.reply_all([{"from": PHONE, "text": str(n)} for n in range(90)])
     sandbox.settings(requests_per_second=2)
     async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
@@ -132,7 +132,7 @@ async def test_a_limit_on_requests_that_a_pass_exceeds_holds_it_up_and_does_not_
     assert polls() < 20
 
 
-async def test_a_connection_that_was_mended_is_read_anew(sandbox, monkeypatch):
+async def test_a_connection_that_was_fixed_is_read_again(sandbox, monkeypatch):
     sandbox.reply(PHONE, "one")
     right = sandbox.connection_json()
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right.replace(sandbox.url, "http://127.0.0.1:1"))
@@ -141,14 +141,12 @@ async def test_a_connection_that_was_mended_is_read_anew(sandbox, monkeypatch):
             await subscription.next_result()
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
         while True:
-            with suppress(PindoConnectionError):  # a pass may have begun before
+            with suppress(PindoConnectionError):  # a pass may have started before
                 assert await texts(subscription, 1) == ["one"]
                 break
 
 
-async def test_an_airflow_that_does_not_give_the_connection_for_a_moment_is_waited_through(
-    sandbox, monkeypatch
-):
+async def test_the_poll_survives_an_airflow_that_cannot_give_the_connection(sandbox, monkeypatch):
     sandbox.reply(PHONE, "one")
     right = sandbox.connection_json()
     monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
@@ -157,12 +155,12 @@ async def test_an_airflow_that_does_not_give_the_connection_for_a_moment_is_wait
             await subscription.next_result()
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", right)
         while True:
-            with suppress(PindoServerError):  # a pass may have begun before
+            with suppress(PindoServerError):  # a pass may have started before
                 assert await texts(subscription, 1) == ["one"]
                 break
 
 
-async def test_an_interval_of_nothing_is_no_storm_of_requests(sandbox, polls):
+async def test_an_interval_of_0_does_not_flood_pindo_with_requests(sandbox, polls):
     async with subscribe(CONN, cursor=Cursor(), interval=0.0) as subscription:
         for _ in range(3):
             await subscription.next_result()
@@ -173,7 +171,7 @@ async def test_an_interval_of_nothing_is_no_storm_of_requests(sandbox, polls):
         assert polls() - before < 10
 
 
-async def test_who_joins_with_a_shorter_interval_brings_the_next_pass_forward(sandbox):
+async def test_a_subscriber_with_a_shorter_interval_brings_the_next_pass_forward(sandbox):
     async with subscribe(CONN, cursor=Cursor(), interval=3600) as patient:
         await patient.next_result()
         async with subscribe(CONN, cursor=Cursor(), interval=0.1) as hasty:
@@ -181,7 +179,7 @@ async def test_who_joins_with_a_shorter_interval_brings_the_next_pass_forward(sa
             await asyncio.wait_for(patient.next_result(), 30)
 
 
-async def test_whoever_comes_while_the_last_one_leaves_gets_a_poll_of_its_own(sandbox):
+async def test_a_subscriber_that_joins_while_the_last_one_leaves_gets_a_new_poll(sandbox):
     async def once():
         async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
             await subscription.next_result()
@@ -214,7 +212,7 @@ async def test_a_since_in_the_future_holds_after_the_first_pass(sandbox):
         assert await texts(subscription, 1) == ["in time"]
 
 
-async def test_everyone_is_told_whether_messages_name_their_sender(sandbox):
+async def test_every_result_says_whether_messages_name_their_sender(sandbox):
     async with subscribe(CONN, cursor=Cursor(), interval=0.1) as subscription:
         assert (await subscription.next_result()).names_senders is None
         await asyncio.to_thread(sandbox.reply, PHONE, "one")
@@ -227,13 +225,13 @@ async def test_everyone_is_told_whether_messages_name_their_sender(sandbox):
 
 
 async def test_a_result_is_with_every_subscriber_before_one_wakes(sandbox):
-    """A subscriber may wake another, as the clock of a shared stream does: that one must find its messages."""
+    """A subscriber may wake another, as a shared stream's producer does. That one must find its messages."""
     sandbox.reply(PHONE, "one")
-    texts_at_hand = []
+    others_texts = []
 
     async def look_at_the_others(subscription, others):
         await subscription.next_result()
-        texts_at_hand.append([[message.text for message in other.drain()[0].messages] for other in others])
+        others_texts.append([[message.text for message in other.drain()[0].messages] for other in others])
 
     async with AsyncExitStack() as stack:
         subscriptions = [
@@ -241,16 +239,16 @@ async def test_a_result_is_with_every_subscriber_before_one_wakes(sandbox):
         ]
         waiting = [
             asyncio.create_task(
-                look_at_the_others(each, [other for other in subscriptions if other is not each])
+                look_at_the_others(one, [other for other in subscriptions if other is not one])
             )
-            for each in subscriptions
+            for one in subscriptions
         ]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
         for task in done:
             task.result()
-    assert texts_at_hand == [[["one"], ["one"]]]
+    assert others_texts == [[["one"], ["one"]]]
 
 
 async def test_many_that_take_a_pass_let_others_run_in_between(sandbox):
@@ -267,7 +265,7 @@ async def test_many_that_take_a_pass_let_others_run_in_between(sandbox):
         async with subscribe(CONN, cursor=Cursor(since=LONG_AGO), interval=60) as subscription:
             await texts(subscription, 1)
             taken.append(turns)
-            while len(taken) < 50:  # noqa: ASYNC110 - who leaves last ends the poll
+            while len(taken) < 50:  # noqa: ASYNC110 - the last one to leave ends the poll
                 await asyncio.sleep(0.01)
 
     turner = asyncio.create_task(count_turns())

@@ -20,8 +20,8 @@ def trigger(pattern="YES", **arguments):
     return PindoInboundSmsTrigger(pattern=pattern, **arguments)
 
 
-async def fire(each):
-    return [event async for event in each.run()]
+async def fire(waiting):
+    return [event async for event in waiting.run()]
 
 
 async def test_it_fires_the_ids_of_what_matches(sandbox):
@@ -31,7 +31,7 @@ async def test_it_fires_the_ids_of_what_matches(sandbox):
     assert event.payload == {"status": "matched", "ids": [2]}
 
 
-async def test_it_waits_for_as_many_as_must_match(sandbox, polls, until):
+async def test_it_waits_until_enough_messages_match(sandbox, polls, until):
     waits = asyncio.create_task(fire(trigger(min_matches=2)))
     await asyncio.to_thread(sandbox.reply, PHONE, "YES 1")
     await until(lambda: polls() > 3)
@@ -61,7 +61,7 @@ async def test_the_interval_may_be_a_timedelta(sandbox):
 
 
 @pytest.mark.parametrize("interval", [-1, float("nan"), float("inf"), "30", None, True])
-def test_an_interval_that_is_none_is_refused_before_it_can_hold_up_the_others(interval):
+def test_an_invalid_interval_is_refused_before_it_can_affect_other_triggers(interval):
     # A TypeError is what a triggerer survives.
     with pytest.raises(TypeError, match=r"poke_interval is .*give seconds"):
         trigger(poke_interval=interval)
@@ -74,8 +74,8 @@ async def test_what_goes_wrong_beyond_pindo_resumes_the_task_instead_of_skipping
     assert event.payload["retry_helps"] is True
 
 
-async def test_what_nobody_foresaw_shows_no_message(sandbox, monkeypatch, caplog):
-    def fail(wanted, message):
+async def test_an_unexpected_error_shows_no_message(sandbox, monkeypatch, caplog):
+    def fail(inbound_filter, message):
         raise LookupError(message.text)
 
     monkeypatch.setattr("airflow_provider_pindo._inbox.filter.InboundFilter.match", fail)
@@ -93,7 +93,7 @@ async def test_an_outage_does_not_end_the_waiting(sandbox, fault):
     assert event.payload["ids"] == [1]
 
 
-async def test_a_429_and_a_lost_answer_do_not_end_the_waiting(sandbox):
+async def test_a_429_and_a_lost_response_do_not_end_the_waiting(sandbox):
     sandbox.reply(PHONE, "YES")
     sandbox.add_fault("rate_limit", call="list_inbound_sms", retry_after=0)
     sandbox.add_fault("drop_before", call="list_inbound_sms")
@@ -101,7 +101,7 @@ async def test_a_429_and_a_lost_answer_do_not_end_the_waiting(sandbox):
     assert event.payload["ids"] == [1]
 
 
-async def test_it_gives_up_after_too_many_failures_in_a_row(sandbox, polls):
+async def test_it_fails_after_too_many_failures_in_a_row(sandbox, polls):
     sandbox.add_fault("status", call="list_inbound_sms", status=500, times=None)
     [event] = await fire(trigger(max_consecutive_failures=3))
     assert event.payload["status"] == "failed"
@@ -154,9 +154,9 @@ async def test_hostile_texts_do_not_stall_the_loop(sandbox):
 async def test_neither_its_event_nor_its_repr_shows_a_text_or_a_number(sandbox):
     sandbox.settings(inbound_sender=True)
     sandbox.reply(PHONE, "YES, secret")
-    each = trigger(from_number=PHONE)
-    [event] = await fire(each)
-    for shown in (repr(event), str(event), repr(each), str(each)):
+    waiting = trigger(from_number=PHONE)
+    [event] = await fire(waiting)
+    for shown in (repr(event), str(event), repr(waiting), str(waiting)):
         assert "secret" not in shown
         assert "781234567" not in shown
 
@@ -164,7 +164,7 @@ async def test_neither_its_event_nor_its_repr_shows_a_text_or_a_number(sandbox):
 @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow 3.3 can")
 @pytest.mark.parametrize("pushes", [True, False])
 async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox, monkeypatch, pushes):
-    """The end-to-end test has what becomes of it; here the supervisor's end of the line stands for Airflow."""
+    """The end-to-end test shows the task's end. Here a fake supervisor stands for Airflow."""
     from airflow.sdk.execution_time import task_runner
 
     sandbox.reply(PHONE, "YES")
@@ -174,12 +174,14 @@ async def test_it_ends_the_task_itself_with_the_matches_as_its_result(sandbox, m
         sent.append(message)
 
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(asend=asend), raising=False)
-    each = trigger(r"(?P<answer>YES)", end_task=True)
+    waiting = trigger(r"(?P<answer>YES)", end_task=True)
     task = SimpleNamespace(do_xcom_push=pushes)
-    each._task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1, task=task)
-    [event] = await fire(each)
+    waiting._task_instance = SimpleNamespace(
+        dag_id="dag", run_id="run", task_id="wait", map_index=-1, task=task
+    )
+    [event] = await fire(waiting)
     assert event.task_instance_state == "success"
-    messages = [each for each in sent if each.type == "SetXCom"]
+    messages = [message for message in sent if message.type == "SetXCom"]
     if not pushes:
         assert messages == []
         return
