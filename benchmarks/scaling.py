@@ -66,18 +66,18 @@ LEDGER = """
 import time
 from datetime import datetime
 from airflow.providers.common.compat.sdk import DAG, task
-from airflow_provider_pindo._ledger.entry import Ledger
+from airflow_provider_pindo._ledger.store import Ledger
 
 with DAG("ledger", schedule=None, start_date=datetime(2026, 1, 1), params={"writes": 0, "reads": 0}) as dag:
 
     @task
     def use(**context):
-        ledger, params = Ledger(context, "pindo_bulk"), context["params"]
+        ledger, params = Ledger(context), context["params"]
         started = time.perf_counter()
         for chunk in range(params["writes"]):
-            ledger.write_value(f"pindo_bulk_{chunk:05}", {"status": "sent", "recipients": 100, "rows": "1-100"})
+            ledger.set(f"pindo_bulk_{chunk:05}", {"status": "sent", "recipients": 100, "rows": "1-100"})
         for chunk in range(params["reads"]):
-            ledger.read_value("pindo_bulk_00000")
+            ledger.get("pindo_bulk_00000")
         return time.perf_counter() - started
 
     use()
