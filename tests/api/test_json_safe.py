@@ -57,7 +57,7 @@ def test_a_key_fits_the_name_of_an_xcom():
     assert json_safe({"k" * 600: 1}) == {"k" * MAX_KEY_LENGTH: 1}
 
 
-def test_what_is_storable_goes_to_airflows_supervisor_and_through_its_xcoms():
+def test_what_is_json_safe_goes_to_airflows_supervisor_and_through_its_xcoms():
     try:
         from airflow.sdk.serde import deserialize, serialize
     except ImportError:  # Airflow 2.11

@@ -204,6 +204,13 @@ def test_one_odd_inbound_message_does_not_hold_up_the_others():
     assert page.messages[1].raw == rows[1]
 
 
+@pytest.mark.parametrize(("text", "shown"), [(7, "7"), (7.0, "7"), (7.5, "7.5"), (True, ""), (["YES"], "")])
+def test_a_text_that_is_a_number_becomes_its_digits_and_any_other_one_is_empty(text, shown):
+    rows = [{**INBOUND, "text": text}]
+    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    assert page.messages[0].text == shown
+
+
 def test_an_inbound_message_names_its_sender_where_pindo_does():
     rows = [{**INBOUND, "from": sender} for sender in ("+250781234567", 7878, "", True, ["+250"])]
     for number, row in enumerate(rows):

@@ -153,9 +153,9 @@ def test_of_numbers_that_run_into_each_other_no_whole_one_is_left():
 
 @pytest.mark.parametrize("text", ["1 (2) " * 20_000, "1 - " * 30_000, "12345x" * 20_000, "1(((( " * 20_000])
 def test_numbers_are_found_fast(text):
-    started = time.perf_counter()
+    started = time.process_time()
     mask_numbers_in(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
