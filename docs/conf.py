@@ -5,10 +5,13 @@ The reference comes from the docstrings of the package, so the build imports Air
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["AIRFLOW_HOME"] = str(ROOT / "build" / "airflow")
@@ -65,15 +68,19 @@ def markdown_as_rst(app: Any, docname: str, source: list[str]) -> None:
     source[0] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
 
 
-def no_signature_of_values(
+def short_signatures(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Hide the signature of a value: users never make one, and its fields are listed below it."""
-    is_value = what == "class" and name.startswith("airflow_provider_pindo.api.values.")
-    return ("", None) if is_value else (signature, returns)
+    """Hide the signature of a value, which users never make, and the checks in that of a msgspec struct."""
+    if what == "class" and name.startswith("airflow_provider_pindo.api.values."):
+        return "", None
+    if what == "class" and issubclass(obj, msgspec.Struct):
+        fields = inspect.signature(obj).parameters.values()
+        return str(inspect.Signature([field.replace(annotation=field.empty) for field in fields])), None
+    return signature, returns
 
 
 def setup(app: Any) -> None:
     """Register the functions above with Sphinx."""
-    app.connect("autodoc-process-signature", no_signature_of_values)
+    app.connect("autodoc-process-signature", short_signatures)
     app.connect("source-read", markdown_as_rst)
