@@ -77,7 +77,7 @@ def test_messages_appear_automatically_newest_phone_first(page, api):
 
 
 def test_a_clinics_day_is_seen_at_a_glance(page, api, sandbox, picture):
-    """Several conversations side by side, a PIN, a lost answer and the cost: the picture in the README."""
+    """Several conversations side by side, a PIN, a lost response and the cost: the picture in the README."""
     page.set_viewport_size({"width": 1360, "height": 850})
     sandbox.settings(pin="752623", approved_senders="any")
     patients = {"Jean Bosco Habimana": 512, "Thérèse Ingabire": 531, "Chloé Uwimana": 542, "Remy Muhire": 567}
