@@ -1,88 +1,201 @@
 """Phone numbers: parsed into E.164, and masked for logs and errors.
 
-One compiled check accepts a number in E.164 in a third of a microsecond, so a list of a million numbers is validated
-fast. Any other number is parsed by ``phonenumbers``, which is imported only then.
+A number in E.164 whose length fits its country is accepted in a third of a microsecond, so a list of a million numbers
+is checked fast. Any other number is parsed by ``phonenumbers``, which is imported only then.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
+from airflow_provider_pindo.api.cells import is_missing, is_whole_number, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 # ITU-T E.164: a plus, a country code that does not start with 0, at most 15 digits in all. No number in use has fewer
 # than 8 digits with its country code.
-#: Whether a string is a number in E.164; returns a truthy value or None.
-is_e164 = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
-_are_e164_lines = re.compile(r"(?:\+[1-9][0-9]{7,14}+\n)*+").fullmatch
+_has_e164_form = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 # Between two digits, up to three separators that people write: spaces, brackets, commas, slashes, dashes.
 _NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[\s()./,*'\u2019_\u2010-\u2015-]{0,3}[0-9]){6,}")
+# What a spreadsheet makes of a number: 781234567.0, 2.50781E+11.
+_DECIMAL = re.compile(r"(\+?[0-9]+)([.,]0{1,2})").fullmatch
+_ROUNDED = re.compile(r"[+-]?([0-9]+(?:[.,][0-9]+)?)(E[+-]?[0-9]+)", re.IGNORECASE).fullmatch
+_BETWEEN_NUMBERS = re.compile(r"[/;,|&\n]|\b(?:or|and|ou|et|na)\b", re.IGNORECASE)
+_ALLOWED = frozenset("0123456789+ ()-./'*#~,")
+#: Fewest digits that stand for a number of their own in a cell with two numbers.
+_MIN_DIGITS = 7
 # Not a whole number, so that a search for phone numbers in a log finds nothing.
 _WRITE_E164 = "write it in E.164, such as +2507XXXXXXXX"
 
 
+def is_e164(value: str) -> bool:
+    """Return whether ``value`` is in E.164 and as long as the mobile numbers of its country."""
+    return _has_e164_form(value) is not None and bool(_fits_country(value[1:4])(value))
+
+
 def are_e164(values: Sequence[str]) -> bool:
-    """Return whether all values are numbers in E.164, in a third of the time of single checks."""
+    """Return whether :func:`is_e164` holds for all ``values``: one check for all where they are of one country."""
+    if len({value[:4] for value in values}) != 1:
+        return all(map(is_e164, values))
     lines = "\n".join([*values, ""])
     # A value that contains a line break would count as two.
-    return lines.count("\n") == len(values) and _are_e164_lines(lines) is not None
+    return lines.count("\n") == len(values) and bool(_fits_country(values[0][1:4], lines=True)(lines))
+
+
+@cache
+def _fits_country(first_digits: str, *, lines: bool = False) -> Callable[[str], Any]:
+    """Return the check for numbers with these first three digits: a plus, the country code, and the right length.
+
+    A number with a zero after the country code does not pass: in some countries it belongs there, in others not.
+
+    :param lines: check lines with one number each.
+    """
+    import phonenumbers
+
+    starts = [
+        int(first_digits[:length]) for length in (1, 2, 3) if re.fullmatch("[0-9]+", first_digits[:length])
+    ]
+    code = next((start for start in starts if start in phonenumbers.COUNTRY_CODE_TO_REGION_CODE), None)
+    if code is None:
+        return lambda value: None
+    national = "|".join(
+        f"[1-9][0-9]{{{length - 1}}}" for length in sorted(_mobile_lengths(code), reverse=True)
+    )
+    number = rf"\+{code}(?:{national})"
+    return re.compile(rf"(?:{number}\n)*+" if lines else number).fullmatch
+
+
+def _mobile_lengths(code: int) -> Sequence[int]:
+    """Return how many digits a mobile number of a country has after the country code."""
+    import phonenumbers
+
+    region = phonenumbers.region_code_for_country_code(code)
+    metadata: Any = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+    lengths = metadata.mobile.possible_length if metadata.mobile is not None else ()
+    return [n for n in lengths if n > 0] or list(metadata.general_desc.possible_length)
 
 
 def parse_phone_number(value: object, country: str | None = None) -> str:
     """Return ``value`` as an E.164 string.
 
+    Spaces, brackets, dashes, invisible characters and ``tel:`` around an international number are dropped. A zero that
+    is kept after the country code (``+2500781234567``) is dropped where the country has no such numbers.
+
     :param value: a number in E.164 (``+250781234567``), or, with ``country``, a national number (``0781234567``,
-        ``078 123 4567``).
+        ``078 123 4567``, or the whole number that a spreadsheet makes of it).
     :param country: ISO 3166 two-letter code of the country whose national numbers are accepted. None (default)
-        accepts only E.164, since a guess could text a stranger.
+        accepts only international numbers, since a guess could text a stranger.
     :return: the number, such as ``+250781234567``.
     :raises PindoConfigurationError: it is neither; the error shows the masked number, the reason and the fix.
     """
     if isinstance(value, str):
-        if is_e164(value):
-            return value
-        return _parse_national(value.strip(), country)
+        return value if is_e164(value) else _parse(value, country)
+    if is_missing(value):
+        raise PindoConfigurationError(f"the phone number is empty: {_WRITE_E164}")
+    if is_whole_number(value) and country is not None:
+        return _parse(text_of(value), country)
     raise PindoConfigurationError(
         f"phone number {mask_phone_number(value)} is of type {type(value).__name__}, not a string "
         f"(a number loses its plus and its leading zeros): {_WRITE_E164}"
     )
 
 
-def _parse_national(value: str, country: str | None) -> str:
-    if is_e164(value):
-        return value
-    shown = mask_phone_number(value)
-    if not value:
+def _parse(text: str, country: str | None) -> str:
+    number = _cleaned(text)
+    shown = mask_phone_number(text)
+    if not number:
         raise PindoConfigurationError(f"the phone number is empty: {_WRITE_E164}")
-    if country is None:
+    if _ROUNDED(number):
+        raise PindoConfigurationError(
+            f"phone number {shown} was rounded by a spreadsheet, so its last digits are lost: format the column as "
+            "text, type the numbers again, and export the sheet once more"
+        )
+    if decimal := _DECIMAL(number):
+        number = decimal[1]
+    if is_e164(number):
+        return number
+    _refuse_two_numbers(number, shown)
+    if not number.startswith("+") and country is None:
         raise PindoConfigurationError(
             f"phone number {shown} is not in E.164: {_WRITE_E164}, or set the extra 'country' of the "
             "connection (such as RW) to accept national numbers"
         )
+    region = None if number.startswith("+") else _region(country)
+    if disturbing := next((each for each in number if each not in _ALLOWED), None):
+        raise PindoConfigurationError(f"phone number {shown} has {_named(disturbing)} in it: {_WRITE_E164}")
+    return _parse_with_library(number, region, shown)
+
+
+def _cleaned(text: str) -> str:
+    """Return a number without what people and programs put around it: invisible characters, odd spaces, ``tel:``."""
+    text = unicodedata.normalize("NFKC", text)
+    kept = (" " if each.isspace() and each != "\n" else each for each in text if not _is_invisible(each))
+    text = "".join(str(unicodedata.decimal(each, each)) for each in kept).strip(" '\n")
+    return re.sub(r"^tel:\s*", "", re.sub("[\u2010-\u2015\u2212]", "-", text), flags=re.IGNORECASE)
+
+
+def _is_invisible(character: str) -> bool:
+    """Return whether a character shows nothing: a format or control character, or a variation selector."""
+    return unicodedata.category(character) in ("Cf", "Cc", "Mn") and not character.isspace()
+
+
+def _refuse_two_numbers(number: str, shown: str) -> None:
+    parts = [re.sub(r"\D", "", part) for part in _BETWEEN_NUMBERS.split(number)]
+    if sum(len(part) >= _MIN_DIGITS for part in parts) > 1 or number.rfind("+") > 0:
+        raise PindoConfigurationError(
+            f"phone number {shown} is two numbers in one cell: give each number a row of its own"
+        )
+
+
+def _region(country: str | None) -> str:
     import phonenumbers
 
-    country = country.strip().upper()
-    if country not in phonenumbers.SUPPORTED_REGIONS:
+    region = (country or "").strip().upper()
+    if region not in phonenumbers.SUPPORTED_REGIONS:
         raise PindoConfigurationError(
-            f"country {country!r} is not an ISO 3166 two-letter code: use one such as RW or KE"
+            f"country {region!r} is not an ISO 3166 two-letter code: use one such as RW or KE"
         )
-    if any(character.isalpha() for character in value):
-        raise PindoConfigurationError(f"phone number {shown} has letters in it: {_WRITE_E164}")
+    return region
+
+
+def _named(character: str) -> str:
+    if character.isalpha():
+        return f"letters ({character!r})"
+    return f"the character {character!r} ({unicodedata.name(character, f'U+{ord(character):04X}')})"
+
+
+def _parse_with_library(text: str, region: str | None, shown: str) -> str:
+    import phonenumbers
+
+    of = "" if region is None else f" of {region}"
     try:
-        number = phonenumbers.parse(value, country)
+        number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException as error:
         raise PindoConfigurationError(
-            f"phone number {shown} cannot be read as a number of {country} "
+            f"phone number {shown} cannot be read as a number{of} "
             f"({_PARSE_FAILURES[error.error_type]}): {_WRITE_E164}"
         ) from None
-    if number.extension or not phonenumbers.is_valid_number(number):
-        why = "has an extension" if number.extension else f"is not a valid number of {country}"
-        raise PindoConfigurationError(f"phone number {shown} {why}: {_WRITE_E164}")
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    e164 = str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    if number.extension:
+        raise PindoConfigurationError(f"phone number {shown} has an extension: {_WRITE_E164}")
+    if phonenumbers.is_valid_number(number):
+        return e164
+    if region is None:  # a new range of numbers is not refused, as long as its length is right
+        if is_e164(e164):
+            return e164
+        code, digits = number.country_code, len(e164) - 1 - len(str(number.country_code))
+        lengths = " or ".join(map(str, _mobile_lengths(code))) if code else "another number of"
+        raise PindoConfigurationError(
+            f"phone number {shown} has {digits} digits after +{code}, and mobile numbers there have {lengths}: "
+            f"{_WRITE_E164}"
+        )
+    raise PindoConfigurationError(f"phone number {shown} is not a valid number{of}: {_WRITE_E164}")
 
 
-#: The reason for each phonenumbers.NumberParseException.error_type; its own message repeats the number.
+#: phonenumbers.NumberParseException.error_type as a reason; its own text repeats the number.
 _PARSE_FAILURES = {
     0: "no country has this code",
     1: "not a number",
@@ -93,18 +206,24 @@ _PARSE_FAILURES = {
 
 
 def mask_phone_number(value: object) -> str:
-    """Return ``value`` for logs and errors: ``+250781234567`` becomes ``+25078****567``.
+    """Return ``value`` in a form for logs and errors: ``+250781234567`` gives ``+25078****567``.
 
-    At least four digits are always hidden. Of a value that does not look like a number only the first two characters
-    are shown, since a column may hold anything by mistake.
+    At least four digits are always hidden. A value that does not look like a number keeps only its first two
+    characters, since any value can be in a column by mistake. What a spreadsheet added to a number stays visible:
+    ``781234567.0`` gives ``78****567.0``.
     """
     text = str(value).strip()
+    if rounded := _ROUNDED(text):
+        return f"{rounded[1][:2]}****{rounded[2]}"
+    added = ""
+    if decimal := _DECIMAL(text):
+        text, added = decimal.groups()
     compact = re.sub(r"[^0-9+]", "", text)
-    if len(compact) < 7 or any(character.isalpha() for character in text):
+    if len(compact) < _MIN_DIGITS or any(character.isalpha() for character in text):
         return f"{text[:2]}****" if len(text) > 4 else "****"
-    return f"{compact[: min(6, len(compact) - 7)]}****{compact[-3:]}"
+    return f"{compact[: min(6, len(compact) - 7)]}****{compact[-3:]}{added}"
 
 
 def mask_numbers_in(text: str) -> str:
-    """Return ``text`` with everything masked that looks like a phone number."""
+    """Return ``text`` with every part that looks like a phone number masked."""
     return _NUMBER_IN_TEXT.sub(lambda match: mask_phone_number(match.group()), text)

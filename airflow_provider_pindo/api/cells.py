@@ -1,0 +1,69 @@
+"""Cells of a table: what is missing, and what goes into a text.
+
+People's lists come from files, spreadsheets, databases and DataFrames. Each of them marks a missing value in its own
+way, and gives numbers and times in its own types. Here stands what each of them is in a message.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection, Mapping
+from datetime import date, time
+from decimal import Decimal
+from uuid import UUID
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+
+_NOT_TEXT = (bytes, bytearray, memoryview, Mapping, Collection)
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a cell is empty: None, a blank string, NaN, or pandas' NaT and NA."""
+    if value is None or isinstance(value, str):
+        return value is None or not value.strip()
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # pandas' NA compares to NA, an array to an array
+        return type(value).__name__ == "NAType"
+
+
+def is_whole_number(value: object) -> bool:
+    """Return whether ``value`` is a number without a fraction; a bool is not a number."""
+    if isinstance(value, bool) or (
+        type(value).__module__ == "numpy" and type(value).__name__.startswith("bool")
+    ):
+        return False
+    if isinstance(value, numbers.Integral):
+        return True
+    if isinstance(value, Decimal):
+        return value.is_finite() and value == value.to_integral_value()
+    return isinstance(value, numbers.Real) and math.isfinite(value) and value == math.floor(value)
+
+
+def text_of(value: object) -> str:
+    """Return the text that a cell puts into a message.
+
+    White space around it is cut. A whole number has no ``.0``, a missing value is the empty text.
+
+    :raises PindoConfigurationError: the cell holds a list, an object, bytes or a bool, which is not a text.
+    """
+    if type(value) is str:
+        return value.strip()
+    if is_missing(value):
+        return ""
+    if isinstance(value, str):
+        return str(value).strip()
+    if is_whole_number(value):
+        return str(int(value))  # type: ignore[call-overload]
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return str(float(value))
+    if isinstance(value, date | time | UUID) and not isinstance(value, _NOT_TEXT):
+        return str(value)
+    raise PindoConfigurationError(
+        f"a value of type {type(value).__name__} is not a text: give a string or a number"
+    )
