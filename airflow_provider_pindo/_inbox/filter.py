@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -25,7 +26,8 @@ _MAX_BLOCKING = 0.005
 class InboundFilter:
     """A filter of inbound messages.
 
-    :param pattern: RE2 pattern searched in the text; None matches every text.
+    :param pattern: RE2 pattern searched in the text; None matches every text. A text that does not match as it came
+        is searched once more in NFC, without invisible characters, and with the digits 0 to 9 for other scripts'.
     :param from_number: number of the sender; None matches every sender.
     :param inbound_number: the account's own number or short code that the message was sent to; None matches all.
     :param country: country by which national numbers are read, here and in the messages; None reads none.
@@ -69,7 +71,7 @@ class InboundFilter:
         if self._to is not None and _canonical(message.inbound_sms_number, self._country) != self._to:
             return None
         text = json_safe(message.text)
-        match = self._pattern.search(text) if self._pattern is not None else None
+        match = self._search(text)
         if self._pattern is not None and match is None:
             return None
         return {
@@ -80,6 +82,12 @@ class InboundFilter:
             "groups": match.groupdict() if match is not None else {},
             "raw": json_safe(dict(message.raw)),
         }
+
+    def _search(self, text: str) -> Any:
+        """Search the text as it came, then as it reads: people type on the keyboards that they have."""
+        if self._pattern is None:
+            return None
+        return self._pattern.search(text) or self._pattern.search(_as_it_reads(text))
 
     def matches(self, messages: Iterable[InboundSms]) -> list[dict[str, Any]]:
         """Return those of ``messages`` that match, oldest first."""
@@ -97,6 +105,16 @@ class InboundFilter:
                 await asyncio.sleep(0)
                 started = time.monotonic()
         return matches
+
+
+def _as_it_reads(text: str) -> str:
+    """Return a text in NFC, without invisible format characters, and with the digits 0 to 9 for those of any script."""
+    visible = (
+        character
+        for character in unicodedata.normalize("NFC", text)
+        if unicodedata.category(character) != "Cf"
+    )
+    return "".join(str(unicodedata.decimal(character, character)) for character in visible)
 
 
 def compile_pattern(pattern: object) -> Any:

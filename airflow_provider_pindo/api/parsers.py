@@ -8,8 +8,10 @@ is :class:`MalformedResponse`; :mod:`~airflow_provider_pindo.api.responses` deci
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from airflow_provider_pindo.api import values
@@ -20,6 +22,8 @@ T = TypeVar("T")
 #: The JSON types of a number, and of an id. Tuples: a union of types is slower, and this runs for every field.
 _NUMBER_TYPES = (str, int, float)
 _ID_TYPES = (str, int)
+#: Seconds since 1970, with ten digits from 2001 to 2286; or milliseconds, with thirteen.
+_EPOCH = re.compile(r"([0-9]{10})([0-9]{3})?(?:\.[0-9]+)?").fullmatch
 #: The largest count, and the most USD spent, that is believed. The sum of millions of them can still be stored.
 _MAX_COUNT = 2**31
 #: Values of ``status`` that contradict a receipt. Pindo documents only "sent".
@@ -185,17 +189,31 @@ def read_sender_ids(body: Any) -> tuple[values.SenderId, ...]:
 def read_time(value: Any, timezone: str) -> datetime:
     """Parse a time of Pindo's into an aware UTC one.
 
-    :param value: ISO 8601 with or without a time zone, or ``24-07-2020, 23:35:32`` as in older webhooks.
+    :param value: ISO 8601 with or without a time zone, also with `` UTC`` behind it; ``24-07-2020, 23:35:32`` as in
+        older webhooks; RFC 2822; or seconds or milliseconds since 1970.
     :param timezone: IANA name of the time zone of a time without one.
     """
     import pendulum
 
-    text = _text(value)
+    text = str(value) if _is_number(value) else _text(value).strip()
+    if epoch := _EPOCH(text):
+        return datetime.fromtimestamp(float(text) / 1000 if epoch[2] else float(text), UTC)
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(re.sub(r"\s+(?:UTC|GMT)$", "+00:00", text))
     except ValueError:
-        moment = datetime.strptime(text, "%d-%m-%Y, %H:%M:%S")
+        moment = _read_other_time(text)
     return pendulum.instance(moment, tz=timezone).in_timezone("UTC")
+
+
+def _read_other_time(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%d-%m-%Y, %H:%M:%S")
+    except ValueError:
+        return parsedate_to_datetime(text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _object(body: Any) -> Mapping[str, Any]:

@@ -138,3 +138,27 @@ def test_an_inbound_number_that_is_no_string_is_refused(number):
     problem = rf"inbound_number is .*, of type {type(number).__name__}: give a string"
     with pytest.raises(PindoConfigurationError, match=problem):
         InboundFilter(inbound_number=number)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"\b4821\b", "YES \u0664\u0668\u0662\u0661"),  # Arabic-Indic
+        (r"\b4821\b", "\u06f4\u06f8\u06f2\u06f1"),  # extended Arabic-Indic, as in Persian
+        (r"(?P<code>\d{4})", "\uff14\uff18\uff12\uff11"),  # full width
+        ("(?i)^yego$", "YE\u200bGO"),
+        ("(?i)^yego$", "\u202ayego\u202c"),
+        ("(?i)^caf\u00e9$", "cafe\u0301"),
+    ],
+)
+def test_a_text_matches_however_its_keyboard_wrote_it(pattern, text):
+    match = InboundFilter(pattern).match(message(text))
+    assert match is not None
+    assert match["text"] == text
+    assert match["raw"]["text"] == text
+    assert match["groups"] in ({}, {"code": "4821"})
+
+
+@pytest.mark.parametrize("pattern", ["cafe\u0301", "YE\u200bGO", "\u0664\u0668"])
+def test_a_pattern_is_tried_on_the_text_as_it_came_first(pattern):
+    assert InboundFilter(pattern).match(message(pattern)) is not None
