@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS, ON_UNKNOWN
 from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators.base import PindoOperator, fail_without_retry
+from airflow_provider_pindo.operators._base import PindoOperator, fail_without_retry
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

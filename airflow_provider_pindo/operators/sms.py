@@ -9,8 +9,8 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.operators._once import OnceRequest, PindoOnceOperator
 from airflow_provider_pindo.operators.bulk import PindoSendBulkSmsOperator
-from airflow_provider_pindo.operators.once import OnceRequest, PindoOnceOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey

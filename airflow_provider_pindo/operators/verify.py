@@ -22,9 +22,9 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import parse_phone_number
-from airflow_provider_pindo.operators.base import PindoOperator, fail_without_retry
-from airflow_provider_pindo.operators.once import OnceRequest, PindoOnceOperator
-from airflow_provider_pindo.operators.secret import PrivateArg, render_private
+from airflow_provider_pindo.operators._base import PindoOperator, fail_without_retry
+from airflow_provider_pindo.operators._once import OnceRequest, PindoOnceOperator
+from airflow_provider_pindo.operators._secret import PrivateArg, render_private
 
 if TYPE_CHECKING:
     import jinja2

@@ -459,9 +459,7 @@ def test_an_exclusion_of_a_wrong_type_is_named_as_what_it_is(sandbox, exclude):
 
 
 def test_a_set_of_all_sorts_is_read_and_what_is_no_number_in_it_named(sandbox):
-    with pytest.raises(
-        AirflowFailException, match=r"row 2 of exclude cannot be read, .*not a number"
-    ):
+    with pytest.raises(AirflowFailException, match=r"row 2 of exclude cannot be read, .*not a number"):
         send(Store(), recipients=people(4), exclude={"+250780000002", 7})
 
 

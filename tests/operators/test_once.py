@@ -21,7 +21,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
 from airflow_provider_pindo.hooks.pindo import PindoHook
-from airflow_provider_pindo.operators.once import EndedBeforeSending
+from airflow_provider_pindo.operators._once import EndedBeforeSending
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from tests.hooks.wire import Wire, answer
 
@@ -411,7 +411,7 @@ def test_what_nobody_foresaw_is_told_by_its_kind_alone(sandbox, monkeypatch):
     def fail(*_):
         raise LookupError("Your result is ready")
 
-    monkeypatch.setattr("airflow_provider_pindo.operators.once.json_safe", fail)
+    monkeypatch.setattr("airflow_provider_pindo.operators._once.json_safe", fail)
     with pytest.raises(
         AirflowFailException, match=r"LookupError in fail .* was raised after the request was sent"
     ) as caught:

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from airflow_provider_pindo.operators.secret import PrivateArg
+from airflow_provider_pindo.operators._secret import PrivateArg
 
 PIN = "0471"
 

@@ -32,7 +32,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.operators.base import PindoOperator, fail_without_retry
+from airflow_provider_pindo.operators._base import PindoOperator, fail_without_retry
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
