@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_pindo.triggers import _watcher
+from airflow_provider_pindo.triggers import _poll, _watcher
 
 pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 has it")
 from airflow.triggers.shared_stream import SharedStreamManager
@@ -40,11 +40,11 @@ class Store(dict):
 
 
 class SlowStore(Store):
-    """A state store that needs a moment, as Airflow's does."""
+    """A state store that answers once the stream's producer has joined the poll, and so before any watcher."""
 
     async def aget(self, key):
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        while not _poll._polls:  # noqa: ASYNC110 - the next turn of the event loop is soon enough
+            await asyncio.sleep(0)
         return self.get(key)
 
 
