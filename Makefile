@@ -1,5 +1,5 @@
-# Everything runs in .venv (Airflow 3.3) and .venv-airflow2 (Airflow 2.11), which are made when they are not
-# there and brought up to date when pyproject.toml or the constraints change. Nothing is needed but Python.
+# Everything runs in .venv (Airflow 3.3) and .venv-airflow2 (Airflow 2.11). Make creates them if they are missing, and
+# updates them when pyproject.toml or the constraints change. Only Python is needed.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' \
-		| while IFS='|' read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
+		| while IFS='|' read -r name what; do printf '  make %-18s %s\n' "$$name" "$$what"; done
 
 demo: .venv/run.stamp  ## Text tomorrow's patients once, through real Airflow and the sandbox
 	@.venv/bin/python -m demo
@@ -31,7 +31,7 @@ up: .venv/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox until
 test: .venv/dev.stamp  ## Run the tests on Airflow 3.3, one of them end to end (ARGS="-k ledger" for some of them)
 	.venv/bin/python -m pytest $(or $(ARGS),--cov $(IN_PARALLEL))
 
-test-e2e: .venv/dev.stamp  ## Run the other end-to-end tests, each in a real Airflow
+test-e2e: .venv/dev.stamp  ## Run the other end-to-end tests, in a real Airflow
 	.venv/bin/python -m pytest -m 'e2e and not cluster' $(or $(ARGS),tests/e2e)
 
 test-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test" on Airflow 2.11
@@ -57,14 +57,14 @@ test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a qu
 	PINDO_FAILURES=500 .venv/bin/python -m pytest -m e2e tests/e2e/test_alerts.py -k many_failing --timeout 3600 \
 		-o faulthandler_timeout=4000
 
-mutants: .venv/mutants.stamp  ## Break api/ and the ledger in 2,900 places, one at a time, and list what no test sees
+mutants: .venv/mutants.stamp  ## Break api/ and the ledger in 2,900 places, one at a time, and list those that no test notices
 	nice .venv/bin/mutmut run --max-children 1 $(ARGS)
 	.venv/bin/mutmut results
 
 bench: .venv/dev.stamp  ## Measure the speed beside plain Python (ARGS=quick leaves out the real Airflow)
 	.venv/bin/python -m benchmarks $(ARGS)
 
-bench-waiting: .venv/dev.stamp  ## Measure what a thousand tasks cost that wait for a reply: twenty minutes
+bench-waiting: .venv/dev.stamp  ## Measure the cost of a thousand tasks that wait for a reply: twenty minutes
 	.venv/bin/python -m benchmarks.waiting $(ARGS)
 
 bench-cluster: .venv/cluster.stamp  ## Measure how a campaign grows with its workers, and draw it: half an hour
