@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Sender(Protocol):
     """What makes the request: a hook."""
 
-    def request_left(self) -> bool:
+    def request_sent(self) -> bool:
         """Return whether the latest request was sent, so that its outcome may be unknown."""
 
 
@@ -91,7 +91,7 @@ class RequestLedger(Ledger):
         except PindoUnknownOutcomeError:
             raise
         except BaseException as error:
-            if isinstance(error, PindoError) or not hook.request_left():
+            if isinstance(error, PindoError) or not hook.request_sent():
                 self.write_outcome(before)
             elif isinstance(error, Exception):
                 raise PindoUnknownOutcomeError(

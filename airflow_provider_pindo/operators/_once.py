@@ -145,7 +145,7 @@ class PindoOnceOperator(PindoOperator):
     def on_kill(self) -> None:
         """End the task before its request leaves, at once if it is waiting. A request that left is waited for."""
         self._was_killed = True
-        if self._is_sending and not self.hook.request_left():
+        if self._is_sending and not self.hook.request_sent():
             raise EndedBeforeSending
 
     def _send(self, request: OnceRequest, planned: Entry, *, before: Entry | None) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class PindoOnceOperator(PindoOperator):
         except PindoUnknownOutcomeError as error:
             return self._end_unknown(request, error)
         except BaseException as error:
-            if isinstance(error, Exception) or self._ledger.is_kept or not self.hook.request_left():
+            if isinstance(error, Exception) or self._ledger.is_kept or not self.hook.request_sent():
                 raise
             # Without a ledger, only a failure without retry keeps the next try from sending again.
             raise PindoUnknownOutcomeError(

@@ -32,7 +32,7 @@ class Hook:
     def __init__(self, *, left: bool) -> None:
         self.left = left
 
-    def request_left(self) -> bool:
+    def request_sent(self) -> bool:
         return self.left
 
 

@@ -402,7 +402,7 @@ def test_neither_token_nor_text_nor_number_is_logged(make_pindo, sandbox, monkey
             pindo.send_sms(PHONE, "a private text")
         pindo.test_connection()
     logged = caplog.text + "".join(capfd.readouterr())
-    assert "Trying again in" in logged
+    assert "Retrying in" in logged
     for secret in ("a-token-that-must-not-show", "a private text", PHONE):
         assert secret not in logged
 
@@ -454,7 +454,7 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': give true or false"),
         ({"extra": {"cert": ["one.pem"]}}, "extra 'cert' .* is not a path"),
         ({"extra": {"proxies": ["http://127.0.0.1:9"]}}, "extra 'proxies' .* is not an object"),
-        ({"extra": {"proxies": {"http": "http://["}}}, "the address of the host or of the proxy is none"),
+        ({"extra": {"proxies": {"http": "http://["}}}, "invalid host or proxy address"),
     ],
 )
 def test_a_bad_connection_says_what_is_wrong(make_pindo, sandbox, monkeypatch, changes, message):

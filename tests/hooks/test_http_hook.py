@@ -136,9 +136,9 @@ def test_a_hook_can_be_used_again_after_it_was_closed(hook, sandbox):
 
 def test_a_hook_says_nothing_of_what_another_sent_before(hook, sandbox):
     hook.send_sms(PHONE, "Muraho")
-    assert hook.request_left()
+    assert hook.request_sent()
     with PindoHook() as other:
-        assert not other.request_left()
+        assert not other.request_sent()
 
 
 def test_whoever_interrupts_it_knows_whether_a_request_is_out(hook, sandbox):
@@ -146,8 +146,8 @@ def test_whoever_interrupts_it_knows_whether_a_request_is_out(hook, sandbox):
     sandbox.add_fault(call="send_sms", action="drop_after")
     with pytest.raises(Exception, match="may have been sent"):
         hook.send_sms(PHONE, "Muraho")
-    assert hook.request_left()
+    assert hook.request_sent()
     sandbox.add_fault(call="send_sms", action="status", status=409)
     with pytest.raises(Exception, match="refused"):
         hook.send_sms(PHONE, "Muraho")
-    assert not hook.request_left()
+    assert not hook.request_sent()

@@ -20,7 +20,7 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.hooks._transport.attempt import Attempt
-from airflow_provider_pindo.hooks._transport.limits import MAX_ANSWER
+from airflow_provider_pindo.hooks._transport.limits import MAX_RESPONSE
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from tests.hooks.wire import PAUSE, Wire, answer, receipt
 
@@ -83,7 +83,7 @@ def test_messages_without_an_id_are_left_out_and_told(wire, make_pindo, caplog, 
     pindo = make_pindo()
     for _ in range(2):
         assert [each.id for each in pindo.list_inbound_sms().messages] == [1]
-    told = "2 messages on page 1 of the inbound list have no id"
+    told = "Page 1 of the inbound list: 2 messages have no numeric id"
     # Airflow 2.11 logs it in both places, 3.3 in one.
     assert max(caplog.text.count(told), capsys.readouterr().out.count(told)) == 1
 
@@ -102,7 +102,7 @@ def test_a_long_header_line_is_read(wire, make_pindo):
 
 
 def test_an_answer_without_end_is_not_read_to_it(wire, make_pindo):
-    bomb = gzip.compress(b" " * (MAX_ANSWER + 1))
+    bomb = gzip.compress(b" " * (MAX_RESPONSE + 1))
     wire([answer(201, bomb, "Content-Encoding: gzip")])
     with pytest.raises(PindoUnknownOutcomeError, match=r"larger than any of Pindo's.* may have been sent"):
         make_pindo().send_sms(PHONE, "Muraho")
@@ -110,20 +110,20 @@ def test_an_answer_without_end_is_not_read_to_it(wire, make_pindo):
 
 @pytest.mark.parametrize("status", [302, 307])
 def test_a_redirect_without_end_is_not_read_to_it(wire, make_pindo, status):
-    bomb = gzip.compress(b" " * (8 * MAX_ANSWER), 1)
+    bomb = gzip.compress(b" " * (8 * MAX_RESPONSE), 1)
     wire([answer(status, bomb, "Content-Encoding: gzip", "Location: /v1/sms/out_sms_1")])
     tracemalloc.start()
     try:
         with pytest.raises(PindoUnknownOutcomeError, match=r"larger than any of Pindo's"):
             make_pindo().send_sms(PHONE, "Muraho")
-        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_ANSWER
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_RESPONSE
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.parametrize("check", [True, False])
 def test_an_answer_to_run_without_end_is_not_read_to_it(wire, check):
-    wire([answer(200, gzip.compress(b" " * (MAX_ANSWER + 1)), "Content-Encoding: gzip")])
+    wire([answer(200, gzip.compress(b" " * (MAX_RESPONSE + 1)), "Content-Encoding: gzip")])
     with PindoHook() as hook, pytest.raises(PindoServerError, match="larger than any of Pindo's"):
         hook.run("/wallets/self", extra_options={"check_response": check})
 
@@ -160,7 +160,7 @@ NO_HTTP = {
     "nothing after a chunk": CHUNKED + b"2\r\n{}\r\n" + ECHO + b"\r\n\r\n",
     "no gzip": answer(201, ECHO, "Content-Encoding: gzip"),
 }
-NOT_READ = r"the answer was (?:not valid HTTP|cut short)"
+NOT_READ = r"the response was (?:not valid HTTP|cut short)"
 
 
 def shown(error):
@@ -220,7 +220,7 @@ ENDLESS = {
 def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_to_its_end(wire, make_pindo, script):
     wire(script, timeout=4 * PAUSE)
     started = time.monotonic()
-    with pytest.raises(PindoUnknownOutcomeError, match=r"it took too long|the answer was cut short"):
+    with pytest.raises(PindoUnknownOutcomeError, match=r"it took too long|the response was cut short"):
         make_pindo().send_sms(PHONE, "Muraho")
     assert time.monotonic() - started < 45 * PAUSE
 

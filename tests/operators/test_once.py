@@ -403,7 +403,7 @@ def test_what_the_server_wrote_stands_nowhere_in_the_chain_of_errors(monkeypatch
         with pytest.raises(AirflowException) as caught:
             execute(text="Your result is ready", on_unknown=on_unknown)
     shown = "".join(traceback.format_exception(caught.value))
-    assert "the answer was not valid HTTP" in shown
+    assert "the response was not valid HTTP" in shown
     assert not any(piece in shown for piece in ("781234567", "sms_id", 'to": '))
 
 

@@ -181,7 +181,11 @@ def time_out(*_):
     ("fault", "patched", "status"),
     [
         ({"action": "rate_limit", "retry_after": 1}, "time.sleep", "not_sent"),
-        ({"action": "latency", "seconds": 0}, "airflow_provider_pindo.hooks.pindo.parse_response", "unknown"),
+        (
+            {"action": "latency", "seconds": 0},
+            "airflow_provider_pindo.hooks._transport.sync.parse_response",
+            "unknown",
+        ),
     ],
     ids=["waiting", "sent"],
 )

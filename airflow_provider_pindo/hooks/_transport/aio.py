@@ -1,110 +1,178 @@
-"""Connections for ``aiohttp`` under which "unknown outcome" stays rare and true.
+"""HTTP over ``aiohttp``: a transport that knows whether a request was sent.
 
-They note that a request leaves, are not used again once something came that nobody had asked for, and do not
-wait for an answer that comes drop by drop, nor for a server that does not read. How ``requests`` is made to do
-the same is in :mod:`~airflow_provider_pindo.hooks._transport.sync`.
+- The current :class:`~airflow_provider_pindo.hooks._transport.attempt.Attempt` is marked as soon as the request is
+  handed to an open connection. A failure before that is certain: nothing was sent.
+- A connection that has idled, or that brought bytes without a request, is not used again.
+- Every response has a deadline, so a server that sends one byte at a time cannot hold a worker.
+
+:mod:`~airflow_provider_pindo.hooks._transport.sync` guarantees the same for ``requests``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from contextvars import ContextVar
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
+from multidict import CIMultiDict
 
+from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.api.errors import PindoConnectionError
-from airflow_provider_pindo.hooks._transport.attempt import current_attempt
+from airflow_provider_pindo.api.responses import Response, no_connection, no_response, parse_response
+from airflow_provider_pindo.hooks._transport.attempt import Attempt, current_attempt
+from airflow_provider_pindo.hooks._transport.errors import describe
+from airflow_provider_pindo.hooks._transport.limits import HEADERS, MAX_IDLE, Body
+from airflow_provider_pindo.hooks._transport.retry import Pacer
+from airflow_provider_pindo.hooks._transport.tls import ssl_context
+from airflow_provider_pindo.hooks.settings import PindoSettings
 
-#: What aiohttp raises; it lets some of the system's own errors through.
-FAILURES = (aiohttp.ClientError, OSError, ValueError)
-#: What it raises while no connection stands.
-NO_CONNECTION = (
+T = TypeVar("T")
+
+#: What aiohttp raises. Some errors of the system pass through it unchanged.
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)
+#: What it raises before a connection is open.
+_NO_CONNECTION = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
     aiohttp.NonHttpUrlClientError,
 )
-#: Bytes of a header line that are read: as many as ``http.client`` takes for the sync hook.
-MAX_HEADER_LINE = 65_536
-#: Bytes of a request's body that may wait in the buffers of the system and of the connection: a larger one may find a
-#: server that takes connections and reads nothing, and aiohttp's ``sock_read`` starts once all of it is written.
-_BUFFERED = 65_536
-_bound: ContextVar[asyncio.Timeout | None] = ContextVar("pindo_bound", default=None)
-_UNBOUND: AbstractAsyncContextManager[None] = nullcontext()
+#: Bytes of a header line that are read: as many as ``http.client`` reads for the sync hook.
+_MAX_HEADER_LINE = 65_536
 
 
-def bounded_from_its_leaving(content: bytes | None) -> AbstractAsyncContextManager[None]:
-    """Return what ends a request with this body when its attempt's ``whole_timeout`` is over.
+class AsyncTransport:
+    """One ``aiohttp`` session, which makes one attempt at a call. Make it with :meth:`open`."""
 
-    Only a large one gets a timer: the body of a small one is written at once, and a timer for each would cost speed.
+    def __init__(
+        self,
+        settings: PindoSettings,
+        pacer: Pacer,
+        session: aiohttp.ClientSession,
+        connector: PindoConnector,
+        concurrency: int,
+    ) -> None:
+        self._session = session
+        self._settings = settings
+        self._pacer = pacer
+        self._in_flight = connector.in_flight
+        # Not the connector's own limit: the time that a request waits there would count as the time to connect.
+        self._slots = asyncio.Semaphore(concurrency)
+        self._proxy = settings.proxy()  # read once: going through the environment takes a millisecond
+        # Not a header of the session, since aiohttp shows those to a proxy too. This is aiohttp's own type for
+        # headers, which saves a conversion for every request.
+        self._authorization = CIMultiDict({"Authorization": f"Bearer {settings.token}"})
 
-    :raises TimeoutError: on leaving the context, when it took too long.
-    """
-    return _bounded() if content is not None and len(content) > _BUFFERED else _UNBOUND
+    @classmethod
+    async def open(cls, settings: PindoSettings, pacer: Pacer, concurrency: int) -> AsyncTransport:
+        """Return a transport with a session of its own.
 
+        :param concurrency: most requests in flight; further requests wait.
+        :raises PindoConfigurationError: a certificate cannot be used.
+        """
+        connector = PindoConnector(
+            check_interval=settings.timeout / 4,
+            limit=0,
+            keepalive_timeout=MAX_IDLE,
+            ssl=await asyncio.to_thread(ssl_context, settings),
+        )
+        session = aiohttp.ClientSession(
+            headers=HEADERS,
+            connector=connector,
+            # Not total: its timer for each request costs 7 % of the speed. PindoConnector has one for all.
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=settings.connect_timeout, sock_read=settings.timeout
+            ),
+            max_line_size=_MAX_HEADER_LINE,
+            max_field_size=_MAX_HEADER_LINE,
+            # The settings read the environment's proxies. Here it would also read a .netrc, whose password aiohttp
+            # refuses to combine with our header.
+            trust_env=False,
+        )
+        return cls(settings, pacer, session, connector, concurrency)
 
-@asynccontextmanager
-async def _bounded() -> AsyncIterator[None]:
-    async with asyncio.timeout(None) as bound:
-        before = _bound.set(bound)
+    async def request(self, call: Call[T]) -> T:
+        """Make one attempt at ``call``; the current attempt shows whether it was sent.
+
+        :raises PindoError: as :func:`~airflow_provider_pindo.api.responses.parse_response`, and when no response came.
+        """
+        url = self._settings.url(call.path)
+        content = call.content()
+        if delay := self._pacer.delay():
+            await asyncio.sleep(delay)
+        attempt = current_attempt()
+        attempt.whole_timeout = self._settings.whole_timeout
         try:
-            yield
+            async with (
+                self._slots,
+                self._session.request(
+                    call.method,
+                    url,
+                    params=call.params,
+                    data=content,
+                    headers=self._authorization,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                ) as response,
+            ):
+                body = Body()
+                async for piece in response.content.iter_any():
+                    body.add(piece)
+        except _FAILURES as error:
+            # A proxy can end a request in many ways before it is handed on. Without one, only these errors are
+            # certain, in case aiohttp ever sends a request without a call of PindoConnector.connect.
+            certain = not attempt.sent and (self._proxy is not None or isinstance(error, _NO_CONNECTION))
+            failed = no_connection if certain else no_response
+            late = time.monotonic() > attempt.deadline  # whatever the error says: the connection was aborted
+            # Without its cause, whose text may repeat the server's bytes.
+            raise failed(call, url, describe(TimeoutError() if late else error)) from None
         finally:
-            _bound.reset(before)
+            self._in_flight.pop(attempt, None)
+        # aiohttp finds these headers in any case.
+        return parse_response(
+            call, Response(response.status, response.headers, body.content(), url), self._settings.token
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
 
 
 class PindoConnector(aiohttp.TCPConnector):
-    """Connections that note, as soon as one stands, that a request is handed to it next.
+    """Marks the current attempt as sent when a connection is open, and aborts connections past their deadline.
 
-    ``_factory``, the ``ResponseHandler`` that it makes, and ``_create_proxy_connection`` are aiohttp's own: should they
-    be renamed, then ``test_an_answer_that_comes_drop_by_drop_is_not_waited_for_to_its_end`` fails, or
-    ``test_a_proxy_that_takes_a_connection_and_says_nothing_is_not_waited_for``.
+    :param check_interval: seconds between two checks of the deadlines.
+    :ivar in_flight: the connection of each attempt that was sent; the transport removes one that has ended.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, check_interval: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._factory = partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+        self.in_flight: dict[Attempt, aiohttp.connector.Connection] = {}
+        self._check_interval = check_interval
+        self._check: asyncio.TimerHandle | None = None
 
-    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+    async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
         """Return a connection for the request of the current attempt."""
-        connection: Any = await super().connect(*args, **kwargs)
+        connection = await super().connect(*args, **kwargs)
+        while connection.protocol is not None and connection.protocol.should_close:
+            connection.close()  # bytes came without a request: the response to another one
+            connection = await super().connect(*args, **kwargs)
         attempt = current_attempt()
         try:
             attempt.mark_sent()
         except PindoConnectionError:
             connection.close()
             raise
-        connection.protocol.until = attempt.until
-        if (bound := _bound.get()) is not None:  # not before: it may have waited long for a connection
-            bound.reschedule(asyncio.get_running_loop().time() + attempt.whole_timeout)
+        self.in_flight[attempt] = connection
+        if self._check is None:
+            self._abort_late()
         return connection
 
-    async def _create_proxy_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - aiohttp's
-        # It bounds the connection to the proxy, and not the wait for its leave to talk to Pindo through it.
-        async with asyncio.timeout(timeout.sock_connect):
-            return await super()._create_proxy_connection(req, traces, timeout)
-
-
-class _Protocol(ResponseHandler):
-    """A connection that is not used again once something came that nobody had asked for, nor read for too long."""
-
-    #: When all of an answer must have come, as ``time.monotonic`` tells it.
-    until = math.inf
-
-    def data_received(self, data: bytes) -> None:
-        if time.monotonic() <= self.until:
-            return super().data_received(data)
-        self.set_exception(TimeoutError())  # for who waits for the head; the body then is cut short
-        if self.transport is not None:  # pragma: no branch - it may be closed already
-            self.transport.abort()
-        return None
-
-    def is_connected(self) -> bool:
-        return super().is_connected() and not self.should_close
+    def _abort_late(self) -> None:
+        now = time.monotonic()
+        for attempt, connection in self.in_flight.items():
+            if now > attempt.deadline and connection.transport is not None:
+                connection.transport.abort()
+        loop = asyncio.get_running_loop()
+        self._check = loop.call_later(self._check_interval, self._abort_late) if self.in_flight else None

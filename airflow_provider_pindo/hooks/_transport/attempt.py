@@ -1,6 +1,6 @@
-"""A call on its way, and whether it has left: apart from the HTTP clients, so that looking at one loads none.
+"""An attempt at a call, and whether the request was sent. This module loads no HTTP client.
 
-Both transports note here that a request leaves, and whoever interrupts a hook asks here whether one did.
+Both transports mark the attempt when the request goes out. Code that interrupts a hook asks here whether it did.
 """
 
 from __future__ import annotations
@@ -13,60 +13,61 @@ from airflow_provider_pindo.api.errors import PindoConnectionError, PindoError
 
 
 class Attempt:
-    """One call on its way, for whoever may have to interrupt it.
+    """One call in flight, which other code may have to interrupt.
 
-    :param whole_timeout: seconds from the request's leaving to the end of its answer, at most.
-    :ivar sent: whether a connection stood and the request was handed to it, so that its outcome may be unknown.
-    :ivar until: when all of the answer must have come, as ``time.monotonic`` tells it.
+    :ivar sent: whether the request was handed to an open connection, so that its outcome may be unknown.
+    :ivar whole_timeout: seconds from the sending to the end of the response, at most.
+    :ivar deadline: when the whole response must have arrived, in ``time.monotonic``.
     :ivar is_last: set it, and the call is not tried again.
-    :ivar error: why the last try failed, in which nothing was done; None when there was none.
+    :ivar error: why the last try failed, in which nothing was done; None when there was no such try.
     """
 
-    __slots__ = ("_aborted", "error", "is_last", "sent", "until", "whole_timeout")
+    __slots__ = ("_aborted", "deadline", "error", "is_last", "sent", "whole_timeout")
 
-    def __init__(self, whole_timeout: float = math.inf) -> None:
-        self.whole_timeout = whole_timeout
+    def __init__(self) -> None:
         self.sent = False
-        self.until = math.inf
+        self.whole_timeout = self.deadline = math.inf
         self.is_last = self._aborted = False
         self.error: PindoError | None = None
 
     def mark_sent(self) -> None:
-        """Note that a connection stands and the request is handed to it next.
+        """Note that a connection is open and the request is handed to it next.
 
-        :raises PindoConnectionError: the attempt was given up meanwhile; the request must not leave.
+        :raises PindoConnectionError: the attempt was aborted meanwhile; the request must not be sent.
         """
         self.sent = True
-        self.until = time.monotonic() + self.whole_timeout
+        self.deadline = time.monotonic() + self.whole_timeout
         if self._aborted:
             raise PindoConnectionError("Pindo was not reached in time. Nothing was sent")
 
     def failed(self, error: PindoError) -> None:
-        """Note that a try failed, and that whatever had left has had a certain end."""
+        """Note that a try failed, and that it had a certain end."""
         self.sent = False
+        self.deadline = math.inf
         self.error = error
 
     def abort_if_unsent(self) -> bool:
-        """Have a request that has not left never leave; may be called from any thread.
+        """Prevent a request that was not sent from being sent; may be called from any thread.
 
-        :return: whether it has left, so that its outcome may be unknown. Each side writes before it looks at what the
-            other wrote: so at least one of them sees the other.
+        Each side writes before it reads what the other wrote, so at least one of them sees the other.
+
+        :return: whether it was sent, so that its outcome may be unknown.
         """
         self.is_last = self._aborted = True
         return self.sent
 
 
-#: The attempt that this thread makes, or this task of asyncio's.
+#: The attempt of this thread, or of this asyncio task.
 _current: ContextVar[Attempt] = ContextVar("pindo_attempt")
 
 
 def begin_attempt(attempt: Attempt | None = None) -> Attempt:
-    """Note that an attempt of this thread, or of this task of asyncio's, starts: nothing has left yet."""
+    """Make ``attempt``, or a new one, the current attempt of this thread or asyncio task."""
     attempt = attempt or Attempt()
     _current.set(attempt)
     return attempt
 
 
 def current_attempt() -> Attempt:
-    """Return the attempt that was begun last; one that begins now if there was none."""
+    """Return the attempt that was begun last; a new one if there was none."""
     return _current.get(None) or begin_attempt()

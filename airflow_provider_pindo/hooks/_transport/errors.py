@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from airflow_provider_pindo.hooks._transport.limits import AnswerTooLarge
+from airflow_provider_pindo.hooks._transport.limits import ResponseTooLarge
 
 
 def describe(error: BaseException) -> str:
@@ -52,12 +52,12 @@ def _tls(error: BaseException) -> str:
 
 
 _WORDS = (
-    (AnswerTooLarge, lambda error: "the answer was larger than any of Pindo's"),
+    (ResponseTooLarge, lambda error: "the response was larger than any of Pindo's"),
     (ssl.SSLCertVerificationError, _certificate),
     (ssl.SSLError, _tls),
     (socket.gaierror, lambda error: "the host name cannot be resolved"),
     (ConnectionRefusedError, lambda error: "the connection was refused"),
-    (http.client.RemoteDisconnected, lambda error: "the connection was closed without an answer"),
+    (http.client.RemoteDisconnected, lambda error: "the connection was closed without a response"),
     (ConnectionResetError, lambda error: "the connection was reset"),
     (BrokenPipeError, lambda error: "the connection was reset"),
     (TimeoutError, lambda error: "it took too long"),
@@ -67,10 +67,10 @@ _WORDS_BY_NAME = {
     "ClientHttpProxyError": "the proxy refused or failed",
     "ConnectTimeout": "it took too long",
     "ReadTimeout": "it took too long",
-    "ServerDisconnectedError": "the connection was closed without an answer",
-    "IncompleteRead": "the answer was cut short",
-    "ClientPayloadError": "the answer was cut short",
-    "ContentLengthError": "the answer was cut short",
+    "ServerDisconnectedError": "the connection was closed without a response",
+    "IncompleteRead": "the response was cut short",
+    "ClientPayloadError": "the response was cut short",
+    "ContentLengthError": "the response was cut short",
     **dict.fromkeys(
         [
             "BadStatusLine",
@@ -83,7 +83,7 @@ _WORDS_BY_NAME = {
             "TransferEncodingError",
             "ProtocolError",
         ],
-        "the answer was not valid HTTP",
+        "the response was not valid HTTP",
     ),
     **dict.fromkeys(
         [
@@ -94,6 +94,6 @@ _WORDS_BY_NAME = {
             "MissingSchema",
             "UnicodeError",
         ],
-        "the address of the host or of the proxy is none",
+        "invalid host or proxy address",
     ),
 }

@@ -1,37 +1,44 @@
-"""What both transports keep to: how large an answer may be, and how long a connection may idle."""
+"""What both transports share: the headers of every request, the size of a response, the idle time of a connection."""
 
 from __future__ import annotations
 
-#: Bytes of an answer that are read; a page of the inbound list has some ten thousand.
-MAX_ANSWER = 32 * 1024**2
-#: Seconds after which a kept connection is not used again. The shortest keep-alive of the servers in common
-#: use is 2 s (gunicorn); a loop that sends without a pause stays far below 1 s.
+from airflow_provider_pindo import __version__
+
+HEADERS = {
+    "Accept": "application/json",
+    "Content-Type": "application/json",
+    "User-Agent": f"airflow-provider-pindo/{__version__}",
+}
+#: Bytes of a response that are read. A page of the inbound list has some ten thousand.
+MAX_RESPONSE = 32 * 1024**2
+#: Seconds after which an idle connection is not used again. The shortest keep-alive of common servers is 2 s
+#: (gunicorn). A loop that sends without a pause stays far below 1 s.
 MAX_IDLE = 1.0
 
 
-class AnswerTooLarge(OSError):
-    """The answer is larger than any of Pindo's."""
+class ResponseTooLarge(OSError):
+    """The response is larger than any of Pindo's."""
 
 
 class Body:
-    """The body of an answer, as it comes in."""
+    """The body of a response, collected piece by piece."""
 
-    __slots__ = ("_left", "_pieces")
+    __slots__ = ("_pieces", "_remaining")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._left = MAX_ANSWER
+        self._remaining = MAX_RESPONSE
 
     def add(self, piece: bytes) -> None:
-        """Keep a piece that came.
+        """Add a piece.
 
-        :raises AnswerTooLarge: it is more than is read of any answer.
+        :raises ResponseTooLarge: the pieces have more than ``MAX_RESPONSE`` bytes.
         """
-        self._left -= len(piece)
-        if self._left < 0:
-            raise AnswerTooLarge
+        self._remaining -= len(piece)
+        if self._remaining < 0:
+            raise ResponseTooLarge
         self._pieces.append(piece)
 
     def content(self) -> bytes:
-        """Return all that came."""
+        """Return the whole body."""
         return b"".join(self._pieces)

@@ -1,11 +1,13 @@
-"""Connections for ``requests`` under which "unknown outcome" stays rare and true.
+"""HTTP over ``requests``: a transport that knows whether a request was sent.
 
-Four things that ``requests`` leaves open are settled here. A server may close a kept connection while it
-idles, and a POST written into it looks just like one whose answer was lost: so a connection that has idled
-is not used again. An exception does not say whether the request ever left: so each attempt notes it. An
-interim answer (103, say) is not taken for the answer. And an answer that comes drop by drop has a time at which
-it must have ended. How ``aiohttp`` is made to do the same is in
-:mod:`~airflow_provider_pindo.hooks._transport.aio`.
+- The current :class:`~airflow_provider_pindo.hooks._transport.attempt.Attempt` is marked when a connection is open and
+  the request is handed to it. A failure before that is certain: nothing was sent.
+- A connection that has idled is not used again. The server may have closed it, and a POST written into it fails like
+  one whose response was lost.
+- An interim response (103, say) is never taken for the response.
+- Every response has a deadline, so a server that sends one byte at a time cannot hold a worker.
+
+:mod:`~airflow_provider_pindo.hooks._transport.aio` guarantees the same for ``aiohttp``.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import math
 import socket
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import requests
@@ -27,108 +29,219 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager, ProxyManager
 
+from airflow_provider_pindo.api.calls import Call
+from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.responses import Response, no_connection, no_response, parse_response
 from airflow_provider_pindo.hooks._transport.attempt import current_attempt
-from airflow_provider_pindo.hooks._transport.limits import MAX_IDLE, Body
+from airflow_provider_pindo.hooks._transport.errors import describe
+from airflow_provider_pindo.hooks._transport.limits import HEADERS, MAX_IDLE, Body
+from airflow_provider_pindo.hooks._transport.retry import Pacer
+from airflow_provider_pindo.hooks._transport.tls import ca_bundle, ssl_context
+from airflow_provider_pindo.hooks.settings import PindoSettings
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
+    from requests import PreparedRequest
 
-#: Bytes of an answer that are read at a time.
+T = TypeVar("T")
+
+#: Bytes of a body that are read at a time.
 _PIECE = 64 * 1024
-#: What requests raises; it lets some of urllib3's and the system's own errors through.
-FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+#: What requests raises. Some errors of urllib3 and of the system pass through it unchanged.
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
-class PindoSession(requests.Session):
-    """A session to which a redirect is an answer like any other.
+class SyncTransport:
+    """One ``requests`` session, which makes one attempt at a call.
 
-    Although told not to follow it, requests would read the whole body of a redirect, of whatever size, and its
-    Location, in whatever encoding.
+    :raises PindoConfigurationError: a certificate cannot be used.
     """
 
-    def get_redirect_target(self, resp: Response) -> None:
-        """Return that there is nowhere to go on to."""
+    def __init__(self, settings: PindoSettings, pacer: Pacer) -> None:
+        self.session = _open_session(settings)
+        self.settings = settings
+        self._pacer = pacer
+        self._timeout = settings.connect_timeout, settings.timeout
+
+    def request(self, call: Call[T]) -> T:
+        """Make one attempt at ``call``; the current attempt shows whether it was sent.
+
+        :raises PindoError: as :func:`~airflow_provider_pindo.api.responses.parse_response`, and when no response came.
+        """
+        url = self.settings.url(call.path)
+        content = call.content()
+        if delay := self._pacer.delay():
+            time.sleep(delay)
+        current_attempt().whole_timeout = self.settings.whole_timeout
+        try:
+            response = self.session.request(
+                call.method,
+                url,
+                params=call.params,
+                data=content,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            )
+            body = _read_body(response)
+        except _FAILURES as error:
+            raise _failure(call, url, error) from None
+        return self.parse(call, response, body)
+
+    def send(self, call: Call[Any], session: requests.Session, request: PreparedRequest) -> requests.Response:
+        """Make one attempt at a request of the caller's own, and return the response with its whole body.
+
+        :raises PindoError: no response came.
+        """
+        environment = session.merge_environment_settings(request.url, {}, True, None, None)
+        current_attempt().whole_timeout = self.settings.whole_timeout
+        try:
+            response = session.send(request, timeout=self._timeout, allow_redirects=False, **environment)
+            response.raw = io.BytesIO(_read_body(response))
+        except _FAILURES as error:
+            raise _failure(call, str(request.url).split("?", 1)[0], error) from None
+        response.content  # noqa: B018 - requests keeps the body only once it was asked for
+        return response
+
+    def parse(self, call: Call[T], response: requests.Response, body: bytes) -> T:
+        """Return what ``response`` says to ``call``, or raise what it means."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        url = response.url.split("?", 1)[0]
+        return parse_response(call, Response(response.status_code, headers, body, url), self.settings.token)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
 
 
-class BearerAuth(requests.auth.AuthBase):
-    """The token of every request: as an auth object, since requests puts a .netrc's password over a mere header."""
+def _open_session(settings: PindoSettings) -> requests.Session:
+    session = _Session()
+    session.auth = _BearerAuth(settings.token)
+    session.headers.update(HEADERS)
+    session.verify, session.cert = settings.verify, settings.cert
+    if settings.verify is True:
+        session.verify = ca_bundle(settings) or True
+    # The environment is read here, once. requests would read all of it for every message, and prefer its proxies and
+    # certificates to the connection's.
+    session.trust_env = False
+    proxy = settings.proxy()
+    session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
+    if session.verify is not True or session.cert:
+        ssl_context(settings)  # says what is wrong with the files; requests would not
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Adapter())
+    return session
+
+
+class _Session(requests.Session):
+    """A session that treats a redirect like any other response.
+
+    With ``allow_redirects=False`` requests still reads the whole body of a redirect, of any size, and decodes its
+    Location.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: there is nowhere to go."""
+
+
+class _BearerAuth(requests.auth.AuthBase):
+    """The token of every request. It is an auth object, since requests prefers the password of a .netrc to a header."""
 
     def __init__(self, token: str) -> None:
         self._value = f"Bearer {token}"
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Put the token on ``request``."""
         request.headers["Authorization"] = self._value
         return request
 
 
-def read_body(response: Response) -> bytes:
-    """Return the body of ``response``, which was asked for with ``stream=True``; its connection is free again.
+def _read_body(response: requests.Response) -> bytes:
+    """Return the body of a streamed response, and free its connection.
 
-    :raises AnswerTooLarge: it is larger than any of Pindo's.
+    It is read from urllib3's response: what requests has once read piece by piece, it cannot show as a whole.
+
+    :raises ResponseTooLarge: it is larger than any of Pindo's.
     """
+    raw = cast(urllib3.BaseHTTPResponse, response.raw)
     body = Body()
-    with response:
-        for piece in response.iter_content(_PIECE):
+    try:
+        for piece in raw.stream(_PIECE, decode_content=True):
             body.add(piece)
+    except BaseException:
+        raw.close()
+        raise
+    finally:
+        raw.release_conn()
     return body.content()
 
 
-def hold_body(response: Response) -> None:
-    """Read the body of ``response`` as :func:`read_body` does, and keep it there for whoever is given the response.
+def _failure(call: Call[Any], url: str, error: BaseException) -> PindoError:
+    """Return what a failure of this thread's attempt means.
 
-    ``_content`` is requests' own: should it be renamed, then ``test_what_run_returns_is_a_whole_answer`` fails.
+    Raise it without its cause. Airflow logs the whole chain, and a library's error may repeat the server's bytes,
+    with a text or a number among them.
     """
-    response._content = read_body(response)
+    failed = no_response if current_attempt().sent else no_connection
+    return failed(call, url, describe(error))
 
 
 def strings_in(body: object) -> tuple[str, ...]:
-    """Return the texts in the body of a request, JSON, a form or any other, which an answer to it may repeat.
+    """Return the strings in the body of a request (JSON, a form or any text), which a response may repeat.
 
-    The longest come first: one that is part of another must not break it up before it is found.
+    The longest come first, so that one that is part of another does not break it up.
     """
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    if not isinstance(text, str):  # none, or a stream that has gone
+    if not isinstance(text, str):  # no body, or a stream that is read already
         return ()
     try:
-        found = set(_strings_in(json.loads(text)))
+        strings = set(_strings_in(json.loads(text)))
     except (ValueError, RecursionError):
-        found = {text, *(value for _, value in parse_qsl(text))}
-    return tuple(sorted(found, key=len, reverse=True))
+        strings = {text, *(value for _, value in parse_qsl(text))}
+    return tuple(sorted(strings, key=len, reverse=True))
 
 
 def _strings_in(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _strings_in(each)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings_in(item)
 
 
-class _Timely(io.RawIOBase):
-    """What comes in over a connection, up to the moment at which all of an answer must have come.
+class _DeadlineSocket:
+    """What ``http.client`` needs of a socket to read a response, with a deadline for all of it.
 
-    :param sock: the connection; its own timeout goes on counting for each piece.
-    :param raw: what is read from it.
-    :param until: the moment, as ``time.monotonic`` tells it.
+    :param deadline: the moment, in ``time.monotonic``.
     """
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase, until: float) -> None:
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
-        self._raw = raw
-        self._until = until
+        self._deadline = deadline
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self._sock, self._deadline))
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket until a deadline; the socket's own timeout still counts for each piece."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._until - time.monotonic()
-        if left <= 0:  # pragma: no cover - the time is up between two pieces, not while one is waited for
+        remaining = self._deadline - time.monotonic()
+        if (
+            remaining <= 0
+        ):  # pragma: no cover - the time is up between two pieces, not while one is waited for
             raise TimeoutError
         timeout = self._sock.gettimeout()
-        if timeout is not None and timeout <= left:
+        if timeout is not None and timeout <= remaining:
             return self._raw.readinto(buffer)
-        self._sock.settimeout(left)
+        self._sock.settimeout(remaining)
         try:
             return self._raw.readinto(buffer)
         finally:
@@ -140,39 +253,36 @@ class _Timely(io.RawIOBase):
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """An answer that ends in time, and is none of the interim ones (1xx) which may come before it.
+    """A response that ends by its attempt's deadline, and is never an interim one (1xx).
 
-    ``http.client`` passes over 100 alone. Any other would be taken for the answer, and the real one, which stays
-    in the connection, for the answer to the next request. ``_read_status`` is its own: should it be renamed, then
-    ``test_an_interim_answer_is_not_taken_for_the_answer`` fails.
+    ``http.client`` skips only 100. It takes any other for the response, and the real one, which stays in the
+    connection, for the response to the next request.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        until = current_attempt().until
-        if until < math.inf:
-            self.fp = io.BufferedReader(_Timely(sock, self.fp.detach(), until))
+        deadline = current_attempt().deadline
+        source = sock if deadline == math.inf else cast(socket.socket, _DeadlineSocket(sock, deadline))
+        super().__init__(source, *args, **kwargs)
 
     def begin(self) -> None:
         super().begin()
-        # What is no header is passed over; urllib3 would log it, and it may be a message's text.
+        while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self.headers = self.msg = None  # type: ignore[assignment] # begin() reads a head only if there is none yet
+            super().begin()
+        # Lines that are not headers are dropped. urllib3 would log them, and one may be a message's text.
         self.msg.set_payload("")
         self.msg.defects.clear()
 
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            status_line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
-            if not 100 < status_line[1] < 200 or status_line[1] == http.HTTPStatus.SWITCHING_PROTOCOLS:
-                return status_line
-            http.client.parse_headers(self.fp)
 
+class _MarkingConnection:
+    """Mixin of a urllib3 connection: connect, mark the attempt as sent, then send. After an idle time, connect anew."""
 
-class _NotesRequests:
-    """Mixin of a urllib3 connection: connect first, note the request, then send it."""
+    responded = math.inf  # when the latest response began, in time.monotonic
 
     def connect(self) -> None:
         attempt = current_attempt()
-        attempt.until = time.monotonic() + attempt.whole_timeout  # a proxy may answer drop by drop, too
+        # A proxy may respond slowly, too. mark_sent() sets the deadline again.
+        attempt.deadline = time.monotonic() + attempt.whole_timeout
         super().connect()  # type: ignore[misc]
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -181,47 +291,39 @@ class _NotesRequests:
         current_attempt().mark_sent()
         super().request(*args, **kwargs)  # type: ignore[misc]
 
+    def getresponse(self) -> Any:
+        response = super().getresponse()  # type: ignore[misc]
+        self.responded = time.monotonic()
+        return response
 
-class _HTTPConnection(_NotesRequests, HTTPConnection):
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may use the connection again; it closes one that is not connected."""
+        connected: bool = super().is_connected  # type: ignore[misc]
+        return connected and time.monotonic() - self.responded <= MAX_IDLE
+
+
+class _HTTPConnection(_MarkingConnection, HTTPConnection):
     response_class = _FinalResponse
 
 
-class _HTTPSConnection(_NotesRequests, HTTPSConnection):
+class _HTTPSConnection(_MarkingConnection, HTTPSConnection):
     response_class = _FinalResponse
 
 
-class _NeverIdle:
-    """Mixin of a urllib3 pool: a connection that has idled is closed, and opens again when it is used.
-
-    ``_put_conn`` and ``_get_conn`` are urllib3's own: should they be renamed, then
-    ``test_a_connection_that_idled_is_not_used_again`` fails.
-    """
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.idle_since = time.monotonic()
-        super()._put_conn(conn)  # type: ignore[misc]
-
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        conn = super()._get_conn(timeout)  # type: ignore[misc]
-        if time.monotonic() - getattr(conn, "idle_since", math.inf) > MAX_IDLE:
-            conn.close()
-        return conn
-
-
-class _HTTPPool(_NeverIdle, HTTPConnectionPool):
+class _HTTPPool(HTTPConnectionPool):
     ConnectionCls = _HTTPConnection
 
 
-class _HTTPSPool(_NeverIdle, HTTPSConnectionPool):
+class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
 _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
-class PindoAdapter(HTTPAdapter):
-    """The adapter of :class:`~airflow_provider_pindo.hooks.pindo.PindoHook`'s session."""
+class _Adapter(HTTPAdapter):
+    """Has requests use the connections of this module."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Build the pools of direct connections."""

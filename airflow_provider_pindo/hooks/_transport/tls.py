@@ -1,4 +1,4 @@
-"""Which certificates a connection is made with: those of the Airflow connection, or of the environment."""
+"""Which certificates a connection uses: those of the Airflow connection, or of the environment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from airflow_provider_pindo.hooks.settings import PindoSettings
 
 
 def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
-    """Return what a connection checks the server by; False when it is not to check.
+    """Return what a connection checks the server with; False when it does not check.
 
-    :raises PindoConfigurationError: a certificate is missing or is none that can be used.
+    :raises PindoConfigurationError: a certificate is missing or cannot be used.
     """
     if settings.verify is False and settings.cert is None:
         return False
@@ -36,7 +36,7 @@ def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
 
 
 def ca_bundle(settings: PindoSettings) -> str | None:
-    """Return the certificates to check the server's with: the connection's, or those that requests goes by."""
+    """Return the certificates to check the server's with: the connection's, or those that requests uses."""
     if isinstance(settings.verify, str):
         return settings.verify
     if not settings.trust_env:

@@ -1,0 +1,96 @@
+"""What users of the HTTP provider's hook expect of ours: ``run``, and the methods that it is made of.
+
+Only public names of ``HttpHook`` are overridden. A request of ``run`` goes through the same transport as all others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from airflow.providers.http.hooks.http import HttpHook
+from requests import PreparedRequest, Session
+
+from airflow_provider_pindo.api.calls import Call
+from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
+from airflow_provider_pindo.hooks._transport.sync import SyncTransport, strings_in
+
+
+class _PindoHttpHook(HttpHook):
+    """The part of :class:`~airflow_provider_pindo.hooks.pindo.PindoHook` that makes it an ``HttpHook``."""
+
+    @property
+    def _transport(self) -> SyncTransport:
+        raise NotImplementedError
+
+    def get_conn(
+        self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
+    ) -> Session:
+        """Return the session of this hook.
+
+        :param headers: added to the session's.
+        :param extra_options: ignored; the connection has them all.
+        """
+        session = self._transport.session
+        if headers:
+            session.headers.update(headers)
+        self.base_url = self._transport.settings.base_url
+        return session
+
+    def url_from_endpoint(self, endpoint: str | None) -> str:
+        """Return the address of ``endpoint``, below the connection's host."""
+        endpoint = endpoint or ""
+        separator = "/" if endpoint and not endpoint.startswith("/") else ""
+        return self._transport.settings.url(separator + endpoint)
+
+    def run(
+        self,
+        endpoint: str | None = None,
+        data: dict[str, Any] | str | None = None,
+        headers: dict[str, Any] | None = None,
+        extra_options: dict[str, Any] | None = None,
+        **request_kwargs: Any,
+    ) -> requests.Response:
+        """Make any request, once, with this hook's ``method``, as the HTTP provider's hook does.
+
+        :param endpoint: path and query below the connection's host.
+        :param data: the body; for GET the parameters of the query.
+        :param headers: added to the session's, for all later requests as well.
+        :param extra_options: ``{"check_response": False}`` returns a refusal instead of raising it. All others are
+            ignored: timeout, certificates and proxies come from the connection. No redirect is followed, and nothing
+            is streamed.
+        :param request_kwargs: other arguments of ``requests.Request``, such as ``json``.
+        :return: the whole response, of at most 32 MiB.
+        :raises PindoError: Pindo cannot be reached, or refuses the request; as for every other call.
+        """
+        session = self.get_conn(headers, extra_options)
+        url = self.url_from_endpoint(endpoint)
+        payload = {} if self.method == "HEAD" else {"params" if self.method == "GET" else "data": data}
+        request = requests.Request(self.method, url, headers, **payload, **request_kwargs)
+        return self.run_and_check(session, session.prepare_request(request), extra_options or {})
+
+    def run_and_check(
+        self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]
+    ) -> requests.Response:
+        """Make the request of :meth:`run`, once. Unlike the HTTP provider's hook, it does not log a failure."""
+        begin_attempt()
+        response = self._transport.send(_call_of_run(prepped_request), session, prepped_request)
+        if extra_options.get("check_response", True):
+            self.check_response(response)
+        return response
+
+    def check_response(self, response: requests.Response) -> None:
+        """Raise what a response to :meth:`run` means. Unlike the HTTP provider's hook, it does not log the body."""
+        if not response.ok or response.is_redirect:
+            self._transport.parse(_call_of_run(response.request), response, response.content)
+
+
+def _call_of_run(request: PreparedRequest) -> Call[Any]:
+    return Call(
+        "run",
+        request.method or "",
+        "",
+        lambda body: body,
+        safe_to_repeat=request.method in ("GET", "HEAD"),
+        private=lambda message: strings_in(request.body),
+    )
