@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -122,3 +124,45 @@ def test_a_dag_file_that_is_parsed_loads_no_http_client_and_no_phone_numbers():
 def test_every_module_says_what_it_is_for():
     for file in PACKAGE.rglob("*.py"):
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
+
+
+FACES = ("hooks", "operators", "sensors", "triggers", "notifications")
+#: The public names of the faces. Users write them into their DAGs, so they never change.
+PUBLIC = {
+    "hooks.pindo": {"PindoHook", "PindoAsyncHook"},
+    "operators.sms": {"PindoSendSmsOperator", "PindoSendBulkSmsOperator", "PindoMessageLink"},
+    "operators.verify": {"PindoVerifyOperator", "PindoVerifyCheckOperator", "PindoVerifyCancelOperator"},
+    "operators.partitions": {"write_partitions"},
+    "sensors.sms": {"PindoInboundSmsSensor"},
+    "triggers.sms": {"PindoInboundSmsTrigger", "PindoInboundSmsEventTrigger"},
+    "notifications.sms": {"PindoNotifier", "send_pindo_notification"},
+}
+
+
+def defined_names(file: Path) -> Iterator[str]:
+    """Yield each name that a module defines at its top level."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+def test_a_face_defines_no_public_name_but_those_that_users_import():
+    public = set().union(*PUBLIC.values())
+    others = [
+        f"{file.relative_to(PACKAGE)}: {name}"
+        for face in FACES
+        for file in sorted((PACKAGE / face).rglob("*.py"))
+        if not any(part.startswith("_") and part != "__init__.py" for part in file.relative_to(PACKAGE).parts)
+        for name in defined_names(file)
+        if not name.startswith("_") and name not in public
+    ]
+    assert others == []
+
+
+def test_users_find_every_public_name():
+    for module, names in PUBLIC.items():
+        imported = importlib.import_module(f"airflow_provider_pindo.{module}")
+        assert [name for name in names if not hasattr(imported, name)] == []

@@ -22,12 +22,12 @@ from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
+from airflow_provider_pindo.hooks._settings import PindoSettings, read_settings
 from airflow_provider_pindo.hooks._transport.aio import AsyncTransport
 from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt, current_attempt
 from airflow_provider_pindo.hooks._transport.retry import MAX_ATTEMPTS, Pacer, retry_delay
 from airflow_provider_pindo.hooks._transport.sync import SyncTransport
 from airflow_provider_pindo.hooks.http_compat import _PindoHttpHook
-from airflow_provider_pindo.hooks.settings import PindoSettings, read_settings
 
 _T = TypeVar("_T")
 _Recipients = Iterable[str | Mapping[str, Any]]

@@ -27,8 +27,8 @@ from airflow_provider_pindo.notifications._timebox import TimeLimit, in_backgrou
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.values import SmsReceipt
+    from airflow_provider_pindo.hooks._settings import PindoSettings
     from airflow_provider_pindo.hooks.pindo import PindoHook
-    from airflow_provider_pindo.hooks.settings import PindoSettings
 
 _log = logging.getLogger(__name__)
 

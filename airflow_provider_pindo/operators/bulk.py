@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 #: Recipients between two entries of the ledger. Two chunks are on their way at a time, so a killed worker leaves
 #: at most 200 people of whom nobody knows whether they were texted: as many as a person can look up.
-CHUNK_SIZE = 100
+_CHUNK_SIZE = 100
 #: Requests in flight at a time. Pindo publishes no limit; this sends 200 a second where an answer takes 100 ms.
-CONCURRENCY = 20
+_CONCURRENCY = 20
 #: USD for a segment, for estimates: what Pindo's own sample shows. The first receipt replaces it.
-ITEM_PRICE = 0.006
+_ITEM_PRICE = 0.006
 
-ON_INVALID = ("fail", "skip")
-ON_DUPLICATE = ("drop", "fail", "send")
-ON_REJECTED = ("report", "fail")
+_ON_INVALID = ("fail", "skip")
+_ON_DUPLICATE = ("drop", "fail", "send")
+_ON_REJECTED = ("report", "fail")
 
 
 class PindoSendBulkSmsOperator(PindoOperator):
@@ -115,8 +115,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
         text: str,
         sender: str | None = None,
         columns: Mapping[str, str] | None = None,
-        chunk_size: int = CHUNK_SIZE,
-        concurrency: int = CONCURRENCY,
+        chunk_size: int = _CHUNK_SIZE,
+        concurrency: int = _CONCURRENCY,
         on_invalid: str = "fail",
         on_duplicate: str = "drop",
         exclude: Any = None,
@@ -127,7 +127,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         max_segments: int | None = None,
         min_balance: float | None = None,
         max_cost: float | None = None,
-        item_price: float = ITEM_PRICE,
+        item_price: float = _ITEM_PRICE,
         report_path: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -194,9 +194,9 @@ class PindoSendBulkSmsOperator(PindoOperator):
 
     def _check_untemplated(self) -> None:
         """Refuse invalid arguments when the DAG is parsed, not when the task runs at night."""
-        check_choice("on_invalid", self.on_invalid, ON_INVALID)
-        check_choice("on_duplicate", self.on_duplicate, ON_DUPLICATE)
-        check_choice("on_rejected", self.on_rejected, ON_REJECTED)
+        check_choice("on_invalid", self.on_invalid, _ON_INVALID)
+        check_choice("on_duplicate", self.on_duplicate, _ON_DUPLICATE)
+        check_choice("on_rejected", self.on_rejected, _ON_REJECTED)
         for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", 1000)):
             check_whole_number(name, getattr(self, name), most=most)
         if self.max_segments is not None:
@@ -209,7 +209,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 )
 
 
-class Supplier:
+class _Supplier:
     """A callable in a template field, wrapped.
 
     Airflow 3 would call a bare one with its context, and store the result among the rendered templates.
@@ -226,7 +226,7 @@ class Supplier:
 
 def _wrap(value: Any) -> Any:
     """Return ``value``, wrapped if it is a callable."""
-    return Supplier(value) if callable(value) else value
+    return _Supplier(value) if callable(value) else value
 
 
 def _is_amount(value: Any) -> bool:
@@ -241,4 +241,4 @@ def _unwrap(argument: str, value: Any) -> Any:
             f"{argument} is of type {type(value).__name__}, which a retry finds empty: make a list of it, or "
             "give a callable that returns it"
         )
-    return value.function() if isinstance(value, Supplier) else value
+    return value.function() if isinstance(value, _Supplier) else value

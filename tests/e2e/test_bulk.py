@@ -39,7 +39,7 @@ ledger = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="the task state store ca
 
 
 @pytest.fixture
-def cut_off(deployment: Deployment, sandbox: SandboxClient):
+def killed_send(deployment: Deployment, sandbox: SandboxClient):
     """Start a send of 600, interrupt it while requests are in flight, and wait for its end. Returns the run's ID."""
     deployment.add_dag(DAG_ID, DAG)
 
@@ -68,8 +68,8 @@ def cut_off(deployment: Deployment, sandbox: SandboxClient):
 
 
 @ledger
-def test_a_killed_bulk_send_goes_on_and_a_person_settles_the_rest(cut_off, deployment, sandbox):
-    run_id = cut_off(lambda process, run_id: process.kill())
+def test_a_killed_bulk_send_goes_on_and_a_person_settles_the_rest(killed_send, deployment, sandbox):
+    run_id = killed_send(lambda process, run_id: process.kill())
     rest = deployment.rest
     assert rest.wait_for_run(DAG_ID, run_id) == "failed"
     texted = {message["to"] for message in sandbox.messages()}
@@ -89,9 +89,9 @@ def test_a_killed_bulk_send_goes_on_and_a_person_settles_the_rest(cut_off, deplo
 
 @ledger
 def test_a_bulk_send_that_is_asked_to_end_ends_cleanly_and_its_retry_sends_the_rest(
-    cut_off, deployment, sandbox
+    killed_send, deployment, sandbox
 ):
-    run_id = cut_off(lambda process, run_id: process.terminate())
+    run_id = killed_send(lambda process, run_id: process.terminate())
     assert deployment.rest.wait_for_run(DAG_ID, run_id) == "success"
     assert deployment.rest.xcom(DAG_ID, run_id, TASK)["accepted"] == COUNT
     assert len(sandbox.messages()) == COUNT
@@ -99,10 +99,10 @@ def test_a_bulk_send_that_is_asked_to_end_ends_cleanly_and_its_retry_sends_the_r
 
 
 @ledger
-def test_a_bulk_send_that_is_marked_failed_ends_and_goes_on_when_it_is_cleared(cut_off, deployment, sandbox):
+def test_a_bulk_send_that_is_marked_failed_ends_and_goes_on_when_it_is_cleared(killed_send, deployment, sandbox):
     rest = deployment.rest
     path = "/dags/{}/dagRuns/{}/taskInstances/{}"
-    run_id = cut_off(
+    run_id = killed_send(
         lambda process, run_id: rest.request(
             "PATCH", path.format(DAG_ID, quote(run_id), TASK), json={"new_state": "failed"}
         )

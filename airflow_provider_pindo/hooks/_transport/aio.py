@@ -20,12 +20,12 @@ from multidict import CIMultiDict
 from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.api.errors import PindoConnectionError
 from airflow_provider_pindo.api.responses import Response, no_connection, no_response, parse_response
+from airflow_provider_pindo.hooks._settings import PindoSettings
 from airflow_provider_pindo.hooks._transport.attempt import Attempt, current_attempt
 from airflow_provider_pindo.hooks._transport.errors import describe
 from airflow_provider_pindo.hooks._transport.limits import HEADERS, MAX_IDLE, Body
 from airflow_provider_pindo.hooks._transport.retry import Pacer
 from airflow_provider_pindo.hooks._transport.tls import ssl_context
-from airflow_provider_pindo.hooks.settings import PindoSettings
 
 T = TypeVar("T")
 

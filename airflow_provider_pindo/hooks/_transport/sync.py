@@ -32,12 +32,12 @@ from urllib3.poolmanager import PoolManager, ProxyManager
 from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.responses import Response, no_connection, no_response, parse_response
+from airflow_provider_pindo.hooks._settings import PindoSettings
 from airflow_provider_pindo.hooks._transport.attempt import current_attempt
 from airflow_provider_pindo.hooks._transport.errors import describe
 from airflow_provider_pindo.hooks._transport.limits import HEADERS, MAX_IDLE, Body
 from airflow_provider_pindo.hooks._transport.retry import Pacer
 from airflow_provider_pindo.hooks._transport.tls import ca_bundle, ssl_context
-from airflow_provider_pindo.hooks.settings import PindoSettings
 
 if TYPE_CHECKING:
     from requests import PreparedRequest

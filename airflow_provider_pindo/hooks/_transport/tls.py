@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.hooks.settings import PindoSettings
+from airflow_provider_pindo.hooks._settings import PindoSettings
 
 
 def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:

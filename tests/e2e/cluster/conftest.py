@@ -35,8 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def need(missing: list[str]) -> None:
     """Skip the test if anything is missing; where the servers are required, fail it."""
     if missing:
-        give_up = pytest.fail if os.environ.get("PINDO_REQUIRE_SERVICES") == "1" else pytest.skip
-        give_up("\n".join(missing))
+        fail_or_skip = pytest.fail if os.environ.get("PINDO_REQUIRE_SERVICES") == "1" else pytest.skip
+        fail_or_skip("\n".join(missing))
 
 
 @pytest.fixture(scope="session")
