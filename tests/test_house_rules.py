@@ -18,14 +18,15 @@ PACKAGE = Path(__file__).parent.parent / "airflow_provider_pindo"
 _GROUND = {"api", "_inbox", "_ledger"}
 LAYERS = {
     "api": {"api"},
+    "_templates.py": set(),
     "_inbox": {"api", "_inbox"},
     "_ledger": {"api", "_ledger"},
     "hooks": {*_GROUND, "hooks"},
     "_bulk": {*_GROUND, "hooks", "_bulk"},
-    "operators": {*_GROUND, "hooks", "_bulk", "operators"},
-    "sensors": {*_GROUND, "hooks", "sensors", "triggers"},
+    "operators": {*_GROUND, "_templates", "hooks", "_bulk", "operators"},
+    "sensors": {*_GROUND, "_templates", "hooks", "sensors", "triggers"},
     "triggers": {*_GROUND, "hooks", "triggers"},
-    "notifications": {*_GROUND, "hooks", "notifications"},
+    "notifications": {*_GROUND, "_templates", "hooks", "notifications"},
     "sandbox": {"api", "sandbox"},
     "get_provider_info.py": {"api"},
 }

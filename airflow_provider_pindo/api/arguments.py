@@ -21,6 +21,11 @@ def read_flag(name: str, value: object) -> bool:
     return _FLAGS[word]
 
 
+def read_optional(value: str | None) -> str | None:
+    """Return an optional text that may come from a template: its ``"None"`` is None."""
+    return None if value == "None" else value
+
+
 def read_seconds(name: str, value: object) -> float:
     """Return the seconds, 0 or more, of a ``timedelta`` or a number."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value

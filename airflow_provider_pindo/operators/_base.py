@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
+from airflow_provider_pindo._templates import TextFields
 from airflow_provider_pindo.api.errors import PindoError
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
 
-class PindoOperator(BaseOperator):
+class PindoOperator(TextFields, BaseOperator):
     """Base of the operators.
 
     :param pindo_conn_id: Airflow connection of type ``pindo``.

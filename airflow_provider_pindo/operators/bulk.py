@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS, ON_UNKNOWN
-from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag
+from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag, read_optional
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators._base import PindoOperator, fail_without_retry
 
@@ -107,6 +107,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         "report_path",
         *PindoOperator.template_fields,
     )
+    native_fields = ("recipients", "exclude")
 
     def __init__(
         self,
@@ -166,7 +167,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 hook=self.hook,
                 recipients=_unwrap("recipients", self.recipients),
                 text=self.text,
-                sender=self.sender,
+                sender=read_optional(self.sender),
                 columns=self.columns,
                 chunk_size=self.chunk_size,
                 concurrency=self.concurrency,
@@ -180,7 +181,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 min_balance=self.min_balance,
                 max_cost=self.max_cost,
                 item_price=self.item_price,
-                report_path=self.report_path,
+                report_path=read_optional(self.report_path),
             )
             if self._is_to_end:  # on_kill came before there was anything to interrupt
                 send.interrupt()

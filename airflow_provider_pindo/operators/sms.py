@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
+from airflow_provider_pindo.api.arguments import read_optional
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.phone import parse_phone_number
 from airflow_provider_pindo.operators._once import OnceRequest, PindoOnceOperator
@@ -101,7 +102,7 @@ class PindoSendSmsOperator(PindoOnceOperator):
         settings = self.hook.settings
         to = parse_phone_number(self.to, settings.country)
         text = check_text(self.text)
-        sender = check_sender(self.sender or settings.sender)
+        sender = check_sender(read_optional(self.sender) or settings.sender)
         return OnceRequest(
             recipient=to,
             identity=(to, text, sender),

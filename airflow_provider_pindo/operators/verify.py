@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Action, Entry, fingerprint
 from airflow_provider_pindo._ledger.transaction import RequestLedger
-from airflow_provider_pindo.api.arguments import check_choice, read_flag
+from airflow_provider_pindo.api.arguments import check_choice, read_flag, read_optional
 from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
@@ -95,7 +95,7 @@ class PindoVerifyOperator(PindoOnceOperator):
         """Check number and brand."""
         settings = self.hook.settings
         number = parse_phone_number(self.number, settings.country)
-        brand = check_sender(self.brand or settings.sender, "brand")
+        brand = check_sender(read_optional(self.brand) or settings.sender, "brand")
         return OnceRequest(number, identity=(number, brand), send=lambda: self._verify(number, brand))
 
     def _verify(self, number: str, brand: str) -> dict[str, Any]:
@@ -158,9 +158,7 @@ class PindoVerifyCheckOperator(PindoOperator):
     triggerer's log.
 
     :param request_id: what :class:`PindoVerifyOperator` returned; an int or a numeric string. (templated)
-    :param code: the PIN, as a string: a number has lost its leading zeros and is refused. In a DAG with
-        ``render_template_as_native_obj`` a Jinja template gives a number, so pass the XCom itself
-        (``code=ask.output``). (templated)
+    :param code: the PIN, as a string: a number has lost its leading zeros and is refused. (templated)
     :param on_wrong_code: what to do about a wrong, expired or empty code. ``fail`` (default) fails without retry.
         ``return`` returns ``{"verified": false, "reason": …}``, so that the DAG can branch. Other refusals (the token,
         the wallet, an unknown ``request_id``) fail either way. (templated)
@@ -207,10 +205,10 @@ class PindoVerifyCheckOperator(PindoOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # Airflow renders here for plain and for mapped tasks alike, and saves the fields afterwards.
+        # Airflow saves the fields afterwards.
         shown = [field for field in template_fields if field != "code"]
         super()._do_render_template_fields(parent, shown, context, jinja_env, seen_oids)
-        render_private(parent, "code", context, jinja_env, seen_oids)
+        render_private(parent, "code", context, self._text_env(jinja_env), seen_oids)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the code, or return the result of an earlier try."""
@@ -377,11 +375,4 @@ def _has_another_try(context: Context) -> bool:
 
 def _read_code(code: Any) -> str:
     """Return the code that a person typed, without spaces around it; empty when they typed none."""
-    if isinstance(code, int | float):
-        raise PindoConfigurationError(
-            "code is a number, which has lost its leading zeros: give a string. In a DAG with "
-            "render_template_as_native_obj a template gives a number: give the XCom itself (code=task.output) there"
-        )
-    if isinstance(code, str) and not code.strip():
-        return ""
-    return check_code(code)
+    return "" if isinstance(code, str) and not code.strip() else check_code(code)

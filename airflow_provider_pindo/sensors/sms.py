@@ -24,6 +24,7 @@ from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, Fail
 from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
 from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
+from airflow_provider_pindo._templates import TextFields
 from airflow_provider_pindo.api.arguments import check_whole_number, read_since
 from airflow_provider_pindo.api.errors import PindoError, PindoServerError
 
@@ -39,7 +40,7 @@ _TRIGGER_FAILED = "Trigger failure"
 _TEMPLATE = ("{{", "{%", "{#")
 
 
-class PindoInboundSmsSensor(BaseSensorOperator):
+class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
     r"""Wait until an inbound message matches, and return the matches.
 
     Pindo's inbound list does not say who sent a message. To recognise a person's reply, put a code into the text that

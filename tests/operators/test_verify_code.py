@@ -141,20 +141,14 @@ def test_whatever_shows_the_field_shows_the_mask():
     assert masked.reveal() == "752623"
 
 
-def test_a_template_in_a_native_dag_gives_a_number_which_is_refused(run_check, sandbox, capfd, caplog):
-    sandbox.settings(pin="5471")
-    run = run_check("a template", native=True)
-    assert run.state == "failed"
-    assert sandbox.requests(call="check_verification") == []
-    printed = capfd.readouterr()
-    logged = printed.out + printed.err + caplog.text
-    assert "code is a number, which has lost its leading zeros" in logged
-    assert not shows(logged, "5471")
-
-
-def test_an_xcom_is_a_string_in_a_native_dag_too(run_check, sandbox):
-    assert run_check("an XComArg", native=True).state == "success"
+@pytest.mark.parametrize("way", ["an XComArg", "a template", "expand_kwargs"])
+def test_the_code_is_a_string_in_a_native_dag_too(run_check, sandbox, airflow_home, capfd, caplog, way):
+    run = run_check(way, native=True)
+    assert run.state == "success"
     assert sandbox.requests(call="check_verification")[0]["json"]["code"] == PIN
+    assert [row["code"] for row in rendered_fields(airflow_home, run.dag_id)] == ["***"]
+    printed = capfd.readouterr()
+    assert not shows(printed.out + printed.err + caplog.text)
 
 
 # Of expand_kwargs Airflow itself renders every string as a template.
