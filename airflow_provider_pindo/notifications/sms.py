@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar
 from airflow.providers.common.compat.sdk import BaseNotifier
 from jinja2 import ChainableUndefined
 
-from airflow_provider_pindo.api.arguments import check_whole_number, read_seconds
+from airflow_provider_pindo._templates import TextTemplater
+from airflow_provider_pindo.api.arguments import check_whole_number, read_optional, read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.redaction import safe_message
@@ -37,7 +38,7 @@ _NOT_SENT = "No alert was sent"
 _SEPARATORS = re.compile(r"[,;\n]")
 
 
-class PindoNotifier(BaseNotifier):
+class PindoNotifier(TextTemplater, BaseNotifier):
     """Text one or more people from a callback of a DAG or a task, or from a deadline alert.
 
     The simplest place is a DAG. A run that fails sends one text, even if many of its tasks failed::
@@ -68,11 +69,12 @@ class PindoNotifier(BaseNotifier):
     its triggerer stops, and the text may then be sent twice. With ``throttle`` it is sent once. If the triggerer
     stops just before the send, the text is not sent. The next text then counts it.
 
-    :param to: the people to text: a number, several numbers separated by commas, or a list. Required. (templated)
+    :param to: the people to text: a number, several numbers separated by commas, or a list. Required. If one cannot
+        be rendered, the others are still texted. (templated)
     :param text: the message. Default: the event, the DAG, the task, the run's date and the try. Then the first line
         of the exception with masked phone numbers, and the log's address if it fits. A name that is missing in the
-        callback's context renders as ``?``. If a template cannot be rendered, the default is used, also for
-        ``sender`` and ``throttle_key``. Values that Airflow knows as secret are masked. (templated)
+        callback's context renders as ``?``. If a template cannot be rendered, the default is used, also for the other
+        arguments except ``to``. Values that Airflow knows as secret are masked. (templated)
     :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
     :param max_segments: the longest message, in segments, which are what Pindo bills. A longer text is cut at a
         word. Default 1.
@@ -169,17 +171,30 @@ class PindoNotifier(BaseNotifier):
         text = _clean(self._render_or_default("text", context, _MissingName, ""))
         sender = self._render_or_default("sender", context, StrictUndefined, None)
         throttle_key = self._render_or_default("throttle_key", context, StrictUndefined, None)
+        conn_id = self._render_or_default("pindo_conn_id", context, StrictUndefined, "pindo_default")
         return Alert(
-            to=tuple(_split_numbers(self._render_one(self.to, context, _MissingName))),
+            to=tuple(self._render_numbers(self.to, context)),
             text=text or _clean(event.text()),
             log_url="" if text else _clean(event.log_url),
-            sender=sender and str(sender),
+            sender=read_optional(sender and str(sender)),
             max_segments=self.max_segments,
             window=self.throttle,
-            incident=str(throttle_key or event.incident()),
+            incident=read_optional(throttle_key and str(throttle_key)) or event.incident(),
             event_id=event.id,
-            pindo_conn_id=str(self._render_one(self.pindo_conn_id, context, StrictUndefined)),
+            pindo_conn_id=str(conn_id),
         )
+
+    def _render_numbers(self, to: Any, context: Any) -> Iterator[str]:
+        """Yield the numbers of ``to``. If it cannot be rendered, render its parts, and log those that fail."""
+        try:
+            yield from list(_split_numbers(self._render_one(to, context, _MissingName)))
+        except Exception as error:
+            parts = _SEPARATORS.split(to) if isinstance(to, str) else to
+            if isinstance(parts, list | tuple | set) and len(parts) > 1:
+                for part in parts:
+                    yield from self._render_numbers(part, context)
+            else:
+                _log.error("A recipient of an alert cannot be rendered: %s", safe_message(error))
 
     def _render_or_default(self, name: str, context: Any, undefined: type[Undefined], default: Any) -> Any:
         value = getattr(self, name)
@@ -192,9 +207,10 @@ class PindoNotifier(BaseNotifier):
             return default
 
     def _render_one(self, value: Any, context: Any, undefined: type[Undefined]) -> Any:
-        # Airflow 2.11 requires the key.
-        context = context if "dag" in context else {**context, "dag": None}
-        env = self.get_template_env(dag=context["dag"])
+        try:
+            env = context["dag"].get_template_env(force_sandboxed=True)
+        except Exception:  # no DAG, or a serialized one, as dag.test() has it
+            env = self.get_template_env()
         env.undefined = undefined
         return self.render_template(value, context, jinja_env=env)
 

@@ -99,7 +99,9 @@ def test_a_bulk_send_that_is_asked_to_end_ends_cleanly_and_its_retry_sends_the_r
 
 
 @ledger
-def test_a_bulk_send_that_is_marked_failed_ends_and_goes_on_when_it_is_cleared(killed_send, deployment, sandbox):
+def test_a_bulk_send_that_is_marked_failed_ends_and_goes_on_when_it_is_cleared(
+    killed_send, deployment, sandbox
+):
     rest = deployment.rest
     path = "/dags/{}/dagRuns/{}/taskInstances/{}"
     run_id = killed_send(
