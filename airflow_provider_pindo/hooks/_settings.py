@@ -1,7 +1,7 @@
 """The ``pindo`` connection, read once into checked values.
 
-Every mistake in a connection becomes one :class:`PindoConfigurationError` that names the field, what stands
-in it and what should; nothing here talks to the network, and no extra ever becomes an HTTP header.
+Every mistake in a connection is a :class:`PindoConfigurationError`, which names the field, its value and what to write
+there. Nothing here talks to the network, and no extra ever becomes an HTTP header.
 """
 
 from __future__ import annotations
@@ -31,33 +31,31 @@ from airflow_provider_pindo.api.limits import (
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-#: Seconds to wait for a connection. Giving up here is cheap: nothing was sent.
-CONNECT_TIMEOUT = 10.0
+#: Seconds to wait for a connection. Giving up is cheap: nothing was sent.
+_CONNECT_TIMEOUT = 10.0
 _TWO_LETTERS = re.compile("[A-Za-z]{2}")
-# As people write one; a token with dots (a JWT, say) has capitals.
+# As people write a domain. A token with dots (a JWT, say) has capitals.
 _DOMAIN = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,6}(?::[0-9]+)?/?")
-# The characters of a host, and the hosts that an error shows whole: a longer one is rather a token.
+# The characters of a host, and the hosts that an error shows whole. A longer one may be a token.
 _NAME = re.compile(r"[\w.:%-]+")
 _SHOWN_HOST = re.compile(r"[\w.:/%\[\]-]{0,40}")
 
 
 @dataclass(frozen=True, slots=True)
 class PindoSettings:
-    """What a connection says.
+    """The settings of a connection.
 
-    :param base_url: scheme, host, port and path prefix, without a slash at the end.
-    :param token: the API token.
-    :param sender: default sender ID, or None.
-    :param country: ISO code of the country whose national numbers are read, or None.
-    :param timeout: seconds to wait for an answer, and for each further piece of one that comes in pieces; for all
-        of them together four times as long.
-    :param requests_per_second: most requests a second from one process, or None.
-    :param timezone: IANA zone of the inbound list's times.
-    :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
-    :param cert: path of a client certificate, or (certificate, key), or None.
-    :param proxies: proxy address by scheme, as ``requests`` takes them.
-    :param trust_env: whether the proxies and certificates that the environment names are used; never for a host
-        on this machine.
+    :param base_url: Scheme, host, port and path prefix, without a slash at the end.
+    :param token: The API token.
+    :param sender: Default sender ID, or None.
+    :param country: ISO code of the country whose national numbers are accepted, or None.
+    :param timeout: Seconds to wait for the next bytes of a response. The whole may take four times as long.
+    :param requests_per_second: Most requests per second from one process, or None.
+    :param timezone: IANA time zone of the inbound list.
+    :param verify: Whether to check the server's certificate, or the path of a CA bundle to check it with.
+    :param cert: Path of a client certificate, or (certificate, key), or None.
+    :param proxies: Proxy address by scheme, as in ``requests``.
+    :param trust_env: Whether the environment's proxies and certificates are used; never for a host on this machine.
     """
 
     base_url: str
@@ -74,12 +72,12 @@ class PindoSettings:
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds to wait for a connection: never longer than for an answer."""
-        return min(CONNECT_TIMEOUT, self.timeout)
+        """Seconds to wait for a connection, never more than for a response."""
+        return min(_CONNECT_TIMEOUT, self.timeout)
 
     @property
     def whole_timeout(self) -> float:
-        """Seconds to wait for the end of an answer, from its request's leaving."""
+        """Seconds from the sending of a request to the end of its response."""
         return TOTAL_TIMEOUT_FACTOR * self.timeout
 
     def url(self, path: str) -> str:
@@ -98,7 +96,7 @@ class PindoSettings:
 def read_settings(conn: Connection) -> PindoSettings:
     """Return the checked settings of ``conn``.
 
-    :raises PindoConfigurationError: a field is missing or wrong; names it and says what to write there.
+    :raises PindoConfigurationError: a field is missing or wrong.
     """
     _refuse_an_address_as_token(conn)
     extra = _Extra(conn)
@@ -114,7 +112,7 @@ def read_settings(conn: Connection) -> PindoSettings:
         verify=extra.verify(),
         cert=extra.cert(),
         proxies=extra.proxies(urlsplit(base_url).scheme),
-        # What is on this machine needs no proxy, and one would be told the token, unencrypted.
+        # A host on this machine needs no proxy, and a proxy would see the token unencrypted.
         trust_env=extra.flag("trust_env", default=True)
         and not _is_loopback(urlsplit(base_url).hostname or ""),
     )
@@ -122,20 +120,20 @@ def read_settings(conn: Connection) -> PindoSettings:
         proxy.lower().startswith("socks") for proxy in (*settings.proxies.values(), settings.proxy() or "")
     ):
         raise PindoConfigurationError(
-            f"the proxy of connection {conn.conn_id!r} is a SOCKS proxy, and Pindo is reached through HTTP proxies "
-            "alone: write one into the extra 'proxies', or set the extra 'trust_env' to false if the proxy is "
-            "the environment's"
+            f"the proxy of connection {conn.conn_id!r} is a SOCKS proxy, and only HTTP proxies are supported. Write "
+            "an HTTP proxy into the extra 'proxies'. If the proxy comes from the environment, you can set the extra "
+            "'trust_env' to false instead"
         )
     return settings
 
 
 def _refuse_an_address_as_token(conn: Connection) -> None:
-    """Refuse host and token in each other's place before any error shows the host, which is the token then."""
+    """Refuse swapped fields before any error shows the host, which would be the token."""
     password = (conn.password or "").strip()
     if "://" in password or _DOMAIN.fullmatch(password):
         raise PindoConfigurationError(
-            f"the API token of connection {conn.conn_id!r} is an address: host and token seem to be in each other's "
-            "place. Put the token from the Security page of your Pindo account into the password"
+            f"the API token of connection {conn.conn_id!r} is an address: host and token seem to be swapped. Put the "
+            "token from the Security page of your Pindo account into the password"
         )
 
 
@@ -143,13 +141,13 @@ def _token(conn: Connection) -> str:
     token = (conn.password or "").strip()
     if not token:
         raise PindoConfigurationError(
-            f"connection {conn.conn_id!r} has no API token: put the one from the Security page of your Pindo "
-            "account into its password"
+            f"connection {conn.conn_id!r} has no API token: copy it from the Security page of your Pindo "
+            "account into the password"
         )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise PindoConfigurationError(
-            f"the API token of connection {conn.conn_id!r} has characters that no token has (a space, a line "
-            "break or an accent): copy it again from the Security page of your Pindo account"
+            f"the API token of connection {conn.conn_id!r} has characters that no token has, such as a space, "
+            "a line break or an accent: copy it again from the Security page of your Pindo account"
         )
     return token
 
@@ -158,13 +156,13 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
     host = (conn.host or "").strip() or DEFAULT_HOST
     if "@" in host or "?" in host or "#" in host:
         raise PindoConfigurationError(
-            f"host of connection {conn.conn_id!r} has more than an address in it: write {DEFAULT_HOST}, and "
+            f"host of connection {conn.conn_id!r} has more than an address in it: write only {DEFAULT_HOST}, and "
             "the API token into the password"
         )
     can_be_shown = _SHOWN_HOST.fullmatch(host) is not None
     wrong = f"host {host if can_be_shown else f'{host[:4]}…'!r} of connection {conn.conn_id!r}"
     if "://" not in host:
-        # Airflow writes an address of IPv6 without its brackets.
+        # Airflow writes an IPv6 address without its brackets.
         host = f"{conn.schema or 'https'}://{f'[{host}]' if _is_ipv6(host) else host}"
     try:
         parts = urlsplit(host)
@@ -174,7 +172,7 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         raise PindoConfigurationError(f"{wrong} is not an address{why}: write {DEFAULT_HOST}") from None
     if conn.port and port != conn.port:
         raise PindoConfigurationError(
-            f"{wrong} has the port {port}, and its port is {conn.port}: leave one of them out"
+            f"{wrong} has the port {port}, but the connection's port is {conn.port}: remove one of them"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PindoConfigurationError(f"{wrong} is not an http(s) address: write {DEFAULT_HOST}")
@@ -191,7 +189,7 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
 def _can_be_a_name(hostname: str) -> bool:
     try:
         return bool(_NAME.fullmatch(hostname) and hostname.encode("idna"))
-    except UnicodeError:  # a part of it is empty or too long
+    except UnicodeError:  # a label is empty or too long
         return False
 
 
@@ -210,11 +208,11 @@ def _is_loopback(hostname: str) -> bool:
 
 
 class _Extra:
-    """The connection's extra, whose values come typed from JSON or as strings from a form or a URI."""
+    """The connection's extra. Its values are typed in JSON, and strings from a form or a URI."""
 
     def __init__(self, conn: Connection) -> None:
         self._of = f"of connection {conn.conn_id!r}"
-        # Not Connection.extra_dejson: it talks to the supervisor, which an event loop must not wait for.
+        # Not Connection.extra_dejson, which talks to the supervisor: that would block an event loop.
         try:
             values = json.loads(conn.extra or "{}")
         except ValueError:
@@ -241,7 +239,7 @@ class _Extra:
             raise PindoConfigurationError(f"extra 'sender' {self._of}: {error}") from None
 
     def country(self) -> str | None:
-        """Read ``country`` by its shape alone; whether there is such a one takes phonenumbers, and is seen in use."""
+        """Read ``country`` and check only its shape: whether it exists takes phonenumbers, which loads on first use."""
         country = self.text("country")
         if country is not None and not _TWO_LETTERS.fullmatch(country.strip()):
             raise PindoConfigurationError(
@@ -280,7 +278,7 @@ class _Extra:
         return name
 
     def verify(self) -> bool | str:
-        """Read ``verify`` (or ``verify_ssl``) as the HTTP provider does: true, false, or a CA bundle's path."""
+        """Read ``verify`` (or ``verify_ssl``) as the HTTP provider does: true, false or the path of a CA bundle."""
         key = "verify" if "verify" in self._values else "verify_ssl"
         value = self._values.get(key, True)
         if isinstance(value, str) and value.strip().lower() not in ("true", "false"):
@@ -303,7 +301,7 @@ class _Extra:
         if not Path(path).exists():
             raise PindoConfigurationError(
                 f"extra {key!r} {self._of} names the file {path!r}, which is not on this machine: put it there, "
-                "or mend the path"
+                "or fix the path"
             )
         return path
 

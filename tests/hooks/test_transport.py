@@ -199,7 +199,7 @@ def test_a_certificate_file_that_is_not_there_is_told(make_pindo, sandbox, monke
     assert (ok, said) == (
         False,
         f"extra '{extra}' of this connection names the file '/no/such/file.pem', which is not on "
-        "this machine: put it there, or mend the path",
+        "this machine: put it there, or fix the path",
     )
 
 

@@ -1,7 +1,7 @@
 """HTTP over ``aiohttp``: a transport that knows whether a request was sent.
 
-- The current :class:`~airflow_provider_pindo.hooks._transport.attempt.Attempt` is marked as soon as the request is
-  handed to an open connection. A failure before that is certain: nothing was sent.
+- The current ``Attempt`` is marked as soon as the request is handed to an open connection. A failure before that is
+  certain: nothing was sent.
 - A connection that has idled, or that brought bytes without a request, is not used again.
 - Every response has a deadline, so a server that sends one byte at a time cannot hold a worker.
 
@@ -142,8 +142,8 @@ class AsyncTransport:
 class PindoConnector(aiohttp.TCPConnector):
     """Marks the current attempt as sent when a connection is open, and aborts connections past their deadline.
 
-    :param check_interval: seconds between two checks of the deadlines.
-    :ivar in_flight: the connection of each attempt that was sent; the transport removes one that has ended.
+    :param check_interval: Seconds between two checks of the deadlines.
+    :ivar in_flight: The connection of each attempt that was sent; the transport removes one that has ended.
     """
 
     def __init__(self, *, check_interval: float, **kwargs: Any) -> None:

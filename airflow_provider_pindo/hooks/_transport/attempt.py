@@ -15,11 +15,11 @@ from airflow_provider_pindo.api.errors import PindoConnectionError, PindoError
 class Attempt:
     """One call in flight, which other code may have to interrupt.
 
-    :ivar sent: whether the request was handed to an open connection, so that its outcome may be unknown.
-    :ivar whole_timeout: seconds from the sending to the end of the response, at most.
-    :ivar deadline: when the whole response must have arrived, in ``time.monotonic``.
-    :ivar is_last: set it, and the call is not tried again.
-    :ivar error: why the last try failed, in which nothing was done; None when there was no such try.
+    :ivar sent: Whether the request was handed to an open connection, so that its outcome may be unknown.
+    :ivar whole_timeout: Most seconds from the sending to the end of the response.
+    :ivar deadline: When the whole response must have arrived, in ``time.monotonic``.
+    :ivar is_last: Set it, and the call is not tried again.
+    :ivar error: Why the last try failed, in which nothing was done; None when there was no such try.
     """
 
     __slots__ = ("_aborted", "deadline", "error", "is_last", "sent", "whole_timeout")
@@ -51,7 +51,7 @@ class Attempt:
 
         Each side writes before it reads what the other wrote, so at least one of them sees the other.
 
-        :return: whether it was sent, so that its outcome may be unknown.
+        :return: Whether it was sent, so that its outcome may be unknown.
         """
         self.is_last = self._aborted = True
         return self.sent

@@ -1,4 +1,4 @@
-"""What went wrong on the wire, in words that hold no address of a proxy, no header and no body."""
+"""Why a request failed, in words without a proxy's address, a header or a body."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from airflow_provider_pindo.hooks._transport.limits import ResponseTooLarge
 
 
 def describe(error: BaseException) -> str:
-    """Return why a request failed, for the people who read the log.
+    """Return why a request failed, for the log.
 
-    Looks through the chain of causes for the one that says most; the text of the libraries' own
-    exceptions is not used, since it repeats addresses (with the proxy's password) and objects.
+    The most telling error in the chain of causes counts. The text of a library's exception is never used: it repeats
+    addresses, with the proxy's password, and objects.
     """
     chain = list(_causes(error))
     for kind, words in _WORDS:
@@ -40,15 +40,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _certificate(error: BaseException) -> str:
-    error = getattr(
-        error, "certificate_error", error
-    )  # aiohttp's error is one of these, and wraps the one that says why
+    error = getattr(error, "certificate_error", error)  # aiohttp's error wraps the one that says why
     return f"the server's TLS certificate was not accepted ({getattr(error, 'verify_message', 'invalid')})"
 
 
 def _tls(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
-    return f"TLS failed ({reason if isinstance(reason, str) else 'handshake'}), perhaps since the host speaks no https"
+    shown = reason if isinstance(reason, str) else "handshake"
+    return f"TLS failed ({shown}), perhaps because the host does not speak https"
 
 
 _WORDS = (

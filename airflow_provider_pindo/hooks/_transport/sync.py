@@ -1,7 +1,7 @@
 """HTTP over ``requests``: a transport that knows whether a request was sent.
 
-- The current :class:`~airflow_provider_pindo.hooks._transport.attempt.Attempt` is marked when a connection is open and
-  the request is handed to it. A failure before that is certain: nothing was sent.
+- The current ``Attempt`` is marked as soon as the request is handed to an open connection. A failure before that is
+  certain: nothing was sent.
 - A connection that has idled is not used again. The server may have closed it, and a POST written into it fails like
   one whose response was lost.
 - An interim response (103, say) is never taken for the response.
@@ -267,7 +267,7 @@ class _FinalResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         super().begin()
         while 100 < self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            self.headers = self.msg = None  # type: ignore[assignment] # begin() reads a head only if there is none yet
+            self.headers = self.msg = None  # type: ignore[assignment] # else begin() reads no further head
             super().begin()
         # Lines that are not headers are dropped. urllib3 would log them, and one may be a message's text.
         self.msg.set_payload("")
