@@ -80,11 +80,16 @@ def changed_list(sandbox: Sandbox, *_: Any) -> None:
     send(store, recipients=people(3), text="Muraho")
 
 
-def another_column(sandbox: Sandbox, *_: Any) -> None:
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "appointments.csv")
-        path.write_text("Tel,name\n", encoding="utf-8")
-        send(Store(), recipients=path, text="Muraho")
+def csv_file(content: str) -> Callable[..., None]:
+    """Return the provocation of a bulk send that reads this file."""
+
+    def provoke(*_: Any) -> None:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "appointments.csv")
+            path.write_text(content, encoding="utf-8")
+            send(Store(), recipients=path, text="Muraho")
+
+    return provoke
 
 
 def another_field(sandbox: Sandbox, *_: Any) -> None:
@@ -238,8 +243,13 @@ PROVOKED: list[Callable[..., Any]] = [
     no_tls,
     lambda *_: send(Store(), recipients=[{"phonenumber": PHONE}, {"phonenumber": "0781"}], text="Muraho"),
     lambda *_: send(Store(), recipients=[*people(1, time="9"), *people(1)], text=PERSONAL),
-    another_column,
+    csv_file("Tel,name\n"),
     another_field,
+    csv_file(f'phonenumber,name\n{PHONE},A\n{PHONE},"B\n'),
+    csv_file(f'phonenumber,name\n{PHONE},"A\n{PHONE},B"\n'),
+    csv_file("phonenumber,phonenumber\n"),
+    csv_file("PK\x03\x04"),
+    lambda *_: send(Store(), recipients=None, text="Muraho"),
     lambda *_: send(Store(), recipients=(each for each in people(2)), text="Muraho"),
     lambda *_: send(Store(), recipients=people(2), text="Muraho", exclude=f"['{PHONE}']"),
     lambda *_: InboundFilter("YES", from_number=PHONE).check_senders(False),

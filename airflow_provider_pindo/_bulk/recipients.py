@@ -13,6 +13,7 @@ marked, and no request is made for them.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from array import array
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +23,15 @@ from typing import Any
 
 import msgspec
 
+from airflow_provider_pindo.api.cells import text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
 from airflow_provider_pindo.api.phone import are_e164, mask_phone_number, parse_phone_number
 from airflow_provider_pindo.api.segments import segments
 
 #: Kinds of rows. The first is texted; the others each end in a column of their own.
-SEND, INVALID, DUPLICATE, EXCLUDED = range(4)
+#: NO_ROW is a row number without a recipient: a header, or a blank row.
+SEND, INVALID, DUPLICATE, EXCLUDED, NO_ROW = range(5)
 #: Those that make up the chunks.
 _IN_CHUNKS = frozenset({SEND, EXCLUDED})
 #: The fingerprint does not depend on who is excluded.
@@ -44,10 +47,27 @@ class Block:
     :param first: number of the first row, from 1.
     :param columns: the values of ``phonenumber``, of ``name``, and of each field that the text mentions
         beside them, in the order of :attr:`Plan.extra_fields`.
+    :param numbering: the number of each row, ascending; empty where they are consecutive.
     """
 
     first: int
     columns: Sequence[Sequence[Any]]
+    numbering: Sequence[int] = ()
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The number of each row."""
+        return self.numbering or range(self.first, self.first + len(self.columns[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class BadCell:
+    """A cell that its reader cannot make a text of.
+
+    :param reason: why, and what to do.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,11 @@ class Plan:
     def extra_fields(self) -> tuple[str, ...]:
         """The mentioned fields that are neither the number nor the name."""
         return tuple(name for name in self.template.fields if name not in {*NUMBER_FIELDS, "name"})
+
+    @property
+    def optional_fields(self) -> tuple[str, ...]:
+        """The fields that a source may lack: the name, where the text does not mention it."""
+        return () if "name" in self.template.fields else ("name",)
 
 
 @dataclass(slots=True)
@@ -100,11 +125,14 @@ class ParsedBlock:
 def parse_block(block: Block, plan: Plan) -> ParsedBlock:
     """Parse and fill all rows of a block; a missing value is empty."""
     numbers, problems = _read_numbers(block.columns[0], plan.country)
-    names = _as_texts(block.columns[1])
+    names = _as_texts("name", block.columns[1], problems)
     rows = ParsedBlock(numbers, names, None, problems)
     _check_characters(rows)
     if plan.template.fields:
-        values = dict(zip(plan.extra_fields, map(_as_texts, block.columns[2:]), strict=True))
+        values = {
+            name: _as_texts(name, column, problems)
+            for name, column in zip(plan.extra_fields, block.columns[2:], strict=True)
+        }
         values |= {"name": names, **dict.fromkeys(NUMBER_FIELDS, numbers)}
         rows.values = {name: values[name] for name in plan.template.fields}
         _fill(rows, plan.template, values)
@@ -120,17 +148,43 @@ def _read_numbers(values: Sequence[Any], country: str | None) -> tuple[list[str]
     numbers, problems = [], {}
     for position, value in enumerate(values):
         try:
+            if isinstance(value, BadCell):
+                raise PindoConfigurationError(value.reason)
             numbers.append(parse_phone_number(value, country))
         except PindoConfigurationError as error:
-            numbers.append("" if value is None else str(value))
+            numbers.append(_shown_number(value))
             problems[position] = str(error)
     return numbers, problems
 
 
-def _as_texts(values: Sequence[Any]) -> list[str]:
+def _shown_number(value: Any) -> str:
+    """Return what a cell has in place of a number, for the report."""
+    try:
+        return value if type(value) is str else text_of(value)
+    except PindoConfigurationError:
+        return ""
+
+
+def _as_texts(name: str, values: Sequence[Any], problems: dict[int, str]) -> list[str]:
+    """Return the values of a field as texts: without outer white space, and in Unicode's form NFC.
+
+    :param problems: gets the reason for each value that is not a text, by its position.
+    """
     if set(map(type, values)) == {str}:
-        return list(values)
-    return ["" if value is None else value if type(value) is str else str(value) for value in values]
+        texts = list(map(str.strip, values))
+    else:
+        texts = []
+        for position, value in enumerate(values):
+            try:
+                if isinstance(value, BadCell):
+                    raise PindoConfigurationError(value.reason)
+                texts.append(text_of(value))
+            except PindoConfigurationError as error:
+                texts.append("")
+                problems.setdefault(position, f"{name!r}: {error}")
+    if not unicodedata.is_normalized("NFC", "\n".join(texts)):
+        texts = [unicodedata.normalize("NFC", text) for text in texts]
+    return texts
 
 
 def _fill(rows: ParsedBlock, template: Template, values: dict[str, list[str]]) -> None:
@@ -177,6 +231,7 @@ class SpooledBlock(msgspec.Struct, array_like=True):
 
     :param first: number of the first row, from 1.
     :param problems: why a row is bad, by its position.
+    :param numbering: the number of each row; empty where they are consecutive.
     """
 
     first: int
@@ -184,6 +239,12 @@ class SpooledBlock(msgspec.Struct, array_like=True):
     numbers: list[str]
     names: list[str]
     texts: list[str] | None
+    numbering: list[int] = []
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The number of each row."""
+        return self.numbering or range(self.first, self.first + len(self.numbers))
 
 
 class Spool:
@@ -219,7 +280,7 @@ class Spool:
 class Preflight:
     """What the only reading of the source has found.
 
-    :param kinds: for each row :data:`SEND` or why not, one byte each.
+    :param kinds: for each row number :data:`SEND` or why not, one byte each.
     :param spool: the rows.
     :param rejections: the first bad rows: row, number, name and reason.
     """
@@ -232,7 +293,7 @@ class Preflight:
     @property
     def given(self) -> int:
         """Rows in all."""
-        return len(self.kinds)
+        return len(self.kinds) - self.kinds.count(NO_ROW)
 
     @property
     def in_chunks(self) -> int:
@@ -243,21 +304,35 @@ class Preflight:
         """Return how many rows are of one of ``kinds``."""
         return sum(map(self.kinds.count, kinds))
 
-    def add(self, first: int, block: ParsedBlock, kinds: bytearray) -> None:
-        """Add a block that was checked."""
-        self.kinds += kinds
+    def kinds_of(self, rows: Sequence[int]) -> bytearray:
+        """Return the kinds of some rows."""
+        if len(rows) == rows[-1] - rows[0] + 1:
+            return self.kinds[rows[0] - 1 : rows[-1]]
+        return bytearray(self.kinds[row - 1] for row in rows)
+
+    def add(self, rows: Sequence[int], block: ParsedBlock, kinds: bytearray) -> None:
+        """Add a block that was checked.
+
+        :param rows: the number of each row.
+        """
+        if len(rows) == rows[-1] - len(self.kinds):
+            self.kinds += kinds
+        else:
+            self.kinds.extend([NO_ROW] * (rows[-1] - len(self.kinds)))
+            for row, kind in zip(rows, kinds, strict=True):
+                self.kinds[row - 1] = kind
         for position, reason in sorted(block.problems.items()):
             number, name = block.numbers[position], block.names[position]
             if len(self.rejections) < MAX_LISTED:
-                self.rejections.append((first + position, number, name, reason))
+                self.rejections.append((rows[position], number, name, reason))
             # The spool and the digest are UTF-8, which has no half characters.
             block.numbers[position], block.names[position] = _printable(number), _printable(name)
             if block.texts is not None:
                 block.texts[position] = ""
         self._digest.update(kinds.translate(_WITHOUT_EXCLUSIONS))
-        self._digest.update(
-            self.spool.append(SpooledBlock(first, block.problems, block.numbers, block.names, block.texts))
-        )
+        numbering = [] if len(rows) == rows[-1] - rows[0] + 1 else list(rows)
+        spooled = SpooledBlock(rows[0], block.problems, block.numbers, block.names, block.texts, numbering)
+        self._digest.update(self.spool.append(spooled))
 
     def fingerprint(self, *options: object) -> str:
         """Return a short digest of everything but the exclusions that decides who gets what."""
@@ -280,21 +355,21 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
     checked, seen = Preflight(), SeenKeys()
     bad = _Listing()
     for block in blocks:
-        rows = parse_block(block, plan)
+        rows, numbering = parse_block(block, plan), block.rows
         kinds = bytearray(len(rows.numbers))
         for position, reason in rows.problems.items():
             kinds[position] = INVALID
-            note(f"Cannot be texted: {bad.add(block.first + position, rows.numbers[position], reason)}")
+            note(f"Cannot be texted: {bad.add(numbering[position], rows.numbers[position], reason)}")
         if plan.excluded:
             for position, number in enumerate(rows.numbers):
                 if number in plan.excluded and not kinds[position]:
                     kinds[position] = EXCLUDED
-        _refuse_missing(block.first, rows, kinds)
-        _refuse_long(block.first, rows, kinds, plan)
+        _refuse_missing(numbering, rows, kinds)
+        _refuse_long(numbering, rows, kinds, plan)
         if plan.on_duplicate != "send":
             for position in seen.repeats(rows.keys(plan.template), rows.problems):
                 kinds[position] = DUPLICATE
-        checked.add(block.first, rows, kinds)
+        checked.add(numbering, rows, kinds)
     if bad.count and plan.on_invalid == "fail":
         raise PindoConfigurationError(
             f"{bad.count:,} of {checked.given:,} recipients cannot be texted, and nothing was sent: {bad}. Fix them, "
@@ -309,13 +384,13 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
     return checked
 
 
-def _refuse_missing(first: int, rows: ParsedBlock, kinds: bytearray) -> None:
+def _refuse_missing(numbering: Sequence[int], rows: ParsedBlock, kinds: bytearray) -> None:
     """Refuse rows that are sent to and lack a value; who is not texted needs none."""
     for name, column in rows.values.items():
         if name in NUMBER_FIELDS or all(map(str.strip, column)):
             continue
         missing = [
-            first + position
+            numbering[position]
             for position, value in enumerate(column)
             if kinds[position] == SEND and not value.strip()
         ]
@@ -327,7 +402,7 @@ def _refuse_missing(first: int, rows: ParsedBlock, kinds: bytearray) -> None:
             )
 
 
-def _refuse_long(first: int, rows: ParsedBlock, kinds: bytearray, plan: Plan) -> None:
+def _refuse_long(numbering: Sequence[int], rows: ParsedBlock, kinds: bytearray, plan: Plan) -> None:
     """Refuse a message that is too long; one that is not sent may be of any length."""
     if plan.max_segments is None:
         return
@@ -335,7 +410,7 @@ def _refuse_long(first: int, rows: ParsedBlock, kinds: bytearray, plan: Plan) ->
     for position, count in enumerate(longest):
         if count > plan.max_segments and kinds[position] == SEND:
             raise PindoConfigurationError(
-                f"the message of row {first + position} takes {count} segments, more than max_segments="
+                f"the message of row {numbering[position]} takes {count} segments, more than max_segments="
                 f"{plan.max_segments}, and nothing was sent: shorten the text (a character outside the GSM alphabet, "
                 "such as a curly quote, makes a segment 70 characters instead of 160)"
             )
@@ -424,8 +499,8 @@ def chunks(checked: Preflight, size: int, left_out: LeftOut | None = None) -> It
     """
     chunk = Chunk(1)
     for block in checked.spool.blocks():
-        rows: Sequence[int] = range(block.first, block.first + len(block.numbers))
-        kinds = checked.kinds[block.first - 1 : block.first - 1 + len(rows)]
+        rows = block.rows
+        kinds = checked.kinds_of(rows)
         numbers, names, texts, excluded = block.numbers, block.names, block.texts, set[int]()
         if any(kinds):
             _report_left_out(block, kinds, left_out)
@@ -457,7 +532,7 @@ def _report_left_out(block: SpooledBlock, kinds: bytearray, left_out: LeftOut | 
         for position, kind in enumerate(kinds):
             if kind not in _IN_CHUNKS:
                 reason = block.problems.get(position, "")
-                left_out(block.first + position, block.numbers[position], block.names[position], kind, reason)
+                left_out(block.rows[position], block.numbers[position], block.names[position], kind, reason)
 
 
 def chunks_by_row(checked: Preflight, size: int) -> Iterator[Chunk]:

@@ -70,6 +70,7 @@ class BulkSend:
     max_cost: float | None
     item_price: float
     report_path: str | None
+    sheet: str | None = None
     _sender: BulkSender | None = field(default=None, init=False)
     _is_to_end: bool = field(default=False, init=False)
 
@@ -137,8 +138,9 @@ class BulkSend:
         return sender, plan
 
     def _check(self, plan: Plan) -> Preflight:
-        source = open_source(self.recipients, self.columns)
-        return preflight(source.blocks(("phonenumber", "name", *plan.extra_fields)), plan, log.warning)
+        source = open_source(self.recipients, self.columns, sheet=self.sheet)
+        fields = ("phonenumber", "name", *plan.extra_fields)
+        return preflight(source.blocks(fields, plan.optional_fields), plan, log.warning)
 
     def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: ChunkLedger) -> dict[str, Any]:
         spending = self._spending(ledger)

@@ -8,6 +8,7 @@ the try before was killed in the middle of a line.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -163,6 +164,26 @@ def _first(people: list[RecipientResult], more: Iterable[RecipientResult]) -> li
     return nsmallest(MAX_LISTED, [*people, *more], key=lambda person: person.row)
 
 
+# What a spreadsheet would take for a formula. A number may start with a plus.
+_starts_formula = re.compile(r"[=+\-@\t\r]").match
+_is_number = re.compile(r"\+[0-9]{1,15}").fullmatch
+
+
+def _safe_to_open(line: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a line of the report whose texts no spreadsheet takes for formulas, as OWASP describes.
+
+    The number stays usable: ``+250…`` is unchanged, and anything else in its place is treated like a text.
+    """
+    row, number, name, outcome, reason, sms_id = line
+    if _starts_formula(number) and not _is_number(number):
+        number = f"'{number}"
+    return row, number, _plain(name), outcome, _plain(reason), sms_id
+
+
+def _plain(text: str) -> str:
+    return f"'{text}" if _starts_formula(text) else text
+
+
 class Report:
     """The CSV that names everybody: ``row, phonenumber, name, outcome, reason, sms_id``.
 
@@ -198,7 +219,7 @@ class Report:
 
     def write(self, lines: Iterable[tuple[Any, ...]]) -> None:
         """Write lines."""
-        self._writer.writerows(lines)
+        self._writer.writerows(map(_safe_to_open, lines))
 
     def close(self) -> None:
         """Write what is left, and close the file."""

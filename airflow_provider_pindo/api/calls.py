@@ -7,6 +7,7 @@ characters) is refused here, so neither hook has checks of its own.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from airflow_provider_pindo.api import values
+from airflow_provider_pindo.api.cells import text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.parsers import (
@@ -136,7 +138,10 @@ def _bulk_recipient(row: int, recipient: str | Mapping[str, Any], country: str |
         number = parse_phone_number(number, country)
     except PindoConfigurationError as error:
         raise PindoConfigurationError(f"recipient {row}: {error}") from None
-    name = "" if name is None else str(name)
+    try:
+        name = unicodedata.normalize("NFC", text_of(name))
+    except PindoConfigurationError as error:
+        raise PindoConfigurationError(f"recipient {row}: 'name': {error}") from None
     return {"phonenumber": number, "name": _check_characters(f"recipient {row}: the name", name)}
 
 

@@ -50,12 +50,16 @@ class PindoSendBulkSmsOperator(PindoOperator):
 
     :param recipients: a list of mappings with ``phonenumber``, ``name`` and any other field, or of bare numbers;
         the XCom of one, also of a mapped task; a callable without arguments that returns or yields the rows; or the
-        path or URL of a file that ends in ``.csv``, ``.jsonl`` (``.ndjson``) or ``.parquet`` (extra ``parquet``),
-        which is read in a stream. A retry must find the same there. (templated)
+        path or URL of a file that ends in ``.csv``, ``.tsv``, ``.jsonl`` (``.ndjson``), ``.parquet`` (extra
+        ``parquet``) or ``.xlsx`` (extra ``excel``). All but Excel are read in a stream. A DataFrame or an Arrow table
+        (extra ``parquet``) is a list of its rows, one mapping is one recipient. A retry must find the same there.
+        (templated)
     :param text: the message, with mentions such as ``@contact.name``. Every recipient must have a value for each
         field that it mentions. (templated)
+    :param sheet: the sheet of an Excel workbook in ``recipients``; the first that is not hidden when None. (templated)
     :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
-    :param columns: the name of a field in ``recipients`` where it is another, such as ``{"phonenumber": "Tel"}``.
+    :param columns: the name of a field in ``recipients`` where it is another, such as ``{"phonenumber": "Tel"}``. A
+        name that ``recipients`` lacks stops the task.
     :param chunk_size: recipients between two entries of the ledger, and in one bulk request: 1 to 1,000.
     :param concurrency: most requests in flight at a time; a bulk request is one. The connection's
         ``requests_per_second`` holds on top.
@@ -105,6 +109,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         "resend",
         "dry_run",
         "report_path",
+        "sheet",
         *PindoOperator.template_fields,
     )
     native_fields = ("recipients", "exclude")
@@ -130,6 +135,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         max_cost: float | None = None,
         item_price: float = _ITEM_PRICE,
         report_path: str | None = None,
+        sheet: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -152,6 +158,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self.max_cost = max_cost
         self.item_price = item_price
         self.report_path = report_path
+        self.sheet = sheet
+        self._is_exclude_given = exclude is not None
         self._send: BulkSend | None = None
         self._is_to_end = False
         self._check_untemplated()
@@ -173,7 +181,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 concurrency=self.concurrency,
                 on_invalid=self.on_invalid,
                 on_duplicate=self.on_duplicate,
-                exclude=_unwrap("exclude", self.exclude),
+                exclude=self._exclude(),
                 on_unknown=self.on_unknown,
                 on_rejected=self.on_rejected,
                 resend=resend,
@@ -182,6 +190,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 max_cost=self.max_cost,
                 item_price=self.item_price,
                 report_path=read_optional(self.report_path),
+                sheet=read_optional(self.sheet) or None,
             )
             if self._is_to_end:  # on_kill came before there was anything to interrupt
                 send.interrupt()
@@ -192,6 +201,16 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self._is_to_end = True
         if self._send is not None:
             self._send.interrupt()
+
+    def _exclude(self) -> Any:
+        """Return who is excluded; None means nobody only where the DAG's author wrote it."""
+        exclude = _unwrap("exclude", self.exclude)
+        if exclude is None and self._is_exclude_given:
+            raise PindoConfigurationError(
+                "exclude is None, and nothing was sent: the upstream task or the callable returned nothing. Return an "
+                "empty list to exclude nobody"
+            )
+        return exclude
 
     def _check_untemplated(self) -> None:
         """Refuse invalid arguments when the DAG is parsed, not when the task runs at night."""

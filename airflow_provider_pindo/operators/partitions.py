@@ -14,12 +14,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from typing import Any
 
-from airflow_provider_pindo._bulk.sources import in_place_of, is_path, read_records, storage_path
+from airflow_provider_pindo._bulk.columns import Columns
+from airflow_provider_pindo._bulk.recipients import BadCell
+from airflow_provider_pindo._bulk.sources import is_path, read_records, storage_path
+from airflow_provider_pindo.api.cells import is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 #: Last digits of a number that choose its file: 0781234567 and +250781234567 share them.
@@ -33,19 +37,21 @@ def write_partitions(
     partitions: int,
     phonenumber: str = "phonenumber",
     fields: Sequence[str] | None = None,
+    sheet: str | None = None,
 ) -> list[str]:
     """Write recipients into files, row by row, and return the files' paths for ``expand``.
 
     All rows of one number go into one file, so that its send finds duplicates. The same rows give the same files, in
     the same order: a retry of this task changes nothing.
 
-    :param recipients: path or URL of a ``.csv``, ``.jsonl`` or ``.parquet`` file; or rows, such as those of a
-        database cursor: mappings, or sequences named by ``fields``.
+    :param recipients: path or URL of a file that the bulk send reads; a DataFrame or an Arrow table; or rows, such as
+        those of a database cursor: mappings, or sequences named by ``fields``.
     :param folder: path or URL of the folder for the files ``part-001.jsonl``, ``part-002.jsonl``, ….
         Every worker must be able to read it.
     :param partitions: how many files: about as many as tasks should run at a time.
     :param phonenumber: name of the field with the number.
     :param fields: names of a row's values, when rows are not mappings.
+    :param sheet: the sheet of an Excel workbook; the first that is not hidden when None.
     :return: the paths of the files, in order.
     :raises PindoConfigurationError: ``recipients`` are not rows, or a row cannot be read or lacks the field.
     """
@@ -56,32 +62,73 @@ def write_partitions(
     paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
-        for number, row in enumerate(_rows(recipients, fields), start=1):
-            if phonenumber not in row:
-                raise PindoConfigurationError(
-                    f"row {number} has no {phonenumber!r}; {in_place_of(row, 'Name the right one: phonenumber=…')}"
-                )
+        columns = Columns([phonenumber], advice="Name the right one: phonenumber=…")
+        for number, row in enumerate(_rows(recipients, phonenumber, fields, sheet), start=1):
+            if all(map(is_missing, row.values())) and row:
+                continue
+            key = phonenumber if phonenumber in row else _key(number, row, columns)
             # ASCII can hold half a surrogate pair, too. The send reports the row that has it.
-            line = json.dumps(row, ensure_ascii=True, default=str)
-            files[_partition_of(row[phonenumber], partitions)].write(line + "\n")
+            line = json.dumps(row, ensure_ascii=True, default=_json_value)
+            files[_partition_of(row[key], partitions)].write(line + "\n")
     return [str(path) for path in paths]
 
 
+def _key(number: int, row: Mapping[str, Any], columns: Columns) -> Any:
+    """Return the key of the number in a row that has it under another case, or with spaces around it."""
+    keys, (field,) = list(row), columns.fields
+    position = columns.position(field, keys, f"row {number}")
+    if position is None:
+        raise PindoConfigurationError(
+            f"row {number} has no {field!r}; {columns.describe(field, keys, has_header=False)}"
+        )
+    return keys[position]
+
+
 def _partition_of(number: object, partitions: int) -> int:
-    digits = re.sub(r"\D", "", str(number))[-_LAST_DIGITS:]
+    try:
+        text = re.sub(r"[.,]0{1,2}$", "", unicodedata.normalize("NFKC", text_of(number)))
+    except PindoConfigurationError:  # the send refuses the row
+        text = ""
+    digits = "".join(str(unicodedata.decimal(each, "")) for each in text)[-_LAST_DIGITS:]
     return zlib.crc32(digits.encode()) % partitions
 
 
+def _json_value(value: object) -> object:
+    """Return what the file has for a value that JSON does not know; the send refuses a list where a text is due."""
+    if is_missing(value):
+        return None
+    if isinstance(value, BadCell):
+        return [value.reason]
+    try:
+        return text_of(value)
+    except PindoConfigurationError:
+        return [f"a value of type {type(value).__name__}"]
+
+
 def _rows(
-    recipients: str | os.PathLike[str] | Iterable[Any], fields: Sequence[str] | None
+    recipients: str | os.PathLike[str] | Iterable[Any],
+    phonenumber: str,
+    fields: Sequence[str] | None,
+    sheet: str | None,
 ) -> Iterator[Mapping[str, Any]]:
-    if is_path(recipients):
-        yield from read_records(str(recipients))
+    if is_path(recipients) or hasattr(recipients, "__arrow_c_stream__"):
+        yield from read_records(recipients, phonenumber, sheet)
         return
-    if not isinstance(recipients, Iterable):
+    if recipients is None:
+        raise PindoConfigurationError(
+            "recipients is of type NoneType: give the path of a file, or rows; the upstream task returned nothing"
+        )
+    if isinstance(recipients, Set):
+        raise PindoConfigurationError(
+            f"recipients is of type {type(recipients).__name__}, whose order is another at every try: give a list, "
+            "such as sorted(…) of it"
+        )
+    if not isinstance(recipients, Iterable) or hasattr(recipients, "iterrows"):
         raise PindoConfigurationError(
             f"recipients is of type {type(recipients).__name__}: give the path of a file, or rows"
         )
+    if isinstance(recipients, Mapping):
+        recipients = [recipients]
     names = list(fields or ())
     for number, row in enumerate(recipients, start=1):
         if isinstance(row, Mapping):

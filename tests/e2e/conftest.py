@@ -62,7 +62,7 @@ def sandbox(deployment: Deployment) -> SandboxClient:
 def examples(deployment: Deployment) -> Deployment:
     """The same Airflow with the example DAGs in its DAGs folder, except those that reply to every message."""
     for file in EXAMPLE_DAGS.iterdir():
-        if file.suffix in (".py", ".csv") and b"AssetWatcher" not in file.read_bytes():
+        if file.suffix in (".py", ".csv", ".xlsx") and b"AssetWatcher" not in file.read_bytes():
             (deployment.dags / file.name).write_bytes(file.read_bytes())
     return deployment
 

@@ -86,7 +86,7 @@ def test_the_rows_of_a_parquet_file_are_split(tmp_path):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     with pytest.raises(PindoConfigurationError, match=r"must end in \.csv"):
-        write_partitions(str(tmp_path / "all.xlsx"), str(tmp_path), partitions=2)
+        write_partitions(str(tmp_path / "all.docx"), str(tmp_path), partitions=2)
 
 
 def test_a_row_without_the_number_names_what_it_has(tmp_path):
@@ -108,11 +108,11 @@ def test_a_file_without_a_header_line_says_so_and_names_nobody(tmp_path):
         (
             "a.csv",
             "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
-            "a.csv: row 2 has 3 fields",
+            "a.csv: row 3 has 3 fields",
         ),
         ("a.csv", "", "a.csv is empty: see that what writes it"),
         ("a.csv", "\nphonenumber,name\n+250781234567,A\n", "the first line of a.csv is blank"),
-        ("a.csv", "phonenumber;name\n+250781234567;A\n", "separated by semicolons: save it with commas"),
+        ("a.csv", "phonenumber|name\n+250781234567|A\n", "separated by pipes: save it with commas"),
         ("a.jsonl", '{"phonenumber": "+250781234567"}\n\n{', "a.jsonl: row 2 is not a JSON object"),
         ("a.ndjson", "[1]", "a.ndjson: row 1 is not a JSON object"),
         (

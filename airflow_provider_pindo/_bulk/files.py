@@ -1,0 +1,117 @@
+"""Files: opened through Airflow's ``ObjectStoragePath``, on this machine or in a bucket.
+
+Each error names the file and says what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.phone import mask_numbers_in
+
+#: First bytes of files that are not text, whatever their name says.
+_NOT_TEXT = {
+    b"PK\x03\x04": (
+        "an Excel workbook",
+        "let its name end in .xlsx (the extra airflow-provider-pindo[excel] reads it), or save it as CSV UTF-8",
+    ),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook, or one with a password", "save it as CSV UTF-8"),
+    b"PAR1": ("a Parquet file", "let its name end in .parquet"),
+    b"\x1f\x8b": ("compressed with gzip", "decompress it first"),
+}
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file, and the argument that named it.
+
+    :param path: path or URL.
+    :param argument: the name of the argument.
+    :param sheet: the sheet of an Excel workbook; None for the first.
+    """
+
+    path: str
+    argument: str = "recipients"
+    sheet: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name without the folder, for errors."""
+        return self.path.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends in, such as ``.csv``."""
+        return f".{self.name.rsplit('.', 1)[-1].lower()}" if "." in self.name else ""
+
+
+def storage_path(path: str) -> Any:
+    """Return ``path`` as an ``ObjectStoragePath``, whose methods have no types."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    return ObjectStoragePath(path)
+
+
+@contextmanager
+def open_binary(file: File, target: Any = None) -> Iterator[Any]:
+    """Open a file for reading bytes.
+
+    The error for a missing file shows no number. What a retry cannot fix is a :class:`PindoConfigurationError`, also
+    while the file is being read.
+
+    :param target: the path to open, where it is not that of ``file``: one of the files in a folder.
+    """
+    try:
+        with (target if target is not None else storage_path(file.path)).open("rb") as opened:
+            yield opened
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) and error.errno != errno.ENAMETOOLONG:
+            raise
+        raise _missing(file) from None
+    except UnicodeError:
+        raise PindoConfigurationError(
+            f"{file.name} is not encoded in UTF-8: save it as UTF-8 (Excel calls it CSV UTF-8)"
+        ) from None
+
+
+@contextmanager
+def open_text(file: File) -> Iterator[io.TextIOWrapper]:
+    """Open a file of text: UTF-8, or UTF-16 with a byte order mark, which Excel calls Unicode Text."""
+    with open_binary(file) as raw:
+        head = raw.read(4)
+        for magic, (what, advice) in _NOT_TEXT.items():
+            if head.startswith(magic):
+                raise PindoConfigurationError(f"{file.name} is {what}, and not text: {advice}")
+        is_utf16 = head.startswith(_BYTE_ORDER_MARKS)
+        if b"\0" in head and not is_utf16:
+            raise PindoConfigurationError(
+                f"{file.name} has zero bytes in it, as UTF-16 without a byte order mark does: save it as UTF-8"
+            )
+        raw.seek(0)
+        with io.TextIOWrapper(raw, "utf-16" if is_utf16 else "utf-8-sig", newline="") as text:
+            yield text
+
+
+def _missing(file: File) -> Exception:
+    """Return the error for a file that is not there; it may come later, unless the text is no path at all."""
+    if "/" in file.path or file.suffix:
+        return FileNotFoundError(
+            f"there is no file {mask_numbers_in(file.path)!r}, which {file.argument} names: put it there, or give "
+            "the path of another"
+        )
+    return PindoConfigurationError(
+        f"{file.argument} is {shown(file.path)}, and there is no file of this name: give the numbers as a list, even "
+        "a single one, or the path of a file"
+    )
+
+
+def shown(value: object) -> str:
+    """Return a value for an error: not all of a long one, and no number."""
+    return mask_numbers_in(repr(value))[:80]

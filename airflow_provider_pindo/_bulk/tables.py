@@ -1,0 +1,256 @@
+"""Tables with a header: CSV, Excel, Parquet, and what has the Arrow C stream interface (DataFrames, Arrow tables).
+
+Each is read in blocks of rows, with the row numbers that a person sees. In CSV the header is row 1, in Excel it has its
+row in the sheet, and in both blank rows count. In the others the first row is 1. A row whose fields are all blank is no
+row.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import date, time, timedelta
+from itertools import chain, islice
+from typing import Any, Protocol
+
+from airflow_provider_pindo._bulk.columns import Columns
+from airflow_provider_pindo._bulk.csv_table import BLOCK, CsvTable
+from airflow_provider_pindo._bulk.files import File, open_binary, open_text, storage_path
+from airflow_provider_pindo._bulk.recipients import BadCell
+from airflow_provider_pindo.api.cells import is_missing
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.phone import mask_numbers_in
+
+#: Rows of a sheet among which the header is looked for: above it may be titles and blank rows.
+_HEADER_ROWS = 20
+_EXCEL = (".xlsx", ".xlsm")
+#: What a file with a header may end in.
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", *_EXCEL)
+_DATE_CELL = BadCell(
+    "it is a date or time cell of Excel, whose look is not stored: format the column as text and type it as it should "
+    "read, or use =TEXT(…)"
+)
+#: pandas adds the labels of the rows to what it gives to Arrow.
+LABELS = "__index_level_"
+
+
+class Table(Protocol):
+    """Rows under a header."""
+
+    @property
+    def header(self) -> Sequence[str]:
+        """The names of all columns."""
+
+    @property
+    def positions(self) -> Sequence[int | None]:
+        """Where the columns that are read stand; None for a missing one that may be missing."""
+
+    def blocks(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Sequence[Any]]]]:
+        """Read all rows but blank ones: their row numbers, and the columns at ``positions``."""
+
+
+@contextmanager
+def open_table(file: File, columns: Columns) -> Iterator[Table]:
+    """Open a file whose suffix is one of :data:`TABLE_SUFFIXES`.
+
+    :raises PindoConfigurationError: it lacks a column, or is not what its name says; also while it is being read.
+    """
+    if file.suffix == ".parquet":
+        with _open_parquet(file, columns) as table:
+            yield table
+    elif file.suffix in _EXCEL:
+        yield _open_excel(file, columns)
+    else:
+        with open_text(file) as text:
+            yield CsvTable(file.name, iter(text), columns)
+
+
+class _ExcelTable:
+    """Rows of a sheet: the header is the first row that has the columns, among the first twenty."""
+
+    def __init__(self, where: str, rows: Iterator[list[Any]], columns: Columns) -> None:
+        top = list(islice(rows, _HEADER_ROWS))
+        self._first, self.header, self.positions = _find_header(where, top, columns)
+        self._rows = chain(top[self._first - 1 :], rows)
+
+    def blocks(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Sequence[Any]]]]:
+        """Read all rows but blank ones."""
+        first = self._first
+        while block := list(islice(self._rows, BLOCK)):
+            rows = [row for row, cells in enumerate(block, first) if not all(map(is_missing, cells))]
+            if rows:
+                cells = [[block[row - first][position] for row in rows] for position in positions]
+                yield rows, [list(map(_excel_cell, column)) for column in cells]
+            first += len(block)
+
+
+def _excel_cell(value: Any) -> Any:
+    return _DATE_CELL if isinstance(value, date | time | timedelta) else value
+
+
+def _find_header(
+    where: str, top: list[list[Any]], columns: Columns
+) -> tuple[int, list[str], list[int | None]]:
+    """Return the number of the first row below the header, the header, and where the columns stand."""
+    first_error: PindoConfigurationError | None = None
+    most = 0
+    for row, cells in enumerate(top, start=1):
+        header = list(map(str, cells))
+        try:
+            return row + 1, header, columns.find(header, where)
+        except PindoConfigurationError as error:
+            names = sum(map(bool, header))
+            if names > most:
+                names_of_row = [name for name in header if name]
+                first_error, most = _error_of_header(where, names_of_row, columns, error), names
+    raise first_error or PindoConfigurationError(
+        f"{where} has no rows in its sheet: see that what writes it has written it, or name another with sheet=…"
+    )
+
+
+def _error_of_header(
+    where: str, header: list[str], columns: Columns, error: PindoConfigurationError
+) -> PindoConfigurationError:
+    """Return the error of a header without its blank cells."""
+    try:
+        columns.find(header, where)
+    except PindoConfigurationError as without_blanks:
+        return without_blanks
+    return error  # pragma: no cover - blank cells make no difference to what is found
+
+
+def _open_excel(file: File, columns: Columns) -> Table:
+    try:
+        from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum, WorksheetNotFound
+    except ImportError:
+        raise PindoConfigurationError(
+            f"{file.name} is an Excel workbook, which python-calamine reads: install airflow-provider-pindo[excel], or "
+            "save it as CSV UTF-8"
+        ) from None
+    with open_binary(file) as raw:
+        content = io.BytesIO(raw.read())
+    try:
+        workbook = CalamineWorkbook.from_filelike(content)
+        visible = [each.name for each in workbook.sheets_metadata if each.visible == SheetVisibleEnum.Visible]
+        sheet = workbook.get_sheet_by_name(visible[0] if file.sheet is None else file.sheet)
+        return _ExcelTable(file.name, sheet.iter_rows(), columns)
+    except WorksheetNotFound:
+        names = ", ".join(map(repr, workbook.sheet_names))
+        raise PindoConfigurationError(
+            f"{file.name} has no sheet {file.sheet!r}; it has {mask_numbers_in(names)}. Name the right one: sheet=…"
+        ) from None
+    except CalamineError as error:
+        raise PindoConfigurationError(
+            f"{file.name} cannot be read as an Excel workbook ({mask_numbers_in(str(error))}): save it anew as .xlsx, "
+            "without a password"
+        ) from None
+
+
+class _ArrowTable:
+    """Rows of record batches."""
+
+    def __init__(self, where: str, header: Sequence[str], batches: Iterator[Any], columns: Columns) -> None:
+        self.header = header
+        self.positions = columns.find(header, where)
+        self._batches = batches
+
+    def blocks(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Sequence[Any]]]]:
+        """Read all rows but blank ones."""
+        first = 1
+        for whole in self._batches:
+            for start in range(0, whole.num_rows, BLOCK):
+                batch = whole.slice(start, BLOCK)
+                columns = [batch.column(position).to_pylist() for position in positions]
+                rows: Sequence[int] = range(first, first + batch.num_rows)
+                if blank := self._blank(batch, columns):
+                    kept = [position for position in range(batch.num_rows) if position not in blank]
+                    rows = [rows[position] for position in kept]
+                    columns = [[column[position] for position in kept] for column in columns]
+                if rows:
+                    yield rows, columns
+                first += batch.num_rows
+
+    def _blank(self, batch: Any, columns: list[list[Any]]) -> set[int]:
+        """Return the positions of rows that are blank: first in the columns that are read, then in all."""
+        blank = set(range(batch.num_rows))
+        others = (
+            batch.column(position).to_pylist()
+            for position, name in enumerate(self.header)
+            if not name.startswith(LABELS)
+        )
+        for column in chain(columns, others):
+            blank = {position for position in blank if is_missing(column[position])}
+            if not blank:
+                break
+        return blank
+
+
+def _import_pyarrow(what: str) -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise PindoConfigurationError(
+            f"{what}, which pyarrow reads: install airflow-provider-pindo[parquet]"
+        ) from None
+    return pyarrow, parquet
+
+
+@contextmanager
+def _open_parquet(file: File, columns: Columns) -> Iterator[Table]:
+    pyarrow, parquet = _import_pyarrow(f"{file.name} is a Parquet file")
+    with ExitStack() as stack:
+        try:
+            opened = [
+                parquet.ParquetFile(stack.enter_context(open_binary(file, target)))
+                for target in _parquet_files(file)
+            ]
+            header = opened[0].schema_arrow.names
+            if any(each.schema_arrow.names != header for each in opened):
+                raise PindoConfigurationError(
+                    f"the files in {file.name} do not all have the same columns: write it anew"
+                )
+            batches = chain.from_iterable(each.iter_batches(batch_size=BLOCK) for each in opened)
+            yield _ArrowTable(file.name, header, batches, columns)
+        except pyarrow.ArrowException as error:
+            raise PindoConfigurationError(
+                f"{file.name} cannot be read as Parquet ({mask_numbers_in(str(error))}): write it anew"
+            ) from None
+
+
+def _parquet_files(file: File) -> list[Any]:
+    """Return the file, or the files of a folder such as Spark writes, in the order of their names."""
+    target = storage_path(file.path.rstrip("/"))
+    if not target.is_dir():
+        return [target]
+    inside = sorted(
+        (each for each in target.iterdir() if not each.name.startswith(("_", "."))),
+        key=lambda each: each.name,
+    )
+    files = [each for each in inside if each.name.endswith(".parquet")]
+    if not files or len(files) < len(inside):
+        raise PindoConfigurationError(
+            f"{file.name} is a folder, and not all in it are Parquet files (folders such as country=RW are not read): "
+            "write it without partitions, or give the path of one file"
+        )
+    return files
+
+
+def open_arrow(source: Any, columns: Columns) -> Table | None:
+    """Return the rows of a DataFrame or an Arrow table; None for a series, which has no columns.
+
+    :param source: an object with the Arrow C stream interface.
+    """
+    where = columns.argument
+    pyarrow, _ = _import_pyarrow(f"{where} is a {type(source).__name__}")
+    try:
+        reader = pyarrow.RecordBatchReader.from_stream(source)
+    except (pyarrow.ArrowException, TypeError, ValueError) as error:
+        if not hasattr(source, "columns") and not hasattr(source, "schema"):
+            return None
+        raise PindoConfigurationError(
+            f"{where} is a {type(source).__name__}, and Arrow cannot read it ({mask_numbers_in(str(error))[:200]}): "
+            "give each column one type, and a name of its own"
+        ) from None
+    return _ArrowTable(where, reader.schema.names, iter(reader), columns)

@@ -1,0 +1,561 @@
+"""What people's files hold: each person gets only the text of their own row, or nobody gets any."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.operators.partitions import write_partitions
+from tests.operators.bulk import PERSONAL, Store, people, report, send
+from tests.operators.files import WRITERS, Styled, write_csv, write_jsonl, write_parquet, write_xlsx
+
+HEADER = ("phonenumber", "name", "time")
+ROWS = [("+250781234567", "Aline", "8:00"), ("+250781234568", "Bosco", "9:00")]
+TEXTS = {"+250781234567": "Muraho Aline, at 8:00", "+250781234568": "Muraho Bosco, at 9:00"}
+
+
+def texts(sandbox):
+    return {each["to"]: each["text"] for each in sandbox.messages()}
+
+
+def refused(sandbox, says, **arguments):
+    with pytest.raises(AirflowFailException, match=says) as error:
+        send(Store(), **{"text": PERSONAL, **arguments})
+    assert sandbox.messages() == []
+    return str(error.value)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_kind_of_file_gives_each_person_their_text(sandbox, tmp_path, suffix):
+    path = tmp_path / f"patients.{suffix}"
+    WRITERS[suffix](path, HEADER, ROWS)
+    assert send(Store(), recipients=path, text=PERSONAL)["accepted"] == 2
+    assert texts(sandbox) == TEXTS
+
+
+# Quotes
+
+FAULTS = [
+    ('0781234567,"A\n0781234568,B\n0781234569,C\n', 2, "not closed"),
+    ('0781234567,A\n0781234568,"B', 3, "not closed"),
+    ('0781234567,"A\n0781234568,B\n0781234569,"C\n', 2, "text after a closing"),
+    ('0781234567,"A"x\n0781234568,B\n', 2, "text after a closing"),
+    ('0781234567,A\n\n0781234568,B "the" C\n', 4, "inside a field"),
+    ('0781234567, "A"\n', 2, "inside a field"),
+    ('0781234567,"A\n0781234568,B\n0781234569,C"\n', 2, "line break in 'name'"),
+    ('"0781234567\n0781234568",A\n', 2, "line break in 'phonenumber'"),
+    ('"0781234567\r\n",A\n', 2, "line break in 'phonenumber'"),
+    ('0781234567,"A\r0781234568,B"\n', 2, "line break in 'name'"),
+]
+
+
+@pytest.mark.parametrize(("rows", "row", "says"), FAULTS)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_quote_that_stands_wrong_stops_it_and_names_the_row(sandbox, tmp_path, rows, row, says, separator):
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"phonenumber,name\n{rows}".replace(",", separator).encode())
+    message = refused(sandbox, re.escape(says), recipients=path, text="Muraho @contact.name")
+    assert f"row {row} " in message
+    assert "1234567" not in message
+    with pytest.raises(PindoConfigurationError, match=re.escape(says)):
+        write_partitions(path, tmp_path / "parts", partitions=2)
+
+
+@pytest.mark.parametrize(("rows", "row", "says"), FAULTS)
+def test_a_quote_that_stands_wrong_hides_nobody_who_opted_out(sandbox, tmp_path, rows, row, says):
+    path = tmp_path / "opted_out.csv"
+    path.write_bytes(f"phonenumber,name\n{rows}".encode())
+    refused(sandbox, "opted_out.csv", recipients=people(2), text="Muraho", exclude=path)
+
+
+@pytest.mark.parametrize("note", ["x\n0781234568,B,", "call\n0781234568", "one\ntwo,three,four"])
+def test_a_column_that_nothing_reads_swallows_no_row(sandbox, tmp_path, note):
+    path = tmp_path / "a.csv"
+    write_csv(path, ("phonenumber", "name", "note"), [("+250781234567", "A", note)])
+    refused(sandbox, "row 2 has a line break in 'note'", recipients=path, text="Muraho")
+    refused(
+        sandbox, "row 2 has a line break in 'note'", recipients=people(1), text="Muraho", exclude=str(path)
+    )
+
+
+def test_a_column_that_nothing_reads_may_have_notes_of_several_lines(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    write_csv(path, ("phonenumber", "name", "note"), [("+250781234567", "A", 'the "first"\nthe second')])
+    assert send(Store(), recipients=path, text="Muraho")["accepted"] == 1
+
+
+def test_quotes_that_stand_right_are_read(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('"phonenumber","name"\n"+250781234567","Doe, ""Jo"""\n+250781234568,""\n')
+    send(Store(), recipients=path, text="Muraho", report_path=str(tmp_path / "report.csv"))
+    assert [each["name"] for each in report(tmp_path / "report.csv")] == ['Doe, "Jo"', ""]
+
+
+# Cells
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "", " ", "\u00a0"])
+def test_a_missing_value_is_no_text(sandbox, value):
+    row = {"phonenumber": "+250781234567", "name": value}
+    refused(sandbox, "these rows have no 'name': 1", recipients=[row], text="Muraho @contact.name")
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["A"], ("A",), b"A", True, {"A"}])
+@pytest.mark.parametrize("field", ["name", "time"])
+def test_a_value_that_is_not_a_text_is_a_bad_row(sandbox, value, field):
+    row = {"phonenumber": "+250781234567", "name": "A", "time": "8:00", field: value}
+    refused(sandbox, rf"row 2 \(.*'{field}': a value of type", recipients=[*people(1, time="9:00"), row])
+    result = send(Store(), recipients=[*people(1, time="9:00"), row], text=PERSONAL, on_invalid="skip")
+    assert (result["accepted"], result["rejected"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("value", "text"), [(1500.0, "1500"), (1500, "1500"), (1500.5, "1500.5")])
+def test_a_whole_number_has_no_decimal_point(sandbox, value, text):
+    row = {"phonenumber": "+250781234567", "amount": value}
+    send(Store(), recipients=[row], text="Pay @contact.amount")
+    assert texts(sandbox) == {"+250781234567": f"Pay {text}"}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_white_space_and_decomposed_accents_make_no_second_text(sandbox, tmp_path, suffix):
+    name = "Ren\u00e9"
+    names = [name, f"{name} ", f"\u00a0{name}", unicodedata.normalize("NFD", name)]
+    path = tmp_path / f"a.{suffix}"
+    WRITERS[suffix](path, HEADER[:2], [("+250781234567", each) for each in names])
+    result = send(Store(), recipients=path)
+    assert (result["accepted"], result["duplicates"]) == (1, 3)
+    assert texts(sandbox) == {"+250781234567": f"Muraho {name}"}
+
+
+# Headers
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "xlsx"])
+@pytest.mark.parametrize("twice", ["phonenumber", "time"])
+def test_a_column_that_stands_twice_is_refused_by_name(sandbox, tmp_path, suffix, twice):
+    path = tmp_path / f"a.{suffix}"
+    WRITERS[suffix](path, (*HEADER, twice), [(*row, row[0]) for row in ROWS])
+    refused(sandbox, f"has the column '{twice}' 2 times", recipients=path)
+    with pytest.raises(PindoConfigurationError, match=f"has the column '{twice}' 2 times"):
+        write_partitions(path, tmp_path / "parts", partitions=2)
+    if twice == "phonenumber":
+        refused(sandbox, "has the column 'phonenumber' 2 times", recipients=people(2, time=""), exclude=path)
+
+
+def test_a_json_field_that_stands_twice_is_refused_by_name(sandbox, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"phonenumber": "+250781234567", "phonenumber": "+250781234568"}')
+    refused(sandbox, "row 1 has the field 'phonenumber' twice", recipients=path, text="Muraho")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_case_and_outer_spaces_of_a_header_do_not_matter(sandbox, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    WRITERS[suffix](path, ("PhoneNumber ", "NAME", " Time"), ROWS)
+    send(Store(), recipients=path, text=PERSONAL)
+    assert texts(sandbox) == TEXTS
+    (part,) = write_partitions(path, tmp_path / "parts", partitions=1)
+    assert send(Store(), recipients=part, text=PERSONAL, exclude=str(path))["excluded"] == 2
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_two_columns_that_differ_only_in_case_are_refused(sandbox, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    WRITERS[suffix](path, ("phonenumber", "Name", "NAME"), ROWS)
+    refused(sandbox, "more than one that could be it: 'Name', 'NAME'", recipients=path, text="@contact.name")
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, "list"])
+def test_a_missing_column_is_named_with_what_the_file_has(sandbox, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "list":
+        path = [dict(zip(("phonenumber", "names"), row[:2], strict=True)) for row in ROWS]
+    else:
+        WRITERS[suffix](path, ("phonenumber", "names"), [row[:2] for row in ROWS])
+    message = refused(sandbox, "has no (column|field) 'name'", recipients=path, text="Muraho @contact.name")
+    assert (
+        "'phonenumber', 'names'; the nearest is 'names'. Name the right one: columns={'name': …}" in message
+    )
+    assert send(Store(), recipients=path, text="Muraho")["accepted"] == 2
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, "list"])
+@pytest.mark.parametrize("field", ["name", "time", "visit"])
+def test_columns_that_point_to_no_column_are_refused(sandbox, tmp_path, suffix, field):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "list":
+        path = [dict(zip(HEADER, row, strict=True)) for row in ROWS]
+    else:
+        WRITERS[suffix](path, HEADER, ROWS)
+    refused(sandbox, "has no (column|field) 'Saa'", recipients=path, columns={field: "Saa"}, text="Muraho")
+
+
+# Blank rows and row numbers
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, "list"])
+def test_blank_rows_are_no_rows_and_keep_their_numbers(sandbox, tmp_path, suffix):
+    blank = [("", "", ""), (" ", "", "  ")] if suffix in ("csv", "list") else [(None, None, None)] * 2
+    rows = [ROWS[0], *blank, ("0799912", "C", "7:00"), *blank * 600, ROWS[1], *blank]
+    path, exclude = tmp_path / f"a.{suffix}", tmp_path / f"exclude.{suffix}"
+    if suffix == "list":
+        path = [dict(zip(HEADER, row, strict=True)) for row in rows]
+        exclude = [path[0], *path[1:3], path[-3]]
+    else:
+        WRITERS[suffix](path, HEADER, rows)
+        WRITERS[suffix](exclude, HEADER, [ROWS[0], *blank, ROWS[1], *blank])
+    first = 2 if suffix in ("csv", "xlsx") else 1
+    result = send(
+        Store(),
+        recipients=path,
+        text=PERSONAL,
+        on_invalid="skip",
+        report_path=str(tmp_path / "report.csv"),
+        chunk_size=1,
+    )
+    assert (result["given"], result["accepted"], result["rejected"]) == (3, 2, 1)
+    assert texts(sandbox) == TEXTS
+    numbers = [str(first), str(first + 3), str(first + 4 + 1200)]
+    assert sorted((each["row"] for each in report(tmp_path / "report.csv")), key=int) == numbers
+    assert result["rejections"][0]["row"] == first + 3
+    assert (
+        send(Store(), recipients=path, text=PERSONAL, on_invalid="skip", exclude=exclude, dry_run=True)[
+            "excluded"
+        ]
+        == 2
+    )
+    (part,) = write_partitions(path, tmp_path / "parts", partitions=1)
+    assert len(Path(part).read_text().splitlines()) == 3
+
+
+def test_a_row_with_anything_in_it_is_a_row(sandbox, tmp_path):
+    for suffix, write in WRITERS.items():
+        path = tmp_path / f"a.{suffix}"
+        write(path, ("phonenumber", "name", "note"), [(*ROWS[0][:2], "x"), ("", "", "x")])
+        refused(sandbox, "1 of 2 recipients cannot be texted", recipients=path, text="Muraho")
+
+
+def test_a_retry_finds_the_rows_of_a_list_with_blank_rows(sandbox, tmp_path):
+    path, store = tmp_path / "a.csv", Store()
+    path.write_text("phonenumber,name\n,\n+250781234567,A\n\n \n+250781234568,B\n")
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    with pytest.raises(AirflowFailException, match=r"row 3 \(\+25078\*\*\*\*567\)"):
+        send(store, recipients=path, chunk_size=1, concurrency=1)
+    store.settle("sent")
+    assert send(store, generation=1, recipients=path, chunk_size=1)["accepted"] == 2
+    assert len(sandbox.messages()) == 2
+
+
+# What Excel writes
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_separators_and_encodings_of_excel_are_read(sandbox, tmp_path, separator, encoding, suffix):
+    path = tmp_path / f"a.{suffix}"
+    rows = [(*row[:2], f"{row[2]}, room 1") for row in ROWS]
+    write_csv(path, HEADER, rows, delimiter=separator, encoding=encoding)
+    send(Store(), recipients=path, text=PERSONAL)
+    assert texts(sandbox) == {number: f"{text}, room 1" for number, text in TEXTS.items()}
+    assert send(Store(), recipients=people(1), text="Muraho", exclude=path)["given"] == 1
+
+
+@pytest.mark.parametrize("separator", [";", "|", ","])
+def test_the_line_that_names_the_separator_is_no_row(sandbox, tmp_path, separator):
+    path = tmp_path / "a.csv"
+    path.write_text(f"sep={separator}\nphonenumber,name\n0799912,A\n".replace(",", separator))
+    refused(sandbox, r"row 2 \(", recipients=path, text="Muraho")
+
+
+def test_a_header_with_two_possible_separators_is_refused(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("phonenumber,a;phonenumber\n+250781234567,b;+250781234568\n")
+    refused(sandbox, "could be separated by commas or semicolons", recipients=path, text="Muraho")
+
+
+def test_a_sheet_with_titles_blank_rows_and_numbers_typed_as_numbers_is_read(sandbox, tmp_path):
+    path = tmp_path / "clinic.xlsx"
+    rows = [[None], [None, "Phonenumber", "Name", "Time"], [None, 781234567, "Aline ", "8:00"], [], [" "]]
+    write_xlsx(
+        path, ["Kigali Clinic"], [*rows, [None, 250781234568.0, "Bosco", "9:00"], [None, 7999, "C", "1"]]
+    )
+    result = send(Store(), recipients=path, text=PERSONAL, on_invalid="skip")
+    assert texts(sandbox) == TEXTS
+    assert [each["row"] for each in result["rejections"]] == [8]
+
+
+@pytest.mark.parametrize("style", [1, 2])
+def test_a_date_cell_of_excel_is_a_bad_row_that_says_what_to_do(sandbox, tmp_path, style):
+    path = tmp_path / "a.xlsx"
+    write_xlsx(path, HEADER, [(*ROWS[0][:2], Styled(46000.375, style))])
+    refused(sandbox, r"row 2 \(.*date or time cell of Excel.*format the column as text", recipients=path)
+    assert send(Store(), recipients=path, text="Muraho")["accepted"] == 1
+    (part,) = write_partitions(path, tmp_path / "parts", partitions=1)
+    assert "2025" not in Path(part).read_text()
+
+
+def test_a_bool_cell_of_excel_is_a_bad_row(sandbox, tmp_path):
+    path = tmp_path / "a.xlsx"
+    write_xlsx(path, HEADER, [(*ROWS[0][:2], True)])
+    refused(sandbox, r"row 2 \(.*'time': a value of type bool", recipients=path)
+
+
+def test_the_first_visible_sheet_or_the_named_one_is_read(sandbox, tmp_path):
+    path = tmp_path / "a.xlsx"
+    write_xlsx(path, HEADER, ROWS, sheets=("Old", "Notes", "Patients"), hidden=("Old",))
+    refused(sandbox, "has no rows in its sheet.*sheet=", recipients=path)
+    refused(sandbox, "no sheet 'X'; it has 'Old', 'Notes', 'Patients'", recipients=path, sheet="X")
+    assert send(Store(), recipients=path, text=PERSONAL, sheet="Patients")["accepted"] == 2
+    write_xlsx(path, HEADER, ROWS, sheets=("Old", "Patients"), hidden=("Old",))
+    assert send(Store(), recipients=path, text=PERSONAL)["accepted"] == 2
+    (part,) = write_partitions(path, tmp_path / "parts", partitions=1, sheet="Patients")
+    assert len(Path(part).read_text().splitlines()) == 2
+
+
+def test_a_workbook_without_its_reader_or_under_another_name_says_what_to_do(sandbox, tmp_path, monkeypatch):
+    for name in ("a.csv", "a.jsonl", "a.txt"):
+        write_xlsx(tmp_path / name, HEADER, ROWS)
+        argument = "exclude" if name == "a.txt" else "recipients"
+        refused(
+            sandbox,
+            rf"{name} is an Excel workbook, and not text: let its name end in \.xlsx",
+            **{"recipients": people(1), "text": "Muraho", argument: str(tmp_path / name)},
+        )
+    for content in (b"phonenumber,name\n", b"PK\x03\x04", b"\xd0\xcf\x11\xe0" * 200):
+        (tmp_path / "a.xlsx").write_bytes(content)
+        refused(sandbox, r"a\.xlsx cannot be read as an Excel workbook", recipients=tmp_path / "a.xlsx")
+    monkeypatch.setitem(__import__("sys").modules, "python_calamine", None)
+    refused(
+        sandbox,
+        r"a\.xlsx is an Excel workbook, .*airflow-provider-pindo\[excel\].*CSV",
+        recipients=tmp_path / "a.xlsx",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PAR1", "is a Parquet file, and not text"),
+        (b"\x1f\x8b\x08", "is compressed with gzip"),
+        ("phonenumber,name\n".encode("utf-16-le"), "has zero bytes in it, as UTF-16 without"),
+        ("phonenumber".encode("utf-16") + b"\n", "is not encoded in UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_named(sandbox, tmp_path, content, says):
+    (tmp_path / "a.csv").write_bytes(content)
+    refused(sandbox, says, recipients=tmp_path / "a.csv")
+
+
+def test_fields_too_many_are_no_fault_when_they_are_blank(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("phonenumber,name,time\n+250781234567,Aline,8:00,,\n+250781234568,Bosco,9:00, \n")
+    send(Store(), recipients=path, text=PERSONAL)
+    assert texts(sandbox) == TEXTS
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+def test_a_folder_of_parquet_files_is_one_list(sandbox, tmp_path, argument):
+    folder = tmp_path / "patients.parquet"
+    folder.mkdir()
+    write_parquet(folder / "part-0.parquet", HEADER, ROWS[:1])
+    write_parquet(folder / "part-1.parquet", HEADER, ROWS[1:])
+    (folder / "_SUCCESS").touch()
+    result = send(
+        Store(), **{"recipients": [row[0] for row in ROWS], "text": "Muraho", argument: f"{folder}/"}
+    )
+    assert result["excluded" if argument == "exclude" else "accepted"] == 2
+    (folder / "country=RW").mkdir()
+    refused(sandbox_reset(sandbox), "patients.parquet is a folder, and not all", recipients=f"{folder}/")
+
+
+def sandbox_reset(sandbox):
+    sandbox.reset()
+    return sandbox
+
+
+def test_a_folder_of_unlike_parquet_files_is_refused(sandbox, tmp_path):
+    folder = tmp_path / "patients.parquet"
+    folder.mkdir()
+    write_parquet(folder / "part-0.parquet", HEADER, ROWS)
+    write_parquet(folder / "part-1.parquet", HEADER[:2], [row[:2] for row in ROWS])
+    refused(sandbox, "do not all have the same columns", recipients=folder)
+
+
+# Other types
+
+
+def test_an_arrow_table_is_a_list_of_its_rows(sandbox, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    columns = dict(zip(HEADER, map(list, zip(*ROWS, (None, None, None), strict=True)), strict=True))
+    table = pyarrow.table({**columns, "__index_level_0__": [3, 5, 7]})
+    for recipients in (table, lambda: table, lambda: table.to_batches()[0]):
+        sandbox.reset()
+        assert send(Store(), recipients=recipients, text=PERSONAL)["given"] == 2
+        assert texts(sandbox) == TEXTS
+    sandbox.reset()
+    assert send(Store(), recipients=people(1), text="Muraho", exclude=table)["excluded"] == 0
+    (part,) = write_partitions(table, tmp_path, partitions=1)
+    assert send(Store(), recipients=part, text=PERSONAL)["accepted"] == 2
+
+
+def test_an_arrow_table_with_a_column_twice_is_refused(sandbox):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table([["+250781234567"], ["+250781234568"]], names=["phonenumber", "phonenumber"])
+    refused(sandbox, "recipients has the column 'phonenumber' 2 times", recipients=table)
+
+
+class Frame:
+    """A DataFrame that Arrow cannot read, or without the interface of Arrow."""
+
+    columns = ("phonenumber",)
+
+    def iterrows(self):
+        raise AssertionError
+
+
+class Broken(Frame):
+    def __arrow_c_stream__(self, requested_schema=None):
+        raise ValueError("Duplicate column names found: ['phonenumber', 'phonenumber']")
+
+
+def test_a_data_frame_that_cannot_be_read_says_why(sandbox, tmp_path):
+    pytest.importorskip("pyarrow")
+    refused(sandbox, "recipients is a Broken, and Arrow cannot read it .Duplicate", recipients=Broken())
+    refused(sandbox, r"of type Frame, which has no Arrow interface: .*to_dict", recipients=Frame())
+    with pytest.raises(PindoConfigurationError, match="recipients is of type Frame"):
+        write_partitions(Frame(), tmp_path, partitions=1)
+
+
+def test_an_arrow_array_is_a_list_of_numbers(sandbox, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    numbers = pyarrow.chunked_array([[row[0] for row in ROWS]])
+    assert send(Store(), recipients=numbers, text="Muraho")["accepted"] == 2
+    assert send(Store(), recipients=people(1), exclude=numbers)["excluded"] == 0
+    with pytest.raises(PindoConfigurationError, match="has no columns: give a DataFrame"):
+        write_partitions(numbers, tmp_path, partitions=1)
+
+
+def test_one_mapping_is_one_recipient(sandbox, tmp_path):
+    row = dict(zip(HEADER, ROWS[0], strict=True))
+    assert send(Store(), recipients=row, text=PERSONAL)["accepted"] == 1
+    assert len(write_partitions(row, tmp_path, partitions=1)) == 1
+    refused(sandbox_reset(sandbox), "one mapping with 'phonenumber'", recipients={"+250781234567": "Aline"})
+
+
+def test_a_set_and_nothing_say_what_to_give(sandbox, tmp_path):
+    refused(sandbox, r"of type set, whose order .*sorted\(", recipients={"+250781234567"})
+    refused(sandbox, "of type NoneType, so the upstream task .* returned nothing", recipients=lambda: None)
+    refused(sandbox, "exclude is None, .* returned nothing", recipients=people(1), exclude=lambda: None)
+    with pytest.raises(PindoConfigurationError, match=r"sorted\("):
+        write_partitions({"+250781234567"}, tmp_path, partitions=1)
+
+
+def test_values_that_json_does_not_know_are_no_text_in_a_partition(sandbox, tmp_path):
+    class NAType:
+        def __eq__(self, other):
+            raise TypeError
+
+        __hash__ = None
+
+    rows = [
+        {"phonenumber": "+250781234567", "name": b"A"},
+        {"phonenumber": "+250781234568", "name": NAType()},
+        {"phonenumber": "+250781234569", "name": datetime(2026, 11, 29, 9, 30)},
+        {"phonenumber": [1], "name": "A"},
+    ]
+    (part,) = write_partitions(rows, tmp_path, partitions=1)
+    refused(sandbox, "these rows have no 'name': 2", recipients=part, text="@contact.name", on_invalid="skip")
+    result = send(Store(), recipients=part, text="Muraho", on_invalid="skip")
+    assert [each["row"] for each in result["rejections"]] == [1, 4]
+
+
+def test_one_number_in_two_types_stays_in_one_partition(tmp_path):
+    for numbers in (
+        ["0781234567", 781234567.0],
+        ["0781234567.0", "\u0660\u0667\u0668\u0661\u0662\u0663\u0664\u0665\u0666\u0667"],
+    ):
+        paths = write_partitions([{"phonenumber": each} for each in numbers], tmp_path, partitions=7)
+        assert sorted(Path(path).read_text().count("\n") for path in paths)[-1] == 2
+
+
+# The report
+
+
+def test_a_spreadsheet_takes_nothing_in_the_report_for_a_formula(sandbox, tmp_path):
+    path = tmp_path / "report.csv"
+    names = ["=1+1", "+1", "-1", "@SUM(A1)", "a=1"]
+    rows = [{"phonenumber": f"+25078123456{digit}", "name": name} for digit, name in enumerate(names)]
+    rows.append({"phonenumber": "=HYPERLINK(1)", "name": "A"})
+    send(Store(), recipients=rows, text="Muraho", on_invalid="skip", report_path=str(path))
+    lines = sorted(report(path), key=lambda line: int(line["row"]))
+    assert [line["name"] for line in lines] == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "a=1", "A"]
+    assert [line["phonenumber"] for line in lines[:2]] == ["+250781234560", "+250781234561"]
+    assert lines[5]["phonenumber"] == "'=HYPERLINK(1)"
+
+
+# The property
+
+CELL = st.lists(
+    st.sampled_from([*'AbZ ,;"\t\n\r\u00e9\u0301=@.', "\n+250781234568,B,9:00\n"]), min_size=1, max_size=8
+).map("".join)
+PEOPLE = st.lists(
+    st.tuples(st.integers(0, 99).map(lambda digits: f"+2507812345{digits:02}"), CELL, CELL),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda row: row[0],
+)
+
+
+def normal(text):
+    return unicodedata.normalize("NFC", text.strip())
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
+@given(rows=PEOPLE, cut=st.none() | st.integers(0, 200), quote=st.booleans())
+def test_each_person_gets_only_the_text_of_their_own_row_or_nobody_gets_any(
+    sandbox, suffix, rows, cut, quote
+):
+    assume(all(normal(name) and normal(time) for _, name, time in rows))
+    if suffix == "xlsx":  # XML has one line break
+        rows = [(number, name.replace("\r", " "), time.replace("\r", " ")) for number, name, time in rows]
+    sandbox.reset()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"a.{suffix}"
+        WRITERS[suffix](path, HEADER, rows)
+        if cut is not None and suffix == "csv":  # a quote is lost, or one too many
+            content = path.read_bytes()
+            position = content.find(b'"', cut % len(content)) if quote else cut % len(content)
+            assume(position > len("phonenumber,name,time"))
+            path.write_bytes(content[:position] + (b"" if quote else b'"') + content[position + quote :])
+        try:
+            send(Store(), recipients=path, text="@contact.name|@contact.time")
+        except AirflowFailException:
+            assert sandbox.messages() == []
+            return
+    own = {number: f"{normal(name)}|{normal(time)}" for number, name, time in rows}
+    received = {each["to"]: each["text"] for each in sandbox.messages()}
+    assert set(received) == set(own)
+    if cut is None or suffix != "csv":
+        assert received == own
+
+
+def test_json_lines_with_blank_objects_and_lines_are_counted_by_object(sandbox, tmp_path):
+    path = tmp_path / "a.jsonl"
+    write_jsonl(path, HEADER[:2], [ROWS[0][:2], ("", None), ("07", "B")])
+    path.write_text(path.read_text().replace("\n", "\n\n"))
+    refused(sandbox, r"row 3 \(", recipients=path, text="Muraho")
