@@ -239,3 +239,18 @@ def test_a_page_that_is_not_a_number_from_1_is_refused(page):
         calls.list_inbound_sms(page)
     with pytest.raises(PindoConfigurationError, match=f"^per_page is {page!r}"):
         calls.list_inbound_sms(1, page)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(" Aline ", "Aline"), (float("nan"), ""), (7.0, "7"), ("Rene\u0301", "Ren\u00e9")]
+)
+def test_a_name_in_a_bulk_request_is_a_text_as_people_write_it(name, text):
+    call = calls.send_bulk_sms([{"phonenumber": "+250781234567", "name": name}], "Muraho", "PindoTest")
+    assert call.json["recipients"] == [{"phonenumber": "+250781234567", "name": text}]
+
+
+@pytest.mark.parametrize("name", [b"Aline", True, ["Aline"], {"first": "Aline"}])
+def test_a_name_that_is_not_a_text_is_refused_and_not_shown(name):
+    with pytest.raises(PindoConfigurationError, match="recipient 1: 'name': a value of type") as refused:
+        calls.send_bulk_sms([{"phonenumber": "+250781234567", "name": name}], "Muraho", "PindoTest")
+    assert "Aline" not in str(refused.value)

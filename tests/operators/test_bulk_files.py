@@ -559,3 +559,51 @@ def test_json_lines_with_blank_objects_and_lines_are_counted_by_object(sandbox, 
     write_jsonl(path, HEADER[:2], [ROWS[0][:2], ("", None), ("07", "B")])
     path.write_text(path.read_text().replace("\n", "\n\n"))
     refused(sandbox, r"row 3 \(", recipients=path, text="Muraho")
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+def test_a_date_cell_where_the_number_should_be_says_what_it_is(sandbox, tmp_path, argument):
+    path = tmp_path / "a.xlsx"
+    write_xlsx(path, HEADER, [(Styled(46000, 1), "A", "8:00")])
+    refused(
+        sandbox,
+        "row 2 .*date or time cell of Excel",
+        **{"recipients": people(1), "text": "Muraho", argument: path},
+    )
+
+
+def test_a_value_of_another_type_where_the_number_should_be_is_not_shown(sandbox):
+    row = {"phonenumber": ["+250781234567"], "name": "A"}
+    result = send(Store(), recipients=[*people(1), row], text="Muraho", on_invalid="skip")
+    assert [(each["row"], each["phonenumber"]) for each in result["rejections"]] == [(2, "")]
+
+
+@pytest.mark.parametrize("header", ['"phonenumber,name\n', 'phonenumber,na"me\n', '"phonenumber"x,name\n'])
+def test_a_quote_that_stands_wrong_in_the_header_is_named(sandbox, tmp_path, header):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}+250781234567,A\n")
+    refused(sandbox, r"a\.csv cannot be read as CSV \(row 1 has", recipients=path, text="Muraho")
+
+
+def test_a_field_that_no_name_is_as_long_as_is_named(sandbox, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"phonenumber,name\n+250781234567,A\n+250781234568,{'B' * 200_000}\n")
+    refused(sandbox, r"a\.csv cannot be read as CSV \(row 3: field larger", recipients=path, text="Muraho")
+
+
+def test_a_workbook_and_json_lines_may_say_who_is_excluded(sandbox, tmp_path):
+    for suffix in ("xlsx", "jsonl"):
+        path = tmp_path / f"a.{suffix}"
+        WRITERS[suffix](path, HEADER, ROWS[:1])
+        result = send(Store(), recipients=[row[0] for row in ROWS], text="Muraho", exclude=str(path))
+        assert (result["accepted"], result["excluded"]) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["opted_out.txt", "opted_out.csv"])
+def test_blank_lines_above_the_excluded_count_and_are_no_numbers(sandbox, tmp_path, name):
+    path = tmp_path / name
+    path.write_text("\n \nPhoneNumber \n\n0781234567\n")
+    result = send(Store(), recipients=[row[0] for row in ROWS], text="Muraho", exclude=str(path))
+    assert result["excluded"] == 1
+    path.write_text("\n\n0781234567\n\n07812\n")
+    refused(sandbox_reset(sandbox), "row 5 of exclude", recipients=people(1), text="Muraho", exclude=path)
