@@ -130,7 +130,7 @@ def main() -> None:
             lambda: clients.bare_bulk(fast, many, 1000),
             lambda: clients.operator(many, text=clients.ONE_TEXT, chunk_size=1000),
         )
-        line("one text, 100,000 recipients", ours, "json and requests", bare, "0.6")
+        line("one text, 100,000 recipients", ours, "json and requests", bare, "0.4")
         bare, ours, theirs = medians(
             lambda: clients.session_loop(fast, few[:1000]),
             lambda: clients.hook_loop(fast, few[:1000]),
@@ -141,6 +141,22 @@ def main() -> None:
         short, long = Path(folder, "short.csv"), Path(folder, "long.csv")
         clients.write_csv(short, 10_000)
         clients.write_csv(long, 1_000_000)
+        hundred_thousand = Path(folder, "hundred_thousand.csv")
+        clients.write_csv(hundred_thousand, 100_000)
+        one_text = {"text": clients.ONE_TEXT, "chunk_size": 1000}
+        tenth, whole, dry, checked, read = medians(
+            lambda: clients.operator(str(hundred_thousand), **one_text),
+            lambda: clients.operator(str(long), **one_text),
+            lambda: clients.operator(str(long), **one_text, dry_run=True),
+            lambda: clients.preflight_csv(long),
+            lambda: clients.read_csv(long),
+            rounds=3,
+        )
+        line(
+            f"a CSV of 1,000,000 rows ({1_000_000 / whole:,.0f}/s)", whole, "ten of 100,000", 10 * tenth, "1"
+        )
+        line("its dry_run", dry, "csv.reader alone", read)
+        line("its preflight alone", checked, "csv.reader alone", read)
         small, large = clients.peak_memory(short), clients.peak_memory(long)
         print(
             f"| peak memory, a CSV of 1,000,000 rows | {large:.0f} MB | 10,000 rows: {small:.0f} MB | | +50 MB |"

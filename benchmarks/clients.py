@@ -140,6 +140,27 @@ def write_csv(path: Path, rows: int) -> None:
         writer.writerows((f"+250{700000000 + row}", f"Aline Uwimana {row}") for row in range(rows))
 
 
+def read_csv(path: Path) -> float:
+    """Read a file with ``csv.reader`` alone."""
+    started = time.perf_counter()
+    with path.open(newline="", encoding="utf-8") as file:
+        for _ in csv.reader(file):
+            pass
+    return time.perf_counter() - started
+
+
+def preflight_csv(path: Path) -> float:
+    """Read, check and spool a file, as a bulk send does before the first message."""
+    from airflow_provider_pindo._bulk.recipients import Plan, preflight
+    from airflow_provider_pindo._bulk.sources import open_source
+    from airflow_provider_pindo.api.mentions import Template
+
+    started = time.perf_counter()
+    blocks = open_source(str(path)).blocks(("phonenumber", "name"))
+    preflight(blocks, Plan(Template(ONE_TEXT)), print).spool.close()
+    return time.perf_counter() - started
+
+
 def peak_memory(path: Path) -> float:
     """Return the peak memory, in MB, of a process that texts everybody in the file."""
     command = [sys.executable, "-m", "benchmarks.clients", str(path)]

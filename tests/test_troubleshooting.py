@@ -132,6 +132,11 @@ def nobody_knows(sandbox: Sandbox, *_: Any) -> None:
     send(Store(), recipients=[{"phonenumber": PHONE, "time": "9"}], text=PERSONAL)
 
 
+def unknown_sender(sandbox: Sandbox, *_: Any) -> None:
+    sandbox.settings(approved_senders=[])
+    send(Store(), recipients=people(30, time=str), text=PERSONAL, concurrency=1)
+
+
 def too_dear(sandbox: Sandbox, *_: Any) -> None:
     send(Store(), recipients=people(2, time=str), text=PERSONAL, max_cost=0.01)
 
@@ -154,13 +159,13 @@ def no_store(sandbox: Sandbox, *_: Any) -> None:
 def ended(sandbox: Sandbox, monkeypatch: Any) -> None:
     from airflow_provider_pindo._bulk.sender import BulkSender
 
-    open_chunks = BulkSender._open_chunks
+    coordinate = BulkSender._coordinate
 
     async def ended_at_once(sender: BulkSender) -> None:
         sender.interrupt()
-        await open_chunks(sender)
+        await coordinate(sender)
 
-    monkeypatch.setattr(BulkSender, "_open_chunks", ended_at_once)
+    monkeypatch.setattr(BulkSender, "_coordinate", ended_at_once)
     send(Store(), recipients=people(2, time=str), text=PERSONAL)
 
 
@@ -261,6 +266,7 @@ PROVOKED: list[Callable[..., Any]] = [
     fault("status", a_text, status=401, body={"message": "unauthorized"}),
     lambda *_: PindoHook().send_sms("+4917012345678", "Muraho"),
     lambda *_: send(Store(), recipients=[{"phonenumber": "+4917012345678", "time": "9"}], text=PERSONAL),
+    unknown_sender,
     lambda *_: send(Store(), recipients=[PHONE, "+4917012345678"], text="Muraho", on_rejected="fail"),
     a_wrong_code,
     a_lapsed_pin,

@@ -2,11 +2,11 @@
 
 :func:`preflight` reads the source once. For each row it parses the number, fills the text, checks both, and decides
 whether the row repeats an earlier one. It writes what the sender needs into a :class:`Spool` and keeps one running
-fingerprint. :func:`chunks` then reads only the spool. So what was checked is what is sent, even when the source changes
-meanwhile, and a source may be readable only once.
+fingerprint. :func:`batches` then reads only the spool. So what was checked is what is sent, even when the source
+changes meanwhile, and a source may be readable only once.
 
-A retry reads the source again and compares the fingerprint. Chunks depend only on the input, so a retry finds the same
-rows in the same chunks. The excluded numbers may differ at every try: these rows keep their positions in the chunks,
+A retry reads the source again and compares the fingerprint. Batches depend only on the input, so a retry finds the same
+rows in the same entries of the ledger. The excluded numbers may differ at every try: these rows keep their positions,
 marked, and no request is made for them.
 """
 
@@ -32,8 +32,8 @@ from airflow_provider_pindo.api.segments import segments
 #: Kinds of rows. The first is texted; the others each end in a column of their own.
 #: NO_ROW is a row number without a recipient: a header, or a blank row.
 SEND, INVALID, DUPLICATE, EXCLUDED, NO_ROW = range(5)
-#: Those that make up the chunks.
-_IN_CHUNKS = frozenset({SEND, EXCLUDED})
+#: Those that make up the batches.
+_IN_BATCHES = frozenset({SEND, EXCLUDED})
 #: The fingerprint does not depend on who is excluded.
 _WITHOUT_EXCLUSIONS = bytes.maketrans(bytes([EXCLUDED]), bytes([SEND]))
 #: Bytes of the spool that stay in memory; what is larger goes to the disk.
@@ -296,9 +296,9 @@ class Preflight:
         return len(self.kinds) - self.kinds.count(NO_ROW)
 
     @property
-    def in_chunks(self) -> int:
-        """Rows in all chunks: those that are sent to, and the excluded."""
-        return self.count(*_IN_CHUNKS)
+    def in_batches(self) -> int:
+        """Rows in all batches: those that are sent to, and the excluded."""
+        return self.count(*_IN_BATCHES)
 
     def count(self, *kinds: int) -> int:
         """Return how many rows are of one of ``kinds``."""
@@ -455,13 +455,15 @@ _SURELY_ONE = 80
 
 
 @dataclass(slots=True)
-class Chunk:
-    """Some recipients that are sent to between two entries of the ledger.
+class Batch:
+    """The recipients that one entry of the ledger covers.
 
     :param index: from 1.
     :param rows: their row numbers, from 1, ascending.
     :param texts: the filled text of each; None when Pindo fills it.
     :param excluded: row numbers that keep their position and are not sent to.
+    :param shown_rows: the rows as the entry has them; written once for all writes of it.
+    :param shown_numbers: the numbers as the entry has them.
     """
 
     index: int
@@ -470,6 +472,8 @@ class Chunk:
     names: list[str] = field(default_factory=list)
     texts: list[str] | None = None
     excluded: set[int] = field(default_factory=set)
+    shown_rows: str = ""
+    shown_numbers: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -488,16 +492,16 @@ class Chunk:
         return sum(segments_of(names, texts, template))
 
 
-#: Called for a row that is in no chunk: row, number, name, kind, reason.
+#: Called for a row that is in no batch: row, number, name, kind, reason.
 LeftOut = Callable[[int, str, str, int, str], None]
 
 
-def chunks(checked: Preflight, size: int, left_out: LeftOut | None = None) -> Iterator[Chunk]:
-    """Read the spool, and yield the rows that are sent to, with the excluded among them, in chunks of ``size``.
+def batches(checked: Preflight, size: int, left_out: LeftOut | None = None) -> Iterator[Batch]:
+    """Read the spool, and yield the rows that are sent to, with the excluded among them, in batches of ``size``.
 
     :param left_out: called for every other row.
     """
-    chunk = Chunk(1)
+    batch = Batch(1)
     for block in checked.spool.blocks():
         rows = block.rows
         kinds = checked.kinds_of(rows)
@@ -505,58 +509,61 @@ def chunks(checked: Preflight, size: int, left_out: LeftOut | None = None) -> It
         if any(kinds):
             _report_left_out(block, kinds, left_out)
             excluded = {row for row, kind in zip(rows, kinds, strict=True) if kind == EXCLUDED}
-            is_in = [kind in _IN_CHUNKS for kind in kinds]
+            is_in = [kind in _IN_BATCHES for kind in kinds]
             rows = list(compress(rows, is_in))
             numbers, names = list(compress(numbers, is_in)), list(compress(names, is_in))
             texts = None if texts is None else list(compress(texts, is_in))
         start = 0
         while start < len(rows):
-            end = start + size - len(chunk)
-            chunk.rows += rows[start:end]
+            end = start + size - len(batch)
+            batch.rows += rows[start:end]
             if excluded:
-                chunk.excluded |= excluded.intersection(rows[start:end])
-            chunk.numbers += numbers[start:end]
-            chunk.names += names[start:end]
+                batch.excluded |= excluded.intersection(rows[start:end])
+            batch.numbers += numbers[start:end]
+            batch.names += names[start:end]
             if texts is not None:
-                chunk.texts = (chunk.texts or []) + texts[start:end]
+                batch.texts = (batch.texts or []) + texts[start:end]
             start = end
-            if len(chunk) == size:
-                yield chunk
-                chunk = Chunk(chunk.index + 1)
-    if chunk.rows:
-        yield chunk
+            if len(batch) == size:
+                yield batch
+                batch = Batch(batch.index + 1)
+    if batch.rows:
+        yield batch
 
 
 def _report_left_out(block: SpooledBlock, kinds: bytearray, left_out: LeftOut | None) -> None:
     if left_out is not None:
         for position, kind in enumerate(kinds):
-            if kind not in _IN_CHUNKS:
+            if kind not in _IN_BATCHES:
                 reason = block.problems.get(position, "")
                 left_out(block.rows[position], block.numbers[position], block.names[position], kind, reason)
 
 
-def chunks_by_row(checked: Preflight, size: int) -> Iterator[Chunk]:
-    """Yield the chunks of :func:`chunks` with only their row numbers, without reading anything."""
-    rows = (row for row, kind in enumerate(checked.kinds, start=1) if kind in _IN_CHUNKS)
-    for index, in_chunk in enumerate(iter(lambda: list(islice(rows, size)), []), start=1):
-        yield Chunk(index, in_chunk, excluded={row for row in in_chunk if checked.kinds[row - 1] == EXCLUDED})
+def batches_by_row(checked: Preflight, size: int) -> Iterator[Batch]:
+    """Yield the batches of :func:`batches` with only their row numbers, without reading anything."""
+    rows = (row for row, kind in enumerate(checked.kinds, start=1) if kind in _IN_BATCHES)
+    for index, in_batch in enumerate(iter(lambda: list(islice(rows, size)), []), start=1):
+        yield Batch(index, in_batch, excluded={row for row in in_batch if checked.kinds[row - 1] == EXCLUDED})
 
 
-def requests_of(chunk: Chunk, positions: Sequence[int]) -> Iterator[tuple[str | None, Sequence[int]]]:
-    """Yield the requests that a chunk takes: the text and the positions of those who get it.
+def chunks_of(
+    batch: Batch, positions: Sequence[int], size: int
+) -> Iterator[list[tuple[str | None, Sequence[int]]]]:
+    """Yield the requests that a batch takes, chunk by chunk: each its text and the positions of those who get it.
 
-    :param positions: positions of those in the chunk who are to be sent to.
-    :return: one request when Pindo fills the text, which is None then; else one for each different text; none
-        for nobody.
+    :param positions: positions of those in the batch who are sent to.
+    :param size: recipients of a chunk: one request when Pindo fills the text, which is None then. Else a chunk has a
+        request for each different text.
     """
-    if chunk.texts is None:
-        if positions:
-            yield None, positions
-        return
-    same: dict[str, list[int]] = {}
-    for position in positions:
-        same.setdefault(chunk.texts[position], []).append(position)
-    yield from same.items()
+    for start in range(0, len(positions), size):
+        chunk = positions[start : start + size]
+        if batch.texts is None:
+            yield [(None, chunk)]
+            continue
+        by_text: dict[str | None, list[int]] = {}
+        for position in chunk:
+            by_text.setdefault(batch.texts[position], []).append(position)
+        yield list(by_text.items())
 
 
 #: Things that an error or a result lists one by one.

@@ -1,4 +1,4 @@
-"""One bulk send from start to end: ``source -> preflight -> chunks -> sender -> totals -> verdict``.
+"""One bulk send from start to end: ``source -> preflight -> batches -> sender -> totals -> verdict``.
 
 Preflight reads the source once and spools what it checked; the sender reads only the spool.
 
@@ -20,20 +20,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger
+from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
 from airflow_provider_pindo._bulk.recipients import (
     Plan,
     Preflight,
-    chunks,
-    chunks_by_row,
+    batches,
+    batches_by_row,
+    chunks_of,
     preflight,
-    requests_of,
 )
 from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
 from airflow_provider_pindo._bulk.sources import open_source, read_numbers
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
 from airflow_provider_pindo.api.calls import check_sender, check_text
+from airflow_provider_pindo.api.errors import PindoRejectedError
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.mentions import Template
 from airflow_provider_pindo.api.redaction import mask_error
@@ -84,7 +85,7 @@ class BulkSend:
             checked.spool.close()
 
     def _run_checked(self, context: Context, sender: str, plan: Plan, checked: Preflight) -> dict[str, Any]:
-        ledger = ChunkLedger(context)
+        ledger = BulkLedger(context)
         first_result = ledger.begin(
             input=checked.fingerprint(self.text, sender),
             given=checked.given,
@@ -104,10 +105,10 @@ class BulkSend:
         _, plan = self._plan()
         checked = self._check(plan)
         requests = segments = 0
-        for chunk in chunks(checked, self.chunk_size):
-            positions = chunk.positions([row for row in chunk.rows if row not in chunk.excluded])
-            requests += sum(1 for _ in requests_of(chunk, positions))
-            segments += chunk.segments(positions, plan.template)
+        for batch in batches(checked, rows_per_entry(self.chunk_size)):
+            positions = batch.positions([row for row in batch.rows if row not in batch.excluded])
+            requests += sum(map(len, chunks_of(batch, positions, self.chunk_size)))
+            segments += batch.segments(positions, plan.template)
         counts, cost = Totals(checked).counts(), round(segments * self.item_price, 6)
         log.info(
             "Dry run: %s. %s segments in %s requests, about %.2f USD",
@@ -142,17 +143,18 @@ class BulkSend:
         fields = ("phonenumber", "name", *plan.extra_fields)
         return preflight(source.blocks(fields, plan.optional_fields), plan, log.warning)
 
-    def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: ChunkLedger) -> dict[str, Any]:
+    def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: BulkLedger) -> dict[str, Any]:
         spending = self._spending(ledger)
         totals = Totals(checked, self._open_report())
         sending = self._sender = BulkSender(
             plan=plan,
             sender=sender,
-            chunks=chunks(checked, ledger.chunk_size, totals.add_left_out),
+            batches=batches(checked, ledger.rows_per_entry, totals.add_left_out),
             ledger=ledger,
             totals=totals,
             spending=spending,
             concurrency=self.concurrency,
+            chunk_size=min(self.chunk_size, ledger.rows_per_entry),
             resend_unknown=self.on_unknown == "resend",
             read_to_the_end=ledger.has_earlier or totals.report is not None,
         )
@@ -166,18 +168,20 @@ class BulkSend:
                 log.warning("%s; the next try writes it again", totals.failure)
             log.error("Ended early: %s", totals.counts())
             if replacement := prevent_retry(error, totals, policies):
-                raise replacement from error
+                raise replacement from None
             raise
         verdict = judge(totals, sending.stopped or totals.failure, policies)
         result = self._result(totals, sending.balance)
         if verdict.is_finished:
             ledger.finish(None if verdict.error else result)
+        elif isinstance(sending.stopped, PindoRejectedError):
+            ledger.refuse()
         if verdict.error is not None:
-            raise verdict.error from sending.stopped
+            raise verdict.error from None  # the log would have its message twice
         log.info("Done: %s", totals.counts())
         return result
 
-    def _spending(self, ledger: ChunkLedger) -> Spending:
+    def _spending(self, ledger: BulkLedger) -> Spending:
         spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
         if self.min_balance is not None or self.max_cost is not None:
             with self.hook as hook:
@@ -195,7 +199,7 @@ class BulkSend:
                 "give the path or URL of a file that may be written, or leave it out"
             ) from None
 
-    def _carry_out(self, sending: BulkSender, totals: Totals, ledger: ChunkLedger) -> None:
+    def _carry_out(self, sending: BulkSender, totals: Totals, ledger: BulkLedger) -> None:
         """Send, close the report, and count what this try did not come to."""
         try:
             run_apart(sending, self.hook)
@@ -203,9 +207,9 @@ class BulkSend:
             try:
                 totals.close()
             finally:
-                rest = ledger.rest(chunks_by_row(totals.preflight, ledger.chunk_size))
-                for chunk, outcome in (*sending.in_flight, *rest):
-                    totals.add_counts(chunk, outcome)
+                rest = ledger.rest(batches_by_row(totals.preflight, ledger.rows_per_entry))
+                for batch, outcome in (*sending.in_flight, *rest):
+                    totals.add_counts(batch, outcome)
 
     def _result(self, totals: Totals, balance: float | None) -> dict[str, Any]:
         return {

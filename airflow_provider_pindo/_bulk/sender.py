@@ -1,19 +1,25 @@
-"""The sending half of a bulk send: chunks in, outcomes out.
+"""The sending half of a bulk send: batches in, outcomes out.
 
-It runs in an event loop of its own, in a thread of its own, while the task's main thread only waits. So a
-signal or a timeout, which Airflow delivers to the main thread, never strikes in the middle of a request or
-of an entry in the ledger: it is passed on here, where nothing new starts from then on, what is in flight
-gets a short grace, and what has no answer by then is unknown.
+How it works. A coordinator and ``concurrency`` workers share an event loop in a thread of its own. The coordinator
+prepares requests, and admits as many as the window allows by one write of the ledger, which also records what came of
+the requests before. Then the workers may send them. A write runs in a thread of its own, and the workers go on with
+what is admitted already. The next write starts when the queue runs low, so each write admits as many as it can.
 
-Chunks are opened one after the other, two at a time. All their requests go into one line, which
-``concurrency`` workers serve over one pool of connections.
+What it guarantees. After a kill the outcome is unknown only for recipients that the last write admitted and that had no
+outcome when it began. The window bounds them: three times ``concurrency`` for texts that go out one by one, and two
+requests' recipients for bulk requests. Nobody else is unknown, whatever the size of an entry.
+
+What it does not do. It never repeats a request whose outcome is unknown. Once it is interrupted it starts nothing new:
+requests in flight get a short grace, and those without a response by then are unknown.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -21,8 +27,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_pindo._bulk.chunk_ledger import OPEN_CHUNKS, ChunkLedger, Outcome
-from airflow_provider_pindo._bulk.recipients import Chunk, Plan, requests_of
+from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, Outcome
+from airflow_provider_pindo._bulk.recipients import Batch, Plan, chunks_of
 from airflow_provider_pindo.api import calls
 from airflow_provider_pindo.api.errors import (
     PindoCostLimitError,
@@ -44,29 +50,37 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Seconds that requests in flight get when the task is being ended. Airflow kills a task five seconds after
-#: it asked it to end, and the ledger is to be written within them.
+#: Seconds that requests in flight get when the task must end. Airflow kills a task five seconds after it asked it to
+#: end, and the ledger must be written within them.
 GRACE = 3.0
-#: Requests in a row without a certain answer after which Pindo counts as down: going on would only make
-#: more recipients unknown.
+#: Requests in a row without a certain response after which Pindo counts as down. Going on would only make more
+#: recipients unknown.
 UNKNOWN_IN_A_ROW = 10
+#: Refusals in a row with one reason that is not about a number, and nobody accepted in between, after which the reason
+#: counts for everybody.
+REFUSED_IN_A_ROW = 20
+#: Recipients admitted and not recorded, for texts that go out one by one: so many times ``concurrency``.
+WINDOW = 3
 #: Seconds between two lines of progress in the log.
 PROGRESS = 5.0
 
 #: Statuses of a bulk request that is sent again in halves: 409 is about a number in it, 413 about its size.
 _SPLIT = frozenset({409, 413})
+_TOO_LARGE = 413
+#: Reasons that Pindo documents of numbers: unsupported country, unsupported telco, wrong number format.
+_ABOUT_A_NUMBER = re.compile(r"\b(?:country|telco|number|phone ?number|recipient)s?\b", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class Spending:
-    """What a send costs, and when to stop for it.
+    """What a send costs, and when it must stop for that.
 
-    :param min_balance: USD that are to stay in the wallet, or None.
+    :param min_balance: USD that must stay in the wallet, or None.
     :param max_cost: USD that the whole send may cost, over all tries, or None.
-    :param price: USD for one segment, as far as it is known.
+    :param price: USD for one segment, as known so far.
     :param balance: USD in the wallet, as Pindo said last, or None.
-    :param spent: USD that were spent, with those of unknown outcome counted as spent.
-    :param reserved: USD that the chunks on their way will cost.
+    :param spent: USD that were spent; those of unknown outcome count as spent.
+    :param reserved: USD that the chunks in flight will cost.
     """
 
     min_balance: float | None = None
@@ -77,76 +91,109 @@ class Spending:
     reserved: float = 0.0
 
     def problem(self, cost: float = 0.0) -> PindoError | None:
-        """Return why nothing more may be sent; ``cost`` is that of what is on its way or would be next."""
+        """Return why nothing more may be sent; ``cost`` is that of what is in flight or comes next."""
         if (
             self.min_balance is not None
             and self.balance is not None
             and self.balance - cost < self.min_balance
         ):
             return PindoInsufficientBalanceError(
-                f"the wallet holds {self.balance:,.3f} USD, and {cost:,.3f} more are on their way or would be next, "
-                f"which leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
+                f"the wallet holds {self.balance:,.3f} USD, and {cost:,.3f} more are in flight or come next, which "
+                f"leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
             )
         if self.max_cost is not None and self.spent + cost > self.max_cost:
             return PindoCostLimitError(
-                f"{self.spent:,.3f} USD were spent, and {cost:,.3f} more are on their way or would be next, which is "
-                f"over max_cost={self.max_cost:,.2f}: raise max_cost and clear the task, and it goes on from there"
+                f"{self.spent:,.3f} USD were spent, and {cost:,.3f} more are in flight or come next, which is over "
+                f"max_cost={self.max_cost:,.2f}: raise max_cost and clear the task, which continues the send"
             )
         return None
 
 
 @dataclass(slots=True)
-class ChunkInFlight:
-    """A chunk that is being sent.
+class BatchInFlight:
+    """A batch that is being sent.
 
+    :param outcome: what is certain; the admitted rows are in none of its columns.
+    :param chunks: the requests that are not prepared yet, chunk by chunk.
     :param price: USD for a segment, by which money is reserved for it.
-    :param before: why some of those it is sent to were unknown before, by row.
-    :param requests: how many of its requests are left.
+    :param admitted: rows that a worker may send to, with the reason why each was unknown before, or None.
+    :param waiting: requests that are prepared and not admitted.
+    :param is_prepared: whether no further request of it is prepared.
+    :param is_recorded: whether the last write has the present outcome.
+    :param is_counted: whether the totals have it.
     """
 
-    chunk: Chunk
+    batch: Batch
     outcome: Outcome
+    chunks: Iterator[list[tuple[str | None, Sequence[int]]]]
     price: float
-    before: dict[int, str] = field(default_factory=dict)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    requests: int = 0
+    admitted: dict[int, str | None] = field(default_factory=dict)
+    admitted_segments: int = 0
+    waiting: int = 0
+    is_prepared: bool = False
+    is_recorded: bool = True
+    is_counted: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it is left to send."""
+        return self.is_prepared and not self.admitted and not self.waiting
+
+    def snapshot(self) -> Outcome:
+        """Return what is known if the task is killed now."""
+        return self.outcome.if_killed(self.admitted, self.admitted_segments * self.price)
 
 
 @dataclass(slots=True)
 class Request:
     """One request to make.
 
-    :param places: positions of its recipients in the chunk.
+    :param positions: positions of its recipients in the batch.
     :param text: the text; None for that of the plan, whose name Pindo fills.
-    :param segments: segments of its messages, as they are counted here.
+    :param segments: segments of its messages, as counted here.
+    :param is_single: whether it is one message over the call for one.
     """
 
-    job: ChunkInFlight
-    places: Sequence[int]
+    source: BatchInFlight
+    positions: Sequence[int]
     text: str | None
     segments: int
-    single: bool
+    is_single: bool = False
 
     @property
     def rows(self) -> list[int]:
         """Row numbers of its recipients."""
-        return [self.job.chunk.rows[place] for place in self.places]
+        return [self.source.batch.rows[position] for position in self.positions]
+
+    def take(self) -> dict[int, str | None]:
+        """Take its recipients out of the admitted; return the reason why each was unknown before."""
+        source = self.source
+        source.admitted_segments -= self.segments
+        source.is_recorded = False
+        if len(self.positions) == len(source.admitted):
+            before, source.admitted = source.admitted, {}
+            return before
+        return {row: source.admitted.pop(row) for row in self.rows}
 
     def put_back(self) -> None:
-        """Have its recipients where they were before, since nothing was sent to them now."""
-        outcome = self.job.outcome
-        for row in self.rows:
-            reason = self.job.before.get(row)
-            (outcome.not_sent if reason is None else outcome.unknown.setdefault(reason, [])).append(row)
+        """Return its recipients to their columns, since nothing was sent to them now."""
+        _put_back(self.source.outcome, self.take())
+
+    def put_back_in(self, snapshot: Outcome) -> None:
+        """Do the same in a snapshot, where they are in flight."""
+        before = {row: self.source.admitted[row] for row in self.rows}
+        snapshot.take(before)
+        _put_back(snapshot, before)
 
 
 class BulkSender:
-    """Sends chunks, each with its entry in the ledger.
+    """Sends batches, each with its entry in the ledger.
 
-    :param chunks: yields them; it is read in a thread, since it reads files.
-    :param tally: is told what came of each chunk, in the same thread.
-    :param resend_unknown: send again to those whom an earlier try left unknown.
-    :param read_to_the_end: go through all chunks even after a stop, so that the report has everybody.
+    :param batches: yields them; it is read in a thread, since it reads files.
+    :param totals: adds up what came of each batch, in the same thread.
+    :param chunk_size: most recipients of a bulk request.
+    :param resend_unknown: send again to those whose outcome an earlier try left unknown.
+    :param read_to_the_end: read all batches even after a stop, so that the report has everybody.
     """
 
     def __init__(
@@ -154,31 +201,44 @@ class BulkSender:
         *,
         plan: Plan,
         sender: str,
-        chunks: Iterator[Chunk],
-        ledger: ChunkLedger,
+        batches: Iterator[Batch],
+        ledger: BulkLedger,
         totals: Totals,
         spending: Spending,
         concurrency: int,
+        chunk_size: int,
         resend_unknown: bool = False,
         read_to_the_end: bool = False,
     ) -> None:
         self._plan = plan
         self._sender = sender
-        self._chunks = chunks
+        self._batches = batches
         self._ledger = ledger
         self._totals = totals
         self._spending = spending
         self.concurrency = concurrency
+        self._chunk_size = chunk_size
         self._resend_unknown = resend_unknown
         self._read_to_the_end = read_to_the_end
         #: Why it stopped before the end; None when it did not.
         self.stopped: BaseException | None = None
         self._starts_requests = True
         self._is_interrupted = False
-        self._in_flight: dict[int, tuple[Chunk, Outcome]] = {}
+        self._in_flight: dict[int, BatchInFlight] = {}
+        self._open: list[BatchInFlight] = []
+        self._current: BatchInFlight | None = None
+        self._admitting: list[Request] = []
+        self._reading: asyncio.Future[Batch | None] | None = None
+        self._adding: set[asyncio.Future[None]] = set()
+        self._ready: deque[Request] = deque()
+        self._chunk: list[Request] = []
+        self._is_personal = plan.template.is_personal
+        # As many as are sent while a write takes its time; the fewer, the more each write can admit.
+        self._low_water = concurrency // 8
+        self._window = WINDOW * concurrency if self._is_personal else 2 * chunk_size
         self._unknown_in_a_row = 0
+        self._refused_in_a_row: tuple[str, int] = ("", 0)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._written: set[asyncio.Future[None]] = set()
         self._working: dict[asyncio.Task[None], Attempt | None] = {}
 
     async def run(self, hook: PindoAsyncHook) -> None:
@@ -186,31 +246,32 @@ class BulkSender:
         self._loop = asyncio.get_running_loop()
         self._hook = hook
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
-        self._open_slots = asyncio.Semaphore(OPEN_CHUNKS)
+        self._wake = asyncio.Event()
         with ThreadPoolExecutor(1) as self._files, ThreadPoolExecutor(1) as self._entries:
             self._working = {asyncio.create_task(self._work()): None for _ in range(self.concurrency)}
             progress = asyncio.create_task(self._show_progress())
             try:
-                await self._open_chunks()
+                await self._coordinate()
             finally:
                 for task in (*self._working, progress):
                     task.cancel()
                 await asyncio.gather(*self._working, progress, return_exceptions=True)
 
     def interrupt(self) -> None:
-        """Start nothing new, and end within the grace; may be called from any thread, and by a signal handler."""
+        """Start nothing new, and end within the grace. May be called from any thread and by a signal handler."""
         self._is_interrupted, self._starts_requests = True, False
         if self.stopped is None:
             self.stopped = PindoInterruptedError("The task was asked to end while it was sending")
         if self._loop is not None:
-            with suppress(RuntimeError):  # it has ended meanwhile
+            with suppress(RuntimeError):  # the loop has ended meanwhile
                 self._loop.call_soon_threadsafe(self._end_soon)
 
     def _end_soon(self) -> None:
+        self._wake.set()
         for task, attempt in self._working.items():
             if attempt is not None:
                 attempt.is_last = True
-                if not attempt.sent:  # it waits for its turn: nothing was sent
+                if not attempt.sent:  # it waits for a permit: nothing was sent
                     task.cancel()
         asyncio.get_running_loop().call_later(GRACE, self._end_now)
 
@@ -221,121 +282,205 @@ class BulkSender:
 
     def _stop(self, error: BaseException) -> None:
         """Start no further request; those in flight go on."""
-        self._starts_requests = False
-        self._open_no_more(error)
+        self._prepare_no_more(error)
+        if self._starts_requests:
+            self._starts_requests = False
+            self._wake.set()
 
-    def _open_no_more(self, error: BaseException) -> None:
-        """Start no further chunk; those on their way go on."""
+    def _prepare_no_more(self, error: BaseException) -> None:
+        """Prepare no further chunk; those that are prepared go on."""
         if self.stopped is None:
             self.stopped = error
             log.warning("Stopping: no further request starts")
 
     @property
-    def in_flight(self) -> Sequence[tuple[Chunk, Outcome]]:
-        """Chunks that have been begun and are not in the tally yet, with what is known of them."""
-        return list(self._in_flight.copy().values())
+    def in_flight(self) -> Sequence[tuple[Batch, Outcome]]:
+        """Batches that were begun and are not in the totals yet, with what is known of them."""
+        sources = self._in_flight.copy()
+        outcomes = {index: source.snapshot() for index, source in sources.items()}
+        for request in self._admitting:  # the write has not ended, so nothing was sent to them
+            request.put_back_in(outcomes[request.source.batch.index])
+        return [(source.batch, outcomes[index]) for index, source in sources.items()]
 
     @property
     def balance(self) -> float | None:
         """USD in the wallet, as Pindo said last."""
         return self._spending.balance
 
-    # -- chunks
+    # -- the coordinator
 
-    async def _open_chunks(self) -> None:
-        opened: set[asyncio.Task[None]] = set()
-        while self.stopped is None or (self._read_to_the_end and not self._is_interrupted):
-            try:  # while the chunks before it are being sent
-                chunk = await self._read()
-            except Exception as error:
-                self._open_no_more(error)
+    async def _coordinate(self) -> None:
+        """Prepare, admit and record, until nothing is left or something stops it."""
+        self._read()
+        while True:
+            self._wake.clear()
+            await self._write(self._admit())
+            self._end_batches()
+            self._check_report()
+            if self._current is None and self._reading is None and all(map(_has_ended, self._open)):
                 break
-            self._look_at_the_report()
-            if chunk is None:
-                break
-            await self._open_slots.acquire()
-            task = asyncio.create_task(self._send_chunk(chunk))
-            opened.add(task)
-            task.add_done_callback(opened.discard)
-        await asyncio.gather(*opened)
-        await asyncio.gather(*self._written)
-
-    async def _read(self) -> Chunk | None:
-        return await self._in(self._files, next, self._chunks, None)
-
-    async def _send_chunk(self, chunk: Chunk) -> None:
-        try:
-            await self._send_rest(chunk)
-        except Exception as error:
-            self._stop(error)
-        finally:
-            self._open_slots.release()
-
-    async def _send_rest(self, chunk: Chunk) -> None:
-        """Send to those in ``chunk`` who have not been sent to."""
-        outcome = self._ledger.find(chunk) or Outcome(not_sent=chunk.rows.copy())
-        self._in_flight[chunk.index] = chunk, outcome
-        again = chain(*outcome.unknown.values()) if self._resend_unknown else ()
-        rows = sorted(set(outcome.not_sent).union(again) - chunk.excluded)
-        try:
-            if rows and self.stopped is None:
-                await self._send_rows(ChunkInFlight(chunk, outcome, self._spending.price), rows)
-            elif not rows and self._ledger.was_settled(chunk):
-                self._soon(self._entries, self._ledger.close, chunk, outcome)  # what the person said is noted
-        except Exception as error:  # the ledger was not written: nobody more was sent to
-            self._stop(error)
-        self._soon(self._files, self._add, chunk, outcome)
-
-    async def _send_rows(self, job: ChunkInFlight, rows: list[int]) -> None:
-        chunk, outcome = job.chunk, job.outcome
-        requests = list(self._requests(job, chunk.positions(rows)))
-        cost = sum(each.segments for each in requests) * job.price
-        if not self._may_send(cost):
-            return
-        if_killed = outcome.if_killed(rows, cost)
+            await self._wake.wait()
         if self._ledger.is_kept:
-            await self._in(self._entries, self._ledger.open, chunk, if_killed)
-        self._in_flight[chunk.index] = chunk, if_killed
-        job.before = outcome.take(rows)
-        job.requests = len(requests)
-        for request in requests:
-            self._queue.put_nowait(request)
-        await job.done.wait()
-        outcome.not_sent.sort()
-        if self._ledger.is_kept:
-            # Entries are written in order, so the next chunk is not opened there before this one is closed.
-            self._soon(self._entries, self._ledger.close, chunk, outcome)
+            unrecorded = [source for source in self._open if not source.is_recorded]
+            await self._in(self._entries, self._ledger.write_last, _snapshots(unrecorded))
+        await asyncio.gather(*self._adding)
 
-    def _may_send(self, cost: float) -> bool:
-        if problem := self._spending.problem(self._spending.reserved + cost):
-            self._open_no_more(problem)
-            return False
-        self._spending.reserved += cost
+    def _read(self) -> None:
+        """Start to read the next batch, while the others are sent."""
+        self._reading = asyncio.get_running_loop().run_in_executor(self._files, next, self._batches, None)
+        self._reading.add_done_callback(lambda _: self._wake.set())
+
+    def _prepare(self) -> bool:
+        """Make the next chunk ready, and reserve its cost; return whether there is one."""
+        while True:
+            if self._chunk and self.stopped is not None:
+                self._drop(self._chunk)
+            if not self._chunk and not self._next_chunk():
+                return False
+            if not self._chunk:
+                continue
+            cost = sum(request.segments * request.source.price for request in self._chunk)
+            problem = self._spending.problem(self._spending.reserved + cost)
+            if problem is None:
+                self._spending.reserved += cost
+                self._ready.extend(self._chunk)
+                self._chunk = []
+                return True
+            if any(source.admitted for source in self._open):
+                return False  # receipts may say that what is in flight costs less
+            self._prepare_no_more(problem)
+
+    def _next_chunk(self) -> bool:
+        """Make the requests of the next chunk; return False when no batch is at hand."""
+        if self._current is None:
+            self._current = self._begin_next()
+            if self._current is None:
+                return False
+        source = self._current
+        chunk = next(source.chunks, None) if self.stopped is None else None
+        if chunk is None:
+            source.is_prepared = True
+            self._current = None
+            return True
+        self._chunk = [
+            self._request(source, positions, text, is_single=text is not None and len(positions) == 1)
+            for text, positions in chunk
+        ]
+        source.waiting += len(self._chunk)
         return True
 
-    def _requests(self, job: ChunkInFlight, places: Sequence[int]) -> Iterator[Request]:
-        for text, group in requests_of(job.chunk, places):
-            yield self._request(job, group, text, single=text is not None and len(group) == 1)
+    def _drop(self, requests: list[Request] | deque[Request]) -> None:
+        """Forget requests that are not admitted; their recipients are not sent."""
+        for request in requests:
+            request.source.waiting -= 1
+        requests.clear()
 
     def _request(
-        self, job: ChunkInFlight, places: Sequence[int], text: str | None, *, single: bool = False
+        self, source: BatchInFlight, positions: Sequence[int], text: str | None, *, is_single: bool = False
     ) -> Request:
-        return Request(job, places, text, job.chunk.segments(places, self._plan.template), single)
+        segments = source.batch.segments(positions, self._plan.template)
+        return Request(source, positions, text, segments, is_single)
 
-    def _add(self, chunk: Chunk, outcome: Outcome) -> None:
-        self._totals.add(chunk, outcome)
-        self._in_flight.pop(chunk.index, None)
-        self._totals.write(chunk, outcome)
-        self._look_at_the_report()
+    def _begin_next(self) -> BatchInFlight | None:
+        """Return the batch that was read; None when it is not read yet, or nothing is left."""
+        if self._reading is None or not self._reading.done():
+            return None
+        reads_on = self.stopped is None or (self._read_to_the_end and not self._is_interrupted)
+        try:
+            batch = self._reading.result() if reads_on else None
+            if batch is None:
+                self._reading = None
+                return None
+            source = self._begin(batch)
+        except Exception as error:
+            self._reading = None
+            self._stop(error)
+            return None
+        self._read()
+        return source
 
-    def _look_at_the_report(self) -> None:
+    def _begin(self, batch: Batch) -> BatchInFlight:
+        outcome = self._ledger.find(batch) or Outcome(not_sent=batch.rows.copy())
+        again = chain(*outcome.unknown.values()) if self._resend_unknown else ()
+        rows = set(outcome.not_sent).union(again) - batch.excluded
+        chunks = chunks_of(batch, batch.positions(rows), self._chunk_size)
+        source = BatchInFlight(batch, outcome, chunks, self._spending.price)
+        source.is_recorded = bool(rows) or not self._ledger.was_settled(batch)
+        self._open.append(source)
+        self._in_flight[batch.index] = source
+        return source
+
+    def _admit(self) -> list[Request]:
+        """Choose the requests that the next write admits."""
+        admitted: list[Request] = []
+        if not self._starts_requests:
+            self._drop(self._ready)
+            self._prepare()
+            return admitted
+        if self._queue.qsize() > self._low_water:
+            return admitted
+        rows = sum(len(source.admitted) for source in self._open)
+        while self._ready or self._prepare():
+            size = len(self._ready[0].positions)
+            # Equal texts go out together, even if they are more than the window.
+            if rows + size > max(self._window, 2 * size if self._is_personal else 0):
+                break
+            rows += size
+            admitted.append(self._ready.popleft())
+        for source in self._open:
+            mine = [request for request in admitted if request.source is source]
+            if mine:
+                taken = [row for request in mine for row in request.rows]
+                source.admitted |= dict.fromkeys(taken)
+                source.admitted |= source.outcome.take(taken)
+                source.admitted_segments += sum(request.segments for request in mine)
+                source.waiting -= len(mine)
+                source.is_recorded = False
+        return admitted
+
+    async def _write(self, admitted: list[Request]) -> None:
+        """Write the ledger, which records and admits; then let the workers send."""
+        if admitted and self._ledger.is_kept:
+            unrecorded = [source for source in self._open if not source.is_recorded]
+            snapshots = _snapshots(unrecorded)
+            for source in unrecorded:
+                source.is_recorded = True
+            self._admitting = admitted
+            try:
+                await self._in(self._entries, self._ledger.write, snapshots)
+            except Exception as error:  # nobody of them is sent to
+                self._admitting = []
+                for source in unrecorded:
+                    source.is_recorded = False
+                for request in admitted:
+                    request.put_back()
+                self._stop(error)
+                return
+        self._admitting = []
+        for request in admitted:
+            self._queue.put_nowait(request)
+
+    def _end_batches(self) -> None:
+        for source in self._open:
+            if source.has_ended and not source.is_counted:
+                source.is_counted = True
+                source.outcome.not_sent.sort()
+                adding = asyncio.get_running_loop().run_in_executor(self._files, self._add, source)
+                self._adding.add(adding)
+                adding.add_done_callback(self._adding.discard)
+        is_kept = self._ledger.is_kept
+        self._open = [
+            source for source in self._open if not source.has_ended or (is_kept and not source.is_recorded)
+        ]
+
+    def _add(self, source: BatchInFlight) -> None:
+        self._totals.add(source.batch, source.outcome)
+        self._in_flight.pop(source.batch.index, None)
+        self._totals.write(source.batch, source.outcome)
+
+    def _check_report(self) -> None:
         if self._totals.failure is not None:
             self._stop(self._totals.failure)
-
-    def _soon(self, executor: Executor, do: Callable[..., None], *args: Any) -> None:
-        done = asyncio.get_running_loop().run_in_executor(executor, do, *args)
-        self._written.add(done)
-        done.add_done_callback(self._written.discard)
 
     async def _in(self, executor: Executor, do: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, do, *args)
@@ -353,16 +498,15 @@ class BulkSender:
                 self._working[me] = None
             else:
                 request.put_back()
-            request.job.requests -= 1
-            if not request.job.requests:
-                request.job.done.set()
+            if self._queue.qsize() <= self._low_water:
+                self._wake.set()
 
     async def _deliver(self, request: Request, attempt: Attempt) -> None:
         try:
-            request.job.outcome.requests += 1
+            request.source.outcome.requests += 1
             await (
                 self._deliver_one(request, attempt)
-                if request.single
+                if request.is_single
                 else self._deliver_many(request, attempt)
             )
         except PindoUnknownOutcomeError as error:
@@ -383,44 +527,42 @@ class BulkSender:
                 request.put_back()
         except Exception as error:  # a library's, or a mistake of ours
             if attempt.sent:
-                self._unknown(request, f"{type(error).__name__} came up before Pindo's answer was read")
+                self._unknown(request, f"{type(error).__name__} came up before Pindo's response was read")
             else:
                 request.put_back()
-            # Not the error itself: Airflow logs what it says, and that may be the text or the number.
+            # Not the error itself: Airflow logs its message, which may quote the text or the number.
             self._stop(PindoStoppedError(f"{safe_message(error)} came up while sending"))
 
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
-        chunk, place = request.job.chunk, request.places[0]
+        batch, position = request.source.batch, request.positions[0]
         receipt = await self._hook.send(
-            calls.send_sms(chunk.numbers[place], request.text or "", self._sender), attempt
+            calls.send_sms(batch.numbers[position], request.text or "", self._sender), attempt
         )
-        request.job.outcome.sms_ids[chunk.rows[place]] = receipt.sms_id
+        request.source.outcome.sms_ids[batch.rows[position]] = "_".join(receipt.sms_id.split(" "))
         self._read_receipt(receipt)
         self._accepted(request, receipt.item_count or request.segments, receipt.total_cost)
 
     async def _deliver_many(self, request: Request, attempt: Attempt) -> None:
-        chunk, asked = request.job.chunk, len(request.places)
-        numbers = map(chunk.numbers.__getitem__, request.places)
-        names = map(chunk.names.__getitem__, request.places)
+        batch, count = request.source.batch, len(request.positions)
         recipients = [
-            {"phonenumber": number, "name": name} for number, name in zip(numbers, names, strict=True)
+            {"phonenumber": batch.numbers[position], "name": batch.names[position]}
+            for position in request.positions
         ]
         text = self._plan.template.text if request.text is None else request.text
         receipt = await self._hook.send(calls.send_checked_bulk_sms(recipients, text, self._sender), attempt)
         self._read_receipt(receipt)
-        if receipt.count > asked or receipt.total not in (None, asked):
-            self._unknown(
-                request, f"Pindo speaks of {receipt.count} of {receipt.total} where it was asked for {asked}"
-            )
-        elif 0 < receipt.count < asked:
-            self._unknown(request, f"Pindo took {receipt.count} of {asked} and does not say which")
+        if receipt.count > count or receipt.total not in (None, count):
+            reason = f"Pindo speaks of {receipt.count} of {receipt.total} where it was asked for {count}"
+            self._unknown(request, reason)
+        elif 0 < receipt.count < count:
+            self._unknown(request, f"Pindo took {receipt.count} of {count} and does not say which")
         elif receipt.count == 0:
-            self._refused(request, f"Pindo took none of {asked}")
+            self._refused(request, f"Pindo took none of {count}")
         else:
             self._accepted(request, request.segments, None)
 
     def _read_receipt(self, receipt: SmsReceipt | BulkReceipt) -> None:
-        """Take note that Pindo is up, and of the price and the balance."""
+        """Note that Pindo is up, and its price and balance."""
         self._unknown_in_a_row = 0
         if receipt.item_price is not None:
             self._spending.price = receipt.item_price
@@ -428,9 +570,11 @@ class BulkSender:
             self._spending.balance = receipt.remaining_balance
 
     def _accepted(self, request: Request, segments: int, cost: float | None) -> None:
-        outcome, spending = request.job.outcome, self._spending
+        outcome, spending = request.source.outcome, self._spending
         if cost is None:
             cost = segments * spending.price
+        self._refused_in_a_row = ("", 0)
+        request.take()
         self._release(request)
         outcome.segments += segments
         outcome.cost += cost
@@ -439,8 +583,8 @@ class BulkSender:
             self._stop(problem)
 
     def _unknown(self, request: Request, reason: str) -> None:
-        outcome = request.job.outcome
-        outcome.unknown.setdefault(reason, []).extend(request.rows)
+        outcome = request.source.outcome
+        outcome.unknown.setdefault(reason, []).extend(request.take())
         self._release(request)
         cost = request.segments * self._spending.price
         outcome.unknown_cost += cost
@@ -457,36 +601,89 @@ class BulkSender:
 
     def _rejected(self, request: Request, error: PindoRejectedError) -> None:
         self._unknown_in_a_row = 0
-        if error.status in _SPLIT and len(request.places) > 1:
-            half = len(request.places) // 2
-            for places in (request.places[:half], request.places[half:]):
-                request.job.requests += 1
-                self._queue.put_nowait(self._request(request.job, places, request.text))
-            return
-        self._refused(request, f"{error.status} {error.reason}" if error.reason else str(error.status))
+        concerns_everybody = self._concerns_everybody(error)
+        if error.status not in _SPLIT or len(request.positions) == 1:
+            self._refused(request, _reason(error))
+        elif concerns_everybody:
+            request.put_back()
+        else:
+            half = len(request.positions) // 2
+            for positions in (request.positions[:half], request.positions[half:]):
+                self._queue.put_nowait(self._request(request.source, positions, request.text))
+        if concerns_everybody and self._starts_requests:
+            self._stop(_refused_everybody(error, self._sender))
+
+    def _concerns_everybody(self, error: PindoRejectedError) -> bool:
+        """Count a refusal; return whether it is the last of a run that concerns everybody.
+
+        Only refusals with one reason, and nobody accepted in between, make a run. Reasons about a number never do.
+        """
+        reason = _reason(error)
+        if error.status == _TOO_LARGE or _ABOUT_A_NUMBER.search(error.reason or ""):
+            return False
+        before, count = self._refused_in_a_row
+        self._refused_in_a_row = reason, count + 1 if reason == before else 1
+        return self._refused_in_a_row[1] >= REFUSED_IN_A_ROW
 
     def _refused(self, request: Request, reason: str) -> None:
         self._release(request)
-        request.job.outcome.rejected.setdefault(reason, []).extend(request.rows)
+        request.source.outcome.rejected.setdefault(reason, []).extend(request.take())
 
     def _release(self, request: Request) -> None:
-        self._spending.reserved -= request.segments * request.job.price
+        self._spending.reserved -= request.segments * request.source.price
 
     async def _show_progress(self) -> None:
-        started, before = time.monotonic(), self._totals.visited
+        started, before = time.monotonic(), self._processed()
         while True:
             await asyncio.sleep(PROGRESS)
-            done, everybody = self._totals.visited, self._totals.preflight.in_chunks
+            done, everybody = self._processed(), self._totals.preflight.in_batches
             rate = (done - before) / (time.monotonic() - started)
-            left = f"{(everybody - done) / rate:,.0f} s left" if rate else "no rate yet"
+            remaining = f"{(everybody - done) / rate:,.0f} s left" if rate else "no rate yet"
+            rejected = self._totals.rejected + sum(
+                source.outcome.count_rejected() for source in self._open if not source.is_counted
+            )
             log.info(
                 "%s of %s done, %s rejected, %.0f/s, %s",
                 f"{done:,}",
                 f"{everybody:,}",
-                self._totals.rejected,
+                rejected,
                 rate,
-                left,
+                remaining,
             )
+
+    def _processed(self) -> int:
+        """Return how many recipients have an outcome."""
+        return self._totals.visited + sum(
+            len(source.batch) - len(source.outcome.not_sent) - len(source.admitted)
+            for source in self._open
+            if not source.is_counted
+        )
+
+
+def _put_back(outcome: Outcome, before: dict[int, str | None]) -> None:
+    for row, reason in before.items():
+        (outcome.not_sent if reason is None else outcome.unknown.setdefault(reason, [])).append(row)
+
+
+def _has_ended(source: BatchInFlight) -> bool:
+    return source.has_ended
+
+
+def _snapshots(sources: Sequence[BatchInFlight]) -> list[tuple[Batch, Outcome]]:
+    return [(source.batch, source.snapshot()) for source in sources]
+
+
+def _reason(error: PindoRejectedError) -> str:
+    return f"{error.status} {error.reason}" if error.reason else str(error.status)
+
+
+def _refused_everybody(error: PindoRejectedError, sender: str) -> PindoRejectedError:
+    what = (
+        f"the sender ID {sender!r}"
+        if re.search(r"\bsender", error.reason or "", re.IGNORECASE)
+        else "every message"
+    )
+    return error.with_message(f"Pindo refuses {what} ({_reason(error)}), so nobody else was sent to")
 
 
 def _why_unknown(error: PindoUnknownOutcomeError) -> str:

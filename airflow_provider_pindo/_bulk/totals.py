@@ -1,8 +1,8 @@
 """Who ended in which column: the seven numbers of a bulk send, and the report that names everybody.
 
-The report is a view of the ledger: every try writes it anew, from the first row on, out of what earlier tries
-left in the ledger and what it does itself. So nobody is missing from it and nobody is in it twice, also when
-the try before was killed in the middle of a line.
+The report is a view of the ledger. Every try writes it again from the first row on, from what earlier tries left in the
+ledger and from what it does itself. So everybody is in it once, even when the try before was killed in the middle of
+a line.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
-from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger, Outcome
-from airflow_provider_pindo._bulk.recipients import DUPLICATE, EXCLUDED, INVALID, MAX_LISTED, Chunk, Preflight
+from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, Outcome
+from airflow_provider_pindo._bulk.recipients import DUPLICATE, EXCLUDED, INVALID, MAX_LISTED, Batch, Preflight
 from airflow_provider_pindo._bulk.sources import storage_path
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
@@ -61,7 +61,7 @@ class ReportError(Exception):
 
 @dataclass(slots=True)
 class Totals:
-    """Adds up what came of each chunk.
+    """Adds up what came of each batch.
 
     :param preflight: which rows are not sent to, and why.
     :param report: is written a line for each row; None for no report.
@@ -90,40 +90,40 @@ class Totals:
     def __post_init__(self) -> None:
         self.rejections[:0] = [RecipientResult(*person) for person in self.preflight.rejections]
 
-    def add(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Add a chunk, now that its turn has come."""
-        self.visited += len(chunk)
-        self.add_counts(chunk, outcome)
+    def add(self, batch: Batch, outcome: Outcome) -> None:
+        """Add a batch that has ended."""
+        self.visited += len(batch)
+        self.add_counts(batch, outcome)
         if outcome.rejected:
-            self.rejections[:] = _first(self.rejections, _people(chunk, outcome.rejected))
+            self.rejections[:] = _first(self.rejections, _people(batch, outcome.rejected))
 
-    def add_counts(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Add the numbers, and who is unknown, of a chunk whose turn did not come to its end in this try."""
-        self.accepted += outcome.count_accepted(len(chunk))
+    def add_counts(self, batch: Batch, outcome: Outcome) -> None:
+        """Add the counts and the unknown of a batch that did not end in this try."""
+        self.accepted += outcome.count_accepted(len(batch))
         self.rejected += outcome.count_rejected()
         self.unknown += outcome.count_unknown()
-        self.reached += len(chunk.excluded.difference(outcome.not_sent))
+        self.reached += len(batch.excluded.difference(outcome.not_sent))
         self.requests += outcome.requests
         self.segments += outcome.segments
         self.cost += outcome.cost
         if outcome.unknown:
-            unknown = list(_people(chunk, outcome.unknown))
+            unknown = list(_people(batch, outcome.unknown))
             self.unknowns[:] = _first(self.unknowns, unknown)
-            self.unknown_excluded += sum(person.row in chunk.excluded for person in unknown)
+            self.unknown_excluded += sum(person.row in batch.excluded for person in unknown)
             if (
                 len(self.unknown_entries) <= MAX_LISTED
             ):  # pragma: no branch - one more says that there are more
-                self.unknown_entries.append(ChunkLedger.key(chunk.index))
+                self.unknown_entries.append(BulkLedger.key(batch.index))
 
     def add_left_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
-        """Add a row that is in no chunk."""
+        """Add a row that is in no batch."""
         if self.report is not None and self.failure is None:
             self._try(self.report.write, [(row, number, name, _COLUMN[kind], reason, "")])
 
-    def write(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Write the lines of a chunk into the report."""
+    def write(self, batch: Batch, outcome: Outcome) -> None:
+        """Write the lines of a batch into the report."""
         if self.report is not None and self.failure is None:
-            self._try(self.report.add, chunk, outcome)
+            self._try(self.report.add, batch, outcome)
 
     def close(self) -> None:
         """Close the report."""
@@ -144,19 +144,19 @@ class Totals:
             accepted=self.accepted,
             rejected=self.rejected + self.preflight.count(INVALID),
             unknown=self.unknown,
-            not_sent=self.preflight.in_chunks - self.accepted - self.rejected - self.unknown - excluded,
+            not_sent=self.preflight.in_batches - self.accepted - self.rejected - self.unknown - excluded,
             duplicates=self.preflight.count(DUPLICATE),
             excluded=excluded,
             given=self.preflight.given,
         )
 
 
-def _people(chunk: Chunk, reasons: dict[str, list[int]]) -> Iterable[RecipientResult]:
-    positions = {row: position for position, row in enumerate(chunk.rows)}
+def _people(batch: Batch, reasons: dict[str, list[int]]) -> Iterable[RecipientResult]:
+    positions = {row: position for position, row in enumerate(batch.rows)}
     for reason, rows in reasons.items():
         for row in rows:
             position = positions[row]
-            number, name = (chunk.numbers[position], chunk.names[position]) if chunk.numbers else ("", "")
+            number, name = (batch.numbers[position], batch.names[position]) if batch.numbers else ("", "")
             yield RecipientResult(row, number, name, reason)
 
 
@@ -203,17 +203,17 @@ class Report:
         self._writer = csv.writer(self._file)
         self._writer.writerow(HEADER)
 
-    def add(self, chunk: Chunk, outcome: Outcome) -> None:
-        """Write the lines of a chunk."""
+    def add(self, batch: Batch, outcome: Outcome) -> None:
+        """Write the lines of a batch."""
         outcomes: dict[int, tuple[str, str]] = dict.fromkeys(outcome.not_sent, ("not_sent", ""))
-        outcomes |= dict.fromkeys(chunk.excluded.intersection(outcome.not_sent), ("excluded", ""))
+        outcomes |= dict.fromkeys(batch.excluded.intersection(outcome.not_sent), ("excluded", ""))
         for column, reasons in (("rejected", outcome.rejected), ("unknown", outcome.unknown)):
             for reason, rows in reasons.items():
                 outcomes |= dict.fromkeys(rows, (column, reason))
         accepted = ("accepted", "")
         self.write(
             (row, number, name, *outcomes.get(row, accepted), outcome.sms_ids.get(row, ""))
-            for row, number, name in zip(chunk.rows, chunk.numbers, chunk.names, strict=True)
+            for row, number, name in zip(batch.rows, batch.numbers, batch.names, strict=True)
         )
         self._file.flush()
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_pindo._bulk.chunk_ledger import NOT_AS_WRITTEN
+from airflow_provider_pindo._bulk.bulk_ledger import NOT_AS_WRITTEN
 from airflow_provider_pindo._bulk.recipients import abbreviate
 from airflow_provider_pindo._bulk.totals import Counts, Totals
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_change_status
@@ -118,13 +118,16 @@ def _failure(
 
 def _stop(totals: Totals, counts: Counts, stopped: BaseException, *, asks_person: bool) -> _Failure:
     what = mask_error(stopped).rstrip(".")
-    retries = not isinstance(stopped, PindoError) or stopped.retry_helps
     rest = f"{counts.not_sent:,} recipients that are not sent"
-    next_step = (
-        f"The next try sends to the {rest}."
-        if retries
-        else f"Fix this and clear the task: it sends to the {rest}."
-    )
+    if isinstance(stopped, PindoRejectedError):
+        next_step = (
+            "Fix what the reason names (Pindo's dashboard shows the approved sender IDs), then clear the task: it "
+            "sends to everybody who was not accepted."
+        )
+    elif isinstance(stopped, PindoError) and not stopped.retry_helps:
+        next_step = f"Fix this and clear the task: it sends to the {rest}."
+    else:
+        next_step = f"The next try sends to the {rest}."
     if asks_person:
         what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {_how_to_settle(totals)}"
     if isinstance(stopped, PindoError):

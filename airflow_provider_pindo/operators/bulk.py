@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_pindo._bulk.run import BulkSend
 
-#: Recipients between two entries of the ledger. Two chunks are on their way at a time, so a killed worker leaves
-#: at most 200 people of whom nobody knows whether they were texted: as many as a person can look up.
+#: Recipients of a bulk request. At most two are in flight, so a killed worker leaves at most 200 people unknown.
 _CHUNK_SIZE = 100
 #: Requests in flight at a time. Pindo publishes no limit; this sends 200 a second where an answer takes 100 ms.
 _CONCURRENCY = 20
@@ -32,15 +31,22 @@ _ON_REJECTED = ("report", "fail")
 class PindoSendBulkSmsOperator(PindoOperator):
     """Send a text to many, each once, and account for every one of them.
 
-    Before the first message leaves, all recipients are checked. What comes of them is written into Airflow's task
-    state store (Airflow 3.3 and later), a chunk at a time, so a retry, after whatever ended the task, sends only
-    what was not sent. After a killed worker, or a lost machine, the recipients of the chunks on their way are
-    *unknown*: at most ``2 * chunk_size``, 200 by default. A person settles them, chunk by chunk, in the *Task State
-    Store* of the task instance's *Storage* tab, by changing the status ``unknown`` of an entry ``pindo_bulk_00001`` to
-    ``sent`` or ``not_sent``; clearing the task then goes on from there. Sending stops, and the rest is *not sent*, when
-    ten requests in a row get no certain answer.
+    Before the first message leaves, all recipients are checked. A ledger in Airflow's task state store (Airflow 3.3 and
+    later) admits recipients before their request leaves, and records what came of them. So a retry sends only what was
+    not sent, whatever ended the task.
 
-    A text that mentions ``@contact.name`` alone is left to Pindo, which fills the name, and goes out in requests of
+    After a killed worker the outcome is *unknown* only for recipients in flight:
+
+    * at most three times ``concurrency``, 60 by default, for texts that go out one by one;
+    * the recipients of at most two requests for bulk requests.
+
+    A person settles them in the *Task State Store* of the task instance's *Storage* tab: they change the status of an
+    entry such as ``pindo_bulk_00001`` to ``sent`` or ``not_sent``. A clear then continues the send.
+
+    Sending stops when ten requests in a row get no certain response. It also stops when 20 in a row are refused for one
+    reason that is not about a number. The rest is *not sent*.
+
+    A text that mentions only ``@contact.name`` is left to Pindo, which fills the name, and goes out in requests of
     ``chunk_size``. One that mentions other fields (``@contact.time``) is filled here, and goes out one by one,
     ``concurrency`` at a time; equal texts of a chunk go out together. The result is the same.
 
@@ -60,7 +66,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
     :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
     :param columns: the name of a field in ``recipients`` where it is another, such as ``{"phonenumber": "Tel"}``. A
         name that ``recipients`` lacks stops the task.
-    :param chunk_size: recipients between two entries of the ledger, and in one bulk request: 1 to 1,000.
+    :param chunk_size: recipients of one bulk request: 1 to 1,000.
     :param concurrency: most requests in flight at a time; a bulk request is one. The connection's
         ``requests_per_second`` holds on top.
     :param on_invalid: ``fail`` (default) sends nothing when a number cannot be read, and lists all such rows;
@@ -69,16 +75,15 @@ class PindoSendBulkSmsOperator(PindoOperator):
         task before the first message (``fail``), or is sent again (``send``). The same number with another text is
         no duplicate.
     :param exclude: numbers that must not be texted: a list, a callable, or a file with one number a line or with a
-        column ``phonenumber``. It is read at every try, and may have changed: who has come onto it since is texted no
-        more. (templated)
-    :param on_unknown: when nobody can know whether some were texted: ``fail`` (default) sends the rest, then stops
-        without retry until a person settles it; ``resend`` sends to them again at the next try (they may get it
+        column ``phonenumber``. Read again on every try; numbers added since are skipped. (templated)
+    :param on_unknown: when the outcome of some is unknown: ``fail`` (default) sends the rest, then fails without
+        retry until a person settles it; ``resend`` sends to them again at the next try (they may get it
         twice); ``accept`` succeeds, with their number in the column ``unknown``. (templated)
     :param on_rejected: when Pindo rejects some: ``report`` (default) succeeds; ``fail`` fails, after the rest is sent.
         When nobody is left who was not rejected, by Pindo or by ``on_invalid="skip"``, the task fails in any case.
         Cleared after such a failure, it sends to the rejected once more, and to nobody else.
     :param resend: send to everybody again when a person clears the task after it has sent to all; one that has not
-        goes on where it was, and a retry within the same go never sends again. ``"False"`` as text is false.
+        is continued, and a retry within the same generation never sends again. ``"False"`` as text is false.
         (templated)
     :param dry_run: check everything and return the counts, ``segments``, ``requests`` and ``estimated_cost``; send
         nothing. ``"False"`` as text is false. (templated)

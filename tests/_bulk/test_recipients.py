@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._bulk.chunk_ledger import format_rows, parse_rows
+from airflow_provider_pindo._bulk.bulk_ledger import format_rows, parse_rows
 from airflow_provider_pindo._bulk.recipients import (
     DUPLICATE,
     EXCLUDED,
     INVALID,
     SEND,
+    Batch,
     Block,
-    Chunk,
     Plan,
     SeenKeys,
     Spool,
     SpooledBlock,
-    chunks,
-    chunks_by_row,
+    batches,
+    batches_by_row,
+    chunks_of,
     preflight,
-    requests_of,
     segments_of,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -78,7 +78,7 @@ def test_what_pindo_could_find_in_an_address_is_a_mention_when_a_value_makes_it(
     plan = Plan(Template("ask info@contact.example.com, @contact.time"), on_invalid="skip")
     given = rows(("+250780000001", "A", "8:00"), ("+250780000002", "B", "or help@contact.name.rw"))
     assert list(preflight(given, plan, lambda _: None).kinds) == [SEND, INVALID]
-    (chunk,) = chunks(preflight(given, plan, lambda _: None), 5)
+    (chunk,) = batches(preflight(given, plan, lambda _: None), 5)
     assert chunk.texts == ["ask info@contact.example.com, 8:00"]
 
 
@@ -122,7 +122,7 @@ def test_the_source_is_read_once():
     plan = Plan(Template("Muraho"))
     numbers = [f"+2507800000{number:02}" for number in range(20)]
     checked = preflight(iter(blocks(numbers)), plan, print)
-    assert [number for chunk in chunks(checked, 6) for number in chunk.numbers] == numbers
+    assert [number for chunk in batches(checked, 6) for number in chunk.numbers] == numbers
 
 
 @pytest.mark.parametrize("ranges", ["x", "-1", "-", "2-1", "1-2-3", "1,,x", "1-1001", "1-999999999999"])
@@ -159,7 +159,7 @@ def test_chunks_hold_everybody_who_is_sent_to_once_and_in_order(people, size, bl
     numbers = [f"+2507800000{number:02}" for number in people]
     plan = Plan(Template("Muraho"))
     found = preflight(blocks(numbers, size=block), plan, print)
-    sent = list(chunks(found, size))
+    sent = list(batches(found, size))
     assert [len(each) for each in sent[:-1]] == [size] * (len(sent) - 1)
     assert all(1 <= len(each) <= size for each in sent)
     assert all(len(each) == len(each.numbers) == len(each.names) for each in sent)
@@ -216,7 +216,7 @@ def test_each_row_is_read_sorted_and_told_with_its_reason():
         INVALID,
     ]
     assert [found.count(kind) for kind in (SEND, INVALID, DUPLICATE, EXCLUDED)] == [3, 4, 1, 2]
-    sent = list(chunks(found, 2, lambda *row: told.append(row)))
+    sent = list(batches(found, 2, lambda *row: told.append(row)))
     assert [(each.index, each.rows, each.numbers, each.names, each.texts) for each in sent[:1]] == [
         (
             1,
@@ -232,7 +232,7 @@ def test_each_row_is_read_sorted_and_told_with_its_reason():
         (3, [8], {8}),
     ]
     assert sent[1].texts == ["8:00: Muraho +250780000005", "15:00: Muraho +250780000001"]
-    by_row = [(each.index, each.rows, each.excluded) for each in chunks_by_row(found, 2)]
+    by_row = [(each.index, each.rows, each.excluded) for each in batches_by_row(found, 2)]
     assert by_row == [(each.index, each.rows, each.excluded) for each in sent]
     assert [row[:4] for row in told] == [
         (3, "07812", "C", INVALID),
@@ -353,7 +353,7 @@ def test_who_is_not_texted_needs_no_values_and_may_have_a_message_of_any_length(
     plan = Plan(Template(text), excluded={"+250780000002"}, on_invalid="skip", max_segments=1)
     found = preflight(given, plan, lambda _: None)
     assert list(found.kinds) == [SEND, EXCLUDED, INVALID, DUPLICATE]
-    assert [(each.rows, each.excluded) for each in chunks(found, 5)] == [([1, 2], {2})]
+    assert [(each.rows, each.excluded) for each in batches(found, 5)] == [([1, 2], {2})]
     with pytest.raises(PindoConfigurationError, match=r"no 'name': 2|row 2 takes 2 segments"):
         preflight(given, replace(plan, excluded=()), lambda _: None)
     if name == "x" * 200:
@@ -407,9 +407,9 @@ def test_who_is_excluded_changes_neither_the_chunks_nor_the_fingerprint(numbers,
     for out in (frozenset(), excluded):
         plan = Plan(Template("Muraho"), excluded=out, on_invalid="skip", on_duplicate=duplicates)
         survey_of = preflight(blocks(numbers), plan, lambda _: None)
-        made = list(chunks(survey_of, size))
+        made = list(batches(survey_of, size))
         assert [(each.index, each.rows, each.excluded) for each in made] == [
-            (each.index, each.rows, each.excluded) for each in chunks_by_row(survey_of, size)
+            (each.index, each.rows, each.excluded) for each in batches_by_row(survey_of, size)
         ]
         found[bool(out)] = (
             survey_of.fingerprint("Muraho"),
@@ -444,20 +444,22 @@ def test_a_row_that_repeats_an_excluded_one_repeats_it_all_the_same():
 
 
 def test_the_requests_of_a_chunk_are_its_different_texts():
-    chunk = Chunk(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], ["x", "y", "x"])
-    assert list(requests_of(chunk, [0, 1, 2])) == [("x", [0, 2]), ("y", [1])]
-    assert list(requests_of(chunk, [1, 2])) == [("y", [1]), ("x", [2])]
-    assert [chunk.segments(places, Template(PERSONAL)) for places in ([0, 1, 2], [1], [])] == [3, 1, 0]
-    chunk.texts = None
-    assert list(requests_of(chunk, [0, 2])) == [(None, [0, 2])]
-    assert list(requests_of(chunk, [])) == []
-    assert list(chunk.positions([6, 4])) == [0, 2]
-    assert list(chunk.positions([4, 5, 6])) == [0, 1, 2]
+    batch = Batch(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], ["x", "y", "x"])
+    assert list(chunks_of(batch, [0, 1, 2], 3)) == [[("x", [0, 2]), ("y", [1])]]
+    assert list(chunks_of(batch, [0, 1, 2], 2)) == [[("x", [0]), ("y", [1])], [("x", [2])]]
+    assert list(chunks_of(batch, [1, 2], 3)) == [[("y", [1]), ("x", [2])]]
+    assert [batch.segments(positions, Template(PERSONAL)) for positions in ([0, 1, 2], [1], [])] == [3, 1, 0]
+    batch.texts = None
+    assert list(chunks_of(batch, [0, 2], 3)) == [[(None, [0, 2])]]
+    assert list(chunks_of(batch, range(3), 2)) == [[(None, range(2))], [(None, range(2, 3))]]
+    assert list(chunks_of(batch, [], 3)) == []
+    assert list(batch.positions([6, 4])) == [0, 2]
+    assert list(batch.positions([4, 5, 6])) == [0, 1, 2]
 
 
 def test_a_chunk_counts_the_segments_of_those_it_is_asked_about():
     long = "x" * 161
-    filled = Chunk(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], [long, "y", long])
+    filled = Batch(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], [long, "y", long])
     assert [filled.segments(places, Template("@contact.time")) for places in ([0, 1], [1], [])] == [3, 1, 0]
-    by_name = Chunk(1, [4, 5, 6], ["+250780000001"] * 3, [long, "B", long])
+    by_name = Batch(1, [4, 5, 6], ["+250780000001"] * 3, [long, "B", long])
     assert [by_name.segments(places, Template("@contact.name")) for places in ([0, 1, 2], [1])] == [5, 1]

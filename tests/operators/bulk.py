@@ -130,8 +130,3 @@ HALVES = {
 def times_texted(sandbox: Any) -> Counter[str]:
     """Return how many messages each phone has."""
     return Counter(message["to"] for message in sandbox.messages())
-
-
-if __name__ == "__main__":  # a task in a process of its own, which a test can kill
-    given = json.loads(sys.stdin.read())
-    print(json.dumps(send(Store(given.pop("store")), **given)))

@@ -33,3 +33,9 @@ def check() -> Callable[..., Task]:
 def sent(sandbox, send) -> dict[str, Any]:
     """A PIN on the phone: ``request_id`` and ``pin``."""
     return {**send().run(), "pin": sandbox.messages()[-1]["pin"]}
+
+
+@pytest.fixture
+def an_entry_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an entry of the bulk ledger cover one chunk, so that a few recipients make several entries."""
+    monkeypatch.setattr("airflow_provider_pindo._bulk.bulk_ledger.ROWS_PER_ENTRY", 1)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,7 +17,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo._bulk import run as bulk
-from airflow_provider_pindo._bulk.chunk_ledger import ChunkLedger
+from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
 from airflow_provider_pindo._bulk.totals import Report
 from airflow_provider_pindo.api.errors import (
     PindoError,
@@ -45,6 +43,7 @@ from tests.operators.bulk import (
     times_texted,
 )
 
+pytestmark = pytest.mark.usefixtures("an_entry_for_each_chunk")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -80,7 +79,7 @@ def test_a_mistake_while_a_chunk_is_begun_stops_it(sandbox, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ChunkLedger, "find", fail)
+    monkeypatch.setattr(BulkLedger, "find", fail)
     with pytest.raises(AirflowException, match="Sending stopped: ZeroDivisionError") as failed:
         send(Store(), recipients=people(500))
     assert columns_in(failed.value)["not_sent"] == 500
@@ -226,47 +225,6 @@ def test_without_a_ledger_resend_repeats_those_who_are_unknown_as_long_as_they_a
     with pytest.raises(AirflowException) as failed:
         send(None, recipients=people(20), chunk_size=10, concurrency=1, on_unknown="resend")
     assert isinstance(failed.value, AirflowFailException) is not retries
-
-
-def start_task(store, **arguments):
-    """Start the operator in a process of its own."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.operators.bulk"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        text=True,
-    )
-    process.stdin.write(json.dumps({"store": str(store), **arguments}))
-    process.stdin.close()
-    return process
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_kill_9_at_any_moment_texts_nobody_twice_and_forgets_nobody(sandbox, tmp_path, seed):
-    chance = random.Random(seed)
-    arguments = {
-        "recipients": people(2000, time=at),
-        "text": PERSONAL if seed % 3 else "Muraho @contact.name",
-    }
-    moment = chance.randrange(1, 2000)
-    sandbox.settings(latency=0.002)
-    task = start_task(tmp_path / "store", **arguments)
-    while sandbox.state()["messages"] < moment:
-        assert task.poll() is None, task.stderr.read()
-    task.kill()
-    task.wait()
-    task.stderr.close()
-    path = tmp_path / "report.csv"
-    result = send(Store(tmp_path / "store"), **arguments, on_unknown="accept", report_path=str(path))
-    texted = times_texted(sandbox)
-    assert set(texted.values()) == {1}
-    unknown = {each["phonenumber"] for each in report(path) if each["outcome"] == "unknown"}
-    assert {each["phonenumber"] for each in arguments["recipients"]} - set(texted) <= unknown
-    assert len(unknown) == result["unknown"] <= 200
-    assert result["accepted"] + result["unknown"] == 2000
 
 
 def test_every_fault_at_random_and_the_columns_still_tell_the_truth(sandbox, tmp_path, monkeypatch):

@@ -31,6 +31,8 @@ from tests.operators.bulk import (
     times_texted,
 )
 
+pytestmark = pytest.mark.usefixtures("an_entry_for_each_chunk")
+
 
 def test_the_name_is_left_to_pindo_and_goes_out_in_chunks(sandbox):
     result = send(Store(), recipients=people(250))

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._bulk.chunk_ledger import IN_FLIGHT, ChunkLedger
+from airflow_provider_pindo._bulk.bulk_ledger import IN_FLIGHT, BulkLedger
 from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoInsufficientBalanceError,
@@ -26,6 +26,8 @@ from tests.operators.bulk import (
     send,
     times_texted,
 )
+
+pytestmark = pytest.mark.usefixtures("an_entry_for_each_chunk")
 
 
 @pytest.mark.parametrize("personal", [False, True])
@@ -144,7 +146,7 @@ def test_a_chunk_keeps_who_is_unknown_while_it_is_sent_to_those_that_are_exclude
     store.set("pindo_bulk_00001", {**entry, "unknown": {IN_FLIGHT: rows}})
     sandbox.add_fault("drop_after", call="send_bulk_sms")
     about_to_send = []
-    monkeypatch.setattr(ChunkLedger, "close", lambda self, *_: about_to_send.append(store.all()))
+    monkeypatch.setattr(BulkLedger, "write_last", lambda self, *_: about_to_send.append(store.all()))
     assert send(store, recipients=people(10), on_unknown="accept")["unknown"] == 10
     assert about_to_send[0]["pindo_bulk_00001"]["unknown"] == {IN_FLIGHT: "1-10"}
 
@@ -189,12 +191,12 @@ def test_a_file_that_changes_after_its_check_is_sent_as_it_was_checked(sandbox, 
     path, store = tmp_path / "patients.csv", Store()
     path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(2000)))
 
-    def change_and_begin(self, begin=ChunkLedger.begin, **arguments):
+    def change_and_begin(self, begin=BulkLedger.begin, **arguments):
         path.write_text("phonenumber,name\n+250781999999,B\n")
         return begin(self, **arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ChunkLedger, "begin", change_and_begin)
+        patch.setattr(BulkLedger, "begin", change_and_begin)
         assert send(store, recipients=str(path))["accepted"] == 2000
     assert times_texted(sandbox) == {each["phonenumber"]: 1 for each in people(2000)}
     with pytest.raises(AirflowFailException, match="have changed since"):
@@ -341,7 +343,7 @@ def test_the_bare_word_in_place_of_a_chunks_entry_settles_nothing_and_the_error_
     assert len(sandbox.messages()) == 6
 
 
-@pytest.mark.parametrize("change", [{"chunk_size": 1}, {"generation": 1}, {"input": "x"}, {"given": 2}])
+@pytest.mark.parametrize("change", [{"rows_per_entry": 1}, {"generation": 1}, {"input": "x"}, {"given": 2}])
 def test_an_entry_of_the_whole_that_was_changed_has_nobody_texted_again(sandbox, change):
     store, arguments = Store(), {"recipients": people(20), "chunk_size": 2, "concurrency": 1}
     sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=8)
@@ -350,7 +352,7 @@ def test_an_entry_of_the_whole_that_was_changed_has_nobody_texted_again(sandbox,
     header = store.get("pindo_bulk")
     store.set("pindo_bulk", {**header, **change})
     for generation in (0, 1, 2):
-        with pytest.raises(AirflowFailException, match="Put its value back if you have it"):
+        with pytest.raises(AirflowFailException, match="Restore its value if you have it"):
             send(store, generation=generation, **arguments)
     store.set("pindo_bulk", header)
     assert send(store, generation=2, **arguments)["accepted"] == 20
@@ -381,7 +383,7 @@ def test_what_a_send_left_that_texted_nobody_is_not_taken_for_another_of_the_sam
     assert set(times_texted(sandbox).values()) == {1}
 
 
-HEADER = {"status": "finished", "input": "0123456789abcdef", "generation": 0, "given": 5, "chunk_size": 2}
+HEADER = {"status": "finished", "input": "0123456789abcdef", "generation": 0, "given": 5, "rows_per_entry": 2}
 
 
 @pytest.mark.parametrize(
@@ -396,9 +398,9 @@ HEADER = {"status": "finished", "input": "0123456789abcdef", "generation": 0, "g
         {"status": "sent"},
         {**HEADER, "input": None},
         {**HEADER, "generation": "0"},
-        {**HEADER, "chunk_size": None},
-        {**HEADER, "chunk_size": 0},
-        {**HEADER, "chunk_size": 10_000},
+        {**HEADER, "rows_per_entry": None},
+        {**HEADER, "rows_per_entry": 0},
+        {**HEADER, "rows_per_entry": 10_000},
     ],
 )
 def test_anything_else_in_place_of_the_entry_of_the_whole_has_nobody_texted_again(sandbox, value):
@@ -492,12 +494,12 @@ def test_the_entries_to_settle_are_named_also_where_this_try_does_not_come_to_th
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ChunkLedger, "open", fail)
-    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.BulkSender._read", fail)
+    monkeypatch.setattr(BulkLedger, "write", fail)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.BulkSender._begin", fail)
     with pytest.raises(AirflowException, match="ZeroDivisionError") as failed:
         send(store, **arguments)
     columns_in(failed.value)
-    assert "recipients: row 3, row 4, " in str(failed.value)
+    assert "recipients: row 4, row 5, " in str(failed.value)
     assert ("pindo_bulk_00102, … from" in str(failed.value)) is (unknown > 100)
     assert ("pindo_bulk_00102 from" in str(failed.value)) is (unknown == 100)
 

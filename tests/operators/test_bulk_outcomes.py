@@ -32,6 +32,8 @@ from tests.operators.bulk import (
     times_texted,
 )
 
+pytestmark = pytest.mark.usefixtures("an_entry_for_each_chunk")
+
 
 def test_a_409_is_split_until_the_bad_ones_are_alone(sandbox):
     sandbox.settings(rejected_numbers=["+250780000003", "+250780000077", "+250780000078"])

@@ -7,11 +7,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_pindo._bulk.bulk_ledger import parse_rows
 from demo.cluster import Cluster
 from demo.rest import FINISHED_RUN, wait_until
 
 CAMPAIGN = "pindo_campaign"
 TEXT_PARTITION = "text_partition"
+#: Three times the concurrency of a task of the campaign, whose texts go out one by one.
+UNKNOWN_AFTER_A_KILL = 30
 COLUMNS = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded")
 
 
@@ -101,4 +104,7 @@ class Campaign:
         entries = self.cluster.rest.task_state(
             CAMPAIGN, self.run_id, TEXT_PARTITION, map_index=task["map_index"]
         )
-        return sum(entry["recipients"] for entry in entries.values() if entry["status"] == "unknown")
+        rows = [ranges for entry in entries.values() for ranges in entry.get("unknown", {}).values()]
+        unknown = sum(len(parse_rows(ranges)) for ranges in rows)
+        assert unknown <= UNKNOWN_AFTER_A_KILL * max(1, task["try_number"] - 1)
+        return unknown

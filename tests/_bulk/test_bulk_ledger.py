@@ -1,0 +1,115 @@
+"""The entries of a bulk send: small, readable, and of one version."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo._bulk.bulk_ledger import (
+    IN_FLIGHT,
+    KEY,
+    BulkLedger,
+    Outcome,
+    mask_all,
+    rows_per_entry,
+)
+from airflow_provider_pindo._bulk.recipients import Batch
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.phone import mask_phone_number
+from tests.operators.bulk import Store, context
+
+FIRST = BulkLedger.key(1)
+OPTIONS = {"input": "0123456789abcdef", "given": 3000, "chunk_size": 100, "resend": False}
+
+
+def begun(store):
+    ledger = BulkLedger(context(store))
+    ledger.begin(**OPTIONS)
+    return ledger
+
+
+def batch_of(rows):
+    rows = list(rows)
+    return Batch(1, rows, [f"+250{780000000 + row}" for row in rows], ["A"] * len(rows))
+
+
+@pytest.mark.parametrize(
+    ("chunk_size", "rows"), [(1, 1000), (100, 1000), (300, 900), (501, 501), (1000, 1000)]
+)
+def test_an_entry_covers_a_whole_number_of_chunks(chunk_size, rows):
+    assert rows_per_entry(chunk_size) == rows
+
+
+@pytest.mark.parametrize("reason", ["x" * 200, "é" * 200])
+def test_an_entry_of_1000_rows_stays_below_what_the_ui_can_edit(reason):
+    """The worst case: large row numbers with gaps, ids, and for every second row a long reason of its own."""
+    store = Store()
+    batch = batch_of(range(9_000_001, 9_002_001, 2))
+    rejected, unknown = batch.rows[::4], batch.rows[2::4]
+    outcome = Outcome(
+        rejected={f"{row} {reason}": [row] for row in rejected},
+        unknown={f"{row} {reason}": [row] for row in unknown},
+        sms_ids=dict.fromkeys(batch.rows, "01J" + "X" * 23),
+    )
+    begun(store).write([(batch, outcome)])
+    entry = store.get(FIRST)
+    assert len(json.dumps(entry)) < 64_000
+    assert len(entry["rejected"]) == len(entry["unknown"]) == 11
+    found = begun(store).find(batch)
+    assert sorted(row for rows in found.rejected.values() for row in rows) == rejected
+    assert sorted(row for rows in found.unknown.values() for row in rows) == unknown
+    assert found.sms_ids == outcome.sms_ids
+
+
+def test_an_entry_reads_as_what_a_person_looks_for():
+    store = Store()
+    outcome = Outcome(not_sent=[4], rejected={"409 unsupported telco": [2]}).if_killed([3], 0.006)
+    outcome.sms_ids[1] = "one"
+    begun(store).write([(batch_of([1, 2, 3, 4]), outcome)])
+    assert store.get(FIRST) == {
+        "v": 1,
+        "status": "unknown",
+        "recipients": 4,
+        "rows": "1-4",
+        "accepted": 1,
+        "rejected": {"409 unsupported telco": "2"},
+        "unknown": {IN_FLIGHT: "3"},
+        "not_sent": "4",
+        "requests": 0,
+        "segments": 0,
+        "cost": 0.0,
+        "unknown_cost": 0.006,
+        "of": "0123456789abcdef/0",
+        "numbers": "+25078****001 +25078****002 +25078****003 +25078****004",
+        "sms_ids": "one - - -",
+    }
+
+
+@pytest.mark.parametrize("key", [KEY, FIRST])
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_an_entry_of_another_version_is_never_guessed_at(key, version):
+    store = Store()
+    begun(store).write([(batch_of([1, 2]), Outcome())])
+    store.set(key, {**store.get(key), "v": version})
+    before = store.all()
+    with pytest.raises(PindoConfigurationError, match=f"entry '{key}' .* has version .*\n.*Upgrade"):
+        begun(store)
+    assert store.all() == before
+
+
+def test_an_entry_without_a_version_is_not_as_a_task_wrote_it():
+    store = Store()
+    begun(store).write([(batch_of([1, 2]), Outcome())])
+    entry = store.get(FIRST)
+    del entry["v"]
+    store.set(FIRST, entry)
+    assert begun(store).find(batch_of([1, 2])).count_unknown() == 2
+
+
+@given(st.lists(st.integers(10_000_000, 999_999_999_999_999)))
+def test_numbers_are_masked_as_everywhere(digits):
+    numbers = [f"+{number}" for number in digits]
+    assert mask_all(numbers).split() == list(map(mask_phone_number, numbers))

@@ -1,0 +1,95 @@
+"""A refusal that concerns everybody stops a bulk send; one about a number never does."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_pindo.api.errors import PindoRejectedError
+from tests.operators.bulk import PERSONAL, Store, at, columns_in, people, send, times_texted
+
+SUSPENDED = {"status": 409, "body": {"message": "account suspended"}, "times": None}
+
+
+def arguments_for(count, personal):
+    return {"recipients": people(count, time=at), "text": PERSONAL if personal else "Muraho @contact.name"}
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_an_unknown_sender_is_asked_about_at_most_a_few_times(sandbox, personal):
+    sandbox.settings(approved_senders=[])
+    store, arguments = Store(), arguments_for(300, personal)
+    with pytest.raises(
+        AirflowFailException, match=r"Pindo refuses the sender ID 'PindoTest' \(409 Unknown"
+    ) as failed:
+        send(store, **arguments)
+    assert isinstance(failed.value.__context__, PindoRejectedError)
+    assert failed.value.__context__.status == 409
+    assert "clear the task: it sends to everybody who was not accepted" in str(failed.value).split("\n")[1]
+    columns = columns_in(failed.value)
+    assert columns["accepted"] == columns["unknown"] == 0
+    assert columns["rejected"] <= 40
+    assert columns["rejected"] + columns["not_sent"] == 300
+    assert len(sandbox.requests()) <= 40
+    sandbox.settings(approved_senders="any")
+    assert send(store, generation=1, **arguments)["accepted"] == 300
+    assert set(times_texted(sandbox).values()) == {1}
+    assert len(sandbox.messages()) == 300
+
+
+@pytest.mark.parametrize("key", ["error", "message"])
+def test_the_reason_may_stand_under_either_key(sandbox, key):
+    body = {key: "Unknown sender id PindoTest", "status": 409}
+    sandbox.add_fault("status", call="send_sms", status=409, body=body, times=None)
+    with pytest.raises(AirflowFailException, match="refuses the sender ID 'PindoTest'"):
+        send(Store(), **arguments_for(100, True))
+
+
+@pytest.mark.parametrize("reason", ["unsupported country", "Unsupported telco", "wrong number format"])
+@pytest.mark.parametrize("personal", [False, True])
+def test_a_reason_about_numbers_never_stops_it(sandbox, reason, personal):
+    refused = [each["phonenumber"] for each in people(40)]
+    sandbox.settings(rejected_numbers=refused)
+    for number in refused if personal else ():
+        sandbox.add_fault("status", call="send_sms", to=number, status=409, body={"message": reason})
+    result = send(Store(), **arguments_for(100, personal), chunk_size=10)
+    assert (result["accepted"], result["rejected"]) == (60, 40)
+
+
+def test_a_409_for_single_bad_numbers_among_good_ones_is_about_them(sandbox):
+    sandbox.settings(rejected_numbers=["+250780000003", "+250780000077", "+250780000278"])
+    result = send(Store(), **arguments_for(300, False))
+    assert (result["accepted"], result["rejected"]) == (297, 3)
+
+
+@pytest.mark.parametrize("resend", [False, True])
+@pytest.mark.parametrize("personal", [False, True])
+def test_an_account_suspended_half_way_stops_it_and_a_clear_reaches_everybody(sandbox, personal, resend):
+    store, arguments = Store(), {**arguments_for(300, personal), "chunk_size": 10, "resend": resend}
+    sandbox.add_fault("status", call="send_sms" if personal else "send_bulk_sms", skip=15, **SUSPENDED)
+    with pytest.raises(
+        AirflowFailException, match=r"Pindo refuses every message \(409 account suspended\)"
+    ) as failed:
+        send(store, **arguments)
+    columns = columns_in(failed.value)
+    assert columns["accepted"] == len(sandbox.messages()) == (15 if personal else 150)
+    assert columns["rejected"] <= 40
+    sandbox.clear_faults()
+    assert send(store, generation=1, **arguments)["accepted"] == 300
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_refusals_with_an_accepted_one_in_between_are_no_run(sandbox):
+    fault = {"call": "send_sms", "status": 409, "body": {"message": "blocked"}}
+    sandbox.add_fault("status", times=19, **fault)
+    sandbox.add_fault("status", times=19, skip=1, **fault)
+    result = send(Store(), **arguments_for(60, True), concurrency=1)
+    assert (result["accepted"], result["rejected"]) == (22, 38)
+
+
+def test_refusals_for_different_reasons_are_no_run(sandbox):
+    for number in range(1, 41):
+        body = {"message": "blocked" if number % 20 < 10 else "spam"}
+        sandbox.add_fault("status", call="send_sms", to=f"+25078{number:07}", status=409, body=body)
+    result = send(Store(), **arguments_for(60, True), concurrency=1)
+    assert (result["accepted"], result["rejected"]) == (20, 40)
