@@ -1,4 +1,4 @@
-"""Writers of the files that people send to, one for each kind of file."""
+"""Writers of the files that people send to, one for each kind of file; and what the tests of them share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from tests.operators.bulk import PERSONAL, Store, send
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -100,3 +105,23 @@ def _cell(place: str, value: Any) -> str:
 
 
 WRITERS = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet, "xlsx": write_xlsx}
+
+HEADER = ("phonenumber", "name", "time")
+ROWS = [("+250781234567", "Aline", "8:00"), ("+250781234568", "Bosco", "9:00")]
+TEXTS = {"+250781234567": "Muraho Aline, at 8:00", "+250781234568": "Muraho Bosco, at 9:00"}
+
+
+def texts(sandbox):
+    return {each["to"]: each["text"] for each in sandbox.messages()}
+
+
+def refused(sandbox, says, **arguments):
+    with pytest.raises(AirflowFailException, match=says) as error:
+        send(Store(), **{"text": PERSONAL, **arguments})
+    assert sandbox.messages() == []
+    return str(error.value)
+
+
+def sandbox_reset(sandbox):
+    sandbox.reset()
+    return sandbox

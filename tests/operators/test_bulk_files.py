@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,22 +15,20 @@ from hypothesis import strategies as st
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators.partitions import write_partitions
 from tests.operators.bulk import PERSONAL, Store, people, report, send
-from tests.operators.files import WRITERS, Styled, write_csv, write_jsonl, write_parquet, write_xlsx
-
-HEADER = ("phonenumber", "name", "time")
-ROWS = [("+250781234567", "Aline", "8:00"), ("+250781234568", "Bosco", "9:00")]
-TEXTS = {"+250781234567": "Muraho Aline, at 8:00", "+250781234568": "Muraho Bosco, at 9:00"}
-
-
-def texts(sandbox):
-    return {each["to"]: each["text"] for each in sandbox.messages()}
-
-
-def refused(sandbox, says, **arguments):
-    with pytest.raises(AirflowFailException, match=says) as error:
-        send(Store(), **{"text": PERSONAL, **arguments})
-    assert sandbox.messages() == []
-    return str(error.value)
+from tests.operators.files import (
+    HEADER,
+    ROWS,
+    TEXTS,
+    WRITERS,
+    Styled,
+    refused,
+    sandbox_reset,
+    texts,
+    write_csv,
+    write_jsonl,
+    write_parquet,
+    write_xlsx,
+)
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -378,129 +375,12 @@ def test_a_folder_of_parquet_files_is_one_list(sandbox, tmp_path, argument):
     refused(sandbox_reset(sandbox), "patients.parquet is a folder, and not all", recipients=f"{folder}/")
 
 
-def sandbox_reset(sandbox):
-    sandbox.reset()
-    return sandbox
-
-
 def test_a_folder_of_unlike_parquet_files_is_refused(sandbox, tmp_path):
     folder = tmp_path / "patients.parquet"
     folder.mkdir()
     write_parquet(folder / "part-0.parquet", HEADER, ROWS)
     write_parquet(folder / "part-1.parquet", HEADER[:2], [row[:2] for row in ROWS])
     refused(sandbox, "do not all have the same columns", recipients=folder)
-
-
-# Other types
-
-
-def test_an_arrow_table_is_a_list_of_its_rows(sandbox, tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    columns = dict(zip(HEADER, map(list, zip(*ROWS, (None, None, None), strict=True)), strict=True))
-    table = pyarrow.table({**columns, "__index_level_0__": [3, 5, 7]})
-    for recipients in (table, lambda: table, lambda: table.to_batches()[0]):
-        sandbox.reset()
-        assert send(Store(), recipients=recipients, text=PERSONAL)["given"] == 2
-        assert texts(sandbox) == TEXTS
-    sandbox.reset()
-    assert send(Store(), recipients=people(1), text="Muraho", exclude=table)["excluded"] == 0
-    (part,) = write_partitions(table, tmp_path, partitions=1)
-    assert send(Store(), recipients=part, text=PERSONAL)["accepted"] == 2
-
-
-def test_an_arrow_table_with_a_column_twice_is_refused(sandbox):
-    pyarrow = pytest.importorskip("pyarrow")
-    table = pyarrow.table([["+250781234567"], ["+250781234568"]], names=["phonenumber", "phonenumber"])
-    refused(sandbox, "recipients has the column 'phonenumber' 2 times", recipients=table)
-
-
-class Frame:
-    """A DataFrame that Arrow cannot read, or without the interface of Arrow."""
-
-    columns = ("phonenumber",)
-
-    def iterrows(self):
-        raise AssertionError
-
-
-class Broken(Frame):
-    def __arrow_c_stream__(self, requested_schema=None):
-        raise ValueError("Duplicate column names found: ['phonenumber', 'phonenumber']")
-
-
-def test_a_data_frame_that_cannot_be_read_says_why(sandbox, tmp_path):
-    pytest.importorskip("pyarrow")
-    refused(sandbox, "recipients is a Broken, and Arrow cannot read it .Duplicate", recipients=Broken())
-    refused(sandbox, r"of type Frame, which has no Arrow interface: .*to_dict", recipients=Frame())
-    with pytest.raises(PindoConfigurationError, match="recipients is of type Frame"):
-        write_partitions(Frame(), tmp_path, partitions=1)
-
-
-def test_an_arrow_array_is_a_list_of_numbers(sandbox, tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    numbers = pyarrow.chunked_array([[row[0] for row in ROWS]])
-    assert send(Store(), recipients=numbers, text="Muraho")["accepted"] == 2
-    assert send(Store(), recipients=people(1), exclude=numbers)["excluded"] == 0
-    with pytest.raises(PindoConfigurationError, match="has no columns: give a DataFrame"):
-        write_partitions(numbers, tmp_path, partitions=1)
-
-
-def test_one_mapping_is_one_recipient(sandbox, tmp_path):
-    row = dict(zip(HEADER, ROWS[0], strict=True))
-    assert send(Store(), recipients=row, text=PERSONAL)["accepted"] == 1
-    assert len(write_partitions(row, tmp_path, partitions=1)) == 1
-    refused(sandbox_reset(sandbox), "one mapping with 'phonenumber'", recipients={"+250781234567": "Aline"})
-
-
-def test_a_set_and_nothing_say_what_to_give(sandbox, tmp_path):
-    refused(sandbox, r"of type set, whose order .*sorted\(", recipients={"+250781234567"})
-    refused(sandbox, "of type NoneType, so the upstream task .* returned nothing", recipients=lambda: None)
-    refused(sandbox, "exclude is None, .* returned nothing", recipients=people(1), exclude=lambda: None)
-    with pytest.raises(PindoConfigurationError, match=r"sorted\("):
-        write_partitions({"+250781234567"}, tmp_path, partitions=1)
-
-
-def test_values_that_json_does_not_know_are_no_text_in_a_partition(sandbox, tmp_path):
-    class NAType:
-        def __eq__(self, other):
-            raise TypeError
-
-        __hash__ = None
-
-    rows = [
-        {"phonenumber": "+250781234567", "name": b"A"},
-        {"phonenumber": "+250781234568", "name": NAType()},
-        {"phonenumber": "+250781234569", "name": datetime(2026, 11, 29, 9, 30)},
-        {"phonenumber": [1], "name": "A"},
-    ]
-    (part,) = write_partitions(rows, tmp_path, partitions=1)
-    refused(sandbox, "these rows have no 'name': 2", recipients=part, text="@contact.name", on_invalid="skip")
-    result = send(Store(), recipients=part, text="Muraho", on_invalid="skip")
-    assert [each["row"] for each in result["rejections"]] == [1, 4]
-
-
-def test_one_number_in_two_types_stays_in_one_partition(tmp_path):
-    for numbers in (
-        ["0781234567", 781234567.0],
-        ["0781234567.0", "\u0660\u0667\u0668\u0661\u0662\u0663\u0664\u0665\u0666\u0667"],
-    ):
-        paths = write_partitions([{"phonenumber": each} for each in numbers], tmp_path, partitions=7)
-        assert sorted(Path(path).read_text().count("\n") for path in paths)[-1] == 2
-
-
-# The report
-
-
-def test_a_spreadsheet_takes_nothing_in_the_report_for_a_formula(sandbox, tmp_path):
-    path = tmp_path / "report.csv"
-    names = ["=1+1", "+1", "-1", "@SUM(A1)", "a=1"]
-    rows = [{"phonenumber": f"+25078123456{digit}", "name": name} for digit, name in enumerate(names)]
-    rows.append({"phonenumber": "=HYPERLINK(1)", "name": "A"})
-    send(Store(), recipients=rows, text="Muraho", on_invalid="skip", report_path=str(path))
-    lines = sorted(report(path), key=lambda line: int(line["row"]))
-    assert [line["name"] for line in lines] == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "a=1", "A"]
-    assert [line["phonenumber"] for line in lines[:2]] == ["+250781234560", "+250781234561"]
-    assert lines[5]["phonenumber"] == "'=HYPERLINK(1)"
 
 
 # The property
