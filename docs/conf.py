@@ -45,11 +45,11 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|os|pathlib)\.\w+(\[str)?"),
     (
         "py:class",
-        r"timedelta|Session|(requests\.)?Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str",
+        r"timedelta|Session|(requests\.(models\.)?)?Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str",
     ),
     ("py:exc", r"AirflowFailException"),
     # Private: the operators give a hook the settings that they have read already.
-    ("py:class", r"airflow_provider_pindo\.hooks\.settings\.PindoSettings"),
+    ("py:class", r"airflow_provider_pindo\.hooks\._settings\.PindoSettings"),
 ]
 
 #: Pages whose text is a Markdown file at the top of the repository, where readers on GitHub look for it.
