@@ -1,11 +1,13 @@
 """Text the patients in a clinic's Excel sheet the time of tomorrow's appointment.
 
-Trigger the DAG by hand. It reads ``clinic.xlsx``, which is in the same folder as the DAG. The sheet is as a reception
-keeps it: a merged title above the header, blank rows between the doctors, and phone numbers typed as numbers.
+Trigger the DAG by hand. It reads ``clinic.xlsx``, which is in the same folder as the DAG. The sheet is typical
+of a reception. It has a merged title above the header and blank rows between the doctors. The phone numbers are typed
+as numbers.
 
-- Rows are named by their number in the sheet, so that the reception finds them.
+- The report names each row by its number in the sheet, so that the reception finds it.
 - A number that is not valid does not stop the other messages. The last task lists these rows.
-- The column with the time is formatted as text. A date cell would be refused, since its look is not stored.
+- The column with the time is formatted as text. A date cell would be refused, since the file does not store
+  how it looks.
 
 The worker needs ``airflow-provider-pindo[excel]``. A number without a country code, such as 0780000201, belongs to the
 country in the connection's extra ``country``.
@@ -68,7 +70,9 @@ def pindo_clinic_sheet():
     @task(task_display_name="Report the rows that were not texted", show_return_value_in_logs=False)
     def report(sent: dict[str, Any]) -> list[dict[str, Any]]:
         """Return and log the rows of the sheet that were not texted, with the reason."""
-        not_texted = [{"row": each["row"], "reason": each["reason"]} for each in sent["rejections"]]
+        not_texted = [
+            {"row": rejection["row"], "reason": rejection["reason"]} for rejection in sent["rejections"]
+        ]
         for row in not_texted:
             print(f"Row {row['row']} of the sheet was not texted: {row['reason']}")
         return not_texted

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "airflow_provider_pindo"
-#: What each room may import. The order is that of the layers: api, engines, hooks, the bulk engine, faces.
+#: What each part may import. The order is that of the layers: api, engines, hooks, the bulk engine, faces.
 _GROUND = {"api", "_inbox", "_ledger"}
 LAYERS = {
     "api": {"api"},

@@ -1,7 +1,7 @@
 """What can be set on a sandbox, with the reason for each default.
 
 The vendor's documentation leaves questions open, such as the order of the inbound list. The sandbox
-answers each in one way by default, and a test can choose the other.
+takes one possibility by default, and a test can choose the other.
 """
 
 from __future__ import annotations

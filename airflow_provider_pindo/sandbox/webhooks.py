@@ -1,7 +1,7 @@
 """The webhooks: events that Pindo POSTs to the user's receiver.
 
-Each event is sent once, in order. A receiver that is down, slow or answers an error misses it, as the
-vendor describes for its own webhooks. The queue is bounded, so that a campaign cannot fill the memory;
+Each event is sent once, in order. A receiver that is down, is slow or responds with an error misses it, as
+the vendor describes for its own webhooks. The queue is bounded, so that a campaign cannot fill the memory;
 further events are dropped with a warning.
 """
 
