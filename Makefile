@@ -130,7 +130,7 @@ endef
 	$(call make_venv,.venv-package,$(AIRFLOW3),$(PYTHONS3))
 
 .venv/run.stamp: pyproject.toml constraints/airflow-3.3.txt | .venv/bin/python
-	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.)
+	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[excel])
 .venv/dev.stamp: .venv/run.stamp
 	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[dev])
 .venv/cluster.stamp: .venv/dev.stamp
