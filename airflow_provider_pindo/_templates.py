@@ -1,8 +1,8 @@
 """Rendering that keeps text as text, whatever the DAG's ``render_template_as_native_obj``.
 
-Jinja's native types make a number of ``"+250781234567"`` and a tuple of ``"1,500"``. The arguments of this provider are
-text by nature, so their templates are rendered in an environment without native types. A string without a template is
-not rendered. What an upstream task returned keeps its type.
+Jinja's native types turn ``"+250781234567"`` into a number and ``"1,500"`` into a tuple. The arguments of this provider
+are text, so their templates are rendered in an environment without native types. A string without a template is not
+rendered. What an upstream task returned keeps its type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ else:
 
 
 class TextTemplater(Templater):
-    """Mixin for a class that Airflow renders: the template's environment decides about native types, not the DAG."""
+    """Mixin for a class that Airflow renders. Not the DAG but the Jinja environment decides about native types."""
 
     def render_template(
         self,
@@ -81,7 +81,7 @@ class TextFields(TextTemplater):
 
 
 def has_template(value: Any, env: Environment) -> bool:
-    """Return whether ``value`` is a string with a template in it, in the delimiters of ``env``."""
+    """Return whether ``value`` is a string that contains a template, by the delimiters of ``env``."""
     marks = (
         env.variable_start_string,
         env.block_start_string,

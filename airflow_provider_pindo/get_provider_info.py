@@ -28,14 +28,14 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "country": {
         "label": "Country",
         "description": "Two-letter code of a country, such as RW: its national numbers (0781234567) are accepted. "
-        "When empty, only international numbers (+250781234567) are.",
+        "When empty, only international numbers (+250781234567) are accepted.",
         "schema": {"type": ["string", "null"], "maxLength": 2},
     },
     "timeout": {
         "label": "Timeout",
         "description": f"Seconds to wait for the next bytes of a response; {DEFAULT_TIMEOUT:g} when empty. The whole "
-        f"response may take {TOTAL_TIMEOUT_FACTOR} times as long. Rather too long than too short: a message whose "
-        "response is late is not sent again, and a person has to settle it.",
+        f"response may take {TOTAL_TIMEOUT_FACTOR} times as long. A long timeout is safer: a message whose response is "
+        "late is not sent again, and a person has to settle it.",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT},
     },
     "requests_per_second": {

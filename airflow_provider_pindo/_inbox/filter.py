@@ -26,8 +26,8 @@ _MAX_BLOCKING = 0.005
 class InboundFilter:
     """A filter of inbound messages.
 
-    :param pattern: RE2 pattern searched in the text; None matches every text. A text that does not match as it came
-        is searched once more in NFC, without invisible characters, and with the digits 0 to 9 for other scripts'.
+    :param pattern: RE2 pattern searched in the text; None matches every text. A text that does not match is
+        normalized and searched again: in NFC, without invisible characters, with the digits of any script as 0 to 9.
     :param from_number: number of the sender; None matches every sender.
     :param inbound_number: the account's own number or short code that the message was sent to; None matches all.
     :param country: country by which national numbers are read, here and in the messages; None reads none.
@@ -84,10 +84,10 @@ class InboundFilter:
         }
 
     def _search(self, text: str) -> Any:
-        """Search the text as it came, then as it reads: people type on the keyboards that they have."""
+        """Search the text as received, then normalized, since people type on many kinds of keyboards."""
         if self._pattern is None:
             return None
-        return self._pattern.search(text) or self._pattern.search(_as_it_reads(text))
+        return self._pattern.search(text) or self._pattern.search(_normalize(text))
 
     def matches(self, messages: Iterable[InboundSms]) -> list[dict[str, Any]]:
         """Return those of ``messages`` that match, oldest first."""
@@ -107,8 +107,8 @@ class InboundFilter:
         return matches
 
 
-def _as_it_reads(text: str) -> str:
-    """Return a text in NFC, without invisible format characters, and with the digits 0 to 9 for those of any script."""
+def _normalize(text: str) -> str:
+    """Return a text in NFC, without invisible format characters, and with the digits of any script as 0 to 9."""
     visible = (
         character
         for character in unicodedata.normalize("NFC", text)
@@ -161,7 +161,7 @@ def _check_inbound_number(number: object, country: str | None) -> str:
 
 
 def _canonical(number: str | None, country: str | None) -> str:
-    """Return the digits that are the same for all spellings of a number: with plus, without, after 00, national."""
+    """Return the digits that all spellings of a number share: with plus, without, after 00, national."""
     digits = _digits(number or "")
     if digits.startswith("00"):
         return digits[2:]

@@ -187,7 +187,7 @@ class InboundScan:
             page = yield from self._fetch(number)
         while page.messages and not (
             (newest_first and self._reaches_known_messages(page, page.messages[-1]))
-            or (newest_first is False and self._has_repeats)  # nothing moves there: the last page came again
+            or (newest_first is False and self._has_repeats)  # its pages never move: the last page came again
             or self._is_last(number, page)
             or self._goes_in_circles(arrived=self._claimed_pages(page) - self._claimed_pages(first))
         ):
@@ -200,7 +200,7 @@ class InboundScan:
         """Fetch a page. Fetch the last page with news again if messages may have filled it in the meantime.
 
         Messages added at its end have lower ids than the next page, so no later pass would find them. The second fetch
-        also shows how long a page is. So it happens once where pages are shorter than requested.
+        also shows the length of a full page. So it happens only once if pages are shorter than requested.
         """
         seen = len(self._seen_ids)
         page = yield number
@@ -262,10 +262,10 @@ class InboundScan:
     def _goes_in_circles(self, arrived: int = 0) -> bool:
         """Return whether too many pages in a row had no news.
 
-        Arrivals move known messages to later pages, so pages may repeat. They explain one repeated page for each page
-        with news, and one for each page by which the list says that it grew.
+        Arrivals move known messages to later pages, so pages may repeat. Arrivals explain one repeated page for each
+        page with news, and one for each page in ``arrived``.
 
-        :param arrived: pages by which the list says that it grew.
+        :param arrived: pages that the list claims to have gained.
         """
         explained = self._pages_with_news + 1 + max(0, min(arrived, _MAX_PAGES_OF_ARRIVALS))
         return self._pages_without_news > explained

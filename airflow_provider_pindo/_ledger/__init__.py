@@ -1,1 +1,1 @@
-"""Never twice: what a task is about to send and what came of it, in Airflow's task state store."""
+"""Never twice: what a task is about to send, and the outcome, in Airflow's task state store."""

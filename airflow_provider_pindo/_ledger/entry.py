@@ -1,7 +1,7 @@
 """The ledger's entry of a single request, and what a later try does about it.
 
-Before a request leaves, the task writes *unknown*; afterwards, what came of it. A later try sends again what is
-*not_sent*, never sends what is *sent*, and leaves *unknown* to a person.
+Before a request is sent, the task writes *unknown*; afterwards, the outcome. A later try sends again what is
+*not_sent*, never sends what is *sent*, and lets a person decide about *unknown*.
 """
 
 from __future__ import annotations

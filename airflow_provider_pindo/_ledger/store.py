@@ -57,9 +57,9 @@ class Ledger(TaskStateStore):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        #: The task's generation. Airflow raises max_tries when a person clears a task that has ended, and leaves it
-        #: at a retry (airflow.models.taskinstance.clear_task_instances). Two clears keep the generation: that of a
-        #: running task, and that of a task whose `retries` were lowered by as many as it had tries.
+        #: The task's generation. Airflow raises max_tries when a person clears a task that has ended, and not at a
+        #: retry (airflow.models.taskinstance.clear_task_instances). Two clears keep the generation: that of a running
+        #: task, and that of a task whose `retries` were lowered by as many as it had tries.
         self.generation: int = context["ti"].max_tries
         if not self.is_kept:
             log.warning(
@@ -73,22 +73,21 @@ class Ledger(TaskStateStore):
             )
 
     def set_outcome(self, key: str, value: dict[str, Any]) -> None:
-        """Write what came of a request; log a warning when Airflow does not store it.
+        """Write the outcome of a request; log a warning when Airflow does not store it.
 
-        The request was made, and its result matters more than the store. The entry then stays unknown, and a later
-        try sends nothing.
+        The request was made, so a failed write must not hide its result. The entry then stays unknown, and a later try
+        sends nothing.
         """
         for pause in (*_WRITE_PAUSES, None):
             try:
-                return self.set(key, value)
+                self.set(key, value)
             except Exception as error:
                 if pause is None:
-                    log.warning(
-                        "The ledger was not written (%s): what came of the request stays unknown there", error
-                    )
+                    log.warning("The ledger was not written (%s): the outcome stays unknown there", error)
                 else:
                     time.sleep(pause)
-        return None
+            else:
+                return
 
 
 def _is_cleared_on_success() -> bool:

@@ -1,4 +1,4 @@
-"""One protocol for a task that makes a single request: write *unknown*, send, write what came of it."""
+"""One protocol for a task that makes a single request: write *unknown*, send, write the outcome."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RequestLedger(Ledger):
         self.set(self.key, entry.to_value())
 
     def write_outcome(self, entry: Entry) -> None:
-        """Write what came of the request; log a warning when Airflow does not store it."""
+        """Write the outcome of the request; log a warning when Airflow does not store it."""
         self.set_outcome(self.key, entry.to_value())
 
     @contextmanager
@@ -65,16 +65,16 @@ class RequestLedger(Ledger):
     ) -> Iterator[Transaction]:
         """Record one request: ``with ledger.transaction(…) as tx: tx.result = send()``.
 
-        What ends the block decides what is written:
+        What the block raises decides what is written:
 
-        - Nothing raised: *sent*, with ``tx.result``.
+        - Nothing: *sent*, with ``tx.result``.
         - :class:`PindoUnknownOutcomeError`: the entry stays *unknown*.
-        - Any other error of Pindo's, or anything raised before the request left: the entry as it was before.
-        - Another exception after the request left: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
+        - Any other :class:`PindoError`, or anything before the request was sent: the entry as it was before.
+        - Another exception after the request was sent: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
           type is reported, since its message may quote the response.
-        - A timeout or a kill after the request left: *unknown*, raised unchanged.
+        - A timeout or a kill after the request was sent: *unknown*, raised unchanged.
 
-        The block makes only that one request, since the hook knows only whether its latest one left.
+        The block must make only one request, since the hook knows only whether its latest one was sent.
 
         :param planned: the entry to write before the request, with the status *unknown*.
         :param hook: what makes the request.

@@ -52,7 +52,7 @@ class WaitingMemory:
 
     @property
     def failures(self) -> int:
-        """How many reads of the inbox have failed in a row."""
+        """How many polls have failed in a row."""
         failures = self._entry.get("failures")
         return failures if isinstance(failures, int) else 0
 

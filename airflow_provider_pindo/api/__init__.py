@@ -15,6 +15,7 @@ Requests and responses:
 What people write:
 
 * :mod:`~airflow_provider_pindo.api.arguments`: flags, choices, numbers and times.
+* :mod:`~airflow_provider_pindo.api.cells`: cells of a table, missing ones among them.
 * :mod:`~airflow_provider_pindo.api.phone`: phone numbers, parsed into E.164 and masked for logs.
 * :mod:`~airflow_provider_pindo.api.mentions`: ``@contact.<field>`` in a text.
 * :mod:`~airflow_provider_pindo.api.segments`: how many SMS a text is billed as, and a text shortened to fit.

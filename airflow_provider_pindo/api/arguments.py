@@ -1,4 +1,4 @@
-"""Arguments of users, parsed into values. A wrong one is refused by its name before anything is sent."""
+"""Arguments of users, parsed into values. An error names the wrong argument, before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 
 def read_flag(name: str, value: object) -> bool:
-    """Return a flag that may be the text of a form or a template: ``"False"`` and no value are false."""
+    """Return a flag, also from the text of a form or a template. ``"False"``, ``""`` and None are false."""
     word = str(value).strip().lower()
     if word in ("", "none"):
         return False

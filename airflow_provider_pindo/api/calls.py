@@ -1,8 +1,8 @@
 """Requests to Pindo as values, checked before they are sent.
 
 A :class:`Call` has everything that a transport needs: what to send, how to parse the response, whether the call may be
-repeated, and what a lost response means. Bad input (an empty text, a sender ID of 16
-characters) is refused here, so neither hook has checks of its own.
+repeated, and what a lost response means. Bad input (an empty text, a sender ID of 16 characters) is refused here, so
+neither hook has checks of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from airflow_provider_pindo.api import values
+from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.cells import text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
@@ -50,8 +51,8 @@ class Call(Generic[T]):
     :param params: query parameters, or None.
     :param safe_to_repeat: whether two requests have the same effect as one. A call that is not safe to repeat is
         repeated only when it certainly did not arrive.
-    :param if_lost: One sentence: what may have happened when the request was sent and its response is lost.
-    :param private: takes Pindo's error message, and returns the texts and PINs that a log or an error must not repeat.
+    :param if_lost: what may have happened when the response is lost, as one sentence without a full stop.
+    :param private: takes Pindo's error message, and returns the texts and PINs that no log or error may repeat.
     """
 
     name: str
@@ -113,7 +114,7 @@ def send_checked_bulk_sms(
         "POST",
         "/v1/sms/bulk",
         read_bulk_receipt,
-        # Without "sender", or with "phoneNumber" for "phonenumber", Pindo answers 500 with an empty object.
+        # Without "sender", or with "phoneNumber" for "phonenumber", Pindo responds with 500 and an empty object.
         json={"recipients": recipients, "text": text, "sender": sender},
         if_lost="The messages may have been sent",
         private=lambda message: (text, *_filled_texts(text, recipients, message)),
@@ -158,7 +159,7 @@ def verify(number: str, brand: str | None, *, country: str | None = None) -> Cal
 
 
 def check_verification(request_id: int | str, code: str) -> Call[values.VerificationCheck]:
-    """``POST /v1/sms/verify/check``: not safe to repeat, since each check may use up an attempt."""
+    """``POST /v1/sms/verify/check``: check a PIN. Not safe to repeat, since each check may use up an attempt."""
     return Call(
         "check_verification",
         "POST",
@@ -171,13 +172,13 @@ def check_verification(request_id: int | str, code: str) -> Call[values.Verifica
 
 
 def get_verification(request_id: int | str) -> Call[values.VerificationState]:
-    """``GET /v1/sms/verify/status/:request_id``."""
+    """``GET /v1/sms/verify/status/:request_id``: read the state of a verification."""
     path = f"/v1/sms/verify/status/{check_request_id(request_id)}"
     return Call("get_verification", "GET", path, read_verification_state, safe_to_repeat=True)
 
 
 def cancel_verification(request_id: int | str) -> Call[values.VerificationState]:
-    """``PUT /v1/sms/verify/cancel/:request_id``: cancelling twice does no more than once."""
+    """``PUT /v1/sms/verify/cancel/:request_id``: cancel a verification. A repetition has no further effect."""
     path = f"/v1/sms/verify/cancel/{check_request_id(request_id)}"
     return Call("cancel_verification", "PUT", path, read_verification_state, safe_to_repeat=True)
 
@@ -186,26 +187,26 @@ def list_inbound_sms(
     page: int = 1, per_page: int = DEFAULT_PER_PAGE, *, timezone: str = "UTC"
 ) -> Call[values.InboundPage]:
     """``GET /v1/sms/inbounds``: one page; ``timezone`` is that of its naive ``created_at``."""
-    for name, value in (("page", page), ("per_page", per_page)):
-        if not isinstance(value, int) or value < 1:
-            raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1")
     return Call(
         "list_inbound_sms",
         "GET",
         "/v1/sms/inbounds",
         lambda body: read_inbound_page(body, timezone),
-        params={"page": page, "per_page": per_page},
+        params={
+            "page": check_whole_number("page", page),
+            "per_page": check_whole_number("per_page", per_page),
+        },
         safe_to_repeat=True,
     )
 
 
 def get_balance() -> Call[values.Balance]:
-    """``GET /wallets/self``."""
+    """``GET /wallets/self``: read the wallet's balance."""
     return Call("get_balance", "GET", "/wallets/self", read_balance, safe_to_repeat=True)
 
 
 def list_sender_ids(name: str | None = None) -> Call[tuple[values.SenderId, ...]]:
-    """``GET /sender_ids/``, optionally those with this name."""
+    """``GET /sender_ids/``: list the account's sender IDs; only those with ``name`` when it is given."""
     params = None if name is None else {"name": _check_characters("name", name)}
     return Call("list_sender_ids", "GET", "/sender_ids/", read_sender_ids, params=params, safe_to_repeat=True)
 
@@ -241,7 +242,7 @@ def check_sender(sender: object, what: str = "sender") -> str:
         problem = "empty" if isinstance(sender, str) else f"of type {type(sender).__name__}"
         raise PindoConfigurationError(f"{what} is {problem}: give a sender ID such as PindoTest")
     if len(sender) > MAX_SENDER_LENGTH:
-        # Show only its start: when arguments are swapped, it is a text or a phone number.
+        # Show only its start: swapped arguments make it a text or a phone number.
         raise PindoConfigurationError(
             f"{what} '{sender[:2]}…' has {len(sender)} characters; Pindo takes at most {MAX_SENDER_LENGTH}"
         )
@@ -249,14 +250,14 @@ def check_sender(sender: object, what: str = "sender") -> str:
 
 
 def check_request_id(request_id: object) -> int:
-    """Return ``request_id`` as an integer; templates and XComs give it as a string.
+    """Return ``request_id`` as an integer. Templates and XComs give it as a string.
 
-    An error does not show it: when arguments are swapped, it is a phone number or a PIN.
+    An error does not show it: swapped arguments make it a phone number or a PIN.
     """
     if isinstance(request_id, int) and not isinstance(request_id, bool):
         number = request_id
     elif isinstance(request_id, str) and request_id.strip().isascii() and request_id.strip().isdigit():
-        # Further digits do not matter, and Python refuses to parse thousands of them.
+        # More digits change nothing, and Python refuses to parse thousands of them.
         number = int(request_id.strip().lstrip("0")[:_TOO_MANY_DIGITS] or 0)
     else:
         kind = f"of type {type(request_id).__name__}"

@@ -1,7 +1,7 @@
 """Cells of a table: what is missing, and what goes into a text.
 
-People's lists come from files, spreadsheets, databases and DataFrames. Each of them marks a missing value in its own
-way, and gives numbers and times in its own types. Here stands what each of them is in a message.
+Lists come from files, spreadsheets, databases and DataFrames. Each source marks a missing value in its own way, and has
+its own types of numbers and times. This module decides what each of them is in a message.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def is_whole_number(value: object) -> bool:
 
 
 def text_of(value: object) -> str:
-    """Return the text that a cell puts into a message.
+    """Return the text of a cell in a message.
 
-    White space around it is cut. A whole number has no ``.0``, a missing value is the empty text.
+    White space around it is removed. A whole number has no ``.0``. A missing value is the empty text.
 
     :raises PindoConfigurationError: the cell holds a list, an object, bytes or a bool, which is not a text.
     """

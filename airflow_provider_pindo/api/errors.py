@@ -1,13 +1,13 @@
 """Everything that can go wrong with Pindo, as one tree.
 
-Each class answers two questions about a failed task:
+The class of an error tells two things:
 
-* May a later try succeed without a change? See :attr:`PindoError.retry_helps`.
-* May this request have texted somebody? Only after :class:`PindoUnknownOutcomeError`.
+* Whether a later try may succeed without a change: :attr:`PindoError.retry_helps`.
+* Whether the request may have texted somebody: only after :class:`PindoUnknownOutcomeError`.
 
-A bulk send makes many requests: the counts at the end of its message say how many recipients were texted before.
-Messages never contain the token, a message's text, a PIN or a whole phone number. Facts are attributes, so no code
-has to read them out of a message.
+A bulk send makes many requests. :attr:`PindoError.counts` says how many recipients were texted before the error.
+No message contains the token, a text, a PIN or a whole phone number. Facts are attributes, so no code has to parse a
+message.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ class PindoError(Exception):
 
     :param message: what happened, to what, and what to do next.
     :param status: HTTP status of Pindo's response; None when there was no response.
-    :param reason: what Pindo itself said (the ``message`` and ``error`` of its body), without secrets; or why no
-        response came.
-    :param summary: what happened in one clause, without advice; the message when not given.
+    :param reason: the ``message`` and ``error`` of Pindo's response, without secrets; or why no response came.
+    :param summary: what happened in one clause, without advice. Default: the message.
     :param retry_after: seconds that Pindo asked to wait; None when it did not ask.
-    :ivar counts: in which column the recipients of a bulk send ended; None for a single call.
+    :ivar counts: how many recipients of a bulk send ended in each column; None for a single call.
     """
 
     #: Whether the same call may succeed later although nothing was changed.
@@ -55,7 +54,7 @@ class PindoError(Exception):
 
 
 class PindoConfigurationError(PindoError, ValueError):
-    """The connection, or an argument, is not usable. Nothing was sent."""
+    """The connection or an argument is invalid. Nothing was sent."""
 
 
 class PindoAuthError(PindoError):
@@ -71,7 +70,7 @@ class PindoNotFoundError(PindoError):
 
 
 class PindoInsufficientBalanceError(PindoError):
-    """The wallet does not cover the request, which sent nothing; a retry helps once it is topped up."""
+    """The wallet does not cover the request, which sent nothing. A retry helps once the wallet is topped up."""
 
     retry_helps = True
 
@@ -86,37 +85,36 @@ class PindoRateLimitError(PindoError):
 
 
 class PindoServerError(PindoError):
-    """Pindo is unreachable or gives no usable response, and the call is safe to repeat.
+    """A call that is safe to repeat got a 5xx, a malformed response or none.
 
-    A call that is safe to repeat got a 5xx, no response or a malformed one. Its subclass
-    :class:`PindoConnectionError` is raised for every call: no connection was made.
+    Its subclass :class:`PindoConnectionError` is raised for every call.
     """
 
     retry_helps = True
 
 
 class PindoConnectionError(PindoServerError):
-    """No connection was made (name, refusal, TLS, proxy). Nothing was sent, whatever the call."""
+    """No connection was made: the name, the server, TLS or the proxy failed. Nothing was sent."""
 
 
 class PindoUnknownOutcomeError(PindoError):
-    """A call that sends was sent and got no certain response: it may have been carried out.
+    """A call that is not safe to repeat was sent and got no certain response: it may have been carried out.
 
-    The hook never repeats it, since a repetition could text somebody twice.
+    The hook never repeats it, since that could text somebody twice.
     """
 
 
 class PindoStoppedError(PindoError):
-    """A bulk send stopped because Pindo seems to be down or something broke; a retry sends to the others."""
+    """A bulk send stopped, since Pindo seems to be down or an error stopped it. A retry sends to the others."""
 
     retry_helps = True
 
 
 class PindoInterruptedError(PindoError):
-    """A bulk send was told to end (SIGTERM, mark as failed, a timeout); a retry sends to the others."""
+    """A bulk send was ended by Airflow (SIGTERM, mark as failed, a timeout). A retry sends to the others."""
 
     retry_helps = True
 
 
 class PindoCostLimitError(PindoError):
-    """A bulk send would cost more than its ``max_cost``; with a higher one it continues with the others."""
+    """A bulk send would cost more than its ``max_cost``. With a higher one, a retry sends to the others."""

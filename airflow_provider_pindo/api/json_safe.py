@@ -23,8 +23,8 @@ def json_safe(value: Any, _depth: int = 0) -> Any:
 
     * NUL and unpaired surrogates become U+FFFD; NaN and the infinities become None.
     * A whole number of more than 64 bits becomes text. Values below :data:`MAX_DEPTH` levels become None.
-    * In a key, ``_`` replaces what has a meaning in a path. ``raw`` goes before a reserved or an empty key.
-    * Keys that become equal get further ``_`` at their end.
+    * In a key, ``_`` replaces each character with a meaning in a path. A reserved or empty key gets the prefix ``raw``.
+    * Keys that become equal get ``_`` at their end.
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

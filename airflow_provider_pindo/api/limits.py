@@ -4,11 +4,11 @@ from __future__ import annotations
 
 #: Pindo's API, unless the connection names another host.
 DEFAULT_HOST = "https://api.pindo.io"
-#: Seconds to wait for a response. It is generous: a person has to settle a response that comes too late.
+#: Seconds to wait for the next bytes of a response. It is long, since a person has to settle a late response.
 DEFAULT_TIMEOUT = 30.0
 #: The longest ``timeout`` in seconds, a day: no response may hold a worker for longer.
 MAX_TIMEOUT = 86_400.0
-#: The whole response may take this many times ``timeout``, so that one that trickles in cannot hold a worker for long.
+#: The whole response may take this many times ``timeout``, so that a slow one cannot hold a worker for long.
 TOTAL_TIMEOUT_FACTOR = 4
 #: The lowest ``requests_per_second``, one in almost three hours. A lower one is a mistake: use a schedule instead.
 MIN_REQUESTS_PER_SECOND = 0.0001

@@ -18,7 +18,7 @@ NUMBER_FIELDS = frozenset({"phone", "phonenumber"})
 # that looks like a mention counts as one that Pindo could fill.
 _findable = re.compile(r"@contact\.(\w+)")
 # An address is not filled here: it has a word directly before the mention and another label after it. With only one of
-# them (RWF@contact.amount, Dr.@contact.name) it is a mention, which must not go out unfilled.
+# them (RWF@contact.amount, Dr.@contact.name) it is a mention, which must not be sent unfilled.
 _mention = re.compile(rf"(?!(?<=[\w+-])@contact\.[\w-]+\.\w){_findable.pattern}")
 
 
@@ -34,7 +34,7 @@ class Template:
         self.mentioned: tuple[str, ...] = tuple(_mention.findall(text))
         #: Every field once.
         self.fields: tuple[str, ...] = tuple(dict.fromkeys(self.mentioned))
-        #: How many addresses in the text look like a mention; these go out unchanged.
+        #: How many addresses in the text look like a mention; these are sent unchanged.
         self.addresses = len(_findable.findall(text)) - len(self.mentioned)
         self._format = _mention.sub("%s", text.replace("%", "%%"))
 
@@ -51,6 +51,6 @@ class Template:
 def has_mention(text: str, besides: int = 0) -> bool:
     """Return whether Pindo could find a mention in a text that was already filled here, and fill it again.
 
-    :param besides: Mentions that are allowed, since the author wrote them: see :attr:`Template.addresses`.
+    :param besides: how many mentions are allowed, since the author wrote them: see :attr:`Template.addresses`.
     """
     return "@contact." in text and len(_findable.findall(text)) > besides

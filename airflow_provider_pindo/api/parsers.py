@@ -1,8 +1,8 @@
 """Decoded response bodies into values.
 
 Tolerant where nothing is lost: unknown keys are kept, a missing price is None, an id may be a number or a string.
-Strict where the caller needs the value: a receipt without its id is not a receipt. The only error that any body causes
-is :class:`MalformedResponse`; :mod:`~airflow_provider_pindo.api.responses` decides what that means for the call.
+Strict where the caller needs the value: a receipt without its id is not a receipt. A body causes no other error than
+:class:`MalformedResponse`; :mod:`~airflow_provider_pindo.api.responses` decides what that means for the call.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from airflow_provider_pindo.api.limits import MAX_INTEGER
 
 T = TypeVar("T")
 
-#: The JSON types of a number, and of an id. Tuples: a union of types is slower, and this runs for every field.
+#: The JSON types of a number, and of an id. They are tuples, since a union is slower, and this runs for every field.
 _NUMBER_TYPES = (str, int, float)
 _ID_TYPES = (str, int)
 #: Seconds since 1970, with ten digits from 2001 to 2286; or milliseconds, with thirteen.
 _EPOCH = re.compile(r"([0-9]{10})([0-9]{3})?(?:\.[0-9]+)?").fullmatch
-#: The largest count, and the most USD spent, that is believed. The sum of millions of them can still be stored.
+#: The largest plausible count, and the most USD spent. The sum of millions of them can still be stored.
 _MAX_COUNT = 2**31
 #: Values of ``status`` that contradict a receipt. Pindo documents only "sent".
 _FAILED = frozenset({"failed", "failure", "error", "rejected", "refused", "undelivered"})
@@ -109,8 +109,8 @@ def read_inbound_page(body: Any, timezone: str) -> values.InboundPage:
 
     * A message without a text gets an empty one. A text that is a number becomes its digits.
     * A message whose time cannot be parsed gets the time of the next newer message, and the newest one gets the current
-      time. Ids grow with time, so it counts as newer than it is, and nobody who waits misses it.
-    * A message without a numeric id cannot be told from others. It is left out and counted in ``left_out``.
+      time. Ids grow with time, so it counts as newer than it is, and no waiting task misses it.
+    * A message without a numeric id cannot be identified. It is omitted and counted in ``left_out``.
 
     :param timezone: IANA name of the time zone of times without one.
     :raises MalformedResponse: no message has a numeric id, or none of several has a time that can be parsed.
@@ -140,12 +140,12 @@ def _has_id(row: Any) -> bool:
 
 
 def _times_by_id(rows: list[Mapping[str, Any]], timezone: str) -> dict[int, datetime]:
-    """Return the time of each message by its id; a missing one is that of the next newer message, or now."""
+    """Return the time of each message by id. A missing time is that of the next newer message, or now."""
     parsed = {
         _required(row, "id", _whole): _optional(row, "created_at", lambda value: read_time(value, timezone))
         for row in rows
     }
-    # A single message may be odd. When all of several are, Pindo's format has changed.
+    # One message may be malformed. When all of several are, Pindo's format has changed.
     if len(parsed) > 1 and not any(parsed.values()):
         raise MalformedResponse("none of its messages has a 'created_at' that can be parsed")
     times, newer = {}, datetime.now(UTC)
@@ -262,7 +262,7 @@ def _text(value: Any) -> str:
 
 
 def _message_text(value: Any) -> str:
-    """Parse the text of a message; a server may have turned digits into a number."""
+    """Parse the text of a message. A server may have turned digits into a number."""
     if isinstance(value, bool) or not isinstance(value, _NUMBER_TYPES):
         raise MalformedResponse
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -25,7 +25,7 @@ _DECIMAL = re.compile(r"(\+?[0-9]+)([.,]0{1,2})").fullmatch
 _ROUNDED = re.compile(r"[+-]?([0-9]+(?:[.,][0-9]+)?)(E[+-]?[0-9]+)", re.IGNORECASE).fullmatch
 _BETWEEN_NUMBERS = re.compile(r"[/;,|&\n]|\b(?:or|and|ou|et|na)\b", re.IGNORECASE)
 _ALLOWED = frozenset("0123456789+ ()-./'*#~,")
-#: Fewest digits that stand for a number of their own in a cell with two numbers.
+#: Fewest digits that count as a number: where a cell may hold two, and where one is masked.
 _MIN_DIGITS = 7
 # Not a whole number, so that a search for phone numbers in a log finds nothing.
 _WRITE_E164 = "write it in E.164, such as +2507XXXXXXXX"
@@ -37,7 +37,7 @@ def is_e164(value: str) -> bool:
 
 
 def are_e164(values: Sequence[str]) -> bool:
-    """Return whether :func:`is_e164` holds for all ``values``: one check for all where they are of one country."""
+    """Return whether :func:`is_e164` holds for all ``values``. Numbers of one country are checked at once."""
     if len({value[:4] for value in values}) != 1:
         return all(map(is_e164, values))
     lines = "\n".join([*values, ""])
@@ -49,7 +49,7 @@ def are_e164(values: Sequence[str]) -> bool:
 def _fits_country(first_digits: str, *, lines: bool = False) -> Callable[[str], Any]:
     """Return the check for numbers with these first three digits: a plus, the country code, and the right length.
 
-    A number with a zero after the country code does not pass: in some countries it belongs there, in others not.
+    A number with a zero after the country code does not pass, since only some countries have such numbers.
 
     :param lines: check lines with one number each.
     """
@@ -81,15 +81,15 @@ def _mobile_lengths(code: int) -> Sequence[int]:
 def parse_phone_number(value: object, country: str | None = None) -> str:
     """Return ``value`` as an E.164 string.
 
-    Spaces, brackets, dashes, invisible characters and ``tel:`` around an international number are dropped. A zero that
-    is kept after the country code (``+2500781234567``) is dropped where the country has no such numbers.
+    Spaces, brackets, dashes, invisible characters and ``tel:`` are dropped. So is a zero after the country code
+    (``+2500781234567``), where the country has no such numbers.
 
-    :param value: a number in E.164 (``+250781234567``), or, with ``country``, a national number (``0781234567``,
-        ``078 123 4567``, or the whole number that a spreadsheet makes of it).
+    :param value: a number in E.164 (``+250781234567``). With ``country``, also a national number: ``0781234567``,
+        ``078 123 4567``, or the whole number that a spreadsheet makes of it.
     :param country: ISO 3166 two-letter code of the country whose national numbers are accepted. None (default)
         accepts only international numbers, since a guess could text a stranger.
     :return: the number, such as ``+250781234567``.
-    :raises PindoConfigurationError: it is neither; the error shows the masked number, the reason and the fix.
+    :raises PindoConfigurationError: it is neither. The error shows the masked number, the reason and the fix.
     """
     if isinstance(value, str):
         return value if is_e164(value) else _parse(value, country)
@@ -104,7 +104,7 @@ def parse_phone_number(value: object, country: str | None = None) -> str:
 
 
 def _parse(text: str, country: str | None) -> str:
-    number = _cleaned(text)
+    number = _clean(text)
     shown = mask_phone_number(text)
     if not number:
         raise PindoConfigurationError(f"the phone number is empty: {_WRITE_E164}")
@@ -124,16 +124,16 @@ def _parse(text: str, country: str | None) -> str:
             "connection (such as RW) to accept national numbers"
         )
     region = None if number.startswith("+") else _region(country)
-    if disturbing := next((each for each in number if each not in _ALLOWED), None):
-        raise PindoConfigurationError(f"phone number {shown} has {_named(disturbing)} in it: {_WRITE_E164}")
+    if stray := next((character for character in number if character not in _ALLOWED), None):
+        raise PindoConfigurationError(f"phone number {shown} has {_describe(stray)} in it: {_WRITE_E164}")
     return _parse_with_library(number, region, shown)
 
 
-def _cleaned(text: str) -> str:
-    """Return a number without what people and programs put around it: invisible characters, odd spaces, ``tel:``."""
-    text = unicodedata.normalize("NFKC", text)
-    kept = (" " if each.isspace() and each != "\n" else each for each in text if not _is_invisible(each))
-    text = "".join(str(unicodedata.decimal(each, each)) for each in kept).strip(" '\n")
+def _clean(text: str) -> str:
+    """Return a number without what people and programs add: invisible characters, odd spaces, ``tel:``."""
+    visible = (char for char in unicodedata.normalize("NFKC", text) if not _is_invisible(char))
+    spaced = (" " if char.isspace() and char != "\n" else char for char in visible)
+    text = "".join(str(unicodedata.decimal(char, char)) for char in spaced).strip(" '\n")
     return re.sub(r"^tel:\s*", "", re.sub("[\u2010-\u2015\u2212]", "-", text), flags=re.IGNORECASE)
 
 
@@ -161,7 +161,7 @@ def _region(country: str | None) -> str:
     return region
 
 
-def _named(character: str) -> str:
+def _describe(character: str) -> str:
     if character.isalpha():
         return f"letters ({character!r})"
     return f"the character {character!r} ({unicodedata.name(character, f'U+{ord(character):04X}')})"
@@ -208,9 +208,8 @@ _PARSE_FAILURES = {
 def mask_phone_number(value: object) -> str:
     """Return ``value`` in a form for logs and errors: ``+250781234567`` gives ``+25078****567``.
 
-    At least four digits are always hidden. A value that does not look like a number keeps only its first two
-    characters, since any value can be in a column by mistake. What a spreadsheet added to a number stays visible:
-    ``781234567.0`` gives ``78****567.0``.
+    At least four digits are hidden. A value that does not look like a number keeps only its first two characters,
+    since it may be from the wrong column. What a spreadsheet added stays: ``781234567.0`` gives ``78****567.0``.
     """
     text = str(value).strip()
     if rounded := _ROUNDED(text):

@@ -19,7 +19,7 @@ from airflow_provider_pindo.api.phone import mask_numbers_in
 _MAX_READ = 2000
 #: Characters of a reason that are shown.
 _MAX_SHOWN = 200
-#: This many characters of a private value in a row give something of it away.
+#: This many characters of a private value in a row reveal a part of it.
 _TELLING_LENGTH = 12
 #: A private value of at least this many letters and digits is recognised in any case and with any separators. A PIN
 #: has four. Shorter ones occur in a reason by chance.
@@ -30,8 +30,8 @@ _SEPARATORS = re.compile(r"[\W_]+")
 def safe_message(error: BaseException) -> str:
     """Return what went wrong, for a log.
 
-    Errors of this provider and of Airflow keep their message. For any other error only its type and the place
-    where it was raised are shown: its message may quote a text, a number or a response.
+    Errors of this provider and of Airflow keep their message. Any other error shows only its type and the line that
+    raised it, since its message may quote a text, a number or a response.
     """
     if isinstance(error, PindoError) or type(error).__module__.partition(".")[0] == "airflow":
         return str(error) or type(error).__name__
@@ -53,11 +53,11 @@ def mask_error(error: BaseException) -> str:
 def clean_reason(reason: str, private: Iterable[str]) -> str:
     """Return what Pindo said, without private values and whole phone numbers.
 
-    A reason that repeats a piece of a private value is replaced as a whole. Case and separators make no difference.
+    A reason that repeats a part of a private value is replaced as a whole. Case and separators are ignored.
 
     :param reason: one line, see :func:`one_line`.
     :param private: the token, and the texts or PINs of the request.
-    :return: at most 200 characters and an ellipsis.
+    :return: at most ``_MAX_SHOWN`` characters and an ellipsis.
     """
     for value in private:
         reason = hide_private(reason, (value,))

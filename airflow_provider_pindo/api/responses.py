@@ -1,8 +1,8 @@
 """What a response means, and what a missing one means.
 
-The one place that decides whether a request was certainly carried out, certainly not, or has an unknown outcome.
+Only this module decides whether a request was certainly carried out, certainly not, or has an unknown outcome.
 A call that sends has a certain outcome only after a receipt, a refusal, a 429, or a failure to connect. A 4xx is a
-refusal because Pindo documents it so ("the request was rejected; the body explains why").
+refusal, as Pindo documents it ("the request was rejected; the body explains why").
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from airflow_provider_pindo.api.redaction import clean_reason, gives_away, hide_
 
 T = TypeVar("T")
 
-#: The longest ``Retry-After`` that is followed, in seconds. After this time it is better to ask again.
+#: The longest ``Retry-After`` that an error carries, in seconds. A longer one is cut to it.
 MAX_RETRY_AFTER = 3600.0
 
 #: The keys of an error body that say why, the most telling one first.
@@ -47,10 +47,10 @@ _LACKING = r"\b(?:insufficient|not enough|too low|exceeds?|exhausted|empty)\b"
 _NO_MONEY = re.compile(f"{_LACKING}.*{_MONEY}|{_MONEY}.*{_LACKING}", re.IGNORECASE)
 #: Redirects after which nothing was done: the same request must go elsewhere (RFC 9110, 15.4.8 and 15.4.9).
 _MOVED = frozenset({307, 308})
-#: Redirects that may also follow a POST that was carried out. It was not if they lead to the same path, with or without
-#: its trailing slash, or to the same path on another host.
+#: Redirects that may also follow a POST that was carried out. It was not if they lead to the same path on another host,
+#: or to the same path with or without its trailing slash.
 _MAY_HAVE_MOVED = frozenset({301, 302})
-#: A server, or a proxy in front of it, stopped waiting (408; nginx's 499; AWS's 460). What it passed on may be done.
+#: A server or its proxy stopped waiting (408; nginx's 499; AWS's 460). The request may have been carried out.
 _TIMED_OUT = frozenset({408, 460, 499})
 
 
@@ -74,7 +74,7 @@ def parse_response(call: Call[T], response: Response, token: str = "") -> T:
     """Return the value of a successful response, or raise the error that any other one means.
 
     :param token: the API token; no error repeats it.
-    :raises PindoError: the class says what happened; see the module's text for the rule.
+    :raises PindoError: its class says what happened, by the rule in this module's docstring.
     """
     if not 200 <= response.status < 300:
         raise _failure(call, response, token)
@@ -199,7 +199,7 @@ def _decode(content: bytes) -> Any:
 
 
 def _decode_leniently(content: bytes) -> Any:
-    """Decode JSON that holds numbers or characters which cannot be stored; these become None and ``?``."""
+    """Decode JSON with numbers or characters that cannot be stored. These become None and ``?``."""
     try:
         body = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
         return json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
@@ -214,7 +214,7 @@ def _finite(digits: str) -> float | None:
 
 
 def _reasons(content: bytes) -> str:
-    """Return what an error body says: its ``message`` and ``error``, each text once; "" when it says nothing."""
+    """Return the reasons in an error body, such as ``message`` and ``error``, each once; "" if there are none."""
     try:
         fields = _by_lower_key(_decode(content))
     except MalformedResponse:
@@ -229,7 +229,7 @@ def _by_lower_key(body: Any) -> dict[str, Any]:
 
 
 def _says_no_money(reason: str, private: Sequence[str]) -> bool:
-    """Return whether Pindo says that the wallet is too low; an echoed text that speaks of money does not count."""
+    """Return whether Pindo says that the wallet is too low. An echoed text about money does not count."""
     reason = hide_private(reason, private)
     match = _NO_MONEY.search(reason)
     if match is None:

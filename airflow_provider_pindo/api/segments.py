@@ -2,12 +2,12 @@
 
 Pindo charges per segment (``item_count`` of a send). The size of a segment depends on the characters: a single message
 has 160 characters of the GSM alphabet, or 70 when any other character is among them. This module counts as the
-handset's network does, so the cost is known before anything is sent. It never raises for a ``str``.
+network does, so the cost is known before anything is sent. It never raises for a ``str``.
 
 The alphabet and the packing are those of 3GPP TS 23.038 (section 6.2.1, the default alphabet and its extension table)
-and 3GPP TS 23.040 (section 9.2.3.24.1, concatenated messages). There, six octets of every part go to the header, which
-leaves 153 septets or 67 UTF-16 code units. National language shift tables are not used: the API has
-no field for them.
+and 3GPP TS 23.040 (section 9.2.3.24.1, concatenated messages). The header takes six octets of every part, so 153
+septets or 67 UTF-16 code units remain. National language shift tables are not used, since the API has no field for
+them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The two ways in to Pindo, one on ``requests`` and one on ``aiohttp``."""
+"""The two clients for Pindo, one on ``requests`` and one on ``aiohttp``."""

@@ -31,10 +31,10 @@ from airflow_provider_pindo.api.limits import (
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-#: Seconds to wait for a connection. Giving up is cheap: nothing was sent.
+#: Seconds to wait for a connection. It may be short, since nothing was sent.
 _CONNECT_TIMEOUT = 10.0
 _TWO_LETTERS = re.compile("[A-Za-z]{2}")
-# As people write a domain. A token with dots (a JWT, say) has capitals.
+# A domain as people write it. A token with dots, such as a JWT, has capitals.
 _DOMAIN = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,6}(?::[0-9]+)?/?")
 # The characters of a host, and the hosts that an error shows whole. A longer one may be a token.
 _NAME = re.compile(r"[\w.:%-]+")
@@ -45,17 +45,17 @@ _SHOWN_HOST = re.compile(r"[\w.:/%\[\]-]{0,40}")
 class PindoSettings:
     """The settings of a connection.
 
-    :param base_url: Scheme, host, port and path prefix, without a slash at the end.
-    :param token: The API token.
-    :param sender: Default sender ID, or None.
+    :param base_url: scheme, host, port and path prefix, without a slash at the end.
+    :param token: the API token.
+    :param sender: default sender ID, or None.
     :param country: ISO code of the country whose national numbers are accepted, or None.
-    :param timeout: Seconds to wait for the next bytes of a response. The whole may take four times as long.
-    :param requests_per_second: Most requests per second from one process, or None.
+    :param timeout: seconds to wait for the next bytes of a response.
+    :param requests_per_second: most requests per second from one process, or None.
     :param timezone: IANA time zone of the inbound list.
-    :param verify: Whether to check the server's certificate, or the path of a CA bundle to check it with.
-    :param cert: Path of a client certificate, or (certificate, key), or None.
-    :param proxies: Proxy address by scheme, as in ``requests``.
-    :param trust_env: Whether the environment's proxies and certificates are used; never for a host on this machine.
+    :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
+    :param cert: path of a client certificate, or (certificate, key), or None.
+    :param proxies: proxy address by scheme, as in ``requests``.
+    :param trust_env: whether the environment's proxies and certificates are used; never for a host on this machine.
     """
 
     base_url: str
@@ -239,7 +239,7 @@ class _Extra:
             raise PindoConfigurationError(f"extra 'sender' {self._of}: {error}") from None
 
     def country(self) -> str | None:
-        """Read ``country`` and check only its shape: whether it exists takes phonenumbers, which loads on first use."""
+        """Read ``country`` and check its shape. Only phonenumbers knows all codes, and it is not loaded here."""
         country = self.text("country")
         if country is not None and not _TWO_LETTERS.fullmatch(country.strip()):
             raise PindoConfigurationError(

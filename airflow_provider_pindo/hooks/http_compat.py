@@ -1,4 +1,4 @@
-"""What users of the HTTP provider's hook expect of ours: ``run``, and the methods that it is made of.
+"""What users of the HTTP provider's hook expect of ours: ``run``, and the methods that it calls.
 
 Only public names of ``HttpHook`` are overridden. A request of ``run`` goes through the same transport as all others.
 """
@@ -61,7 +61,7 @@ class _PindoHttpHook(HttpHook):
             is streamed.
         :param request_kwargs: other arguments of ``requests.Request``, such as ``json``.
         :return: the whole response, of at most 32 MiB.
-        :raises PindoError: Pindo cannot be reached, or refuses the request; as for every other call.
+        :raises PindoError: Pindo cannot be reached, or refuses the request.
         """
         session = self.get_conn(headers, extra_options)
         url = self.url_from_endpoint(endpoint)

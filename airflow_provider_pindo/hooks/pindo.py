@@ -1,7 +1,8 @@
 """The two clients for Pindo: :class:`PindoHook` on ``requests`` and :class:`PindoAsyncHook` on ``aiohttp``.
 
-They mirror each other. Both build a call with ``api.calls``, give it to their transport, and try again where that is
-safe. One call of a method sends a message at most once: a request is repeated only when it certainly did not arrive.
+Both have the same methods. Each builds a call with :mod:`~airflow_provider_pindo.api.calls`, gives it to its transport,
+and tries again where that is safe. One call of a method sends a message at most once: a request that sends is repeated
+only when it certainly did not arrive.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class _PindoBase(BaseHook):
     hook_name = "Pindo"
 
     max_attempts: int
-    _left_out = 0  # of the page that the log was warned of: the same page is read again and again
+    _left_out = 0  # the number in the last warning, since the same page is read again and again
 
     def _warn_of_left_out(self, number: int, page: values.InboundPage) -> None:
         if page.left_out > self._left_out:
@@ -76,8 +77,8 @@ class PindoHook(_PindoBase, _PindoHttpHook):
     Pindo cannot be reached or refuses the request.
 
     :param pindo_conn_id: Airflow connection of type ``pindo``.
-    :param max_attempts: tries in all of a request that is safe to repeat. The default, 5, outlasts an outage of some
-        ten seconds. A longer one is for Airflow's own retries, which hold no worker.
+    :param max_attempts: tries in all of a request that is safe to repeat. The default outlasts an outage of about ten
+        seconds. Airflow's own retries, which hold no worker, are for longer ones.
     :param settings: the connection's settings, if they were read before. Default: they are read once.
     """
 
@@ -166,7 +167,7 @@ class PindoHook(_PindoBase, _PindoHttpHook):
 
         :param request_id: what :meth:`verify` returned.
         :param code: the PIN, as a string: a number would lose its leading zeros.
-        :return: that the PIN is right. A wrong one is an error.
+        :return: Pindo's response to a right PIN. A wrong one is an error.
         :raises PindoRejectedError: it is wrong or has expired.
         :raises PindoUnknownOutcomeError: the check may have used up an attempt.
         """
@@ -197,8 +198,8 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         """Return one page of inbound messages (``GET /v1/sms/inbounds``), in Pindo's order.
 
         :param page: from 1.
-        :param per_page: messages on a page. The default, 20, is the only size that Pindo's reference shows.
-        :return: the messages, the number of this page and the number of all pages, as far as Pindo gives them.
+        :param per_page: messages on a page. The default is the only size that Pindo's reference shows.
+        :return: the messages; and the numbers of this page and of all pages, if Pindo gives them.
         :raises PindoServerError: Pindo could not be reached, or failed on every try.
         """
         return self._read_page(page, per_page, Attempt())
@@ -276,9 +277,9 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         return current_attempt().sent
 
     def send(self, call: calls.Call[_T], attempt: Attempt | None = None) -> _T:
-        """Make a call that was built by ``api.calls``.
+        """Make a call that :mod:`~airflow_provider_pindo.api.calls` built.
 
-        :param attempt: shows its holder whether the request was sent, and can abort it.
+        :param attempt: shows other code whether the request was sent, and lets it abort the request.
         """
         attempt = attempt or Attempt()
         for number in count(1):
@@ -341,8 +342,8 @@ class PindoAsyncHook(_PindoBase):
         """Return the connection's settings, read once."""
         if self._settings is None:
             settings = read_settings(await get_async_connection(self.pindo_conn_id))
-            # Masking tells Airflow's supervisor: on 3.0 to 3.2 over the triggerer's own event loop. From another thread
-            # only asgiref finds the way back to that loop, so this is not asyncio.to_thread.
+            # Masking sends the secrets to Airflow's supervisor; on 3.0 to 3.2 through the triggerer's own event loop.
+            # Only asgiref reaches that loop from another thread, so this is not asyncio.to_thread.
             await sync_to_async(_mask)(settings)
             self._settings = settings
         return self._settings
@@ -430,7 +431,7 @@ class PindoAsyncHook(_PindoBase):
                 return _not_connected(error, self.pindo_conn_id)
 
     async def send(self, call: calls.Call[_T], attempt: Attempt | None = None) -> _T:
-        """Make a call that was built by ``api.calls``; see :meth:`PindoHook.send`."""
+        """Make a call; see :meth:`PindoHook.send`."""
         attempt = attempt or Attempt()
         for number in count(1):
             begin_attempt(attempt)
@@ -445,7 +446,7 @@ class PindoAsyncHook(_PindoBase):
     async def _open_transport(self) -> AsyncTransport:
         settings = await self.get_settings()
         async with self._opening:
-            if self._transport is None:  # no other request was first
+            if self._transport is None:  # no other request has opened it meanwhile
                 pacer = Pacer.of_connection(self.pindo_conn_id, settings.requests_per_second)
                 self._transport = await AsyncTransport.open(settings, pacer, self.concurrency)
             return self._transport
@@ -468,9 +469,9 @@ def _connected(balance: values.Balance) -> tuple[bool, str]:
 
 
 def _not_connected(error: PindoError, conn_id: str) -> tuple[bool, str]:
-    # Airflow tests the values of a form under a connection ID of its own making.
+    # Airflow tests the values of a form under a random connection ID.
     reason = str(error).replace(f"connection {conn_id!r}", "this connection")
-    # There is no wallet, or a successful response that Pindo would not give.
+    # The host has no wallet, or gives a successful response that Pindo would not give.
     elsewhere = error.status is not None and (error.status in (404, 405) or 200 <= error.status < 300)
     advice = "This does not look like Pindo: check the connection's host. " if elsewhere else ""
     return False, f"{advice}{reason}"

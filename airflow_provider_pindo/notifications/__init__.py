@@ -1,1 +1,1 @@
-"""Alerts: what Airflow's callbacks can text."""
+"""Alerts: text messages from Airflow's callbacks."""

@@ -66,7 +66,7 @@ class Alert:
     pindo_conn_id: str
 
     def message(self, tail: str) -> str:
-        """Return the text, the log's address and ``tail``. If that is too long, shorten the text and omit the _log."""
+        """Return the text, the log's address and ``tail``. If they are too long, omit the address, then shorten."""
         if self.log_url:
             whole = f"{self.text} {self.log_url}"
             if truncate_to_segments(whole, self.max_segments, tail) == whole + tail:

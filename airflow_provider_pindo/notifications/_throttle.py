@@ -221,9 +221,8 @@ class Throttle:
             FailureRecord(int(match["at"]), match["id"]) for match in matches if match["kind"] == "failure"
         ]
         return ThrottleState(
-            failures={
-                record.id: record.at for record in sorted(records, reverse=True)
-            },  # the first callback wins
+            # The last one stays: the first callback of each failure.
+            failures={record.id: record.at for record in sorted(records, reverse=True)},
             sent=max(times["sent"], default=None),
             reported=max(times["reported"], default=0),
             texted=frozenset(match["id"] for match in matches if match["kind"] == "reported"),

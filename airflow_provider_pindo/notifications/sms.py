@@ -41,7 +41,7 @@ _SEPARATORS = re.compile(r"[,;\n]")
 class PindoNotifier(TextTemplater, BaseNotifier):
     """Text one or more people from a callback of a DAG or a task, or from a deadline alert.
 
-    The simplest place is a DAG. A run that fails sends one text, even if many of its tasks failed::
+    The simplest use is on a DAG. A run that fails sends one text, even if many of its tasks failed::
 
         with DAG("etl", on_failure_callback=PindoNotifier("+250781234567")):
             ...

@@ -1,4 +1,4 @@
-"""The common part of operators that make one request, which must not happen twice.
+"""The common part of operators that make one request, and must not make it twice.
 
 :func:`~airflow_provider_pindo._ledger.entry.decide` decides whether to send.
 :meth:`~airflow_provider_pindo._ledger.transaction.RequestLedger.transaction` records the request. This class connects
@@ -58,7 +58,7 @@ class OnceRequest:
 
 
 class EndedBeforeSending(BaseException):
-    """Airflow ended the task before its request left."""
+    """Airflow ended the task before its request was sent."""
 
 
 class PindoOnceOperator(PindoOperator):
@@ -121,10 +121,9 @@ class PindoOnceOperator(PindoOperator):
             return self.result
 
     def _adopt(self, entry: Entry | None, planned: Entry) -> Entry | None:
-        """Return the entry; give it this generation if a person has just settled it as sent.
+        """Return the entry. If a person has just settled it as sent, complete it with this generation.
 
-        The person may have done so before a clear or before a retry, which look the same here. So ``resend`` takes
-        effect at the next clear.
+        A clear and a retry after that look the same here. So ``resend`` takes effect at the next clear.
         """
         if entry is None or entry.status != SENT or None not in (entry.generation, entry.result):
             return entry
@@ -143,7 +142,7 @@ class PindoOnceOperator(PindoOperator):
         return adopted
 
     def on_kill(self) -> None:
-        """End the task before its request leaves, at once if it is waiting. A request that left is waited for."""
+        """End the task at once if its request was not sent yet. Otherwise wait for the response."""
         self._was_killed = True
         if self._is_sending and not self.hook.request_sent():
             raise EndedBeforeSending
@@ -167,7 +166,7 @@ class PindoOnceOperator(PindoOperator):
         return transaction.result
 
     def _make(self, request: OnceRequest) -> dict[str, Any]:
-        """Make the request, which :meth:`on_kill` may end until it leaves."""
+        """Make the request. Until it is sent, :meth:`on_kill` may end it."""
         try:
             self._is_sending = True
             if self._was_killed:

@@ -2,8 +2,8 @@
 
 Airflow stores a task's rendered fields before ``execute`` and shows them in its UI, so masking in ``execute`` is too
 late. A field that is not templated would lose its dependency on an XCom. A :class:`PrivateArg` as the field's value
-avoids both: Airflow renders it and finds its upstream tasks, but stores ``***`` (in the serialized DAG, the rendered
-fields, a log).
+avoids both. Airflow renders it and finds its upstream tasks, but stores ``***`` in the serialized DAG, the rendered
+fields and logs.
 """
 
 from __future__ import annotations

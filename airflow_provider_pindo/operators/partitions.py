@@ -23,6 +23,7 @@ from typing import Any
 from airflow_provider_pindo._bulk.columns import Columns
 from airflow_provider_pindo._bulk.recipients import BadCell
 from airflow_provider_pindo._bulk.sources import is_path, read_records, storage_path
+from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.cells import is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
@@ -41,8 +42,8 @@ def write_partitions(
 ) -> list[str]:
     """Write recipients into files, row by row, and return the files' paths for ``expand``.
 
-    All rows of one number go into one file, so that its send finds duplicates. The same rows give the same files, in
-    the same order: a retry of this task changes nothing.
+    All rows of one number are in one file, so that its send finds duplicates. The same rows give the same files in the
+    same order, so a retry of this task changes nothing.
 
     :param recipients: path or URL of a file that the bulk send reads; a DataFrame or an Arrow table; or rows, such as
         those of a database cursor: mappings, or sequences named by ``fields``.
@@ -55,8 +56,7 @@ def write_partitions(
     :return: the paths of the files, in order.
     :raises PindoConfigurationError: ``recipients`` are not rows, or a row cannot be read or lacks the field.
     """
-    if not (type(partitions) is int and partitions >= 1):
-        raise PindoConfigurationError(f"partitions is {partitions!r}: give a whole number from 1")
+    check_whole_number("partitions", partitions)
     target = storage_path(str(folder))
     target.mkdir(parents=True, exist_ok=True)
     paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
@@ -89,12 +89,12 @@ def _partition_of(number: object, partitions: int) -> int:
         text = re.sub(r"[.,]0{1,2}$", "", unicodedata.normalize("NFKC", text_of(number)))
     except PindoConfigurationError:  # the send refuses the row
         text = ""
-    digits = "".join(str(unicodedata.decimal(each, "")) for each in text)[-_LAST_DIGITS:]
+    digits = "".join(str(unicodedata.decimal(character, "")) for character in text)[-_LAST_DIGITS:]
     return zlib.crc32(digits.encode()) % partitions
 
 
 def _json_value(value: object) -> object:
-    """Return what the file has for a value that JSON does not know; the send refuses a list where a text is due."""
+    """Return the JSON of a value that JSON cannot hold. A list stands for a bad cell, since the send refuses it."""
     if is_missing(value):
         return None
     if isinstance(value, BadCell):

@@ -28,7 +28,7 @@ class PindoMessageLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address that the button opens."""
-        # Airflow 3 asks in the task's own process, where it ran; Airflow 2.11 in the webserver.
+        # Airflow 3 calls this in the process that ran the task; Airflow 2.11 in the webserver.
         if isinstance(operator, PindoSendSmsOperator):
             receipt = operator.result
         else:  # pragma: no cover - Airflow 2.11
@@ -37,7 +37,7 @@ class PindoMessageLink(BaseOperatorLink):
 
 
 def _page_of(receipt: dict[str, Any]) -> str:
-    """Return where a browser shows the message: only the sandbox has a page that needs no token."""
+    """Return the page that shows the message. Only the sandbox has one that needs no token."""
     from urllib.parse import quote, urlsplit
 
     address = urlsplit(str(receipt.get("self_url")))
@@ -49,16 +49,16 @@ def _page_of(receipt: dict[str, Any]) -> str:
 class PindoSendSmsOperator(PindoOnceOperator):
     """Send one message, once: no retry, crash or clear sends it again.
 
-    The task records in Airflow's task state store (Airflow 3.3 and later) what it sends and what came of it.
+    The task records in Airflow's task state store (Airflow 3.3 and later) what it sends, and the outcome.
 
     - A clear with the same input returns the first receipt.
     - A clear with another recipient, text or sender fails and says what to do.
-    - When the request left and no certain response came, the outcome is unknown and the task fails without retry. A
-      person changes the status of the entry ``pindo_sms`` from ``unknown`` to ``sent`` or ``not_sent`` in the *Task
-      State Store*, within the task instance's *Storage* tab. A clear then continues from there.
+    - When the request was sent and no certain response arrived, the outcome is unknown, and the task fails without
+      retry. A person changes the status of the entry ``pindo_sms`` from ``unknown`` to ``sent`` or ``not_sent`` in the
+      *Task State Store*, within the task instance's *Storage* tab. A clear then continues from there.
 
-    Before Airflow 3.3 a killed worker cannot be told from a first try, and the task logs this. For a mapped task, the
-    promise holds while the mapped list keeps its order, since the ledger is kept by map index.
+    Before Airflow 3.3 the retry of a killed task looks like a first try and sends again; the task logs this. For a
+    mapped task, the promise holds while the mapped list keeps its order, since the ledger is kept by map index.
 
     .. warning::
 

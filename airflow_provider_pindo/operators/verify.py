@@ -54,10 +54,10 @@ class PindoVerifyOperator(PindoOnceOperator):
     ``not_sent``. A person who found the ``request_id`` elsewhere writes
     ``{"status": "sent", "result": {"request_id": 4}}`` into it.
 
-    Before Airflow 3.3 a killed worker cannot be told from a first try, and the task logs this. For a mapped task, all
-    this holds while the mapped list keeps its order, since the ledger is kept by map index.
+    Before Airflow 3.3 the retry of a killed task looks like a first try and sends again; the task logs this. For a
+    mapped task, the promise holds while the mapped list keeps its order, since the ledger is kept by map index.
 
-    Every key of the result is also an XCom of its own (``multiple_outputs``). So a check can take
+    Every key of the result is also an XCom of its own (``multiple_outputs``), so a check can take
     ``request_id=send_pin.output["request_id"]``.
 
     :param number: the phone, in E.164 (``+250781234567``), or a national number if the connection names a
@@ -145,9 +145,9 @@ class PindoVerifyCheckOperator(PindoOperator):
 
     - A retry returns that response and checks nothing.
     - A clear returns a right code's response again, and checks again after a wrong code.
-    - After a 5xx or a lost response, the attempt may be used up. The task reads the verification's state instead, which
-      uses up nothing. The state ``verified`` means that the code was right; any other fails the task without retry. A
-      person who clears the task has the code checked again.
+    - After a 5xx or a lost response, the attempt may be used up. The task then reads the verification's state, which
+      uses up nothing. The state ``verified`` means that the code was right. Any other state fails the task without
+      retry. A clear then checks the code again.
 
     Before Airflow 3.3 there is no ledger: one try checks once, but a retry checks again.
 
@@ -239,7 +239,7 @@ class PindoVerifyCheckOperator(PindoOperator):
 
     def _result(self, request_id: int, ledger: RequestLedger) -> dict[str, Any]:
         """Return the result of an earlier try, or check the code."""
-        # Without the code: a code of a few digits could be found by its fingerprint.
+        # Without the code: a fingerprint of a few digits can be reversed.
         planned = Entry(UNKNOWN, input=fingerprint(request_id), generation=ledger.generation)
         entry = ledger.read()
         if entry is not None and entry.status != NOT_SENT and entry.input in (None, planned.input):
@@ -277,7 +277,7 @@ class PindoVerifyCheckOperator(PindoOperator):
                 transaction.result = self._ask(request_id, code)
             return transaction.result
         except PindoUnknownOutcomeError:
-            # After the transaction: its hook only knows about one request.
+            # Outside the transaction, in which the hook may make only one request.
             result = self._verified_by_now(request_id)
             if result is None:
                 raise
@@ -296,7 +296,7 @@ class PindoVerifyCheckOperator(PindoOperator):
         return {**kept, "request_id": request_id, "verified": True}
 
     def _verified_by_now(self, request_id: int) -> dict[str, Any] | None:
-        """Return the result of a right code if the verification's state says so."""
+        """Return the result of a right code if the verification's state is ``verified``."""
         try:
             state = _normalize(self.hook.get_verification(request_id).status)
         except PindoError as error:
@@ -317,8 +317,8 @@ class PindoVerifyCheckOperator(PindoOperator):
 class PindoVerifyCancelOperator(PindoOperator):
     """Cancel a verification: its PIN is worth nothing from now on.
 
-    The task may be retried and cleared freely, since cancelling twice has no further effect. A verification that is
-    over (verified, expired, cancelled) is left unchanged, and the task succeeds. So it can be the teardown of a
+    The task may be retried and cleared freely, since a second cancel has no further effect. A verification that has
+    ended (verified, expired, cancelled) stays unchanged, and the task succeeds. So the task can be the teardown of a
     :class:`PindoVerifyOperator`.
 
     :param request_id: what :class:`PindoVerifyOperator` returned; an int or a numeric string. (templated)
@@ -335,7 +335,7 @@ class PindoVerifyCancelOperator(PindoOperator):
         self.request_id = request_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Cancel, unless it is over."""
+        """Cancel the verification, unless it has ended."""
         with self.hook as hook, fail_without_retry():
             state = _cancel_verification(hook, check_request_id(self.request_id))
             self.log.info("The PIN of verification %s is worth nothing now", state["request_id"])
@@ -343,7 +343,7 @@ class PindoVerifyCancelOperator(PindoOperator):
 
 
 def _cancel_verification(hook: PindoHook, request_id: int) -> dict[str, Any]:
-    """Cancel a verification and return its state; one that is over is only read."""
+    """Cancel a verification and return its state. One that has ended is only read."""
     try:
         state = hook.cancel_verification(request_id)
     except PindoRejectedError as refusal:

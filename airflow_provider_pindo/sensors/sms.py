@@ -174,7 +174,7 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
 
     @contextmanager
     def _skipping(self) -> Iterator[None]:
-        """Skip the task where ``soft_fail`` or ``never_fail`` ask for it. Airflow does so only around a poke."""
+        """Skip the task as ``soft_fail`` or ``never_fail`` say. Airflow itself does so only around a poke."""
         try:
             yield
         except (AirflowFailException, AirflowSensorTimeout, PindoError) as error:
@@ -212,7 +212,7 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
     ) -> list[dict[str, Any]]:
         """Return the messages that the trigger found.
 
-        :param failures: how often reading them failed before. The task then waits again, since the messages stay.
+        :param failures: how often reading them has failed. After a failure the task waits again.
         """
         from airflow_provider_pindo.triggers._watcher import FAILED
 
@@ -260,7 +260,7 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
         )
 
     def _filter(self) -> InboundFilter:
-        # An upstream task may have left the pattern empty, which must not match every text.
+        # The pattern of an upstream task may be empty, which must not match every text.
         compile_pattern(self.pattern)
         return InboundFilter(
             self.pattern,
@@ -299,7 +299,7 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
         return max(float(interval), min(self._backoff, self.timeout - run_duration()))
 
     def _defer(self, context: Context, **next_kwargs: Any) -> NoReturn:
-        """Wait in the triggerer for the rest of the timeout, which started with this try of the task."""
+        """Wait in the triggerer for the rest of the timeout, which began with this try of the task."""
         from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
         reason = self._not_in_triggerer
@@ -320,7 +320,7 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
         )
 
     def _remaining(self, context: Context) -> timedelta:
-        """Return how long this try of the task may wait on."""
+        """Return the rest of this try's timeout; 0 or less when the timeout has passed."""
         now = datetime.now(UTC)
         return timedelta(seconds=self.timeout) - (now - (context["ti"].start_date or now))
 

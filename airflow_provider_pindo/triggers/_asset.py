@@ -1,9 +1,9 @@
 """Watch the inbound messages for an asset, so that they start DAGs (Airflow 3).
 
 On Airflow 3.3 and later no message is lost, also when the triggerer is killed. Each watcher keeps its cursor in the
-asset's state store, and moves it only after Airflow has confirmed that the messages up to it are in its database. After
-a kill the old cursor is used, so messages may come again with the same ids. Watchers share the poll of their
-connection with all other triggers.
+asset's state store. It moves the cursor only after Airflow has confirmed that the messages up to it are in its
+database. After a kill the old cursor is used, so messages may come again with the same ids. Watchers share the poll of
+their connection with all other triggers.
 
 Airflow 3.0 to 3.2 have no such store. There a watcher starts at ``since``, or when its triggerer starts.
 """
@@ -19,8 +19,6 @@ if not AIRFLOW_V_3_0_PLUS:  # pragma: no cover - Airflow 2.11
         "with a PindoInboundSmsSensor"
     )
 
-import hashlib
-import json
 from collections.abc import AsyncIterator, Hashable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -30,6 +28,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_pindo._inbox.filter import InboundFilter
 from airflow_provider_pindo._inbox.scan import Cursor
+from airflow_provider_pindo._ledger.entry import fingerprint
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
 from airflow_provider_pindo.triggers._poll import read_interval, subscribe, unusable
@@ -146,7 +145,7 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
             self.pindo_conn_id, cursor=watcher.cursor, interval=self.poll_interval
         ) as subscription:
             while True:
-                with suppress(PindoError):  # the poll has logged it, and goes on
+                with suppress(PindoError):  # the poll has logged it, and continues
                     result = await subscription.next_result()
                     inbound_filter = inbound_filter or self._filter(result.country)
                     await watcher.add(result, inbound_filter)
@@ -161,5 +160,4 @@ class PindoInboundSmsEventTrigger(BaseEventTrigger):
 
     def _fingerprint(self) -> str:
         """Return what distinguishes this watcher from others of the same asset; the interval does not."""
-        parts = [self.pindo_conn_id, self.pattern, self.inbound_number, self.since]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return fingerprint(self.pindo_conn_id, self.pattern, self.inbound_number, self.since)

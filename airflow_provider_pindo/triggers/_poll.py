@@ -80,8 +80,8 @@ class Subscription:
     async def next_result(self) -> PollResult:
         """Wait for the next pass and return what is new since the last one.
 
-        :raises PindoError: the pass failed. The poll goes on, and the next pass returns what this one missed. Other
-            failures, such as an Airflow that cannot give the connection, are raised as one of these too.
+        :raises PindoError: the pass failed, or Airflow cannot give the connection. The poll continues, and the next
+            pass returns what this one missed.
         """
         while not self._results:
             self._arrival.clear()
@@ -89,7 +89,7 @@ class Subscription:
         return self._take(self._results.popleft())
 
     def drain(self) -> list[PollResult]:
-        """Return the results that have arrived, without waiting. Failed passes are left out."""
+        """Return the results that have arrived, without waiting. Failed passes are skipped."""
         results = []
         while self._results:
             with suppress(PindoError):  # the poll has logged it
@@ -221,7 +221,7 @@ class SharedPoll:
 
 
 def _as_server_error(error: Exception) -> PindoServerError:
-    """Return an error after which polling goes on, for one from elsewhere, such as Airflow's connections."""
+    """Return an error after which the poll continues, for one from outside, such as from Airflow's connections."""
     return PindoServerError(f"the inbound list cannot be read: {safe_message(error)}")
 
 
@@ -235,7 +235,7 @@ async def subscribe(pindo_conn_id: str, *, cursor: Cursor, interval: float) -> A
     :param pindo_conn_id: the connection.
     :param cursor: messages after it are new.
     :param interval: longest time between two results, in seconds. The poll keeps the shortest interval of its
-        subscribers, but at least a tenth of a second.
+        subscribers, but at least ``MIN_INTERVAL``.
     """
     # Loading the hooks takes a third of a second, which must not block the triggerer.
     if _HOOKS not in sys.modules:  # pragma: no cover - the tests have loaded them

@@ -4,8 +4,8 @@ Airflow broadcasts each tick to all watchers of a connection. It calls ``advance
 every watcher is past them, and the events fired before are in Airflow's database. Only then may a watcher's cursor be
 stored.
 
-Messages do not go through the stream, since a late watcher would miss those broadcast before it joined. Each watcher
-takes them from the shared poll, from its own cursor on.
+Messages are not in the stream, since a late watcher would miss those broadcast before it joined. Each watcher takes
+them from the shared poll, from its own cursor on.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class InboxStreamProducer(SharedStreamProducer):
                 try:
                     await subscription.next_result()
                 except PindoError:
-                    continue  # the poll has logged it, and goes on
+                    continue  # the poll has logged it, and continues
                 tick = _next_tick()
                 yield tick, tick
 

@@ -20,8 +20,8 @@ FAILED = "failed"
 #: ``[core] max_map_length`` (1024).
 MAX_MESSAGES = 500
 
-#: A second event within this time may find that the first one's DAG run does not exist yet. Airflow then gives that run
-#: the first event only, and the second waits for a third. So an empty event follows, once no more messages arrive.
+#: When a second event comes within this time, the DAG run of the first may not exist yet. Airflow then gives that run
+#: only the first event, and the second waits for a third. So an empty event follows, once no more messages arrive.
 BURST = timedelta(seconds=60)
 
 #: Time without an event after which the empty event follows.
@@ -91,7 +91,7 @@ class Watcher:
             self.cursor = self._read_cursor
 
     def next_event(self, now: datetime) -> TriggerEvent | None:
-        """Return the event to fire now, if any, and move the cursor behind its messages."""
+        """Return the event to fire now, if any, and move the cursor past its messages."""
         messages, self._backlog = self._backlog[:MAX_MESSAGES], self._backlog[MAX_MESSAGES:]
         quiet = None if self.last_event is None else now - self.last_event
         if messages:

@@ -1,7 +1,7 @@
 """Wait for inbound messages in the triggerer: for a task, and (Airflow 3) for an asset.
 
-All triggers that wait on the same connection share one poll, see ``triggers/_poll.py``. The triggerer logs what a
-trigger fires. So an event carries only ids, or hides its messages from the log: no text and no number is logged.
+All triggers that wait on the same connection share one poll, see ``triggers/_poll.py``. The triggerer logs the event
+that a trigger fires. So an event carries only ids, or hides its messages from the log.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def __getattr__(name: str) -> Any:
 class PindoInboundSmsTrigger(BaseTrigger):
     """Wait until enough messages match, for a deferred task.
 
-    Fires one event. Both carry no text:
+    Fires one of two events. Neither carries a text:
 
     * ``{"status": "matched", "ids": [...]}``: the task reads these messages again.
-    * ``{"status": "failed", "reason": ..., "retry_helps": ...}``: more waiting does not help.
+    * ``{"status": "failed", "reason": ..., "retry_helps": ...}``: the wait ended with an error.
 
     :param pattern: RE2 pattern searched in the text.
     :param since: aware time, or one as ISO text: messages created then or later count.
@@ -120,8 +120,8 @@ class PindoInboundSmsTrigger(BaseTrigger):
     async def _end_task(self, matches: list[dict[str, Any]]) -> TriggerEvent:
         """Push the matches as the task's result, and return the event that ends it.
 
-        The event does not carry them: Airflow would log its repr, and Airflow 3.3.2 stores an event's XComs as text
-        that downstream tasks would have to decode.
+        The event does not carry them, since Airflow logs its repr. Airflow 3.3.2 also stores an event's XComs as text,
+        which downstream tasks would have to decode.
         """
         from airflow.sdk.execution_time.xcom import XCom
         from airflow.triggers.base import TaskSuccessEvent

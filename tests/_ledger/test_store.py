@@ -54,4 +54,4 @@ def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, m
     store = Store(failures=failures)
     ledger(store).write_outcome(Entry(SENT, input="this"))
     assert (KEY in store) is kept
-    assert ("(no API server): what came of the request stays unknown" in caplog.text) is not kept
+    assert ("(no API server): the outcome stays unknown" in caplog.text) is not kept

@@ -80,14 +80,14 @@ class AsyncTransport:
         session = aiohttp.ClientSession(
             headers=HEADERS,
             connector=connector,
-            # Not total: its timer for each request costs 7 % of the speed. PindoConnector has one for all.
+            # No total: its timer for each request costs 7 % of the speed. PindoConnector has one timer for all.
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=settings.connect_timeout, sock_read=settings.timeout
             ),
             max_line_size=_MAX_HEADER_LINE,
             max_field_size=_MAX_HEADER_LINE,
-            # The settings read the environment's proxies. Here it would also read a .netrc, whose password aiohttp
-            # refuses to combine with our header.
+            # The settings have read the environment's proxies. With True, aiohttp also reads a .netrc, and refuses to
+            # combine its password with our header.
             trust_env=False,
         )
         return cls(settings, pacer, session, connector, concurrency)
@@ -120,11 +120,13 @@ class AsyncTransport:
                 async for piece in response.content.iter_any():
                     body.add(piece)
         except _FAILURES as error:
-            # A proxy can end a request in many ways before it is handed on. Without one, only these errors are
-            # certain, in case aiohttp ever sends a request without a call of PindoConnector.connect.
+            # A proxy can end a request with many errors before it forwards it. Without a proxy, only these errors are
+            # certain: a future aiohttp might send a request without calling PindoConnector.connect.
             certain = not attempt.sent and (self._proxy is not None or isinstance(error, _NO_CONNECTION))
             failed = no_connection if certain else no_response
-            late = time.monotonic() > attempt.deadline  # whatever the error says: the connection was aborted
+            late = (
+                time.monotonic() > attempt.deadline
+            )  # then the connection was aborted, whatever the error says
             # Without its cause, whose text may repeat the server's bytes.
             raise failed(call, url, describe(TimeoutError() if late else error)) from None
         finally:
@@ -142,8 +144,8 @@ class AsyncTransport:
 class PindoConnector(aiohttp.TCPConnector):
     """Marks the current attempt as sent when a connection is open, and aborts connections past their deadline.
 
-    :param check_interval: Seconds between two checks of the deadlines.
-    :ivar in_flight: The connection of each attempt that was sent; the transport removes one that has ended.
+    :param check_interval: seconds between two checks of the deadlines.
+    :ivar in_flight: the connection of each attempt that was sent. The transport removes an attempt that has ended.
     """
 
     def __init__(self, *, check_interval: float, **kwargs: Any) -> None:
@@ -156,7 +158,7 @@ class PindoConnector(aiohttp.TCPConnector):
         """Return a connection for the request of the current attempt."""
         connection = await super().connect(*args, **kwargs)
         while connection.protocol is not None and connection.protocol.should_close:
-            connection.close()  # bytes came without a request: the response to another one
+            connection.close()  # it has bytes that no request asked for, perhaps a response to an earlier one
             connection = await super().connect(*args, **kwargs)
         attempt = current_attempt()
         try:

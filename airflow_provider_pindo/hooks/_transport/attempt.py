@@ -1,6 +1,6 @@
 """An attempt at a call, and whether the request was sent. This module loads no HTTP client.
 
-Both transports mark the attempt when the request goes out. Code that interrupts a hook asks here whether it did.
+Both transports mark the attempt when they send the request. Code that interrupts a hook reads here whether it was sent.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from airflow_provider_pindo.api.errors import PindoConnectionError, PindoError
 class Attempt:
     """One call in flight, which other code may have to interrupt.
 
-    :ivar sent: Whether the request was handed to an open connection, so that its outcome may be unknown.
-    :ivar whole_timeout: Most seconds from the sending to the end of the response.
-    :ivar deadline: When the whole response must have arrived, in ``time.monotonic``.
-    :ivar is_last: Set it, and the call is not tried again.
-    :ivar error: Why the last try failed, in which nothing was done; None when there was no such try.
+    :ivar sent: whether the request was handed to an open connection, so that its outcome may be unknown.
+    :ivar whole_timeout: most seconds from the sending to the end of the response.
+    :ivar deadline: when the whole response must have arrived, in seconds of ``time.monotonic``.
+    :ivar is_last: whether there is no further try; other code may set it.
+    :ivar error: why the last try failed, which certainly did nothing; None when there was no such try.
     """
 
     __slots__ = ("_aborted", "deadline", "error", "is_last", "sent", "whole_timeout")
@@ -31,9 +31,9 @@ class Attempt:
         self.error: PindoError | None = None
 
     def mark_sent(self) -> None:
-        """Note that a connection is open and the request is handed to it next.
+        """Note that a connection is open, and that the request is sent next.
 
-        :raises PindoConnectionError: the attempt was aborted meanwhile; the request must not be sent.
+        :raises PindoConnectionError: the attempt was aborted; the request must not be sent.
         """
         self.sent = True
         self.deadline = time.monotonic() + self.whole_timeout
@@ -41,17 +41,18 @@ class Attempt:
             raise PindoConnectionError("Pindo was not reached in time. Nothing was sent")
 
     def failed(self, error: PindoError) -> None:
-        """Note that a try failed, and that it had a certain end."""
+        """Note that a try failed and certainly did nothing."""
         self.sent = False
         self.deadline = math.inf
         self.error = error
 
     def abort_if_unsent(self) -> bool:
-        """Prevent a request that was not sent from being sent; may be called from any thread.
+        """Prevent the request from being sent, if it was not sent yet. May be called from any thread.
 
-        Each side writes before it reads what the other wrote, so at least one of them sees the other.
+        This method and :meth:`mark_sent` each write their own flag before they read the other's. So at least one of
+        them sees the other.
 
-        :return: Whether it was sent, so that its outcome may be unknown.
+        :return: whether the request was sent, so that its outcome may be unknown.
         """
         self.is_last = self._aborted = True
         return self.sent

@@ -1,7 +1,7 @@
 """When a hook tries again, and how fast it sends.
 
-``api.responses`` decided already which failures may be repeated: it raises :class:`PindoServerError` only where a
-repetition is safe. This module decides how long to wait.
+:mod:`~airflow_provider_pindo.api.responses` decides which calls may be repeated: it raises :class:`PindoServerError`
+only where that is safe. This module decides how long to wait.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 
 from airflow_provider_pindo.api.errors import PindoError, PindoRateLimitError, PindoServerError
 
-#: Tries in all. With the waits below they outlast an outage of some ten seconds. A longer one is for Airflow's own
-#: retries, which hold no worker.
+#: Tries in all. With the waits below they outlast an outage of about ten seconds. Airflow's own retries, which hold no
+#: worker, are for longer ones.
 MAX_ATTEMPTS = 5
 #: The longest ``Retry-After``, in seconds, that a hook waits for. Beyond it the error is raised at once.
 _MAX_RETRY_AFTER = 60.0
@@ -28,7 +28,7 @@ def retry_delay(error: PindoError, attempt: int, max_attempts: int) -> float | N
     """
     if attempt >= max_attempts or not is_retryable(error):
         return None
-    # Doubles each time. The random part keeps many clients from coming at once.
+    # It doubles each time. The random part spreads many clients over time.
     jitter = random.uniform(0.0, _FIRST_BACKOFF)  # noqa: S311 - no secret
     backoff: float = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _MAX_BACKOFF) + jitter
     asked = error.retry_after if isinstance(error, PindoRateLimitError) else None
@@ -37,16 +37,16 @@ def retry_delay(error: PindoError, attempt: int, max_attempts: int) -> float | N
 
 
 def is_retryable(error: PindoError) -> bool:
-    """Return whether the hook itself tries again after ``error``, soon."""
+    """Return whether the hook itself tries again after ``error``."""
     if isinstance(error, PindoRateLimitError):
         return (error.retry_after or 0.0) <= _MAX_RETRY_AFTER
     return isinstance(error, PindoServerError)
 
 
 class Pacer:
-    """Spreads requests evenly, at most ``per_second`` of them each second. Threads and tasks may share one.
+    """Spreads requests evenly over time. Threads and asyncio tasks may share one pacer.
 
-    :param per_second: requests a second, or None for no limit.
+    :param per_second: most requests per second; None for no limit.
     """
 
     def __init__(self, per_second: float | None) -> None:

@@ -99,7 +99,7 @@ class SyncTransport:
             response.raw = io.BytesIO(_read_body(response))
         except _FAILURES as error:
             raise _failure(call, str(request.url).split("?", 1)[0], error) from None
-        response.content  # noqa: B018 - requests keeps the body only once it was asked for
+        response.content  # noqa: B018 - requests reads the body into the response only when it is used
         return response
 
     def parse(self, call: Call[T], response: requests.Response, body: bytes) -> T:
@@ -140,11 +140,11 @@ class _Session(requests.Session):
     """
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: there is nowhere to go."""
+        """Return None: no redirect is followed."""
 
 
 class _BearerAuth(requests.auth.AuthBase):
-    """The token of every request. It is an auth object, since requests prefers the password of a .netrc to a header."""
+    """Adds the token to every request. As a plain header, it would lose against the password of a .netrc."""
 
     def __init__(self, token: str) -> None:
         self._value = f"Bearer {token}"
@@ -157,7 +157,7 @@ class _BearerAuth(requests.auth.AuthBase):
 def _read_body(response: requests.Response) -> bytes:
     """Return the body of a streamed response, and free its connection.
 
-    It is read from urllib3's response: what requests has once read piece by piece, it cannot show as a whole.
+    It is read from urllib3's response, since requests cannot show a body as a whole that it has read piece by piece.
 
     :raises ResponseTooLarge: it is larger than any of Pindo's.
     """
@@ -177,8 +177,8 @@ def _read_body(response: requests.Response) -> bytes:
 def _failure(call: Call[Any], url: str, error: BaseException) -> PindoError:
     """Return what a failure of this thread's attempt means.
 
-    Raise it without its cause. Airflow logs the whole chain, and a library's error may repeat the server's bytes,
-    with a text or a number among them.
+    Raise it without its cause. Airflow logs the whole chain, and a library's error may repeat the server's bytes, such
+    as a text or a number.
     """
     failed = no_response if current_attempt().sent else no_connection
     return failed(call, url, describe(error))
@@ -187,7 +187,7 @@ def _failure(call: Call[Any], url: str, error: BaseException) -> PindoError:
 def strings_in(body: object) -> tuple[str, ...]:
     """Return the strings in the body of a request (JSON, a form or any text), which a response may repeat.
 
-    The longest come first, so that one that is part of another does not break it up.
+    The longest come first, so that a string that contains another is replaced as a whole.
     """
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     if not isinstance(text, str):  # no body, or a stream that is read already
@@ -222,7 +222,7 @@ class _DeadlineSocket:
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket until a deadline; the socket's own timeout still counts for each piece."""
+    """Reads from a socket until a deadline. The socket's own timeout still limits each read."""
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
@@ -234,9 +234,7 @@ class _DeadlineReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         remaining = self._deadline - time.monotonic()
-        if (
-            remaining <= 0
-        ):  # pragma: no cover - the time is up between two pieces, not while one is waited for
+        if remaining <= 0:  # pragma: no cover - the deadline passed between two pieces
             raise TimeoutError
         timeout = self._sock.gettimeout()
         if timeout is not None and timeout <= remaining:
@@ -275,7 +273,7 @@ class _FinalResponse(http.client.HTTPResponse):
 
 
 class _MarkingConnection:
-    """Mixin of a urllib3 connection: connect, mark the attempt as sent, then send. After an idle time, connect anew."""
+    """Mixin of a urllib3 connection: connect, mark the attempt as sent, send. After an idle time, connect again."""
 
     responded = math.inf  # when the latest response began, in time.monotonic
 
