@@ -689,4 +689,4 @@ def _refused_everybody(error: PindoRejectedError, sender: str) -> PindoRejectedE
 def _why_unknown(error: PindoUnknownOutcomeError) -> str:
     if error.status is None:
         return error.reason or error.summary
-    return f"Pindo answered {error.status}" + (f" ({error.reason})" if error.reason else "")
+    return f"Pindo returned {error.status}" + (f" ({error.reason})" if error.reason else "")

@@ -81,7 +81,7 @@ def parse_response(call: Call[T], response: Response, token: str = "") -> T:
     try:
         return call.read(_decode(response.content))
     except MalformedResponse as problem:
-        summary = f"{call.name}: Pindo answered {response.status}, but its body cannot be read: {problem}"
+        summary = f"{call.name}: Pindo returned {response.status}, but its body cannot be read: {problem}"
         if call.safe_to_repeat:
             raise PindoServerError(summary, status=response.status) from None
         raise _unknown(call, summary, status=response.status) from None
@@ -124,7 +124,7 @@ def _failure(call: Call[Any], response: Response, token: str) -> PindoError:
     message = one_line(_reasons(response.content))
     private = (token, *call.private(message))
     reason = clean_reason(message, private)
-    summary = f"{call.name}: Pindo answered {status}" + (f" ({reason})" if reason else "")
+    summary = f"{call.name}: Pindo returned {status}" + (f" ({reason})" if reason else "")
     facts: dict[str, Any] = {"status": status, "reason": reason, "summary": summary}
     if status == 402 or (status not in (401, 429) and status < 500 and _says_no_money(message, private)):
         return PindoInsufficientBalanceError(f"{summary}: the wallet is too low; top it up", **facts)

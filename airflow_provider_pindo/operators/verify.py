@@ -291,7 +291,7 @@ class PindoVerifyCheckOperator(PindoOperator):
         except PindoRejectedError as error:
             if error.status in _ABOUT_HTTP:
                 raise
-            return {"verified": False, "reason": error.reason or f"Pindo answered {error.status}"}
+            return {"verified": False, "reason": error.reason or f"Pindo returned {error.status}"}
         kept = {key: value for key, value in response.items() if not _contains(value, code)}
         return {**kept, "request_id": request_id, "verified": True}
 

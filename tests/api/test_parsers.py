@@ -249,7 +249,7 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
 )
 def test_a_malformed_body_is_named(call, body, missing):
     with pytest.raises(
-        PindoError, match=re.escape(f"{call.name}: Pindo answered 200, but its body cannot be read: ")
+        PindoError, match=re.escape(f"{call.name}: Pindo returned 200, but its body cannot be read: ")
     ) as raised:
         parse_response(call, response(200, body))
     assert missing in str(raised.value)

@@ -212,7 +212,7 @@ def raised_for(call, response):
 
 def test_a_failure_that_did_nothing_says_that_the_call_is_safe_to_repeat():
     with pytest.raises(
-        PindoServerError, match=r"^get_balance: Pindo answered 503 \(down\); this call is safe"
+        PindoServerError, match=r"^get_balance: Pindo returned 503 \(down\); this call is safe"
     ) as raised:
         parse_response(BALANCE, response(503, {"message": "down"}))
     assert (raised.value.status, raised.value.reason) == (503, "down")
@@ -220,7 +220,7 @@ def test_a_failure_that_did_nothing_says_that_the_call_is_safe_to_repeat():
 
 def test_a_429_says_how_long_to_wait_and_what_to_set():
     with pytest.raises(
-        PindoRateLimitError, match=r"Pindo answered 429 \(slow down\).*requests_per_second"
+        PindoRateLimitError, match=r"Pindo returned 429 \(slow down\).*requests_per_second"
     ) as raised:
         parse_response(SEND, Response(429, {"retry-after": "7"}, b'{"message": "slow down"}'))
     limit = raised.value
@@ -255,7 +255,7 @@ def test_what_pindo_says_is_its_message_on_one_line(body, reason):
         parse_response(SEND, response(400, body))
     assert raised.value.reason == reason
     shown = f" ({reason})" if reason else ""
-    assert str(raised.value).startswith(f"send_sms: Pindo answered 400{shown}: it refused")
+    assert str(raised.value).startswith(f"send_sms: Pindo returned 400{shown}: it refused")
 
 
 def test_a_refusal_that_a_person_can_fix_says_how():

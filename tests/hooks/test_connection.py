@@ -24,7 +24,7 @@ def test_a_good_connection_says_the_balance(pindo):
             {"host": "http://127.0.0.1:9", "port": 8025},
             "has the port 9, but the connection's port is 8025: remove one",
         ),
-        ({"password": "another-token"}, r"answered 401 .*Security page"),
+        ({"password": "another-token"}, r"returned 401 .*Security page"),
         (
             {"host": "http://no-such-host.invalid", "extra": {"allow_http": True}},
             "the host name cannot be resolved",
@@ -89,7 +89,7 @@ def test_swapped_host_and_token_show_neither(make_pindo, sandbox, monkeypatch, a
 @pytest.mark.parametrize("token", ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.sig", "a.B", "a-token.7", "3f.9c"])
 def test_a_token_with_dots_is_a_token(make_pindo, sandbox, monkeypatch, token):
     connect(monkeypatch, sandbox, password=token)
-    assert "answered 401" in make_pindo().test_connection()[1]
+    assert "returned 401" in make_pindo().test_connection()[1]
 
 
 @pytest.mark.parametrize(

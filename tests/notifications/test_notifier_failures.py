@@ -22,7 +22,7 @@ def test_a_refusal_is_logged_and_not_raised(sandbox, log, status, awaited):
     body = {"message": f"Muraho to {PHONE} with sandbox-token"}
     sandbox.add_fault("status", call="send_sms", status=status, body=body, times=None)
     either_way(PindoNotifier(PHONE, "Muraho"), awaited=awaited)
-    assert f"Pindo answered {status}" in log.text
+    assert f"Pindo returned {status}" in log.text
     assert_nothing_is_told(log)
 
 
@@ -118,7 +118,7 @@ def test_what_has_not_left_when_its_time_is_up_never_leaves_and_holds_back_nothi
     [outcome] = outcomes
     assert isinstance(outcome, PindoUnknownOutcomeError if stands else PindoRateLimitError)
     assert ("may have been sent" in log.text) is stands
-    assert ("Pindo answered 429" in log.text) is not stands
+    assert ("Pindo returned 429" in log.text) is not stands
     if not stands:
         time.sleep(3)  # longer than the wait of a second try that was not aborted
         assert sandbox.messages() == []

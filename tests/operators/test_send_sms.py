@@ -109,7 +109,7 @@ def test_an_unknown_outcome_may_be_accepted(run_dag, sandbox):
         ({"sender": "PindoTestCompany"}, "has 16 characters; Pindo takes at most 11"),
         ({"on_unknown": "guess"}, "on_unknown is 'guess': give one of fail, resend, accept"),
         ({"resend": "perhaps"}, "resend is 'perhaps': give true or false"),
-        ({"to": "+12025550123"}, "answered 409"),
+        ({"to": "+12025550123"}, "returned 409"),
     ],
 )
 def test_what_a_retry_cannot_help_is_not_retried(run_dag, sandbox, capfd, arguments, said):
