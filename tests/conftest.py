@@ -132,6 +132,7 @@ def run_dag(airflow_database: None, request: pytest.FixtureRequest) -> Callable[
         try:
             return module.dag.test(**kwargs)
         finally:
+            file.unlink()  # dag.test() of Airflow 3 reads every file of the folder, those of earlier tests too
             signal.signal(signal.SIGTERM, on_sigterm)  # Airflow's task runner leaves its own
 
     return run
