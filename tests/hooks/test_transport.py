@@ -126,8 +126,8 @@ async def test_a_server_that_reads_nothing_is_not_waited_for_for_ever(sandbox, m
 async def test_a_large_request_that_waits_for_a_connection_is_not_ended_before_it_leaves(
     sandbox, monkeypatch
 ):
-    connect(monkeypatch, sandbox, extra={"timeout": 0.2})  # 0.8 s for the whole answer
-    sandbox.add_fault(call="send_bulk_sms", action="slow_answer", seconds=0.15, times=None)
+    connect(monkeypatch, sandbox, extra={"timeout": 1})  # 4 s for the whole response
+    sandbox.add_fault(call="send_bulk_sms", action="slow_answer", seconds=0.6, times=None)
     rows = [{"phonenumber": PHONE, "name": "N" * 70_000}]
     async with PindoAsyncHook(concurrency=1) as hook:
         await asyncio.gather(*(hook.send_bulk_sms(rows, "Muraho @contact.name") for _ in range(8)))

@@ -386,7 +386,7 @@ def test_execution_timeout_ends_it_and_the_retry_sends_the_rest(run_dag, sandbox
     sandbox.add_fault("slow_answer", call="send_bulk_sms", seconds=30, skip=1)
     source = DAG.replace(
         "ARGUMENTS", repr({"text": "Muraho", "chunk_size": 10, "on_unknown": "accept"})
-    ).replace("retries=2", "retries=2, execution_timeout=timedelta(seconds=4)")
+    ).replace("retries=2", "retries=2, execution_timeout=timedelta(seconds=8)")
     run = run_dag(source)
     assert run.state == "success"
     assert set(times_texted(sandbox).values()) == {1}
@@ -397,7 +397,7 @@ def test_execution_timeout_ends_it_and_the_retry_sends_the_rest(run_dag, sandbox
 def test_without_a_ledger_execution_timeout_ends_it_for_good(run_dag, sandbox):
     sandbox.add_fault("slow_answer", call="send_bulk_sms", seconds=30, skip=1)
     source = DAG.replace("ARGUMENTS", repr({"text": "Muraho", "chunk_size": 10})).replace(
-        "retries=2", "retries=2, execution_timeout=timedelta(seconds=4)"
+        "retries=2", "retries=2, execution_timeout=timedelta(seconds=8)"
     )
     run = run_dag(source)
     assert run.state == "failed"
