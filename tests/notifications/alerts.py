@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import runpy
 
 import pytest
 
@@ -63,3 +65,16 @@ def deadline(name):
         "deadline": {"id": name, "deadline_time": "2026-11-22T10:30:00Z"},
         "dag_run": {"dag_id": "etl", "run_id": "r", "state": "running"},
     }
+
+
+def run_file(file, environment):
+    """Run a DAG file as a program, in this process. The output goes to a log file beside it."""
+    with file.with_suffix(".log").open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    # The process that this one is forked from read the folder's setting, and has the environment of another test.
+    from airflow import settings
+
+    os.environ.update(environment, AIRFLOW__CORE__DAGS_FOLDER=str(file.parent))
+    settings.DAGS_FOLDER = str(file.parent)
+    runpy.run_path(str(file), run_name="__main__")

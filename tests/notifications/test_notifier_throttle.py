@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -23,6 +20,7 @@ from tests.notifications.alerts import (
     awaited,
     deadline,
     either_way,
+    run_file,
     source,
     texts,
 )
@@ -173,37 +171,39 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def run_processes(run_dag, tmp_path):
-    """Run each DAG in its own process, all in parallel; return their outputs."""
+    """Run each DAG in its own process, all in parallel; return their outputs.
+
+    The processes are forked from one that has loaded Airflow. They share the metadata database and nothing else.
+    """
     # Airflow 3's dag.test() writes the bundle and every DAG of its folder to the database. It fails if another
     # process writes the same row. So the bundle is created first, and each process has its own folder.
     run_dag(source())
 
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["tests.notifications.warm", "tests.notifications.alerts"])
     started = []
 
     def run(*dags):
-        processes = []
+        files = []
         for dag in dags:
             name = f"process_{os.urandom(4).hex()}"
             file = tmp_path / name / f"{name}.py"
             file.parent.mkdir()
             file.write_text(dag.replace("DAG_ID", name) + MAIN)
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, file],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    cwd=Path.cwd(),
-                    env=os.environ | {"AIRFLOW__CORE__DAGS_FOLDER": str(file.parent)},
-                )
-            )
-        started.extend(processes)
-        deadline = time.monotonic() + 240  # for all processes; two calls fit into the test's own timeout
-        return [process.communicate(timeout=deadline - time.monotonic())[0].decode() for process in processes]
+            files.append(file)
+        environment = dict(os.environ)
+        processes = [forks.Process(target=run_file, args=(file, environment), daemon=True) for file in files]
+        for process in processes:
+            process.start()
+            started.append(process)
+        for process in processes:
+            process.join()  # the test's own timeout bounds the wait
+        return [file.with_suffix(".log").read_text() for file in files]
 
     yield run
     for process in started:
         process.kill()
-        process.communicate(timeout=60)
+        process.join(60)
 
 
 def test_processes_that_share_only_the_database_send_one_text(run_processes, sandbox):
