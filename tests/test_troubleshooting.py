@@ -109,7 +109,7 @@ def newer_entry(sandbox: Sandbox, *_: Any) -> None:
     text(store)
 
 
-def cut_off(sandbox: Sandbox, *_: Any) -> None:
+def killed_send(sandbox: Sandbox, *_: Any) -> None:
     store = Store()
     text(store)
     store.set("pindo_sms", {**store.get("pindo_sms"), "status": "unknown", "result": None})
@@ -278,7 +278,7 @@ PROVOKED: list[Callable[..., Any]] = [
     nobody_there,
     fault("drop_after", a_text),
     fault("status_after", a_text, **MAINTENANCE),
-    cut_off,
+    killed_send,
     fault("not_json", a_text),
     a_check_cut_off,
     nobody_knows,

@@ -158,7 +158,7 @@ def _read_numbers(values: Sequence[Any], country: str | None) -> tuple[list[str]
 
 
 def _shown_number(value: Any) -> str:
-    """Return what a cell has in place of a number, for the report."""
+    """Return what a cell holds instead of a number, for the report."""
     try:
         return value if type(value) is str else text_of(value)
     except PindoConfigurationError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Recipients of a bulk request. At most two are in flight, so a killed worker leaves at most 200 people unknown.
 _CHUNK_SIZE = 100
-#: Requests in flight at a time. Pindo publishes no limit; this sends 200 a second where an answer takes 100 ms.
+#: Requests in flight at a time. Pindo publishes no limit; this sends 200 a second where a response takes 100 ms.
 _CONCURRENCY = 20
 #: USD for a segment, for estimates: what Pindo's own sample shows. The first receipt replaces it.
 _ITEM_PRICE = 0.006
@@ -51,8 +51,8 @@ class PindoSendBulkSmsOperator(PindoOperator):
     ``concurrency`` at a time; equal texts of a chunk go out together. The result is the same.
 
     For a mapped task the promise holds as long as the mapped list keeps its order, since the ledger is kept by map
-    index. Before Airflow 3.3 there is no ledger: a try that fails after it has texted somebody does not retry; the
-    retry of a killed worker, and a clear, send to everybody again.
+    index. Before Airflow 3.3 there is no ledger. There a try that fails after it has texted somebody does not retry.
+    The retry of a killed worker, and a clear, send to everybody again.
 
     :param recipients: a list of mappings with ``phonenumber``, ``name`` and any other field, or of bare numbers;
         the XCom of one, also of a mapped task; a callable without arguments that returns or yields the rows; or the
@@ -69,29 +69,28 @@ class PindoSendBulkSmsOperator(PindoOperator):
     :param chunk_size: recipients of one bulk request: 1 to 1,000.
     :param concurrency: most requests in flight at a time; a bulk request is one. The connection's
         ``requests_per_second`` holds on top.
-    :param on_invalid: ``fail`` (default) sends nothing when a number cannot be read, and lists all such rows;
+    :param on_invalid: what a number that cannot be read does. ``fail`` (default) sends nothing and lists all such rows.
         ``skip`` counts them as rejected and sends to the others.
-    :param on_duplicate: a row with number and text of an earlier one is sent once (``drop``, default), stops the
-        task before the first message (``fail``), or is sent again (``send``). The same number with another text is
-        no duplicate.
+    :param on_duplicate: what a second row with the same number and text does. ``drop`` (default) sends it once,
+        ``fail`` stops the task before the first message, ``send`` sends it again. The same number with another text is
+        not a duplicate.
     :param exclude: numbers that must not be texted: a list, a callable, or a file with one number a line or with a
         column ``phonenumber``. Read again on every try; numbers added since are skipped. (templated)
-    :param on_unknown: when the outcome of some is unknown: ``fail`` (default) sends the rest, then fails without
-        retry until a person settles it; ``resend`` sends to them again at the next try (they may get it
-        twice); ``accept`` succeeds, with their number in the column ``unknown``. (templated)
-    :param on_rejected: when Pindo rejects some: ``report`` (default) succeeds; ``fail`` fails, after the rest is sent.
-        When nobody is left who was not rejected, by Pindo or by ``on_invalid="skip"``, the task fails in any case.
-        Cleared after such a failure, it sends to the rejected once more, and to nobody else.
-    :param resend: send to everybody again when a person clears the task after it has sent to all; one that has not
-        is continued, and a retry within the same generation never sends again. ``"False"`` as text is false.
-        (templated)
+    :param on_unknown: what an unknown outcome does. ``fail`` (default) sends the rest, then fails without retry until a
+        person settles it. ``resend`` sends to them again at the next try, so they may get it twice. ``accept`` succeeds
+        and counts them in the column ``unknown``. (templated)
+    :param on_rejected: what a refusal by Pindo does. ``report`` (default) succeeds. ``fail`` fails after the rest is
+        sent. The task fails in any case when everybody was rejected, by Pindo or by ``on_invalid="skip"``. A clear
+        then sends only to the rejected.
+    :param resend: send to everybody again when a person clears the task after it has sent to all. A task that has not
+        is continued. Ignored within the same generation. ``"False"`` as text is false. (templated)
     :param dry_run: check everything and return the counts, ``segments``, ``requests`` and ``estimated_cost``; send
         nothing. ``"False"`` as text is false. (templated)
     :param max_segments: fail before the first message if one would take more segments than this.
-    :param min_balance: USD that must stay in the wallet: it is read first, and sending stops before it would hold
-        less; a retry after a top-up goes on.
-    :param max_cost: USD that the whole may cost, over all tries, with what may have been sent counted as sent;
-        sending stops before it would cost more.
+    :param min_balance: USD that must stay in the wallet. The wallet is read first, and sending stops before it would
+        hold less. A retry after a top-up continues.
+    :param max_cost: USD that the whole send may cost, over all tries. Unknown outcomes count as sent. Sending stops
+        before it would cost more.
     :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample.
     :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
         reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did. (templated)

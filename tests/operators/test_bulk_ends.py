@@ -107,13 +107,13 @@ def test_a_send_that_does_not_end_in_time_still_says_what_earlier_tries_did(sand
     store.ready = True
     operator = PindoSendBulkSmsOperator(task_id="text_all", **HALVES)
 
-    def give_up(sending, *args, run_apart=bulk.run_apart):
+    def end_first(sending, *args, run_apart=bulk.run_apart):
         threading.Thread(target=run_apart, args=(sending, *args), daemon=True).start()
         while not sending._is_interrupted:
             time.sleep(0.01)
         raise TimeoutError("the grace is over")
 
-    monkeypatch.setattr(bulk, "run_apart", give_up)
+    monkeypatch.setattr(bulk, "run_apart", end_first)
     try:
         with pytest.raises(TimeoutError, match=r"^the grace is over$"):
             operator.execute.__wrapped__(operator, context(store))
