@@ -5,7 +5,7 @@ The class of an error tells two things:
 * Whether a later try may succeed without a change: :attr:`PindoError.retry_helps`.
 * Whether the request may have texted somebody: only after :class:`PindoUnknownOutcomeError`.
 
-A bulk send makes many requests. :attr:`PindoError.counts` says how many recipients were texted before the error.
+A bulk send makes many requests. ``PindoError.counts`` says how many recipients were texted before the error.
 No message contains the token, a text, a PIN or a whole phone number. Facts are attributes, so no code has to parse a
 message.
 """

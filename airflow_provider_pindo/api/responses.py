@@ -214,7 +214,7 @@ def _finite(digits: str) -> float | None:
 
 
 def _reasons(content: bytes) -> str:
-    """Return the reasons in an error body, such as ``message`` and ``error``, each once; "" if there are none."""
+    """Return the reasons in an error body, such as ``message`` and ``error``, each once; "" if it has none of them."""
     try:
         fields = _by_lower_key(_decode(content))
     except MalformedResponse:
