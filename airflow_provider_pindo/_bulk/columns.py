@@ -1,4 +1,4 @@
-"""Columns: where the fields of a bulk send stand in a header that people wrote.
+"""Where the fields of a bulk send stand in a header that people wrote.
 
 A column is found by its exact name, else by its name without regard to case and outer white space. A column that stands
 twice, or that two names could be, is refused: a guess could text a stranger.
@@ -22,7 +22,7 @@ _MAX_NAMES = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class FieldMap:
     """The fields that are read, and their names in the source.
 
     :param fields: what is read, in order.

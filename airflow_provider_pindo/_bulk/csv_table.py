@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import compress, islice
 
-from airflow_provider_pindo._bulk.columns import Columns
+from airflow_provider_pindo._bulk.columns import FieldMap
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
 
@@ -39,7 +39,7 @@ class CsvTable:
     :param row: the row of the header.
     """
 
-    def __init__(self, where: str, lines: Iterator[str], columns: Columns, row: int = 1) -> None:
+    def __init__(self, where: str, lines: Iterator[str], columns: FieldMap, row: int = 1) -> None:
         self._where = where
         first = next(lines, None)
         separators = _SEPARATORS
@@ -137,7 +137,7 @@ def split_header(where: str, line: str, separators: str = _SEPARATORS) -> dict[s
     return headers
 
 
-def _choose(where: str, headers: dict[str, list[str]], columns: Columns) -> tuple[str, list[int | None]]:
+def _choose(where: str, headers: dict[str, list[str]], columns: FieldMap) -> tuple[str, list[int | None]]:
     """Return the separator, and the positions of the columns: those of the only header that has them all."""
     found: dict[str, list[int | None]] = {}
     errors: dict[str, PindoConfigurationError] = {}

@@ -522,7 +522,7 @@ class BulkSender:
             if not self._is_interrupted:
                 raise  # pragma: no cover - the loop itself is being ended
             if attempt.sent:
-                self._unknown(request, "the task was ended before Pindo answered")
+                self._unknown(request, "the task ended before a response came")
             else:
                 request.put_back()
         except Exception as error:  # a library's, or a mistake of ours

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from airflow_provider_pindo._bulk.columns import Columns
+from airflow_provider_pindo._bulk.columns import FieldMap
 from airflow_provider_pindo._bulk.csv_table import BLOCK, CsvTable, split_header
 from airflow_provider_pindo._bulk.files import File, open_text, shown, storage_path
 from airflow_provider_pindo._bulk.recipients import BadCell, Block
@@ -70,7 +70,7 @@ def open_source(
 
 
 def _has_number(row: Mapping[Any, Any], names: Mapping[str, str]) -> bool:
-    return Columns([_NUMBER], names).position(_NUMBER, list(row), "recipients") is not None
+    return FieldMap([_NUMBER], names).position(_NUMBER, list(row), "recipients") is not None
 
 
 def _why_no_list(recipients: object) -> str:
@@ -129,7 +129,7 @@ class RowsSource:
 
     def blocks(self, fields: Sequence[str], optional: Collection[str] = ()) -> Iterator[Block]:
         """Read all rows, with the values of these fields."""
-        columns = Columns(fields, self._names, optional, self._argument)
+        columns = FieldMap(fields, self._names, optional, self._argument)
         keys: list[Any] = [columns.name(field) for field in fields]
         remaining, first = iter(self._rows), 1
         while rows := list(islice(remaining, BLOCK)):
@@ -165,7 +165,7 @@ def _refuse_lists(rows: Sequence[Any], first: int) -> None:
             )
 
 
-def _refuse_without_fields(rows: Sequence[Any], columns: Columns, where: str) -> None:
+def _refuse_without_fields(rows: Sequence[Any], columns: FieldMap, where: str) -> None:
     """Say once that the first rows have no such field, where it would be said of each that it has no value."""
     if not all(isinstance(row, Mapping) for row in rows):
         return
@@ -179,7 +179,7 @@ def _refuse_without_fields(rows: Sequence[Any], columns: Columns, where: str) ->
             )
 
 
-def _key(field: str, columns: Columns, rows: Sequence[Any], where: str) -> Any:
+def _key(field: str, columns: FieldMap, rows: Sequence[Any], where: str) -> Any:
     """Return the key of a field in the rows of a block."""
     keys = list(dict.fromkeys(chain.from_iterable(row for row in rows if isinstance(row, Mapping))))
     position = columns.position(field, keys, where)
@@ -230,7 +230,7 @@ class FileSource:
             rows = RowsSource(_json_records(file), self._names, file.argument, file.name)
             yield from rows.blocks(fields, optional)
             return
-        with open_table(file, Columns(fields, self._names, optional, file.argument)) as table:
+        with open_table(file, FieldMap(fields, self._names, optional, file.argument)) as table:
             yield from _table_blocks(table)
 
 
@@ -249,7 +249,7 @@ class ArrowSource:
 
     def blocks(self, fields: Sequence[str], optional: Collection[str] = ()) -> Iterator[Block]:
         """Read all rows, with the values of these fields."""
-        table = open_arrow(self._source, Columns(fields, self._names, optional, self._argument))
+        table = open_arrow(self._source, FieldMap(fields, self._names, optional, self._argument))
         if table is None:
             yield from RowsSource(_values(self._source), self._names, self._argument).blocks(fields, optional)
         else:
@@ -288,7 +288,7 @@ def read_records(source: object, phonenumber: str, sheet: str | None = None) -> 
     :param phonenumber: the column that must be there.
     """
     advice = "Name the right one: phonenumber=…"
-    columns = Columns([phonenumber], advice=advice)
+    columns = FieldMap([phonenumber], advice=advice)
     if not is_path(source):
         table = open_arrow(source, columns)
         if table is None:
@@ -313,7 +313,7 @@ def _table_records(table: Table, where: str) -> Iterator[Mapping[str, Any]]:
         position for position, name in enumerate(header) if name.strip() and not name.startswith(LABELS)
     ]
     names = [header[position] for position in positions]
-    Columns(list(dict.fromkeys(names))).find(names, where)
+    FieldMap(list(dict.fromkeys(names))).find(names, where)
     for _, columns in table.blocks(positions):
         for values in zip(*columns, strict=True):
             yield dict(zip(names, values, strict=True))
@@ -400,7 +400,7 @@ def _text_exclusions(file: File, lines: Iterator[str]) -> Iterator[Block]:
         head, first = next(lines, ""), first + 1
     if not head:
         return
-    columns = Columns([_NUMBER], argument="exclude")
+    columns = FieldMap([_NUMBER], argument="exclude")
     headers = split_header(file.name, head)
     is_table = any(
         len(header) > 1 or columns.position(_NUMBER, header, file.name) is not None

@@ -14,7 +14,7 @@ from datetime import date, time, timedelta
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from airflow_provider_pindo._bulk.columns import Columns
+from airflow_provider_pindo._bulk.columns import FieldMap
 from airflow_provider_pindo._bulk.csv_table import BLOCK, CsvTable
 from airflow_provider_pindo._bulk.files import File, open_binary, open_text, storage_path
 from airflow_provider_pindo._bulk.recipients import BadCell
@@ -51,7 +51,7 @@ class Table(Protocol):
 
 
 @contextmanager
-def open_table(file: File, columns: Columns) -> Iterator[Table]:
+def open_table(file: File, columns: FieldMap) -> Iterator[Table]:
     """Open a file whose suffix is one of :data:`TABLE_SUFFIXES`.
 
     :raises PindoConfigurationError: it lacks a column, or is not what its name says; also while it is being read.
@@ -69,7 +69,7 @@ def open_table(file: File, columns: Columns) -> Iterator[Table]:
 class _ExcelTable:
     """Rows of a sheet: the header is the first row that has the columns, among the first twenty."""
 
-    def __init__(self, where: str, rows: Iterator[list[Any]], columns: Columns) -> None:
+    def __init__(self, where: str, rows: Iterator[list[Any]], columns: FieldMap) -> None:
         top = list(islice(rows, _HEADER_ROWS))
         self._first, self.header, self.positions = _find_header(where, top, columns)
         self._rows = chain(top[self._first - 1 :], rows)
@@ -90,7 +90,7 @@ def _excel_cell(value: Any) -> Any:
 
 
 def _find_header(
-    where: str, top: list[list[Any]], columns: Columns
+    where: str, top: list[list[Any]], columns: FieldMap
 ) -> tuple[int, list[str], list[int | None]]:
     """Return the number of the first row below the header, the header, and where the columns stand."""
     first_error: PindoConfigurationError | None = None
@@ -110,7 +110,7 @@ def _find_header(
 
 
 def _error_of_header(
-    where: str, header: list[str], columns: Columns, error: PindoConfigurationError
+    where: str, header: list[str], columns: FieldMap, error: PindoConfigurationError
 ) -> PindoConfigurationError:
     """Return the error of a header without its blank cells."""
     try:
@@ -120,7 +120,7 @@ def _error_of_header(
     return error  # pragma: no cover - blank cells make no difference to what is found
 
 
-def _open_excel(file: File, columns: Columns) -> Table:
+def _open_excel(file: File, columns: FieldMap) -> Table:
     try:
         from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum, WorksheetNotFound
     except ImportError:
@@ -150,7 +150,7 @@ def _open_excel(file: File, columns: Columns) -> Table:
 class _ArrowTable:
     """Rows of record batches."""
 
-    def __init__(self, where: str, header: Sequence[str], batches: Iterator[Any], columns: Columns) -> None:
+    def __init__(self, where: str, header: Sequence[str], batches: Iterator[Any], columns: FieldMap) -> None:
         self.header = header
         self.positions = columns.find(header, where)
         self._batches = batches
@@ -198,7 +198,7 @@ def _import_pyarrow(what: str) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _open_parquet(file: File, columns: Columns) -> Iterator[Table]:
+def _open_parquet(file: File, columns: FieldMap) -> Iterator[Table]:
     pyarrow, parquet = _import_pyarrow(f"{file.name} is a Parquet file")
     with ExitStack() as stack:
         try:
@@ -237,7 +237,7 @@ def _parquet_files(file: File) -> list[Any]:
     return files
 
 
-def open_arrow(source: Any, columns: Columns) -> Table | None:
+def open_arrow(source: Any, columns: FieldMap) -> Table | None:
     """Return the rows of a DataFrame or an Arrow table; None for a series, which has no columns.
 
     :param source: an object with the Arrow C stream interface.

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from typing import Any
 
-from airflow_provider_pindo._bulk.columns import Columns
+from airflow_provider_pindo._bulk.columns import FieldMap
 from airflow_provider_pindo._bulk.recipients import BadCell
 from airflow_provider_pindo._bulk.sources import is_path, read_records, storage_path
 from airflow_provider_pindo.api.arguments import check_whole_number
@@ -62,7 +62,7 @@ def write_partitions(
     paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
-        columns = Columns([phonenumber], advice="Name the right one: phonenumber=…")
+        columns = FieldMap([phonenumber], advice="Name the right one: phonenumber=…")
         for number, row in enumerate(_rows(recipients, phonenumber, fields, sheet), start=1):
             if all(map(is_missing, row.values())) and row:
                 continue
@@ -73,7 +73,7 @@ def write_partitions(
     return [str(path) for path in paths]
 
 
-def _key(number: int, row: Mapping[str, Any], columns: Columns) -> Any:
+def _key(number: int, row: Mapping[str, Any], columns: FieldMap) -> Any:
     """Return the key of the number in a row that has it under another case, or with spaces around it."""
     keys, (field,) = list(row), columns.fields
     position = columns.position(field, keys, f"row {number}")

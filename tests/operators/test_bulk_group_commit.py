@@ -85,6 +85,14 @@ def test_1000_recipients_take_at_most_32_writes_where_pindo_takes_100_ms(sandbox
     assert store.writes <= 32
 
 
+def wait_until_quiet(sandbox):
+    """Wait until the sandbox has processed the requests that a killed task had sent."""
+    before = None
+    while (messages := sandbox.state()["messages"]) != before:
+        before = messages
+        time.sleep(0.3)
+
+
 def run_task(connection, path, arguments):
     os.environ["AIRFLOW_CONN_PINDO_DEFAULT"] = connection
     send(Store(path), **arguments)
@@ -119,6 +127,7 @@ def test_kill_9_at_a_random_moment_leaves_only_what_was_in_flight_unknown(
         time.sleep(0.003)
     task.kill()
     task.join()
+    wait_until_quiet(sandbox)
     sandbox.settings(latency=0)
     store, before = Store(path), times_texted(sandbox)
     unknown = in_flight(store)
