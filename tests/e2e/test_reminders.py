@@ -78,7 +78,7 @@ def test_the_demo_fails_when_a_phone_gets_nothing(examples, sandbox, capsys):
             run_once(examples, print)
     finally:
         sandbox.settings(rejected_numbers=[])
-    assert "+250780000103 did not get Zoë Kayitesi's 09:00" in str(raised.value)
+    assert "+250780000103 did not receive Zoë Kayitesi's reminder for 09:00" in str(raised.value)
 
 
 def test_the_demo_fails_and_shows_the_log_when_the_task_does(examples, sandbox, capsys):
