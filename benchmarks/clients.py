@@ -152,7 +152,7 @@ def read_csv(path: Path) -> float:
 def preflight_csv(path: Path) -> float:
     """Read, check and spool a file, as a bulk send does before the first message."""
     from airflow_provider_pindo._bulk.recipients import Plan, preflight
-    from airflow_provider_pindo._bulk.sources import open_source
+    from airflow_provider_pindo._sources.rows import open_source
     from airflow_provider_pindo.api.mentions import Template
 
     started = time.perf_counter()

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_provider_pindo._sources.blocks import BadCell, Block
 from airflow_provider_pindo.api.cells import text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
@@ -38,36 +39,6 @@ _IN_BATCHES = frozenset({SEND, EXCLUDED})
 _WITHOUT_EXCLUSIONS = bytes.maketrans(bytes([EXCLUDED]), bytes([SEND]))
 #: Bytes of the spool that stay in memory; what is larger goes to the disk.
 _SPOOL_MEMORY = 4_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some rows of a source, column by column.
-
-    :param first: number of the first row, from 1.
-    :param columns: the values of ``phonenumber``, of ``name``, and of each field that the text mentions
-        beside them, in the order of :attr:`Plan.extra_fields`.
-    :param numbering: the number of each row, ascending; empty where they are consecutive.
-    """
-
-    first: int
-    columns: Sequence[Sequence[Any]]
-    numbering: Sequence[int] = ()
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """The number of each row."""
-        return self.numbering or range(self.first, self.first + len(self.columns[0]))
-
-
-@dataclass(frozen=True, slots=True)
-class BadCell:
-    """A cell that its reader cannot make a text of.
-
-    :param reason: why, and what to do.
-    """
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

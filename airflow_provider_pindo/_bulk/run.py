@@ -30,9 +30,10 @@ from airflow_provider_pindo._bulk.recipients import (
     preflight,
 )
 from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
-from airflow_provider_pindo._bulk.sources import open_source, read_numbers
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
+from airflow_provider_pindo._sources.numbers import read_numbers
+from airflow_provider_pindo._sources.rows import open_source
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.errors import PindoRejectedError
 from airflow_provider_pindo.api.json_safe import json_safe

@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, Outcome
 from airflow_provider_pindo._bulk.recipients import DUPLICATE, EXCLUDED, INVALID, MAX_LISTED, Batch, Preflight
-from airflow_provider_pindo._bulk.sources import storage_path
+from airflow_provider_pindo._sources.files import storage_path
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
 _COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate"}

@@ -20,9 +20,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from typing import Any
 
-from airflow_provider_pindo._bulk.columns import FieldMap
-from airflow_provider_pindo._bulk.recipients import BadCell
-from airflow_provider_pindo._bulk.sources import is_path, read_records, storage_path
+from airflow_provider_pindo._sources.blocks import BadCell
+from airflow_provider_pindo._sources.columns import FieldMap
+from airflow_provider_pindo._sources.files import storage_path
+from airflow_provider_pindo._sources.rows import is_path, read_records
 from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.cells import is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError

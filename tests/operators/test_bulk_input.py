@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_pindo._bulk import files
+from airflow_provider_pindo._sources import files
 from airflow_provider_pindo.api.errors import (
     PindoInsufficientBalanceError,
 )

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import compress, islice
 
-from airflow_provider_pindo._bulk.columns import FieldMap
+from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
 

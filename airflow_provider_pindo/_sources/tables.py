@@ -14,10 +14,10 @@ from datetime import date, time, timedelta
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from airflow_provider_pindo._bulk.columns import FieldMap
-from airflow_provider_pindo._bulk.csv_table import BLOCK, CsvTable
-from airflow_provider_pindo._bulk.files import File, open_binary, open_text, storage_path
-from airflow_provider_pindo._bulk.recipients import BadCell
+from airflow_provider_pindo._sources.blocks import BadCell
+from airflow_provider_pindo._sources.columns import FieldMap
+from airflow_provider_pindo._sources.csv_table import BLOCK, CsvTable
+from airflow_provider_pindo._sources.files import File, open_binary, open_text, storage_path
 from airflow_provider_pindo.api.cells import is_missing
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in

@@ -12,19 +12,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from airflow_provider_pindo._bulk.columns import FieldMap
-from airflow_provider_pindo._bulk.csv_table import BLOCK, CsvTable, split_header
-from airflow_provider_pindo._bulk.files import File, open_text, shown, storage_path
-from airflow_provider_pindo._bulk.recipients import BadCell, Block
-from airflow_provider_pindo._bulk.tables import LABELS, TABLE_SUFFIXES, Table, open_arrow, open_table
+from airflow_provider_pindo._sources.blocks import Block
+from airflow_provider_pindo._sources.columns import FieldMap
+from airflow_provider_pindo._sources.csv_table import BLOCK
+from airflow_provider_pindo._sources.files import File, open_text, shown
+from airflow_provider_pindo._sources.tables import LABELS, TABLE_SUFFIXES, Table, open_arrow, open_table
 from airflow_provider_pindo.api.cells import is_missing
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number
+from airflow_provider_pindo.api.phone import mask_numbers_in
 
-__all__ = ["is_path", "open_source", "read_numbers", "read_records", "storage_path"]
-
-_NUMBER = "phonenumber"
-_JSON = (".jsonl", ".ndjson")
+#: The field that every source must have.
+NUMBER = "phonenumber"
+#: What the name of a JSON Lines file ends in.
+JSON_SUFFIXES = (".jsonl", ".ndjson")
 
 
 class Source(Protocol):
@@ -70,7 +70,7 @@ def open_source(
 
 
 def _has_number(row: Mapping[Any, Any], names: Mapping[str, str]) -> bool:
-    return FieldMap([_NUMBER], names).position(_NUMBER, list(row), "recipients") is not None
+    return FieldMap([NUMBER], names).position(NUMBER, list(row), "recipients") is not None
 
 
 def _why_no_list(recipients: object) -> str:
@@ -83,7 +83,7 @@ def _why_no_list(recipients: object) -> str:
     return (
         "which is no list of rows: give a list, the path of a file, or a callable that returns one"
         if not isinstance(recipients, Mapping)
-        else f"which is no list of rows: give a list, the path of a file, or one mapping with {_NUMBER!r}"
+        else f"which is no list of rows: give a list, the path of a file, or one mapping with {NUMBER!r}"
     )
 
 
@@ -189,7 +189,7 @@ def _key(field: str, columns: FieldMap, rows: Sequence[Any], where: str) -> Any:
 def _value(row: Any, key: str, field: str) -> Any:
     if isinstance(row, Mapping):
         return row.get(key)
-    return row if field == _NUMBER else None
+    return row if field == NUMBER else None
 
 
 def _without_blank_rows(first: int, rows: Sequence[Any], values: list[list[Any]]) -> Block:
@@ -226,12 +226,12 @@ class FileSource:
     def blocks(self, fields: Sequence[str], optional: Collection[str] = ()) -> Iterator[Block]:
         """Read all rows, with the values of these fields."""
         file = self._file
-        if file.suffix in _JSON:
+        if file.suffix in JSON_SUFFIXES:
             rows = RowsSource(_json_records(file), self._names, file.argument, file.name)
             yield from rows.blocks(fields, optional)
             return
         with open_table(file, FieldMap(fields, self._names, optional, file.argument)) as table:
-            yield from _table_blocks(table)
+            yield from table_blocks(table)
 
 
 class ArrowSource:
@@ -253,7 +253,7 @@ class ArrowSource:
         if table is None:
             yield from RowsSource(_values(self._source), self._names, self._argument).blocks(fields, optional)
         else:
-            yield from _table_blocks(table)
+            yield from table_blocks(table)
 
 
 def _values(series: Any) -> list[Any]:
@@ -261,7 +261,8 @@ def _values(series: Any) -> list[Any]:
     return list(series.to_pylist() if hasattr(series, "to_pylist") else series)
 
 
-def _table_blocks(table: Table) -> Iterator[Block]:
+def table_blocks(table: Table) -> Iterator[Block]:
+    """Read all rows of a table."""
     positions = [position for position in table.positions if position is not None]
     for rows, columns in table.blocks(positions):
         remaining = iter(columns)
@@ -274,7 +275,7 @@ def _table_blocks(table: Table) -> Iterator[Block]:
 
 
 def _check_suffix(file: File) -> None:
-    if file.suffix not in (*TABLE_SUFFIXES, *_JSON):
+    if file.suffix not in (*TABLE_SUFFIXES, *JSON_SUFFIXES):
         raise PindoConfigurationError(
             f"{file.argument} {shown(file.path)} is not the path of a file that can be read: it must end in "
             ".csv, .tsv, .jsonl, .ndjson, .parquet or .xlsx (if a template gave a list as text, pass the task's output "
@@ -299,7 +300,7 @@ def read_records(source: object, phonenumber: str, sheet: str | None = None) -> 
         return
     file = File(str(source), sheet=sheet)
     _check_suffix(file)
-    if file.suffix in _JSON:
+    if file.suffix in JSON_SUFFIXES:
         yield from _json_records(file)
         return
     with open_table(file, columns) as table:
@@ -346,68 +347,3 @@ def _json_record(file: File, number: int, line: str) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
         raise PindoConfigurationError(f"{file.name}: row {number} is not a JSON object, one to a line")
     return row
-
-
-def read_numbers(exclude: object, country: str | None) -> frozenset[str]:
-    """Return the numbers that must not be texted.
-
-    :param exclude: numbers, or mappings with ``phonenumber``, as a list; or a file: one number a
-        line, or whatever recipients can be read from, with a column ``phonenumber``.
-    :raises PindoConfigurationError: one of them cannot be read, so that somebody might be texted who opted out.
-    """
-    if isinstance(exclude, str) and exclude.lstrip().startswith(("[", "(", "{")):
-        raise PindoConfigurationError(
-            f"exclude is text, {mask_numbers_in(exclude)[:80]!r}, and not a list, and nothing was sent: a template "
-            "makes text of a list unless the DAG has render_template_as_native_obj=True. Set that, or give a callable "
-            "that returns the list"
-        )
-    if isinstance(exclude, str) and not exclude.strip():
-        raise PindoConfigurationError(
-            "exclude is empty text, and nothing was sent: a template may have found nothing. Give None, or an empty "
-            "list, to exclude nobody"
-        )
-    numbers: set[str] = set()
-    for block in _exclusions(exclude):
-        for row, value in zip(block.rows, block.columns[0], strict=True):
-            try:
-                if isinstance(value, BadCell):
-                    raise PindoConfigurationError(value.reason)
-                numbers.add(parse_phone_number(value, country))
-            except PindoConfigurationError as error:
-                raise PindoConfigurationError(
-                    f"row {row} of exclude cannot be read, and nothing was sent: {error}"
-                ) from None
-    return frozenset(numbers)
-
-
-def _exclusions(exclude: object) -> Iterator[Block]:
-    if is_path(exclude):
-        file = File(str(exclude), "exclude")
-        if file.suffix not in (".parquet", ".xlsx", ".xlsm", *_JSON):
-            with open_text(file) as text:
-                yield from _text_exclusions(file, iter(text))
-            return
-    if isinstance(exclude, set | frozenset):
-        exclude = sorted(exclude, key=str)
-    yield from open_source(exclude, argument="exclude").blocks([_NUMBER])
-
-
-def _text_exclusions(file: File, lines: Iterator[str]) -> Iterator[Block]:
-    """Read a file of text: a table if its first line has separators or the column, else one number in each line."""
-    first = 1
-    head = next(lines, "")
-    while head and not head.strip():
-        head, first = next(lines, ""), first + 1
-    if not head:
-        return
-    columns = FieldMap([_NUMBER], argument="exclude")
-    headers = split_header(file.name, head)
-    is_table = any(
-        len(header) > 1 or columns.position(_NUMBER, header, file.name) is not None
-        for header in headers.values()
-    )
-    if is_table or '"' in head:
-        yield from _table_blocks(CsvTable(file.name, chain([head], lines), columns, first))
-        return
-    numbers = {row: line.strip() for row, line in enumerate(chain([head], lines), first) if line.strip()}
-    yield Block(first, [list(numbers.values())], list(numbers))
