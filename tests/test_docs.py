@@ -11,8 +11,8 @@ import pytest
 
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
+from airflow_provider_pindo.sandbox.calls import CALLS
 from airflow_provider_pindo.sandbox.faults import ACTIONS
-from airflow_provider_pindo.sandbox.pindo import CALLS
 from demo.deployment import EXAMPLE_DAGS
 
 try:

@@ -4,6 +4,7 @@
 and :class:`SandboxClient` controls one in another process. It needs aiohttp, and no Airflow.
 """
 
-from airflow_provider_pindo.sandbox.runner import Sandbox, SandboxClient, SandboxError
+from airflow_provider_pindo.sandbox.client import SandboxClient, SandboxError
+from airflow_provider_pindo.sandbox.runner import Sandbox
 
 __all__ = ["Sandbox", "SandboxClient", "SandboxError"]

@@ -20,7 +20,8 @@ import sys
 from typing import Any
 
 from airflow_provider_pindo.sandbox.address import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TOKEN
-from airflow_provider_pindo.sandbox.runner import SandboxClient, serve
+from airflow_provider_pindo.sandbox.client import SandboxClient
+from airflow_provider_pindo.sandbox.runner import serve
 from airflow_provider_pindo.sandbox.settings import Settings, first_id_from_clock
 
 
@@ -63,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--inbound-order", choices=("newest_first", "oldest_first"), help="order of the inbound list"
     )
-    parser.add_argument("--webhook-url", metavar="URL", help="where to POST events (default: no webhooks)")
+    parser.add_argument(
+        "--webhook-url", metavar="URL", help="where to POST events without an address of their own"
+    )
     parser.add_argument(
         "--set",
         action="append",

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from airflow_provider_pindo.sandbox.pindo import CALLS
+from airflow_provider_pindo.sandbox.calls import CALLS
+from airflow_provider_pindo.sandbox.events import EVENTS
 from airflow_provider_pindo.sandbox.validation import Count, Flag, HeaderText, check_fields, one_of
 
 #: Actions before the message is accepted. Only ``latency`` lets it be accepted afterwards.
@@ -36,11 +37,17 @@ AFTER = {
     "wrong_types": "accept, then send every value of the body as another type",
     "close_idle": "respond as usual, then close the idle connection after `seconds`, unannounced",
 }
+#: Actions on the webhooks that the sandbox calls. A webhook that is missed is not repeated.
+RECEIVER = {
+    "receiver_down": "do not call the receiver, as if it refused the connection",
+    "receiver_slow": "call the receiver `seconds` later; the events behind it wait too",
+    "receiver_error": "do not call the receiver, as if it responded with `status` (default 500)",
+}
 #: What each action does, by its name.
-ACTIONS = {**BEFORE, **AFTER}
+ACTIONS = {**BEFORE, **AFTER, **RECEIVER}
 
-#: Names for groups of calls: all of them, and those that send a message.
-CALL_GROUPS = {"*": tuple(CALLS), "texts": ("send_sms", "send_bulk_sms", "verify")}
+#: Names for groups of calls: all of the API, those that send a message, and those of a receiver.
+CALL_GROUPS = {"*": tuple(CALLS), "texts": ("send_sms", "send_bulk_sms", "verify"), "webhooks": EVENTS}
 
 _NEEDS = {"status": "status", "status_after": "status", "redirect": "location"}
 
@@ -49,15 +56,16 @@ class Fault(msgspec.Struct, frozen=True):
     """One fault.
 
     :param action: one of :data:`~airflow_provider_pindo.sandbox.faults.ACTIONS`.
-    :param call: one of :data:`~airflow_provider_pindo.sandbox.pindo.CALLS`; ``"*"`` for all; ``"texts"``
-        for those that send a message: ``send_sms``, ``send_bulk_sms`` and ``verify``.
-    :param to: only requests whose body has this number, also among the recipients of a bulk send.
-        None for all.
+    :param call: one of :data:`~airflow_provider_pindo.sandbox.calls.CALLS`; ``"*"`` for all; ``"texts"``
+        for those that send a message: ``send_sms``, ``send_bulk_sms`` and ``verify``. For the actions on
+        webhooks: ``"webhooks"`` for all, or one of ``sent``, ``delivery_report`` and ``inbound``.
+    :param to: only requests whose body has this number, also among the recipients of a bulk send; only
+        events of this phone. None for all.
     :param skip: number of matching requests to let pass first.
     :param times: number of requests to strike; None for no limit.
     :param probability: chance to strike a matching request, from 0 to 1.
-    :param seconds: of ``latency``, ``slow_answer`` and ``close_idle``.
-    :param status: of ``status``, ``status_after`` and ``redirect``.
+    :param seconds: of ``latency``, ``slow_answer``, ``close_idle`` and ``receiver_slow``.
+    :param status: of ``status``, ``status_after``, ``redirect`` and ``receiver_error``.
     :param body: JSON value that ``status`` and ``status_after`` send; None for ``{"message": …}``.
     :param retry_after: of ``rate_limit``.
     :param location: of ``redirect``.
@@ -65,7 +73,7 @@ class Fault(msgspec.Struct, frozen=True):
     """
 
     action: Annotated[str, one_of(ACTIONS)]
-    call: Annotated[str, one_of((*CALL_GROUPS, *CALLS))] = "*"
+    call: Annotated[str, one_of((*CALL_GROUPS, *CALLS, *EVENTS))] = "*"
     to: Annotated[str, Meta(description="a phone number, as a text")] | None = None
     skip: Annotated[int, Meta(ge=0, description="an integer of 0 or more")] = 0
     times: Count | None = 1
@@ -83,6 +91,11 @@ class Fault(msgspec.Struct, frozen=True):
         needed = _NEEDS.get(self.action)
         if needed is not None and getattr(self, needed) is None:
             raise ValueError(f"fault {self.action!r} needs {needed!r}")
+        if (self.action in RECEIVER) != (self.call in ("webhooks", *EVENTS)):
+            calls = ", ".join(("webhooks", *EVENTS))
+            raise ValueError(
+                f"fault {self.action!r} is not for call {self.call!r}; receiver_… is for {calls}"
+            )
 
     @classmethod
     def from_json(cls, definition: Any) -> Fault:

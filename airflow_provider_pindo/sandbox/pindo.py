@@ -13,6 +13,7 @@ effect: no message, no cost.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import secrets
@@ -27,6 +28,7 @@ from msgspec import UNSET, Meta, UnsetType
 from airflow_provider_pindo.api.limits import MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.segments import segments
 from airflow_provider_pindo.sandbox import numbers
+from airflow_provider_pindo.sandbox.events import Event, delivery_report, inbound_event, sent_event
 from airflow_provider_pindo.sandbox.settings import InboundSms, Settings
 from airflow_provider_pindo.sandbox.store import (
     Inbound,
@@ -39,30 +41,11 @@ from airflow_provider_pindo.sandbox.store import (
 )
 from airflow_provider_pindo.sandbox.validation import NotBlank, in_utc, is_unicode
 
-#: The calls by name, each with its method and its path as Pindo spells it, slashes included.
-CALLS: dict[str, tuple[str, str]] = {
-    "send_sms": ("POST", "/v1/sms/"),
-    "send_bulk_sms": ("POST", "/v1/sms/bulk"),
-    "verify": ("POST", "/v1/sms/verify"),
-    "check_verification": ("POST", "/v1/sms/verify/check"),
-    "get_verification": ("GET", "/v1/sms/verify/status/{request_id}"),
-    "cancel_verification": ("PUT", "/v1/sms/verify/cancel/{request_id}"),
-    "list_inbound_sms": ("GET", "/v1/sms/inbounds"),
-    "get_balance": ("GET", "/wallets/self"),
-    "get_organisation": ("GET", "/orgs/self/"),
-    "update_organisation": ("PUT", "/orgs/self"),
-    "list_sender_ids": ("GET", "/sender_ids/"),
-    "request_sender_id": ("POST", "/sender_ids"),
-    "get_analytics": ("GET", "/v2/sms/analytics"),
-}
-#: The calls with a JSON body.
-CALLS_WITH_BODY = frozenset(
-    {"send_sms", "send_bulk_sms", "verify", "check_verification", "update_organisation", "request_sender_id"}
-)
-
 _ACCOUNT_ID = 11783
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _TO_CROCKFORD = bytes(ord(_CROCKFORD[byte % 32]) for byte in range(256))
+# From the clock, so that they grow over restarts.
+_older_ids = itertools.count(time.time_ns() // 1000)
 _MENTION = re.compile(r"@contact\.(name|phone)\b")
 
 
@@ -147,16 +130,16 @@ class Pindo:
 
     :param store: its memory.
     :param settings: replace the attribute to change them.
-    :param announce: called with the body of each webhook event, in the order of the events.
+    :param announce: called with each event of the webhooks, in the order of the events.
     """
 
-    def __init__(self, store: Store, settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, store: Store, settings: Settings, announce: Callable[[Event], None]) -> None:
         self.store = store
         self.settings = settings
         self._announce = announce
 
     def respond(self, call: str, request: Request) -> Response:
-        """The response to a call of :data:`CALLS`."""
+        """The response to a call of :data:`~.calls.CALLS`."""
         rule: Callable[[Request], Response] = getattr(self, call)
         try:
             return rule(request)
@@ -175,7 +158,7 @@ class Pindo:
         body = msgspec.convert(request.body, _SmsBody)
         self._check_sender("sender", body.sender)
         self._check_number(body.to)
-        message = self._message(body.to, body.text, body.sender, "sms", sms_ids(1)[0], now())
+        message = self._message(body.to, body.text, body.sender, "sms", self._sms_ids(1)[0], now())
         self.store.accept([message], message.total_cost)
         self._announce_sent([message])
         return Response(
@@ -251,7 +234,7 @@ class Pindo:
         self, recipients: list[tuple[str, str | None]], text: str, sender: str
     ) -> list[Message]:
         """One message for each recipient, with the mentions filled in."""
-        created_at, ids = now(), sms_ids(len(recipients))
+        created_at, ids = now(), self._sms_ids(len(recipients))
         if not _MENTION.search(text):
             first = self._message(recipients[0][0], text, sender, "bulk", ids[0], created_at)
             return [
@@ -267,6 +250,9 @@ class Pindo:
         size = segments(text)
         cost = size.count * micros(self.settings.item_price)
         return Message(sms_id, to, None, text, sender, kind, created_at, size.encoding, size.count, cost)
+
+    def _sms_ids(self, count: int) -> list[str]:
+        return sms_ids(count, self.settings.older_forms)
 
     def _check_number(self, number: Any) -> None:
         problem = (
@@ -302,7 +288,7 @@ class Pindo:
         pin = self.settings.pin or _random_pin(self.settings.pin_length)
         expires_at = time.time() + self.settings.pin_ttl
         text = f"Your {brand} verification code is {pin}"
-        message = self._message(number, text, brand, "pin", sms_ids(1)[0], now())
+        message = self._message(number, text, brand, "pin", self._sms_ids(1)[0], now())
         message = message._replace(total_cost=0, pin=pin, request_id=request_id)
         self.store.start_verification(
             Verification(request_id, number, brand, pin, "pending", 0, expires_at), message
@@ -413,16 +399,7 @@ class Pindo:
         )
         received = self.store.add_inbound(rows, self.settings.first_id)
         for message in received:
-            self._announce(
-                {
-                    "from": message.sender,
-                    "to": message.recipient,
-                    "created_at": datetime.fromisoformat(message.created_at).strftime("%d-%m-%Y, %H:%M:%S"),
-                    "sms_id": message.id,
-                    "text": message.text,
-                    "telco": numbers.telco(message.sender),
-                }
-            )
+            self._announce(inbound_event(message))
         return received
 
     # -- the account
@@ -482,26 +459,12 @@ class Pindo:
 
     def _announce_sent(self, messages: Iterable[Message]) -> None:
         """Announce that a message was sent, and then the network's delivery report."""
-        if self.settings.webhook_url is None:
-            return
         for message in messages:
-            at = message.created_at[:19]
+            self._announce(sent_event(message))
             self._announce(
-                {
-                    "id": message.sms_id,
-                    "text": message.text,
-                    "sender": message.sender,
-                    "created_at": at,
-                    "to": message.to,
-                }
-            )
-            self._announce(
-                {
-                    "sms_id": message.sms_id,
-                    "modified_at": at,
-                    "retries_count": 0,
-                    "status": self.settings.delivery_status,
-                }
+                delivery_report(
+                    message, self.settings.delivery_status, 0, time.time(), self.settings.older_forms
+                )
             )
 
 
@@ -515,8 +478,13 @@ def fill(text: str, number: str, name: str | None) -> str:
     return _MENTION.sub(lambda match: values[match[1]] or match[0], text)
 
 
-def sms_ids(count: int) -> list[str]:
-    """New message ids in Pindo's form: ``out_sms_`` and a ULID (48 bits of time, 80 random ones)."""
+def sms_ids(count: int, older: bool = False) -> list[str]:
+    """New message ids in Pindo's form: ``out_sms_`` and a ULID (48 bits of time, 80 random ones).
+
+    :param older: whether they are digits, as before 2023-08.
+    """
+    if older:
+        return [str(next(_older_ids)) for _ in range(count)]
     milliseconds = time.time_ns() // 1_000_000
     stamp = "".join(_CROCKFORD[milliseconds >> shift & 31] for shift in range(45, -1, -5))
     random = os.urandom(16 * count).translate(_TO_CROCKFORD).decode()

@@ -6,11 +6,12 @@ never holds the token: the ``Authorization`` header is removed, and ``authorized
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,13 +69,27 @@ class LoggedRequest:
 
 
 class RequestLog:
-    """The newest requests, oldest first."""
+    """The newest requests, oldest first.
+
+    ``most_in_flight`` is the most requests that were in flight at one time since the last :meth:`clear`.
+    """
 
     def __init__(self) -> None:
+        self._in_flight = self.most_in_flight = 0
         self._entries: deque[LoggedRequest] = deque(maxlen=MAX_REQUESTS)
         self._with_body: deque[LoggedRequest] = deque()
         self._body_bytes = 0
         self._count = 0
+
+    @contextlib.contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Count a request as in flight for the time of the block."""
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
 
     def add(
         self,
@@ -109,6 +124,7 @@ class RequestLog:
         self._entries.clear()
         self._with_body.clear()
         self._body_bytes = 0
+        self.most_in_flight = self._in_flight
 
     @property
     def count(self) -> int:

@@ -17,6 +17,7 @@ from airflow_provider_pindo.sandbox.validation import (
     Amount,
     Count,
     Flag,
+    HeaderText,
     Text,
     TextOrEmpty,
     check_fields,
@@ -27,6 +28,8 @@ from airflow_provider_pindo.sandbox.validation import (
 #: What describes an inbound message, as an error says it.
 INBOUND = "{'from', 'text', 'to'?, 'created_at'?}: texts, created_at an ISO time such as 2026-06-10T09:04:31"
 DELIVERY_STATUSES = ("ACCEPTED", "EXPIRED", "DELIVRD", "UNDELIV", "REJECTED", "UNKNOWN")
+
+_Url = Annotated[str, Meta(pattern="^https?://[^/]", description="an http:// or https:// address")]
 
 _PhoneNumber = Annotated[Text, Meta(description="a phone number, as a text")]
 _Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
@@ -49,6 +52,19 @@ class InboundSms(msgspec.Struct, frozen=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if self.created_at is not None:
             in_utc(self.created_at)
+
+
+class SenderWebhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a sender ID's events go.
+
+    :param url: the address.
+    :param method: ``"POST"`` with a JSON body, or ``"GET"`` with the body's keys as parameters.
+    :param headers: headers of each call, such as a shared secret.
+    """
+
+    url: _Url
+    method: Literal["POST", "GET"] = "POST"
+    headers: dict[Text, HeaderText] = {}
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -90,8 +106,13 @@ class Settings(msgspec.Struct, frozen=True):
     :param extra_keys: whether every response has keys that no page documents.
     :param keepalive_timeout: seconds until an idle connection is closed, unannounced. None leaves it to
         the HTTP server (over a minute).
-    :param webhook_url: where events are POSTed; None for no webhooks. ``PUT /orgs/self`` sets it too.
-    :param webhook_headers: headers of every webhook, such as a shared secret.
+    :param webhook_url: where each event without an address of its own is POSTed, without headers; None
+        for nowhere. ``PUT /orgs/self`` sets it too.
+    :param delivery_webhook_url: where delivery reports are POSTed. Pindo documents no headers for it.
+    :param sender_webhooks: where the events ``sent`` and ``inbound`` go, by sender ID, or by the number that
+        received the message: ``{"PindoTest": {"url", "method"?, "headers"?}}``. ``"*"`` is for all others.
+    :param older_forms: whether message ids and delivery reports have the forms of before 2023-08: the id is
+        a number (in a response, its digits as a text), and the time of a report begins with the day.
     :param delivery_status: status of every delivery report.
     """
 
@@ -128,10 +149,13 @@ class Settings(msgspec.Struct, frozen=True):
     latency: Amount = 0.0
     extra_keys: Flag = False
     keepalive_timeout: Amount | None = None
-    webhook_url: (
-        Annotated[str, Meta(pattern="^https?://[^/]", description="an http:// or https:// address")] | None
-    ) = None
-    webhook_headers: Annotated[dict[Text, Text], Meta(description="an object of texts")] = {}
+    webhook_url: _Url | None = None
+    delivery_webhook_url: _Url | None = None
+    sender_webhooks: Annotated[
+        dict[Text, SenderWebhook],
+        Meta(description="an object of sender IDs, or '*', each with {'url', 'method'?, 'headers'?}"),
+    ] = {}
+    older_forms: Flag = False
     delivery_status: Annotated[str, one_of(DELIVERY_STATUSES)] = "DELIVRD"
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
@@ -140,6 +164,18 @@ class Settings(msgspec.Struct, frozen=True):
         :raises ValueError: an unknown name, or a value that the setting does not take.
         """
         return msgspec.structs.replace(self, **check_fields(Settings, changes, "setting"))
+
+    def webhook_for(self, kind: str, sender: str) -> SenderWebhook | None:
+        """The webhook that takes a kind of event of a sender ID; None when the event goes nowhere."""
+        if kind == "delivery_report":
+            own = self.delivery_webhook_url
+        else:
+            by_sender = self.sender_webhooks.get(sender) or self.sender_webhooks.get("*")
+            if by_sender is not None:
+                return by_sender
+            own = None
+        url = own or self.webhook_url
+        return None if url is None else SenderWebhook(url)
 
     def as_json(self) -> dict[str, Any]:
         """All settings by name, as JSON values."""

@@ -26,7 +26,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
-from airflow_provider_pindo.sandbox.faults import ACTIONS
+from airflow_provider_pindo.sandbox.faults import AFTER, BEFORE
 from demo.deployment import AIRFLOW_VERSION
 from tests.operators.bulk import (
     COLUMNS,
@@ -240,7 +240,7 @@ def test_every_fault_at_random_and_the_columns_still_tell_the_truth(sandbox, tmp
         "rate_limit": {"retry_after": 0},
         "redirect": {"location": "/elsewhere", "probability": 0.0005},
     }
-    for action in ACTIONS:
+    for action in {**BEFORE, **AFTER}:
         sandbox.add_fault(
             action, call="send_sms", **{"times": None, "probability": 0.004, **details.get(action, {})}
         )

@@ -17,7 +17,7 @@ import pytest
 import requests
 from multidict import CIMultiDict
 
-from airflow_provider_pindo.sandbox import Sandbox, SandboxClient, SandboxError, __main__, server
+from airflow_provider_pindo.sandbox import Sandbox, SandboxClient, SandboxError, __main__, page
 from airflow_provider_pindo.sandbox.__main__ import main
 from airflow_provider_pindo.sandbox.pindo import Pindo
 from airflow_provider_pindo.sandbox.request_log import RequestLog
@@ -80,7 +80,7 @@ def test_a_bug_of_the_sandbox_is_reported_as_its_own(api, sandbox, monkeypatch, 
 
 
 def test_an_idle_event_stream_is_kept_alive_by_comments(api, sandbox, monkeypatch):
-    monkeypatch.setattr(server, "_KEEPALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(page, "_KEEPALIVE_SECONDS", 0.05)
     with api.ask("GET", "/sandbox/events", stream=True) as events:
         lines = events.iter_lines()
         assert any(line == b": still here" for line in lines)

@@ -255,7 +255,7 @@ def test_faults_are_listed_and_removed(api, sandbox):
     [
         ({"action": "explode"}, "drop_after"),
         ({"action": "drop_after", "call": "send"}, "send_bulk_sms"),
-        ({"action": "drop_after", "call": "send"}, r"must be one of \*, texts, send_sms"),
+        ({"action": "drop_after", "call": "send"}, r"must be one of \*, texts, webhooks, send_sms"),
         ({"action": "drop_after", "often": 3}, "probability"),
         ({"action": "status"}, "fault 'status' needs 'status'"),
         ({"action": "status", "status": 99}, "200 to 599"),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from airflow_provider_pindo.sandbox import Sandbox, server
+from airflow_provider_pindo.sandbox import Sandbox
+from airflow_provider_pindo.sandbox import page as phones_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -145,7 +146,7 @@ def test_a_half_typed_reply_survives_what_arrives_meanwhile(page, api):
 
 
 def test_a_half_typed_reply_survives_more_phones_than_the_page_shows(page, api, sandbox, monkeypatch):
-    monkeypatch.setattr(server, "PHONES_SHOWN", 2)
+    monkeypatch.setattr(phones_page, "PHONES_SHOWN", 2)
     api.send(PHONE, "first")
     field = page.get_by_label(f"Reply as {PHONE}")
     field.fill("YES 48")
@@ -189,7 +190,7 @@ def test_a_phone_that_is_kept_for_its_reply_is_not_among_those_found_and_shows_n
 
 
 def test_the_page_says_how_many_phones_it_shows(page, api, monkeypatch):
-    monkeypatch.setattr(server, "PHONES_SHOWN", 2)
+    monkeypatch.setattr(phones_page, "PHONES_SHOWN", 2)
     api.send(PHONE)
     phone(page).wait_for()
     assert page.locator("#more").is_hidden()
@@ -374,7 +375,7 @@ def test_the_page_says_when_the_sandbox_is_gone_and_comes_back(browser):
 
 
 def test_no_letter_of_the_page_only_looks_latin():
-    assert re.findall("[\u0370-\u052f]", server._PAGE.read_text(encoding="utf-8")) == []
+    assert re.findall("[\u0370-\u052f]", phones_page.HTML.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1100, 1280, 1920])

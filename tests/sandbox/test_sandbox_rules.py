@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_provider_pindo.sandbox.calls import CALLS, CALLS_WITH_BODY
 from airflow_provider_pindo.sandbox.numbers import number_check
-from airflow_provider_pindo.sandbox.pindo import CALLS, CALLS_WITH_BODY, Pindo, Request, fill, sms_ids
+from airflow_provider_pindo.sandbox.pindo import Pindo, Request, fill, sms_ids
 from airflow_provider_pindo.sandbox.settings import Settings
 from airflow_provider_pindo.sandbox.store import Store
 
