@@ -5,10 +5,13 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo up test test-e2e test-airflow2 test-e2e-airflow2 test-pythons test-cluster test-postgres test-many-alerts mutants bench \
-	bench-waiting bench-cluster lint docs package constraints clean
+	bench-waiting bench-cluster lint docs pictures package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
+# Run the demo on another Airflow: make demo AIRFLOW=3.1.8. There are constraints for these: constraints/airflow-*.txt.
+AIRFLOW := $(AIRFLOW3)
+DEMO := $(if $(filter $(AIRFLOW3),$(AIRFLOW)),.venv,.venv-demo-$(AIRFLOW))
 # The lowest and the highest Python that each Airflow is tested with. PYTHON=/path/to/python chooses one.
 PYTHONS3 := 11 13
 PYTHONS2 := 11 12
@@ -16,17 +19,18 @@ FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),
 FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
 # Many tests wait, so more processes than cores run them. A whole run uses these; a run with ARGS uses one process.
 IN_PARALLEL := --numprocesses 4 --dist worksteal
+check_schema = .venv/bin/check-jsonschema --builtin-schema vendor.$(1)
 QUIETLY := --quiet --disable-pip-version-check
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' \
 		| while IFS='|' read -r name what; do printf '  make %-18s %s\n' "$$name" "$$what"; done
 
-demo: .venv/run.stamp  ## Text tomorrow's patients once, through real Airflow and the sandbox
-	@.venv/bin/python -m demo
+demo: $(DEMO)/run.stamp  ## Text tomorrow's patients once, through real Airflow and the sandbox
+	@$(DEMO)/bin/python -m demo
 
-up: .venv/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox until Ctrl-C
-	@.venv/bin/python -m demo up
+up: $(DEMO)/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox until Ctrl-C
+	@$(DEMO)/bin/python -m demo up
 
 test: .venv/dev.stamp  ## Run the tests on Airflow 3.3, one of them end to end (ARGS="-k ledger" for some of them)
 	.venv/bin/python -m pytest $(or $(ARGS),--cov $(IN_PARALLEL))
@@ -70,15 +74,25 @@ bench-waiting: .venv/dev.stamp  ## Measure the cost of a thousand tasks that wai
 bench-cluster: .venv/cluster.stamp  ## Measure how a campaign grows with its workers, and draw it: half an hour
 	.venv/bin/python -m benchmarks.scaling $(ARGS)
 
-lint: .venv/dev.stamp  ## Check style and types
+lint: .venv/dev.stamp  ## Check style, types and the workflows
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/zizmor --quiet --offline --persona=pedantic .
+	$(call check_schema,github-workflows) .github/workflows/*.yml
+	$(call check_schema,dependabot) .github/dependabot.yml
+	$(call check_schema,github-issue-config) .github/ISSUE_TEMPLATE/config.yml
+	$(call check_schema,github-issue-forms) $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(call check_schema,readthedocs) .readthedocs.yaml
 
 docs: .venv/docs.stamp  ## Build the documentation into build/docs, every warning an error
 	rm -rf build/docs
 	.venv/bin/python -m sphinx -W --keep-going -n -q docs build/docs
 	@echo "The documentation is at build/docs/index.html"
+
+pictures: .venv/dev.stamp  ## Take the documentation's pictures anew, light and dark, and draw the layers
+	.venv/bin/python docs/draw_layers.py
+	PINDO_REQUIRE_BROWSER=1 PINDO_SCREENSHOTS=docs/images .venv/bin/python -m pytest -m browser $(ARGS)
 
 package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sdist, and install the wheel apart
 	rm -rf dist
@@ -93,7 +107,7 @@ package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sd
 	cd .venv-package && ../.venv/bin/mypy --strict --config-file= --python-executable bin/python typed_dag.py
 
 clean:  ## Remove the environments and everything else that was made here
-	rm -rf .venv .venv-airflow2 .venv-airflow2-3.* .venv-3.* .venv-package .venv-constraints build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo-* .venv-airflow2 .venv-airflow2-3.* .venv-3.* .venv-package .venv-constraints build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make_venv,FOLDER,AIRFLOW,PYTHONS): a virtual environment with the first Python that fits.
@@ -131,6 +145,12 @@ endef
 
 .venv/run.stamp: pyproject.toml constraints/airflow-3.3.txt | .venv/bin/python
 	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[excel])
+# The constraints of Airflow 3.1.8 are in constraints/airflow-3.1.txt.
+.venv-demo-%/run.stamp: pyproject.toml
+	@test -f constraints/airflow-$(basename $*).txt || { \
+		echo "No constraints for Airflow $*: there are $(notdir $(wildcard constraints/*.txt))" >&2; exit 1; }
+	$(call make_venv,.venv-demo-$*,$*,$(PYTHONS3))
+	$(call install,.venv-demo-$*,$*,constraints/airflow-$(basename $*).txt,.[excel])
 .venv/dev.stamp: .venv/run.stamp
 	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[dev])
 .venv/cluster.stamp: .venv/dev.stamp
@@ -167,6 +187,7 @@ endef
 constraints: | .venv-constraints/bin/uv  ## Pin the newest versions of everything anew
 	$(call pin,constraints/airflow-3.3.txt,$(AIRFLOW3),3.11 3.12 3.13,dev cluster docs mutants)
 	$(call pin,constraints/airflow-2.11.txt,$(AIRFLOW2),3.11 3.12,dev)
+	$(call pin,constraints/airflow-3.1.txt,3.1.8,3.11 3.12 3.13,excel)
 
 .venv-constraints/bin/uv:
 	$(call make_venv,.venv-constraints,$(AIRFLOW3),$(PYTHONS3))

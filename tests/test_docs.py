@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ except ImportError:  # Airflow 2.11
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.rst"))
-MARKDOWN = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+MARKDOWN = [
+    ROOT / f"{name}.md" for name in ("README", "SECURITY", "CHANGELOG", "CONTRIBUTING", "CODE_OF_CONDUCT")
+]
 PUBLIC = [
     "PindoHook",
     "PindoAsyncHook",
@@ -166,3 +169,11 @@ def test_the_commands_and_files_that_a_page_names_are_there(page):
         if not (ROOT / path).exists()
     ]
     assert missing == []
+
+
+def test_the_picture_of_the_layers_is_drawn_from_the_imports_of_today(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    draw_layers = importlib.import_module("draw_layers")
+    assert draw_layers.PICTURE.read_text(encoding="utf-8") == draw_layers.draw(draw_layers.rooms()), (
+        "an import between rooms is new or gone: run `python docs/draw_layers.py`"
+    )

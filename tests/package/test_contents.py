@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -33,7 +35,7 @@ def built(tmp_path_factory) -> Path:
 def wheel(built) -> dict[str, str]:
     """The wheel's files, by their paths."""
     with zipfile.ZipFile(built / WHEEL) as archive:
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+        return {name: archive.read(name).decode(errors="replace") for name in archive.namelist()}
 
 
 def files_below(folder: Path) -> set[str]:
@@ -42,14 +44,16 @@ def files_below(folder: Path) -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in files}
 
 
-def test_the_wheel_has_every_file_of_the_package_and_none_besides(wheel):
-    own = {name for name in wheel if not name.startswith(INFO)}
+def test_the_wheel_has_every_file_of_the_package_and_the_examples_and_none_besides(wheel):
+    own = {name for name in wheel if not name.startswith((INFO, "airflow_provider_pindo/example_dags/"))}
     assert own == files_below(ROOT / "airflow_provider_pindo")
+    examples = {name for name in wheel if name.startswith("airflow_provider_pindo/example_dags/")}
+    assert examples == {f"airflow_provider_pindo/{name}" for name in files_below(ROOT / "example_dags")}
     assert {name for name in own if not name.endswith(".py")} == {
         "airflow_provider_pindo/py.typed",
         "airflow_provider_pindo/sandbox/phones.html",
     }
-    assert {name.removeprefix(f"{INFO}/") for name in set(wheel) - own} == {
+    assert {name.removeprefix(f"{INFO}/") for name in set(wheel) - own - examples} == {
         "METADATA",
         "RECORD",
         "WHEEL",
@@ -80,5 +84,23 @@ def test_the_sdist_has_the_package_its_documentation_and_its_examples_and_no_tes
     assert names == {
         *(name for folder in folders for name in files_below(folder)),
         *("CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"),
-        *("pyproject.toml", "PKG-INFO", ".gitignore"),  # what hatchling adds
+        *("hatch_build.py", "pyproject.toml", "PKG-INFO", ".gitignore"),  # what hatchling adds
     }
+
+
+def test_the_links_of_the_readme_work_on_pypi_once_the_address_is_known(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    hatch_build = importlib.import_module("hatch_build")
+    hook = hatch_build.LinksToTheRepository(str(ROOT), {"repository": "https://github.com/example/pindo/"})
+    metadata = {"version": "1.2.3"}
+    hook.update(metadata)
+    assert metadata["urls"]["Issues"] == "https://github.com/example/pindo/issues"
+    text = metadata["readme"]["text"]
+    assert "](https://github.com/example/pindo/raw/v1.2.3/docs/images/phones.png)" in text
+    assert "](https://github.com/example/pindo/blob/v1.2.3/docs/promises.rst)" in text
+    assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
+
+
+def test_as_long_as_the_address_is_not_known_the_metadata_have_no_links(wheel):
+    metadata = message_from_string(wheel[f"{INFO}/METADATA"])
+    assert metadata.get_all("Project-URL") is None
