@@ -1,7 +1,7 @@
 """Draw the layers of the package from its imports: ``python docs/draw_layers.py`` writes ``docs/images/layers.svg``.
 
 A room is a folder or a module at the top of the package. It stands one row above the highest room that it imports.
-Lines show the imports. A line that follows from others is left out: what imports the hooks reaches what they import.
+Lines show the imports between neighbouring rows. Imports that reach further down are left out, for clarity.
 """
 
 from __future__ import annotations
@@ -51,19 +51,6 @@ def rows(imports: dict[str, set[str]]) -> list[list[str]]:
     ]
 
 
-def direct(imports: dict[str, set[str]]) -> list[tuple[str, str]]:
-    """Return the imports that do not follow from others."""
-    reached: dict[str, set[str]] = {}
-    for room in TopologicalSorter(imports).static_order():
-        reached[room] = imports[room].union(*(reached[other] for other in imports[room]))
-    return [
-        (room, other)
-        for room in sorted(imports)
-        for other in sorted(imports[room])
-        if not any(other in reached[between] for between in imports[room])
-    ]
-
-
 def draw(imports: dict[str, set[str]]) -> str:
     """Return the picture, as SVG."""
     levels = rows(imports)
@@ -78,7 +65,14 @@ def draw(imports: dict[str, set[str]]) -> str:
                 left + position * (WIDTH + GAP_X),
                 height - MARGIN - HEIGHT - level * (HEIGHT + GAP_Y),
             )
-    lines = [_line(place[room], place[other]) for room, other in direct(imports)]
+    below = dict(zip(map(tuple, levels[1:]), levels, strict=False))
+    lines = [
+        _line(place[room], place[other])
+        for names, lower in below.items()
+        for room in names
+        for other in lower
+        if other in imports[room]
+    ]
     boxes = [_box(room, *place[room]) for room in sorted(place)]
     return "\n".join(
         [
