@@ -5,18 +5,19 @@ ones; a request leaves only when a completed write has admitted its recipients. 
 without an outcome are *unknown*, and those that are not admitted are *not sent*. So after a kill only the recipients
 that the last write admitted, and whose outcome it could not know yet, are unknown.
 
-A later try reads all entries before it starts. It sends to those not sent, and never to the accepted. A person settles
-the unknown: they change the entry's status in the Task State Store to *sent* or *not_sent*.
+A later try reads all entries before it starts. It sends to those not sent, and never to the accepted. The unknown are
+settled row by row with :func:`settle_rows`, which an answer and the page use. Or a person changes the entry's status in
+the Task State Store to *sent* or *not_sent*, which settles all its rows.
 
-An entry is small: rows are ranges (``1-57,59-100``), and numbers are masked. If anything but its status was changed,
-all its recipients are unknown. If the header was changed, nothing is sent at all.
+An entry is small: rows are ranges (``1-57,59-100``), and numbers are masked. If a person changed anything but its
+status, all its recipients are unknown. If the header was changed, nothing is sent at all.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from airflow_provider_pindo._ledger.entry import (
     SENT,
     UNKNOWN,
     VERSION,
+    Settlement,
     check_version,
     fingerprint,
 )
@@ -52,6 +54,42 @@ NOT_AS_WRITTEN = "their entry is not as the task wrote it"
 #: Different reasons that an entry names, and characters of each: more would make it larger than the UI can edit.
 _MAX_REASONS, _MAX_REASON = 10, 80
 _OTHER_REASONS = "other reasons"
+#: Settlements that an entry lists, and characters of a name in them. Beyond them the oldest two become one.
+_MAX_SETTLEMENTS, _MAX_WHO = 10, 40
+_SEVERAL = "several"
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRows:
+    """Rows of one entry that were settled together.
+
+    :param settlement: who settled them, and when.
+    :param arrived: rows that got the message.
+    :param not_arrived: rows that did not.
+    """
+
+    settlement: Settlement
+    arrived: frozenset[int] = frozenset()
+    not_arrived: frozenset[int] = frozenset()
+
+    def without(self, rows: Collection[int]) -> SettledRows:
+        """Return a copy without ``rows``, which were settled again since."""
+        return replace(
+            self, arrived=self.arrived.difference(rows), not_arrived=self.not_arrived.difference(rows)
+        )
+
+    def merge(self, later: SettledRows) -> SettledRows:
+        """Return one that stands for this and ``later``, with the later time."""
+        mine, other = self.settlement, later.settlement
+        return SettledRows(
+            Settlement(
+                by=mine.by if mine.by == other.by else _SEVERAL,
+                who=mine.who if mine.who == other.who else _SEVERAL,
+                at=other.at,
+            ),
+            self.arrived | later.arrived,
+            self.not_arrived | later.not_arrived,
+        )
 
 
 @dataclass(slots=True)
@@ -66,6 +104,7 @@ class Outcome:
     :param segments: segments of the accepted messages.
     :param cost: USD that the accepted messages cost, estimated where Pindo did not say.
     :param unknown_cost: USD that the unknown ones cost if they were sent: an estimate.
+    :param settled: who settled which rows that were unknown once, the oldest first.
     """
 
     rejected: dict[str, list[int]] = field(default_factory=dict)
@@ -76,6 +115,7 @@ class Outcome:
     segments: int = 0
     cost: float = 0.0
     unknown_cost: float = 0.0
+    settled: list[SettledRows] = field(default_factory=list)
 
     @property
     def status(self) -> str:
@@ -101,6 +141,31 @@ class Outcome:
         rows = sorted(row for each in self.unknown.values() for row in each)
         self.unknown = {}
         return rows
+
+    def settle(self, now: SettledRows) -> None:
+        """Have unknown rows accepted or not sent, and record who said so.
+
+        The unknown rows share their estimated cost equally.
+
+        :raises ValueError: a row is not unknown, or is settled in two ways.
+        """
+        rows = now.arrived | now.not_arrived
+        if both := now.arrived & now.not_arrived:
+            raise ValueError(f"row {format_rows(both)} is given as arrived and as not arrived")
+        if certain := rows.difference(chain(*self.unknown.values())):
+            raise ValueError(f"row {format_rows(certain)} is not unknown")
+        if not rows:
+            return
+        share = self.unknown_cost / self.count_unknown()
+        self.take(rows)
+        self.not_sent = sorted([*self.not_sent, *now.not_arrived])
+        self.cost += share * len(now.arrived)
+        self.unknown_cost = share * self.count_unknown()
+        earlier = [some.without(rows) for some in self.settled]
+        self.settled = [*(some for some in earlier if some.arrived or some.not_arrived), now]
+        if len(self.settled) > _MAX_SETTLEMENTS:
+            oldest, second, *others = self.settled
+            self.settled = [oldest.merge(second), *others]
 
     def put_back_rejected(self) -> None:
         """Have those who were rejected among those not sent, as if their turn had not come."""
@@ -135,11 +200,11 @@ class Outcome:
             outcome.unknown[IN_FLIGHT] = in_flight
         return outcome
 
-    def is_of(self, batch: Batch) -> bool:
-        """Return whether it names only rows of ``batch``, and each once."""
+    def is_of(self, batch_rows: Collection[int]) -> bool:
+        """Return whether it names only rows of a batch, and each once."""
         named = [*chain(*self.rejected.values(), *self.unknown.values()), *self.not_sent]
         rows = set(named)
-        return len(rows) == len(named) and rows.issubset(batch.rows)
+        return len(rows) == len(named) and rows.issubset(batch_rows)
 
 
 def format_rows(rows: Iterable[int]) -> str:
@@ -175,16 +240,20 @@ class StoredBatch:
     :param status: its word, as the task wrote it or a person settled it.
     :param outcome: what it says; None when it is not as a task wrote it.
     :param recipients: how many the batch has.
+    :param has_new_settlement: whether :func:`settle_rows` has changed it since a task wrote it.
     """
 
     status: str
     outcome: Outcome | None = None
     recipients: int = 0
+    has_new_settlement: bool = False
 
     @property
     def is_settled(self) -> bool:
-        """Whether a person has settled those whom the task left unknown."""
-        return self.outcome is not None and bool(self.outcome.unknown) and self.status != UNKNOWN
+        """Whether those whom the task left unknown were settled since, or some of them."""
+        if self.outcome is None:
+            return False
+        return self.has_new_settlement or (bool(self.outcome.unknown) and self.status != UNKNOWN)
 
     @property
     def spent(self) -> float:
@@ -195,13 +264,17 @@ class StoredBatch:
 
     def settled(self, batch: Batch) -> Outcome:
         """Return what is known of ``batch`` now, with the person's word applied to those that were unknown."""
-        outcome, status = self.outcome, self.status
-        if outcome is None or self.recipients != len(batch) or not outcome.is_of(batch):
+        if self.outcome is None or self.recipients != len(batch) or not self.outcome.is_of(batch.rows):
             return Outcome(unknown={NOT_AS_WRITTEN: list(batch.rows)}, unknown_cost=self.spent)
-        if status == UNKNOWN:
+        return self.current()
+
+    def current(self) -> Outcome:
+        """Return the outcome, with the word that a person wrote for the status applied to the unknown rows."""
+        outcome = self.outcome or Outcome()
+        if self.status == UNKNOWN:
             return outcome
         unknown = outcome.take_unknown()
-        if status == SENT:
+        if self.status == SENT:
             outcome.cost += outcome.unknown_cost
         else:
             outcome.not_sent = sorted([*outcome.not_sent, *unknown])
@@ -389,23 +462,15 @@ class BulkLedger:
     def _entry(self, batch: Batch, outcome: Outcome) -> dict[str, Any]:
         if not batch.shown_rows:
             batch.shown_rows, batch.shown_numbers = format_rows(batch.rows), mask_all(batch.numbers)
-        sms_ids = [outcome.sms_ids.get(row, _NO_ID) for row in batch.rows] if outcome.sms_ids else []
         return {
             "v": VERSION,
             "status": outcome.status,
             "recipients": len(batch),
             "rows": batch.shown_rows,
-            "accepted": outcome.count_accepted(len(batch)),
-            "rejected": _format_reasons(outcome.rejected),
-            "unknown": _format_reasons(outcome.unknown),
-            "not_sent": format_rows(outcome.not_sent),
-            "requests": outcome.requests,
-            "segments": outcome.segments,
-            "cost": round(outcome.cost, 6),
-            "unknown_cost": round(outcome.unknown_cost, 6),
+            **_format_outcome(outcome, len(batch)),
             "of": self._of,
             "numbers": batch.shown_numbers,
-            **({"sms_ids": " ".join(sms_ids)} if sms_ids else {}),
+            **_format_ids(outcome, batch.rows),
         }
 
     def _read_all(self) -> dict[int, StoredBatch]:
@@ -420,10 +485,10 @@ class BulkLedger:
         if value is None or _is_of_earlier_generation(value, self._header["generation"]):
             return None
         try:
-            outcome, recipients = _parse_outcome(value), int(value["recipients"])
-            if outcome.count_accepted(recipients) == value["accepted"] and value["of"] == self._of:
-                return StoredBatch(_word(value["status"]), outcome, recipients)
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            stored = _parse_entry(value)
+            if stored is not None and value["of"] == self._of:
+                return stored
+        except _MALFORMED:
             pass
         return StoredBatch(UNKNOWN)  # a person has changed something other than the status
 
@@ -435,11 +500,135 @@ def rows_per_entry(chunk_size: int) -> int:
 
 #: Stands for a message that has no id.
 _NO_ID = "-"
+#: Key of an entry that :func:`settle_rows` has changed since a task wrote it.
+_NEW_SETTLEMENT = "is_newly_settled"
+#: What reading a value raises that no task wrote.
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
 def mask_all(numbers: Iterable[str]) -> str:
     """Return E.164 numbers masked, as :func:`~airflow_provider_pindo.api.phone.mask_phone_number` does, but faster."""
     return " ".join([f"{number[: min(6, len(number) - 7)]}****{number[-3:]}" for number in numbers])
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutcome:
+    """What an entry says of one recipient.
+
+    :param number: masked.
+    :param outcome: ``accepted``, ``rejected``, ``unknown`` or ``not_sent``.
+    :param reason: why it is rejected or unknown; else empty.
+    :param sms_id: Pindo's id of a message that was sent one by one; else empty.
+    :param settlement: who settled it last, if it was unknown once.
+    """
+
+    row: int
+    number: str
+    outcome: str
+    reason: str = ""
+    sms_id: str = ""
+    settlement: Settlement | None = None
+
+
+def read_rows(value: Any) -> Iterator[RowOutcome]:
+    """Yield what an entry says of each of its recipients, in the order of their rows.
+
+    :param value: the JSON value of an entry such as ``pindo_bulk_00001``.
+    :raises PindoConfigurationError: it is not as a task wrote it, or another version of this provider wrote it.
+    """
+    stored, rows = _open_entry(value)
+    outcome = stored.current()
+    outcomes = dict.fromkeys(outcome.not_sent, (NOT_SENT, ""))
+    for column, reasons in (("rejected", outcome.rejected), (UNKNOWN, outcome.unknown)):
+        for reason, some in reasons.items():
+            outcomes |= dict.fromkeys(some, (column, reason))
+    settlements = {
+        row: some.settlement for some in outcome.settled for row in (*some.arrived, *some.not_arrived)
+    }
+    numbers = str(value.get("numbers")).split(" ")
+    if len(numbers) != len(rows):  # nothing depends on them, so they need not be as written
+        numbers = [""] * len(rows)
+    for row, number in zip(rows, numbers, strict=True):
+        column, reason = outcomes.get(row, ("accepted", ""))
+        yield RowOutcome(row, number, column, reason, outcome.sms_ids.get(row, ""), settlements.get(row))
+
+
+def settle_rows(
+    value: Any, arrived: Collection[int], not_arrived: Collection[int], settlement: Settlement
+) -> dict[str, Any]:
+    """Return an entry with unknown rows settled. The next try of the task takes it up.
+
+    The entry records the settlement. Many settlements share records, so the entry stays small.
+
+    :param value: the JSON value of an entry such as ``pindo_bulk_00001``.
+    :param arrived: unknown rows that got the message; they become accepted.
+    :param not_arrived: unknown rows that did not; they become not sent.
+    :param settlement: who or what settles them. Its ``sms_id`` is that of the ``arrived``.
+    :raises PindoConfigurationError: a row is not unknown in this entry; or the entry is not as a task wrote it, or
+        another version of this provider wrote it.
+    """
+    stored, rows = _open_entry(value)
+    outcome = stored.current()
+    try:
+        outcome.settle(SettledRows(_short(settlement), frozenset(arrived), frozenset(not_arrived)))
+    except ValueError as error:
+        raise PindoConfigurationError(f"{error} in this entry, and nothing was settled") from None
+    if settlement.sms_id is not None:
+        outcome.sms_ids |= dict.fromkeys(arrived, settlement.sms_id)
+    settled = _format_outcome(outcome, stored.recipients) | _format_ids(outcome, rows)
+    return {**value, "status": outcome.status, **settled, _NEW_SETTLEMENT: True}
+
+
+def _short(settlement: Settlement) -> Settlement:
+    """Return what the record keeps of a settlement; an id stands among those of the messages."""
+    return Settlement(settlement.by, settlement.who[:_MAX_WHO], settlement.at)
+
+
+def _open_entry(value: Any) -> tuple[StoredBatch, list[int]]:
+    """Return what an entry says, and its rows."""
+    check_version(value, f"{KEY}_…")
+    try:
+        stored, rows = _parse_entry(value), parse_rows(value["rows"])
+    except _MALFORMED:
+        stored, rows = None, []
+    if (
+        stored is None
+        or stored.outcome is None
+        or not stored.outcome.is_of(rows)
+        or len(rows) != stored.recipients
+    ):
+        raise PindoConfigurationError(
+            "the entry is not as the task wrote it, so nobody can be settled in it. Restore its value in the Task "
+            "State Store (the Storage tab of the task instance)"
+        )
+    return stored, rows
+
+
+def _format_outcome(outcome: Outcome, recipients: int) -> dict[str, Any]:
+    """Return what an entry says of the outcome, beside its status."""
+    return {
+        "accepted": outcome.count_accepted(recipients),
+        "rejected": _format_reasons(outcome.rejected),
+        "unknown": _format_reasons(outcome.unknown),
+        "not_sent": format_rows(outcome.not_sent),
+        "requests": outcome.requests,
+        "segments": outcome.segments,
+        "cost": round(outcome.cost, 6),
+        "unknown_cost": round(outcome.unknown_cost, 6),
+        **({"settled": list(map(_format_settled, outcome.settled))} if outcome.settled else {}),
+    }
+
+
+def _format_ids(outcome: Outcome, rows: Iterable[int]) -> dict[str, str]:
+    if not outcome.sms_ids:
+        return {}
+    ids = (outcome.sms_ids.get(row, _NO_ID) for row in rows)
+    return {"sms_ids": " ".join("_".join(sms_id.split(" ")) for sms_id in ids)}
+
+
+def _format_settled(some: SettledRows) -> dict[str, str]:
+    rows = {"arrived": format_rows(some.arrived), "not_arrived": format_rows(some.not_arrived)}
+    return {**some.settlement.to_value(), **{name: ranges for name, ranges in rows.items() if ranges}}
 
 
 def _format_reasons(reasons: Mapping[str, list[int]]) -> dict[str, str]:
@@ -477,6 +666,17 @@ def _check(header: Mapping[str, Any]) -> str:
     return fingerprint(*(header.get(key) for key in keys))
 
 
+def _parse_entry(value: Any) -> StoredBatch | None:
+    """Return what an entry says; None when its counts do not add up.
+
+    :raises Exception: one of :data:`_MALFORMED`, when a person has changed more than its status.
+    """
+    outcome, recipients = _parse_outcome(value), int(value["recipients"])
+    if outcome.count_accepted(recipients) != value["accepted"]:
+        return None
+    return StoredBatch(_word(value["status"]), outcome, recipients, value.get(_NEW_SETTLEMENT) is True)
+
+
 def _parse_outcome(value: Mapping[str, Any]) -> Outcome:
     if value["v"] != VERSION:
         raise ValueError(value["v"])
@@ -490,7 +690,13 @@ def _parse_outcome(value: Mapping[str, Any]) -> Outcome:
         segments=int(value["segments"]),
         cost=_usd(value["cost"]),
         unknown_cost=_usd(value["unknown_cost"]),
+        settled=list(map(_parse_settled, value.get("settled", ()))),
     )
+
+
+def _parse_settled(value: Mapping[str, str]) -> SettledRows:
+    rows = {name: frozenset(parse_rows(value.get(name, ""))) for name in ("arrived", "not_arrived")}
+    return SettledRows(Settlement(by=value["by"], who=value["who"], at=value["at"]), **rows)
 
 
 def _parse_ids(rows: str, sms_ids: str) -> dict[int, str]:

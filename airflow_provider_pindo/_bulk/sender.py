@@ -538,7 +538,7 @@ class BulkSender:
         receipt = await self._hook.send(
             calls.send_sms(batch.numbers[position], request.text or "", self._sender), attempt
         )
-        request.source.outcome.sms_ids[batch.rows[position]] = "_".join(receipt.sms_id.split(" "))
+        request.source.outcome.sms_ids[batch.rows[position]] = receipt.sms_id
         self._read_receipt(receipt)
         self._accepted(request, receipt.item_count or request.segments, receipt.total_cost)
 

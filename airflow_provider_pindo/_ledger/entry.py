@@ -31,6 +31,26 @@ MAX_RECIPIENTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """Who or what settled an unknown outcome, and when.
+
+    :param by: ``person`` (the answer to a question), ``evidence`` (of Pindo) or ``page`` (the Pindo page).
+    :param who: name of the person, or of the kind of evidence.
+    :param at: when, in ISO 8601 and UTC.
+    :param sms_id: Pindo's id of the message, if the evidence names it.
+    """
+
+    by: str
+    who: str
+    at: str
+    sms_id: str | None = None
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the settlement as an entry holds it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What the ledger holds of one request.
 
