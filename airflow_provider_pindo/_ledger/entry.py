@@ -10,7 +10,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -23,7 +24,7 @@ NOT_SENT = "not_sent"
 UNKNOWN = "unknown"
 
 #: What an operator may do about an unknown outcome.
-ON_UNKNOWN = ("fail", "resend", "accept")
+ON_UNKNOWN = ("fail", "ask", "resend", "accept")
 #: Version of the entries. Raise it when an older provider would misread a new entry.
 VERSION = 1
 #: Most recipients of one entry. More would make it larger than a person may edit (64 KB).
@@ -61,6 +62,8 @@ class Entry:
     :param to: the recipient, masked, for the reader of the entry.
     :param result: Pindo's response to what was sent. None until a try has read a status that a person set to
         ``sent``, then empty.
+    :param began: when the request began, in ISO 8601 and UTC. It tells one request from the next.
+    :param settled: who settled an unknown outcome, as :meth:`Settlement.to_value` returns it.
     """
 
     status: str
@@ -68,6 +71,15 @@ class Entry:
     generation: int | None = None
     to: str | None = None
     result: dict[str, Any] | None = None
+    began: str | None = None
+    settled: Mapping[str, Any] | None = None
+
+    def settle(self, status: str, settlement: Settlement) -> Entry:
+        """Return this entry as a person or evidence settled it.
+
+        :param status: ``sent`` or ``not_sent``; ``unknown`` when a person left it so.
+        """
+        return replace(self, status=status, settled=settlement.to_value())
 
     def to_value(self) -> dict[str, Any]:
         """Return the entry as the store holds it."""
@@ -80,6 +92,7 @@ class Action(Enum):
     SEND = "send"
     RETURN_RESULT = "return the first result"
     ACCEPT_UNKNOWN = "count as sent"
+    ASK = "ask a person"
     FAIL_UNKNOWN = "fail: the outcome is unknown"
     FAIL_CHANGED = "fail: something else was sent"
 
@@ -90,7 +103,7 @@ def decide(entry: Entry | None, planned: Entry, generation: int, *, on_unknown: 
     :param entry: what the ledger holds; None at the first try.
     :param planned: the entry of the request that the task would make now.
     :param generation: the task's current generation.
-    :param on_unknown: ``fail``, ``resend`` or ``accept``.
+    :param on_unknown: ``fail``, ``ask``, ``resend`` or ``accept``.
     :param resend: send again what an earlier generation sent. Ignored within the same generation, for unknown
         outcomes, and for an entry just settled as sent that no try has read yet: this may be a retry.
     """
@@ -102,11 +115,24 @@ def decide(entry: Entry | None, planned: Entry, generation: int, *, on_unknown: 
         return Action.FAIL_CHANGED
     if entry.status == SENT:
         return Action.RETURN_RESULT
-    return {"resend": Action.SEND, "accept": Action.ACCEPT_UNKNOWN}.get(on_unknown, Action.FAIL_UNKNOWN)
+    return _OF_UNKNOWN[on_unknown]
+
+
+_OF_UNKNOWN = {
+    "fail": Action.FAIL_UNKNOWN,
+    "ask": Action.ASK,
+    "resend": Action.SEND,
+    "accept": Action.ACCEPT_UNKNOWN,
+}
 
 
 def _was_sent_in_another_generation(entry: Entry, generation: int) -> bool:
     return entry.status == SENT and entry.result is not None and entry.generation not in (None, generation)
+
+
+def now() -> str:
+    """Return the time as the ledger writes it: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat()
 
 
 def fingerprint(*parts: object) -> str:
@@ -155,13 +181,15 @@ def read_entry(value: Any, key: str) -> Entry | None:
     if status not in (SENT, NOT_SENT, UNKNOWN):
         log.warning("%s has the status %r, not sent, not_sent or unknown: taken as unknown", key, status)
         status = UNKNOWN
-    result = fields.get("result")
+    result, settled = fields.get("result"), fields.get("settled")
     return Entry(
         status=status,
         input=fields.get("input"),
         generation=fields.get("generation"),
         to=fields.get("to"),
         result=dict(result) if isinstance(result, Mapping) else None,
+        began=fields.get("began"),
+        settled=dict(settled) if isinstance(settled, Mapping) else None,
     )
 
 

@@ -15,7 +15,6 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._ledger.entry import (
     NOT_SENT,
-    ON_UNKNOWN,
     SENT,
     UNKNOWN,
     Action,
@@ -25,14 +24,15 @@ from airflow_provider_pindo._ledger.entry import (
     how_to_change_status,
 )
 from airflow_provider_pindo._ledger.transaction import RequestLedger
-from airflow_provider_pindo.api.arguments import check_choice, read_flag
+from airflow_provider_pindo.api.arguments import read_flag
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.operators._base import PindoOperator, fail_without_retry
+from airflow_provider_pindo.operators._ask import PindoAskingOperator
+from airflow_provider_pindo.operators._base import fail_without_retry
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -61,14 +61,13 @@ class EndedBeforeSending(BaseException):
     """Airflow ended the task before its request was sent."""
 
 
-class PindoOnceOperator(PindoOperator):
+class PindoOnceOperator(PindoAskingOperator):
     """Base of the operators that text one person once.
 
-    :param on_unknown: what to do about an unknown outcome: ``fail``, ``resend`` or ``accept``.
     :param resend: send again when a person clears the task after it has sent. Ignored for an unknown outcome.
     """
 
-    template_fields: Sequence[str] = ("on_unknown", "resend", *PindoOperator.template_fields)
+    template_fields: Sequence[str] = ("resend", *PindoAskingOperator.template_fields)
 
     #: Name of the ledger's entry, as the Task State Store shows it.
     ledger_key: str
@@ -84,12 +83,10 @@ class PindoOnceOperator(PindoOperator):
     def __init__(
         self,
         *,
-        on_unknown: str = "fail",
         resend: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.on_unknown = on_unknown
         self.resend = resend
         #: What the task returned, for its link button.
         self.result: dict[str, Any] | None = None
@@ -102,7 +99,7 @@ class PindoOnceOperator(PindoOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the request, or return the result of an earlier try."""
         with self.hook, fail_without_retry():
-            on_unknown = check_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
+            on_unknown = self._read_on_unknown()
             resend = read_flag("resend", self.resend)
             request = self.prepare()
             ledger = self._ledger = RequestLedger(context, self.ledger_key)

@@ -9,11 +9,13 @@ import pytest
 
 from airflow_provider_pindo._ledger.entry import (
     NOT_SENT,
+    ON_UNKNOWN,
     SENT,
     UNKNOWN,
     VERSION,
     Action,
     Entry,
+    Settlement,
     decide,
     fingerprint,
     how_to_change_status,
@@ -24,6 +26,7 @@ from tests._ledger.memory import GENERATION, KEY, Store, ledger, needs_store
 PLANNED = Entry(UNKNOWN, input="this")
 NEXT_GENERATION = 3
 RECEIPT = {"sms_id": "out_sms_1"}
+AT = "2026-11-24T06:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,10 @@ RECEIPT = {"sms_id": "out_sms_1"}
         (Entry(UNKNOWN, "this", GENERATION), NEXT_GENERATION, "fail", False, Action.FAIL_UNKNOWN),
         (Entry(UNKNOWN, "this", GENERATION), GENERATION, "resend", False, Action.SEND),
         (Entry(UNKNOWN, "this", GENERATION), GENERATION, "accept", False, Action.ACCEPT_UNKNOWN),
+        (Entry(UNKNOWN, "this", GENERATION), GENERATION, "ask", False, Action.ASK),
+        (Entry(UNKNOWN, "this", GENERATION), NEXT_GENERATION, "ask", True, Action.ASK),
+        (Entry(UNKNOWN, "other", GENERATION), GENERATION, "ask", False, Action.FAIL_CHANGED),
+        (Entry(SENT, "this", GENERATION), GENERATION, "ask", False, Action.RETURN_RESULT),
         (Entry(UNKNOWN, "this", GENERATION), NEXT_GENERATION, "fail", True, Action.FAIL_UNKNOWN),
         (Entry(UNKNOWN, "other", GENERATION), GENERATION, "resend", False, Action.FAIL_CHANGED),
         (Entry(UNKNOWN, "other", GENERATION), GENERATION, "accept", False, Action.FAIL_CHANGED),
@@ -65,7 +72,7 @@ def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_s
         [SENT, UNKNOWN],
         ["this", "other"],
         [GENERATION, NEXT_GENERATION],
-        ["fail", "resend", "accept"],
+        ON_UNKNOWN,
         [True, False],
     ):
         entry = Entry(status, input=same, generation=GENERATION, result=RECEIPT if status == SENT else None)
@@ -78,7 +85,8 @@ def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_s
 @needs_store
 def test_an_entry_is_read_back_as_it_was_written():
     store = Store()
-    entry = Entry(SENT, input="this", generation=GENERATION, to="+25078****567", result=RECEIPT)
+    entry = Entry(UNKNOWN, "this", GENERATION, to="+25078****567", result=RECEIPT, began=AT)
+    entry = entry.settle(SENT, Settlement(by="person", who="Aline", at=AT))
     ledger(store).write(entry)
     assert ledger(store).read() == entry
     assert store == {
@@ -89,8 +97,16 @@ def test_an_entry_is_read_back_as_it_was_written():
             "generation": GENERATION,
             "to": "+25078****567",
             "result": RECEIPT,
+            "began": AT,
+            "settled": {"by": "person", "who": "Aline", "at": AT},
         }
     }
+
+
+def test_evidence_names_the_message_in_the_entry():
+    entry = Entry(UNKNOWN).settle(SENT, Settlement("evidence", "webhook", AT, sms_id="out_sms_1"))
+    assert entry.status == SENT
+    assert entry.settled == {"by": "evidence", "who": "webhook", "at": AT, "sms_id": "out_sms_1"}
 
 
 @pytest.mark.parametrize("value", ["sent", " Sent ", {"status": "sent"}, {"status": "SENT", "input": None}])

@@ -198,7 +198,7 @@ def test_what_is_no_template_is_refused_when_the_dag_is_parsed(arguments, says):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"on_unknown": "x"}, "on_unknown is 'x': give one of fail, resend, accept"),
+        ({"on_unknown": "x"}, "on_unknown is 'x': give one of fail, ask, resend, accept"),
         ({"recipients": "+250781234567"}, "must end in .csv"),
         ({"text": ""}, "text is empty"),
         ({"sender": "PindoTestCompany"}, "has 16 characters"),

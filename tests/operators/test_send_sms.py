@@ -107,7 +107,7 @@ def test_an_unknown_outcome_may_be_accepted(run_dag, sandbox):
         ({"to": "0781"}, "not a valid number of RW"),
         ({"text": " "}, "text is empty"),
         ({"sender": "PindoTestCompany"}, "has 16 characters; Pindo takes at most 11"),
-        ({"on_unknown": "guess"}, "on_unknown is 'guess': give one of fail, resend, accept"),
+        ({"on_unknown": "guess"}, "on_unknown is 'guess': give one of fail, ask, resend, accept"),
         ({"resend": "perhaps"}, "resend is 'perhaps': give true or false"),
         ({"to": "+12025550123"}, "returned 409"),
     ],
