@@ -35,8 +35,14 @@ def read_seconds(name: str, value: object) -> float:
 
 
 def read_since(value: object) -> datetime:
+    """Return the moment that the argument ``since`` names; see :func:`read_moment`."""
+    return read_moment("since", value)
+
+
+def read_moment(name: str, value: object) -> datetime:
     """Return the moment that ``value`` names.
 
+    :param name: the argument, for errors.
     :param value: an aware datetime, or one as ISO 8601 text, as a template gives it.
     :raises PindoConfigurationError: it is neither, or has no time zone.
     """
@@ -48,7 +54,7 @@ def read_since(value: object) -> datetime:
             moment = None
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise PindoConfigurationError(
-            f"since is {value!r}: give an aware time, as a datetime or as text such as "
+            f"{name} is {value!r}: give an aware time, as a datetime or as text such as "
             "2026-11-24T08:00:00+02:00"
         )
     return moment
