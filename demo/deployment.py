@@ -59,6 +59,7 @@ class Deployment:
         ``{"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}``.
     :param web_port: the UI's port. If it is in use, or None (default), another free port is used.
     :param sandbox_port: the sandbox's port, with the same rule.
+    :param database: SQL that fills Airflow's database before it is migrated, such as that of an earlier version.
     :param keep_logs: after an error, copy all logs to a folder that stays, and report its path.
     :param progress: called with one line for each step.
     """
@@ -70,6 +71,7 @@ class Deployment:
         settings: dict[str, str] | None = None,
         web_port: int | None = None,
         sandbox_port: int | None = None,
+        database: str = "",
         keep_logs: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -81,6 +83,7 @@ class Deployment:
         self.sandbox = SandboxClient(f"http://127.0.0.1:{free_port(sandbox_port, besides=web_port)}")
         self.rest = AirflowRest(self.url, self.username, self.password, airflow_version=AIRFLOW_VERSION)
         self._settings = settings or {}
+        self._database = database
         self._keep_logs = keep_logs
         self._progress = progress
         self._mark = secrets.token_hex(8)
@@ -150,6 +153,8 @@ class Deployment:
         self.rest.create_pool("pindo", slots=40, description="Requests to Pindo at a time")
 
     def _create_database(self) -> None:
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.executescript(self._database)
         self.airflow("db", "migrate")
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             database.execute(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import airflow
 import jsonschema
 import pytest
+import yaml
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_pindo import __version__
@@ -127,3 +129,18 @@ def test_the_widgets_of_airflow_2_come_from_the_same_declaration():
 @pytest.mark.parametrize("field", CONNECTION_FIELDS)
 def test_every_field_has_a_help_text(field):
     assert len(CONNECTION_FIELDS[field]["description"]) > 20
+
+
+def test_the_registry_shows_every_class_of_the_reference():
+    """``.airflow-registry.yaml`` names the same hooks, operators, sensors, triggers and notifiers as the reference."""
+    registry = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text(encoding="utf-8"))
+    assert registry["package-name"] == get_provider_info()["package-name"]
+    for kind in ("hooks", "operators", "sensors", "triggers", "notifications"):
+        page = (ROOT / "docs" / "reference" / f"{kind}.rst").read_text(encoding="utf-8")
+        documented = {
+            name.rpartition(".")[2] for name in re.findall(r"^\.\. autoclass:: (\S+)", page, re.MULTILINE)
+        }
+        shown = [entry["module"].rpartition(".") for entry in registry[kind]]
+        assert {name for _, _, name in shown} == documented
+        for module, _, name in shown:
+            assert AIRFLOW_VERSION < 3 or hasattr(importlib.import_module(module), name)
