@@ -48,6 +48,12 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Time zone of inbound messages, such as Africa/Kigali; UTC when empty.",
         "schema": {"type": ["string", "null"]},
     },
+    "webhook_secret": {
+        "label": "Webhook secret",
+        "description": "A random text that only you and Pindo's dashboard know, such as the output of openssl rand "
+        "-hex 32. Without it, no webhook of this connection is accepted.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
     "allow_http": {
         "label": "Allow http://",
         "description": "Send the token unencrypted to a host that is not this machine. Leave it off.",
@@ -63,6 +69,39 @@ CONNECTION_FORM: dict[str, Any] = {
         "port": "443",
         "password": "from the Security page of your Pindo account",
     },
+}
+
+#: The section ``[pindo]`` of Airflow's configuration.
+CONFIGURATION: dict[str, Any] = {
+    "pindo": {
+        "description": "Settings of the Pindo provider. They are for the whole deployment; what belongs to an account "
+        "is in its connection.",
+        "options": {
+            "webhooks": {
+                "description": "Receive Pindo's webhooks in the API server, under /pindo/webhooks/, and keep them in "
+                "the table pindo_webhook_event. Needs Airflow 3.1.",
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": None,
+                "default": "False",
+            },
+            "webhook_retention_days": {
+                "description": "Days after which an event is deleted from the table pindo_webhook_event.",
+                "version_added": "0.1.0",
+                "type": "integer",
+                "example": None,
+                "default": "30",
+            },
+            "api_url": {
+                "description": "Address of the API server as tasks and triggers reach it. Default: that of [core] "
+                "execution_api_server_url, without /execution at its end.",
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "http://airflow-api-server:8080",
+                "default": None,
+            },
+        },
+    }
 }
 
 
@@ -82,7 +121,7 @@ def get_provider_info() -> dict[str, Any]:
                 "external-doc-url": "https://docs.pindo.ai/",
                 "how-to-guide": [
                     f"/docs/howto/{page}.rst"
-                    for page in ("send", "bulk", "verify", "wait", "watch", "alert", "hook")
+                    for page in ("send", "bulk", "verify", "wait", "watch", "webhooks", "alert", "hook")
                 ],
                 "logo": "/docs/integration-logos/Pindo.svg",
                 "tags": ["service"],
@@ -111,6 +150,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONNECTION_FIELDS,
             }
         ],
+        "config": CONFIGURATION,
         "notifications": ["airflow_provider_pindo.notifications.sms.PindoNotifier"],
         "extra-links": ["airflow_provider_pindo.operators.sms.PindoMessageLink"],
     }

@@ -40,6 +40,7 @@ PUBLIC = [
     "PindoInboundSmsEventTrigger",
     "PindoNotifier",
     "send_pindo_notification",
+    "PindoPlugin",
 ]
 
 

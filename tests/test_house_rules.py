@@ -31,6 +31,7 @@ LAYERS = {
     "sensors": {*_GROUND, "_templates", "hooks", "sensors", "triggers"},
     "triggers": {*_GROUND, "hooks", "triggers"},
     "notifications": {*_GROUND, "_templates", "hooks", "_policy", "notifications"},
+    "plugins": {*_GROUND, "hooks", "plugins"},
     "sandbox": {"api", "sandbox"},
     "get_provider_info.py": {"api"},
 }
@@ -131,7 +132,7 @@ def test_every_module_says_what_it_is_for():
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
 
 
-FACES = ("hooks", "operators", "sensors", "triggers", "notifications")
+FACES = ("hooks", "operators", "sensors", "triggers", "notifications", "plugins")
 #: The public names of the faces. Users write them into their DAGs, so they never change.
 PUBLIC = {
     "hooks.pindo": {"PindoHook", "PindoAsyncHook"},
@@ -141,6 +142,7 @@ PUBLIC = {
     "sensors.sms": {"PindoInboundSmsSensor"},
     "triggers.sms": {"PindoInboundSmsTrigger", "PindoInboundSmsEventTrigger"},
     "notifications.sms": {"PindoNotifier", "send_pindo_notification"},
+    "plugins.pindo": {"PindoPlugin"},
 }
 
 

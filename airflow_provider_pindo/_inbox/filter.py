@@ -66,9 +66,9 @@ class InboundFilter:
         :return: ``{"id", "text", "created_at", "inbound_sms_number", "groups", "raw"}``. The time is ISO 8601 with
             its zone. ``groups`` has the pattern's named groups, None for a group that took no part.
         """
-        if self._from is not None and _canonical(message.from_number, self._country) != self._from:
+        if self._from is not None and canonical_digits(message.from_number, self._country) != self._from:
             return None
-        if self._to is not None and _canonical(message.inbound_sms_number, self._country) != self._to:
+        if self._to is not None and canonical_digits(message.inbound_sms_number, self._country) != self._to:
             return None
         text = json_safe(message.text)
         match = self._search(text)
@@ -151,7 +151,7 @@ def _check_inbound_number(number: object, country: str | None) -> str:
             f"inbound_number is {number!r}, of type {type(number).__name__}: give a string, since a number loses its "
             "plus and its leading zeros"
         )
-    digits = _canonical(number, country)
+    digits = canonical_digits(number, country)
     if not digits:
         raise PindoConfigurationError(
             f"inbound_number is {number!r}: give the account's number or short code that the message is sent to, or "
@@ -160,7 +160,7 @@ def _check_inbound_number(number: object, country: str | None) -> str:
     return digits
 
 
-def _canonical(number: str | None, country: str | None) -> str:
+def canonical_digits(number: str | None, country: str | None) -> str:
     """Return the digits that all spellings of a number share: with plus, without, after 00, national."""
     digits = _digits(number or "")
     if digits.startswith("00"):

@@ -56,6 +56,7 @@ class PindoSettings:
     :param cert: path of a client certificate, or (certificate, key), or None.
     :param proxies: proxy address by scheme, as in ``requests``.
     :param trust_env: whether the environment's proxies and certificates are used; never for a host on this machine.
+    :param webhook_secret: secret of the webhooks, or None.
     """
 
     base_url: str
@@ -69,6 +70,7 @@ class PindoSettings:
     cert: str | tuple[str, str] | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     trust_env: bool = True
+    webhook_secret: str | None = field(default=None, repr=False)
 
     @property
     def connect_timeout(self) -> float:
@@ -114,7 +116,8 @@ def read_settings(conn: Connection) -> PindoSettings:
         proxies=extra.proxies(urlsplit(base_url).scheme),
         # A host on this machine needs no proxy, and a proxy would see the token unencrypted.
         trust_env=extra.flag("trust_env", default=True)
-        and not _is_loopback(urlsplit(base_url).hostname or ""),
+        and not is_loopback(urlsplit(base_url).hostname or ""),
+        webhook_secret=extra.secret("webhook_secret"),
     )
     if any(
         proxy.lower().startswith("socks") for proxy in (*settings.proxies.values(), settings.proxy() or "")
@@ -125,6 +128,14 @@ def read_settings(conn: Connection) -> PindoSettings:
             "'trust_env' to false instead"
         )
     return settings
+
+
+def read_webhook_secret(conn: Connection) -> str | None:
+    """Return the secret of a connection's webhooks, or None if it has none.
+
+    :raises PindoConfigurationError: the extra is not JSON, or the secret cannot be sent in a header.
+    """
+    return _Extra(conn).secret("webhook_secret")
 
 
 def _refuse_an_address_as_token(conn: Connection) -> None:
@@ -176,7 +187,7 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PindoConfigurationError(f"{wrong} is not an http(s) address: write {DEFAULT_HOST}")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise PindoConfigurationError(
             f"{wrong} would send the token unencrypted: write https://, or set the extra 'allow_http' to true"
         )
@@ -200,7 +211,8 @@ def _is_ipv6(host: str) -> bool:
         return False
 
 
-def _is_loopback(hostname: str) -> bool:
+def is_loopback(hostname: str) -> bool:
+    """Return whether ``hostname`` is this machine."""
     try:
         return ipaddress.ip_address(hostname).is_loopback
     except ValueError:
@@ -230,6 +242,18 @@ class _Extra:
         if value is not None and not isinstance(value, str):
             raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a string")
         return value
+
+    def secret(self, key: str) -> str | None:
+        """Read a secret, which no error shows."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise PindoConfigurationError(
+                f"extra {key!r} {self._of} cannot be sent in a header: write a string of letters, digits and ASCII "
+                "punctuation, such as the output of 'openssl rand -hex 32'"
+            )
+        return value.strip() or None
 
     def sender(self) -> str | None:
         sender = self.text("sender")

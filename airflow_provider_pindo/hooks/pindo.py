@@ -478,20 +478,24 @@ def _not_connected(error: PindoError, conn_id: str) -> tuple[bool, str]:
 
 
 def _mask(settings: PindoSettings) -> None:
-    """Have Airflow mask the token in all logs, and the proxies' addresses, which may hold a password."""
+    """Have Airflow mask the secrets in all logs, and the proxies' addresses, which may hold a password."""
     from airflow.providers.common.compat.sdk import mask_secret
 
-    for secret in (settings.token, *settings.proxies.values(), settings.proxy()):
+    for secret in (settings.token, settings.webhook_secret, *settings.proxies.values(), settings.proxy()):
         mask_secret(secret)
 
 
 def _form_widgets() -> dict[str, Any]:  # pragma: no cover - Airflow 2.11
-    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-    from wtforms import BooleanField, StringField
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from wtforms import BooleanField, PasswordField, StringField
 
     def widget(field: dict[str, Any]) -> Any:
         if "boolean" in field["schema"]["type"]:
             return BooleanField(field["label"], description=field["description"])
+        if field["schema"].get("format") == "password":
+            return PasswordField(
+                field["label"], description=field["description"], widget=BS3PasswordFieldWidget()
+            )
         return StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
 
     return {name: widget(field) for name, field in CONNECTION_FIELDS.items()}

@@ -1,0 +1,89 @@
+"""Pindo's webhooks: what a body is about, and the tokens that are derived from a connection's ``webhook_secret``.
+
+Pindo's documents contradict each other, so :func:`read_webhook` takes every published form and guesses nothing: a body
+that has none of them is of the kind ``unknown``. No body causes an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: What became of a message.
+DELIVERY_REPORT = "delivery_report"
+#: Pindo took a message; only this event has its text and its recipient.
+SENT = "sent"
+#: A person wrote to the account.
+INBOUND = "inbound"
+#: None of the published forms.
+UNKNOWN = "unknown"
+KINDS = (DELIVERY_REPORT, SENT, INBOUND, UNKNOWN)
+
+#: Most characters of a message's id and of a status. Pindo's ids have about forty.
+MAX_ID_LENGTH = 120
+MAX_STATUS_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """What a webhook's body is about.
+
+    :param kind: one of :data:`KINDS`.
+    :param sms_id: the message's id as text, also when Pindo sends a number; None if the body names no message.
+    :param status: of a delivery report, in capitals, such as ``DELIVRD``; None for every other kind.
+    """
+
+    kind: str
+    sms_id: str | None = None
+    status: str | None = None
+
+
+def read_webhook(body: Mapping[str, Any]) -> Webhook:
+    """Return what ``body`` is about.
+
+    - ``sms_id`` and ``status``: a delivery report, in the current and in the older form.
+    - ``from`` and ``text``: an inbound message.
+    - ``to`` and ``text``: a message that was sent. Its id is in ``id``.
+    """
+    sms_id = _short_text(body.get("sms_id"), MAX_ID_LENGTH)
+    status = _short_text(body.get("status"), MAX_STATUS_LENGTH)
+    if sms_id and status and "text" not in body:
+        return Webhook(DELIVERY_REPORT, sms_id, status.upper())
+    if "text" not in body:
+        return Webhook(UNKNOWN, sms_id)
+    if body.get("from"):
+        return Webhook(INBOUND, sms_id)
+    if body.get("to"):
+        return Webhook(SENT, _short_text(body.get("id"), MAX_ID_LENGTH) or sms_id)
+    return Webhook(UNKNOWN, sms_id)
+
+
+def _short_text(value: Any, most: int) -> str | None:
+    """Return a string or a whole number as text; None if it is anything else, or too long for its column."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    return text if text.isprintable() and 0 < len(text) <= most else None
+
+
+def posting_token(secret: str, conn_id: str) -> str:
+    """Return the token that allows to post webhooks of ``conn_id``, and nothing else.
+
+    It stands in the address for webhooks to which Pindo adds no header, so access logs show it.
+    """
+    return _derived("post webhooks", secret, conn_id)
+
+
+def reading_token(secret: str, conn_id: str) -> str:
+    """Return the token with which tasks read the events of ``conn_id``."""
+    return _derived("read events", secret, conn_id)
+
+
+def _derived(purpose: str, secret: str, conn_id: str) -> str:
+    if not secret:
+        raise ValueError("an empty secret allows nothing")
+    message = f"pindo\0{purpose}\0{conn_id}"
+    return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,157 @@
+"""Reading webhook events from Airflow's API server, for tasks (:class:`EventReader`) and triggers (async).
+
+The readers use the transports of the hooks, so timeouts, retries and limits are the same as for Pindo. What differs is
+the address (``[pindo] api_url``), the token (derived from the connection's ``webhook_secret``), and what an error says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow_provider_pindo._inbox.events import START, EventCursor, EventFilter, EventScan, WebhookEvent
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoConfigurationError,
+    PindoError,
+    PindoNotFoundError,
+)
+from airflow_provider_pindo.api.webhooks import reading_token
+from airflow_provider_pindo.hooks._settings import PindoSettings, is_loopback
+from airflow_provider_pindo.hooks._webhook_config import api_url, check_webhooks
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo._inbox.events import EventPage
+    from airflow_provider_pindo.api.calls import Call
+
+
+@dataclass(frozen=True, slots=True)
+class EventResult:
+    """The result of one pass over the events.
+
+    :param events: those that the cursor had not read, oldest first.
+    :param cursor: where the next pass starts.
+    """
+
+    events: tuple[WebhookEvent, ...]
+    cursor: EventCursor
+
+
+def _event_settings(conn_id: str, settings: PindoSettings) -> PindoSettings:
+    """Return the settings with which the events of a connection are read."""
+    check_webhooks()
+    if settings.webhook_secret is None:
+        raise PindoConfigurationError(
+            f"connection {conn_id!r} has no webhook_secret: write a random text into it, such as the output of "
+            "'openssl rand -hex 32', and give Pindo the address that 'python -m airflow_provider_pindo.plugins url' "
+            "prints"
+        )
+    url = api_url()
+    return PindoSettings(
+        base_url=url,
+        token=reading_token(settings.webhook_secret, conn_id),
+        trust_env=not is_loopback(urlsplit(url).hostname or ""),
+    )
+
+
+class EventReader:
+    """Reads webhook events from a task. Use it in a ``with`` block.
+
+    :param pindo_conn_id: Airflow connection of type ``pindo``.
+    :param settings: the connection's settings, if they were read before.
+    :raises PindoConfigurationError: webhooks are off, the connection has no ``webhook_secret``, or Airflow is too old.
+    """
+
+    def __init__(self, pindo_conn_id: str, *, settings: PindoSettings | None = None) -> None:
+        self.pindo_conn_id = pindo_conn_id
+        settings = settings or PindoHook(pindo_conn_id).settings
+        self._hook = PindoHook(pindo_conn_id, settings=_event_settings(pindo_conn_id, settings))
+
+    def read(self, which: EventFilter, cursor: EventCursor = START) -> EventResult:
+        """Return the events that match ``which`` and that ``cursor`` has not read.
+
+        :raises PindoError: the API server cannot be reached, or refuses the request.
+        """
+        scan = EventScan(self.pindo_conn_id, which, cursor)
+        events: list[WebhookEvent] = []
+        while scan.next_call is not None:
+            events += scan.feed(self._send(scan.next_call))
+        return EventResult(tuple(events), scan.cursor)
+
+    def _send(self, call: Call[EventPage]) -> EventPage:
+        try:
+            return self._hook.send(call)
+        except PindoError as error:
+            raise _explained(error, self.pindo_conn_id, self._hook.settings.base_url) from None
+
+    def __enter__(self) -> EventReader:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._hook.close()
+
+
+class AsyncEventReader:
+    """Reads webhook events from a trigger. Use it in an ``async with`` block; see :class:`EventReader`."""
+
+    def __init__(self, pindo_conn_id: str, *, settings: PindoSettings | None = None) -> None:
+        self.pindo_conn_id = pindo_conn_id
+        self._settings = settings
+        self._hook: PindoAsyncHook | None = None
+        self._opening = asyncio.Lock()
+
+    async def read(self, which: EventFilter, cursor: EventCursor = START) -> EventResult:
+        """Return the events that match ``which``; see :meth:`EventReader.read`."""
+        scan = EventScan(self.pindo_conn_id, which, cursor)
+        events: list[WebhookEvent] = []
+        while scan.next_call is not None:
+            events += scan.feed(await self._send(scan.next_call))
+        return EventResult(tuple(events), scan.cursor)
+
+    async def _send(self, call: Call[EventPage]) -> EventPage:
+        hook = await self._open()
+        try:
+            return await hook.send(call)
+        except PindoError as error:
+            raise _explained(error, self.pindo_conn_id, (await hook.get_settings()).base_url) from None
+
+    async def _open(self) -> PindoAsyncHook:
+        async with self._opening:
+            if self._hook is None:
+                settings = self._settings or await PindoAsyncHook(self.pindo_conn_id).get_settings()
+                self._hook = PindoAsyncHook(
+                    self.pindo_conn_id, settings=_event_settings(self.pindo_conn_id, settings)
+                )
+            return self._hook
+
+    async def close(self) -> None:
+        """Close the connections. The reader may be used again afterwards."""
+        if self._hook is not None:
+            hook, self._hook = self._hook, None
+            await hook.close()
+
+    async def __aenter__(self) -> AsyncEventReader:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+
+def _explained(error: PindoError, conn_id: str, url: str) -> PindoError:
+    """Return ``error`` with a message about the API server. The transport's message is about Pindo."""
+    what = f"cannot read the webhook events of connection {conn_id!r} from {url}"
+    if isinstance(error, PindoAuthError):
+        return error.with_message(
+            f"{what}: it refused the token ({error.status}). The connection's webhook_secret must be the same for the "
+            "API server and for tasks and triggers"
+        )
+    if isinstance(error, PindoNotFoundError):
+        return error.with_message(
+            f"{what}: it has none (404). Set [pindo] webhooks = True for the API server, define the connection there "
+            "too, and check [pindo] api_url"
+        )
+    why = error.summary if error.status is None else f"it returned {error.status}"
+    return error.with_message(f"{what}: {why}. Check [pindo] api_url and the API server's log")

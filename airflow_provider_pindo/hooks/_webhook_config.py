@@ -1,0 +1,62 @@
+"""The section ``[pindo]`` of Airflow's configuration: whether webhooks are on, and where the API server is."""
+
+from __future__ import annotations
+
+from airflow import __version__ as _AIRFLOW_VERSION
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+
+_DEFAULT_RETENTION_DAYS = 30
+
+
+def webhooks_are_on() -> bool:
+    """Return whether ``[pindo] webhooks`` is on in this process."""
+    return bool(conf.getboolean("pindo", "webhooks", fallback=False))
+
+
+def check_airflow() -> None:
+    """Refuse what needs webhooks on an Airflow that cannot have them.
+
+    :raises PindoConfigurationError: this Airflow is older than 3.1.
+    """
+    major, minor = _AIRFLOW_VERSION.split(".")[:2]
+    if (int(major), int(minor)) < (3, 1):
+        raise PindoConfigurationError(
+            f"webhooks need Airflow 3.1 or later, and this is Airflow {_AIRFLOW_VERSION}: upgrade Airflow"
+        )
+
+
+def check_webhooks() -> None:
+    """Refuse what needs webhooks where there are none.
+
+    :raises PindoConfigurationError: this Airflow is older than 3.1, or ``[pindo] webhooks`` is off.
+    """
+    check_airflow()
+    if not webhooks_are_on():
+        raise PindoConfigurationError(
+            "webhooks are off: set [pindo] webhooks = True (AIRFLOW__PINDO__WEBHOOKS=True) for every component of "
+            "Airflow, and give Pindo the address that 'python -m airflow_provider_pindo.plugins url' prints"
+        )
+
+
+def api_url() -> str:
+    """Return the address of the API server, without a slash at its end."""
+    url = conf.get("pindo", "api_url", fallback=None) or _execution_url().rstrip("/").removesuffix(
+        "/execution"
+    )
+    return str(url).rstrip("/")
+
+
+def _execution_url() -> str:
+    """Return the address that Airflow's own tasks use."""
+    url = conf.get("core", "execution_api_server_url", fallback=None)
+    if not url:
+        base = conf.get("api", "base_url", fallback=None) or "/"
+        url = f"http://localhost:8080{base}" if base.startswith("/") else base
+    return str(url)
+
+
+def retention_days() -> int:
+    """Return the days after which an event is deleted; at least 1."""
+    return max(1, int(conf.getint("pindo", "webhook_retention_days", fallback=_DEFAULT_RETENTION_DAYS)))

@@ -1,0 +1,46 @@
+"""The addresses to paste into Pindo's dashboard, for the command and for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.webhooks import posting_token
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAddresses:
+    """Where Pindo posts the webhooks of one connection.
+
+    :param with_header: for webhooks that have the secret in the header ``X-Webhook-Secret``.
+    :param without_header: for all others; the posting token is in it.
+    """
+
+    with_header: str
+    without_header: str = field(repr=False)
+
+
+def webhook_addresses(conn_id: str, secret: str | None, base_url: str | None = None) -> WebhookAddresses:
+    """Return the addresses of a connection's webhooks.
+
+    :param secret: its ``webhook_secret``.
+    :param base_url: address of the API server as Pindo reaches it; ``[api] base_url`` when None.
+    :raises PindoConfigurationError: there is no secret, or no address.
+    """
+    if not secret:
+        raise PindoConfigurationError(
+            f"connection {conn_id!r} has no webhook_secret: write a random text into it, such as the output of "
+            "'openssl rand -hex 32'"
+        )
+    base_url = base_url or conf.get("api", "base_url", fallback=None) or ""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise PindoConfigurationError(
+            f"the address of the API server is {base_url!r}: give one like https://airflow.example.org as --base-url, "
+            "or set [api] base_url"
+        )
+    address = f"{base_url.rstrip('/')}/pindo/webhooks/{quote(conn_id, safe='')}"
+    return WebhookAddresses(address, f"{address}?token={posting_token(secret, conn_id)}")

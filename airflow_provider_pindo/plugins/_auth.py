@@ -1,0 +1,142 @@
+"""Who calls: Pindo with a connection's ``webhook_secret`` or posting token, or a task with the reading token.
+
+The tokens are derived from the secret, and each allows one thing. They are compared in constant time. A caller without
+credentials gets 401 before any connection is looked up. With wrong ones it gets 401, or 404 where there is no Pindo
+connection of that name: an id is no secret.
+
+A connection may come from any backend that Airflow has, and a backend may be slow or charge for each call. So the
+tokens of a connection are remembered for :data:`_REMEMBERED` seconds.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook, mask_secret
+from fastapi import HTTPException
+from starlette.requests import Request
+
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.webhooks import posting_token, reading_token
+from airflow_provider_pindo.hooks._settings import read_webhook_secret
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: The query parameter with the posting token. Airflow's own access log hides the value of a parameter of this name.
+TOKEN_PARAMETER = "token"  # noqa: S105
+SECRET_HEADER = "X-Webhook-Secret"  # noqa: S105
+#: Seconds for which the tokens of a connection are remembered, and for which they are when a caller has others.
+_REMEMBERED = 10.0
+_REFRESHED = 1.0
+#: Most connections that are remembered. Callers choose the names.
+_MAX_REMEMBERED = 100
+#: Threads for lookups and for the table. Airflow's own routes have other threads, so a slow database or a slow secrets
+#: backend does not stop them.
+_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """What a connection's callers may present; empty where it has no secret."""
+
+    secret: str = field(default="", repr=False)
+    posting: str = field(default="", repr=False)
+    reading: str = field(default="", repr=False)
+
+
+class Callers:
+    """Authenticates the callers of the app, and runs what blocks in threads of its own."""
+
+    def __init__(self) -> None:
+        self._threads = anyio.CapacityLimiter(_THREADS)
+        self._remembered: dict[str, tuple[float, _Tokens]] = {}
+
+    async def in_thread(self, work: Callable[..., T], *args: object) -> T:
+        """Run ``work`` in one of the app's own threads."""
+        return await anyio.to_thread.run_sync(partial(work, *args), limiter=self._threads)
+
+    async def check_may_post(self, request: Request, conn_id: str) -> None:
+        """Let through who has the webhook secret, or the posting token in the address.
+
+        :raises HTTPException: 401, or 404 for no such Pindo connection.
+        """
+        in_headers = [*_bearer(request), *request.headers.getlist(SECRET_HEADER)]
+        in_address = request.query_params.getlist(TOKEN_PARAMETER)
+        await self._check(
+            conn_id,
+            bool(in_headers or in_address),
+            lambda tokens: _matches(in_headers, tokens.secret) or _matches(in_address, tokens.posting),
+        )
+
+    async def check_may_read(self, request: Request, conn_id: str) -> None:
+        """Let through who has the reading token.
+
+        :raises HTTPException: as for :meth:`check_may_post`.
+        """
+        given = _bearer(request)
+        await self._check(conn_id, bool(given), lambda tokens: _matches(given, tokens.reading))
+
+    async def _check(self, conn_id: str, has_credentials: bool, is_right: Callable[[_Tokens], bool]) -> None:
+        # A secret that was changed a moment ago is read again, but not for each of many wrong requests.
+        for age in (_REMEMBERED, _REFRESHED) if has_credentials else ():
+            if is_right(await self._tokens(conn_id, age)):
+                return
+        raise HTTPException(401, "Not authenticated", headers={"WWW-Authenticate": "Bearer"})
+
+    async def _tokens(self, conn_id: str, age: float) -> _Tokens:
+        """Return the tokens of a connection, as they were at most ``age`` seconds ago."""
+        if conn_id in self._remembered:
+            read_at, tokens = self._remembered[conn_id]
+            if time.monotonic() - read_at < age:
+                return tokens
+        tokens = await self.in_thread(_read_tokens, conn_id)
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[conn_id] = (time.monotonic(), tokens)
+        return tokens
+
+
+def _read_tokens(conn_id: str) -> _Tokens:
+    """Return the tokens of a connection, from any backend; none if its secret is missing or cannot be used.
+
+    :raises HTTPException: 404 for no such Pindo connection.
+    """
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowException:  # there is none, or a backend denies it
+        connection = None
+    if connection is None or connection.conn_type != "pindo":
+        raise HTTPException(404, "Not Found")
+    try:
+        secret = read_webhook_secret(connection)
+    except PindoConfigurationError as error:
+        log.error("No webhook is accepted: %s", error)
+        secret = None
+    if secret is None:
+        return _Tokens()
+    tokens = _Tokens(secret, posting_token(secret, conn_id), reading_token(secret, conn_id))
+    for token in (tokens.secret, tokens.posting, tokens.reading):
+        mask_secret(token)
+    return tokens
+
+
+def _bearer(request: Request) -> list[str]:
+    """Return the tokens of the ``Authorization`` headers."""
+    parts = (value.partition(" ") for value in request.headers.getlist("Authorization"))
+    return [token.strip() for scheme, _, token in parts if scheme.lower() == "bearer"]
+
+
+def _matches(given: Iterable[str], expected: str) -> bool:
+    """Compare in constant time. Nothing matches an empty token."""
+    return bool(expected) and any(
+        hmac.compare_digest(value.encode("utf-8", "replace"), expected.encode()) for value in given
+    )

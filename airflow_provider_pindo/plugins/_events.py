@@ -1,0 +1,119 @@
+"""The reading of events by tasks and triggers: ``POST /pindo/events/{conn_id}``.
+
+:mod:`airflow_provider_pindo._inbox.events` describes the request and the answer, and is the client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from sqlalchemy.engine import RowMapping
+from starlette.requests import Request
+from starlette.responses import Response
+
+from airflow_provider_pindo._inbox.events import MAX_EVENTS, MAX_SMS_IDS
+from airflow_provider_pindo._inbox.filter import canonical_digits
+from airflow_provider_pindo.api.limits import MAX_INTEGER
+from airflow_provider_pindo.api.webhooks import KINDS
+from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins._auth import Callers
+from airflow_provider_pindo.plugins._body import parse_object, read_text
+
+#: Bytes of a request: room for the most ids that it may have.
+_MAX_BODY = 256 * 1024
+
+
+def create_router(callers: Callers) -> APIRouter:
+    """Return the reading route."""
+    router = APIRouter(prefix="/events")
+
+    @router.post("/{conn_id}")
+    async def read(conn_id: str, request: Request) -> Response:
+        await callers.check_may_read(request, conn_id)
+        body = parse_object(await read_text(request, _MAX_BODY))
+        query, to, sender = _query(body), _text(body, "to"), _text(body, "from")
+        try:
+            page = await callers.in_thread(_store.read, conn_id, query)
+        except _store.StoreError:
+            raise HTTPException(503, "The events cannot be read now") from None
+        return Response(
+            await callers.in_thread(_answer, page, {"to": to, "from": sender}), media_type="application/json"
+        )
+
+    return router
+
+
+def _answer(page: _store.Page, numbers: Mapping[str, str | None]) -> bytes:
+    """Return a page as JSON. The bodies go in as they came, which saves parsing them."""
+    wanted = {key: canonical_digits(number, None) for key, number in numbers.items() if number}
+    events = ",".join(_event(row) for row in page.rows if not wanted or _has_numbers(row["body"], wanted))
+    last_id, settled_id, more = page.last_id, page.settled_id, json.dumps(page.more)
+    return f'{{"events":[{events}],"last_id":{last_id},"settled_id":{settled_id},"more":{more}}}'.encode()
+
+
+def _event(row: RowMapping) -> str:
+    keys = {key: row[key] for key in ("id", "kind", "sms_id", "status")}
+    keys["received_at"] = row["received_at"].isoformat()
+    return f'{json.dumps(keys)[:-1]},"body":{row["body"]}}}'
+
+
+def _has_numbers(body: str, wanted: Mapping[str, str]) -> bool:
+    values = parse_object(body)
+    return all(canonical_digits(str(values.get(key) or ""), None) == digits for key, digits in wanted.items())
+
+
+def _query(body: Mapping[str, Any]) -> _store.Query:
+    """Return what a request asks for.
+
+    :raises HTTPException: 400, which names the wrong key.
+    """
+    return _store.Query(
+        after=_whole(body, "after", 0, 0, MAX_INTEGER),
+        limit=_whole(body, "limit", MAX_EVENTS, 1, MAX_EVENTS),
+        kinds=_texts(body, "kinds", len(KINDS)),
+        sms_ids=_texts(body, "sms_ids", MAX_SMS_IDS),
+        since=_moment(body, "since"),
+    )
+
+
+def _whole(body: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+    value = body.get(key, default)
+    if type(value) is not int or not least <= value <= most:
+        raise HTTPException(400, f"{key!r} is not a whole number from {least} to {most}")
+    return value
+
+
+def _texts(body: Mapping[str, Any], key: str, most: int) -> list[str]:
+    values = body.get(key, [])
+    if (
+        not isinstance(values, list)
+        or len(values) > most
+        or not all(isinstance(value, str) and value.isprintable() for value in values)
+    ):
+        raise HTTPException(400, f"{key!r} is not a list of at most {most} strings")
+    return values
+
+
+def _text(body: Mapping[str, Any], key: str) -> str | None:
+    value = body.get(key)
+    if value is not None and not (isinstance(value, str) and canonical_digits(value, None)):
+        raise HTTPException(400, f"{key!r} is not a number as a string")
+    return value
+
+
+def _moment(body: Mapping[str, Any], key: str) -> datetime | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        moment.astimezone()
+    except (TypeError, ValueError, OverflowError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise HTTPException(400, f"{key!r} is not an ISO 8601 time with its zone")
+    return moment

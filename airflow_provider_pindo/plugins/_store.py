@@ -1,0 +1,238 @@
+"""The table ``pindo_webhook_event``: every webhook that was received, in the order of arrival.
+
+Rows are only added, and deleted when they are older than ``[pindo] webhook_retention_days``. The table has its own
+``MetaData``, so Airflow's migrations and checks do not see it. All functions block: call them in a thread. No error
+carries a row's contents, which the errors of SQLAlchemy quote.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from airflow import settings
+from airflow.utils.db import DBLocks, create_global_lock
+from airflow.utils.session import create_session
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from airflow_provider_pindo.api.webhooks import MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds after which every id that was given out is visible, or never will be. A reader reads that far back again.
+OVERLAP = 30.0
+#: Tries of a write, and the seconds between them: a database that restarts must not lose a webhook.
+_TRIES = 4
+_PAUSE = 0.5
+#: Rows that one transaction of the retention deletes.
+_BATCH = 500
+#: Bytes of bodies in one page of events.
+_MAX_PAGE_BYTES = 4 * 1024**2
+
+_ids = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}  # capitals matter
+
+
+def _text_id(length: int) -> String:
+    return String(length).with_variant(mysql.VARCHAR(length, **_ids), "mysql", "mariadb")
+
+
+TABLE = Table(
+    "pindo_webhook_event",
+    MetaData(),
+    # SQLite counts by itself only in an INTEGER.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("conn_id", _text_id(250), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("sms_id", _text_id(MAX_ID_LENGTH)),
+    Column("status", String(MAX_STATUS_LENGTH)),
+    # MySQL's TEXT ends one byte before the largest body.
+    Column(
+        "body", Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4"), "mysql", "mariadb"), nullable=False
+    ),
+    Column("received_at", UtcDateTime, nullable=False),
+    Index("idx_pindo_webhook_event_kind", "conn_id", "kind", "id"),
+    Index("idx_pindo_webhook_event_sms_id", "conn_id", "sms_id"),
+    Index("idx_pindo_webhook_event_received_at", "received_at"),
+    sqlite_autoincrement=True,  # an id that was deleted is not given out again
+)
+
+
+class StoreError(Exception):
+    """The database did not do it. The message names the kind of error and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a reader asks for, checked. See :mod:`airflow_provider_pindo._inbox.events`."""
+
+    after: int = 0
+    limit: int = 1000
+    kinds: Sequence[str] = ()
+    sms_ids: Sequence[str] = ()
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The rows that answer a :class:`Query`, oldest first."""
+
+    rows: Sequence[RowMapping]
+    last_id: int
+    settled_id: int
+    more: bool
+
+
+def create_table() -> None:
+    """Create the table, if it is missing. API servers that start together do it one after the other.
+
+    :raises StoreError: it could not be created.
+    """
+    engine = settings.get_engine()
+    with _without_contents():
+        if not inspect(engine).has_table(TABLE.name):
+            with create_session() as session, create_global_lock(session, DBLocks.MIGRATIONS):
+                TABLE.metadata.create_all(engine)
+
+
+def add(conn_id: str, webhook: Webhook, body: str) -> None:
+    """Add a webhook. When this returns, it is committed.
+
+    :param body: the JSON text as it came.
+    :raises StoreError: it is not known to be committed.
+    """
+    values = {
+        "conn_id": conn_id,
+        "kind": webhook.kind,
+        "sms_id": webhook.sms_id,
+        "status": webhook.status,
+        "body": body,
+    }
+    for remaining in reversed(range(_TRIES)):
+        started = time.monotonic()
+        try:
+            _run(lambda connection: connection.execute(insert(TABLE).values(**values, received_at=_now())))
+        except StoreError:
+            if not remaining:
+                raise
+            time.sleep(_PAUSE)
+            continue
+        # A reader may be past the id of a row that became visible late. The same event in a new row reaches it.
+        if time.monotonic() - started < OVERLAP / 2:
+            return
+    log.warning("the database needs more than %.0f s to add a webhook; tasks may see it late", OVERLAP / 2)
+
+
+def read(conn_id: str, query: Query) -> Page:
+    """Return the events that match ``query``.
+
+    :raises StoreError: the database did not answer.
+    """
+    return _run(lambda connection: _read(connection, conn_id, query))
+
+
+def _read(connection: Connection, conn_id: str, query: Query) -> Page:
+    # First, so that every event up to it is among the rows.
+    settled = max(query.after, _id_at(connection, _now() - timedelta(seconds=OVERLAP)))
+    columns = [TABLE.c[name] for name in ("id", "kind", "sms_id", "status", "body", "received_at")]
+    asked = select(*columns).where(TABLE.c.conn_id == conn_id, TABLE.c.id > query.after)
+    if query.kinds:
+        asked = asked.where(TABLE.c.kind.in_(query.kinds))
+    if query.sms_ids:
+        asked = asked.where(TABLE.c.sms_id.in_(query.sms_ids))
+    if query.since is not None:
+        # Ids grow with time, but for the overlap: with this bound the database does not read what is older.
+        bound = _id_at(connection, query.since - timedelta(seconds=OVERLAP))
+        asked = asked.where(TABLE.c.id > bound, TABLE.c.received_at >= query.since)
+    # Not the id itself: Postgres would go through the table in its order instead of using the index of messages.
+    order = TABLE.c.id + 0 if query.sms_ids else TABLE.c.id
+    rows: list[RowMapping] = []
+    size = 0
+    for row in connection.execute(asked.order_by(order).limit(query.limit)).mappings():
+        size += len(row["body"])
+        if rows and size > _MAX_PAGE_BYTES:
+            return Page(rows, rows[-1]["id"], settled, more=True)
+        rows.append(row)
+    last_id = rows[-1]["id"] if rows else query.after
+    return Page(rows, last_id, settled, more=len(rows) == query.limit)
+
+
+def _id_at(connection: Connection, moment: datetime) -> int:
+    """Return the id of the last event that was received by ``moment``, or 0."""
+    newest = select(TABLE.c.id).where(TABLE.c.received_at <= moment).order_by(TABLE.c.received_at.desc())
+    return connection.execute(newest.limit(1)).scalar() or 0
+
+
+def last_received(conn_id: str) -> datetime | None:
+    """Return when the last webhook of a connection was received, or None."""
+    newest = select(func.max(TABLE.c.id)).where(TABLE.c.conn_id == conn_id).scalar_subquery()
+    asked = select(TABLE.c.received_at).where(TABLE.c.id == newest)
+    return _run(lambda connection: connection.execute(asked).scalar())
+
+
+def delete_old(days: int, pause: Callable[[], None] = lambda: time.sleep(0.1)) -> int:
+    """Delete the events that are older than ``days``, a few in each transaction. Return their number.
+
+    :param pause: called between two transactions, so that the database serves others.
+    """
+    before = _now() - timedelta(days=days)
+    deleted = 0
+    while batch := _run(lambda connection: _delete_batch(connection, before)):
+        deleted += batch
+        pause()
+    return deleted
+
+
+def _delete_batch(connection: Connection, before: datetime) -> int:
+    oldest = (
+        select(TABLE.c.id).where(TABLE.c.received_at < before).order_by(TABLE.c.received_at).limit(_BATCH)
+    )
+    # Two statements, since MySQL has no LIMIT in a subquery.
+    ids = list(connection.execute(oldest).scalars())
+    return connection.execute(delete(TABLE).where(TABLE.c.id.in_(ids))).rowcount if ids else 0
+
+
+def _run(work: Callable[[Connection], T]) -> T:
+    """Run ``work`` in a transaction of its own.
+
+    :raises StoreError: in place of every error of the database.
+    """
+    with _without_contents(), settings.get_engine().begin() as connection:
+        return work(connection)
+
+
+@contextmanager
+def _without_contents() -> Iterator[None]:
+    """Raise :class:`StoreError` in place of every error of the database, without its cause."""
+    try:
+        yield
+    except (SQLAlchemyError, RuntimeError) as error:  # Airflow's lock raises the latter
+        original = error.orig if isinstance(error, DBAPIError) else error
+        raise StoreError(type(original).__name__) from None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,156 @@
+"""The reading of events by tasks, in an app of its own on SQLite."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_provider_pindo.plugins import _store
+from tests.plugins.conftest import POSTING, READING, SECRET, ask, events, post
+
+
+def report(sms_id, status="DELIVRD"):
+    return {"sms_id": sms_id, "status": status}
+
+
+@pytest.fixture
+def mixed(client):
+    """Seven events of three messages."""
+    for number in ("+250781234567", "250781234568"):
+        post(client, {"id": f"out_{number[-1]}", "to": number, "text": "Muraho", "sender": "PindoTest"})
+    post(client, report("out_7", "ACCEPTED"))
+    post(client, report("out_7"))
+    post(client, report("out_8", "UNDELIV"))
+    post(client, {"from": "00250781234567", "to": "7878", "text": "Yego"})
+    post(client, {"what": "ever"})
+    return client
+
+
+@pytest.mark.parametrize(
+    ("asked", "positions"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"kinds": ["delivery_report"]}, [2, 3, 4]),
+        ({"kinds": ["sent", "inbound"]}, [0, 1, 5]),
+        ({"sms_ids": ["out_7"]}, [0, 2, 3]),
+        ({"sms_ids": ["out_7", "out_8"], "kinds": ["delivery_report"]}, [2, 3, 4]),
+        ({"sms_ids": ["no_such"]}, []),
+        ({"sms_ids": ["OUT_7"]}, []),
+        ({"to": "+250781234568", "kinds": ["sent"]}, [1]),
+        ({"to": "+250 78 123 45 67"}, [0]),
+        ({"to": "7878"}, [5]),
+        ({"from": "+250781234567"}, [5]),
+        ({"from": "+250781234567", "to": "+250781234568"}, []),
+        ({"since": "2020-01-01T00:00:00+00:00"}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"since": "2120-01-01T00:00:00+02:00"}, []),
+    ],
+)
+def test_a_task_reads_what_it_asks_for_oldest_first(mixed, asked, positions):
+    everything = events(mixed)
+    assert events(mixed, **asked) == [everything[position] for position in positions]
+
+
+def test_pages_follow_each_other_and_none_is_lost(mixed):
+    everything = events(mixed)
+    read, after, pages, more = [], 0, 0, True
+    while more:
+        page = ask(mixed, after=after, limit=3).json()
+        read += page["events"]
+        after, more = page["last_id"], page["more"]
+        pages += 1
+    assert read == everything
+    assert pages == 3
+    assert ask(mixed, after=after).json() == {
+        "events": [],
+        "last_id": after,
+        "settled_id": after,
+        "more": False,
+    }
+
+
+def test_a_page_of_another_number_leads_to_the_next(mixed):
+    page = ask(mixed, to="7878", limit=2).json()
+    assert (page["events"], page["more"]) == ([], True)
+    assert page["last_id"] == events(mixed)[1]["id"]
+
+
+def test_long_bodies_are_spread_over_pages(client, monkeypatch):
+    for _ in range(5):
+        post(client, {"text": "x" * 1000})
+    monkeypatch.setattr(_store, "_MAX_PAGE_BYTES", 2500)
+    sizes, after, more = [], 0, True
+    while more:
+        page = ask(client, after=after).json()
+        sizes.append(len(page["events"]))
+        after, more = page["last_id"], page["more"]
+    assert sizes == [2, 2, 1]
+
+
+def test_an_event_is_settled_only_when_no_older_one_can_appear(mixed):
+    everything = events(mixed)
+    assert ask(mixed).json()["settled_id"] == 0
+    from airflow import settings
+
+    past = datetime.now(UTC) - timedelta(seconds=_store.OVERLAP + 1)
+    with settings.get_engine().begin() as connection:
+        first = _store.TABLE.update().where(_store.TABLE.c.id <= everything[2]["id"])
+        connection.execute(first.values(received_at=past))
+    assert ask(mixed).json()["settled_id"] == everything[2]["id"]
+    assert ask(mixed, since=past.isoformat()).json()["events"][0]["id"] == everything[0]["id"]
+    assert len(events(mixed, since=(past + timedelta(seconds=0.5)).isoformat())) == 4
+
+
+def test_events_of_another_connection_are_not_shown(client):
+    _store.add("pindo_other", _store.Webhook("sent", "out_7"), "{}")
+    assert events(client) == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"after": -1},
+        {"after": "7"},
+        {"after": True},
+        {"after": 2**63},
+        {"limit": 0},
+        {"limit": 1001},
+        {"kinds": "sent"},
+        {"kinds": ["sent"] * 5},
+        {"sms_ids": [7]},
+        {"sms_ids": ["a\0b"]},
+        {"sms_ids": ["x"] * 1001},
+        {"to": 250781234567},
+        {"to": "nobody"},
+        {"from": ""},
+        {"since": "yesterday"},
+        {"since": "2026-11-29T08:00:00"},
+        {"since": 7},
+    ],
+)
+def test_a_wrong_request_is_refused_and_the_wrong_key_is_named(client, asked):
+    response = ask(client, **asked)
+    assert response.status_code == 400
+    (key,) = asked
+    assert repr(key) in response.json()["detail"]
+
+
+def test_a_request_is_a_json_object_of_at_most_256_kib(client):
+    headers = {"Authorization": f"Bearer {READING}"}
+    assert client.post("/events/pindo_default", content=b"[]", headers=headers).status_code == 400
+    assert client.post("/events/pindo_default", content=b" " * 262_145, headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize("token", ["", "wrong", SECRET, POSTING])
+def test_only_the_reading_token_reads(client, token):
+    headers = {"Authorization": f"Bearer {token}"}
+    assert client.post("/events/pindo_default", json={}, headers=headers).status_code == 401
+    assert client.post("/events/pindo_default", json={}).status_code == 401
+
+
+def test_a_database_that_does_not_answer_is_a_503(client, monkeypatch):
+    def fail(*_):
+        raise _store.StoreError("OperationalError")
+
+    monkeypatch.setattr(_store, "_run", fail)
+    assert ask(client).status_code == 503

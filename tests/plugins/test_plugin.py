@@ -1,0 +1,50 @@
+"""The plugin as Airflow finds it, on every version."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import pytest
+
+from airflow_provider_pindo.plugins import pindo
+from airflow_provider_pindo.plugins.pindo import PindoPlugin
+from demo.deployment import AIRFLOW_VERSION
+from tests.test_house_rules import loaded_by
+
+NEEDS_AIRFLOW_3 = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2.11 has no apps of plugins")
+
+
+def test_airflow_finds_it_by_its_entry_point():
+    (point,) = (point for point in entry_points(group="airflow.plugins") if "pindo" in point.value)
+    assert point.load() is PindoPlugin
+    assert PindoPlugin.name == "pindo"
+
+
+def test_importing_it_loads_nothing_but_itself():
+    plugin_class = "from airflow.providers.common.compat.sdk import AirflowPlugin"
+    added = loaded_by(f"{plugin_class}; import airflow_provider_pindo.plugins.pindo") - loaded_by(
+        plugin_class
+    )
+    assert {name for name in added if name.startswith("airflow_provider_pindo.")} == {
+        "airflow_provider_pindo.plugins",
+        "airflow_provider_pindo.plugins.pindo",
+    }
+    assert len(added) < 10  # such as contextlib
+
+
+@pytest.mark.parametrize(
+    ("version", "has_pages"), [("2.11.2", False), ("3.0.6", False), ("3.1.0", True), ("3.10.0rc1", True)]
+)
+def test_it_adds_something_from_airflow_3_1_on(version, has_pages, monkeypatch):
+    monkeypatch.setattr(pindo, "_AIRFLOW_VERSION", version)
+    assert pindo._has_pages() is has_pages
+    if not has_pages:
+        assert PindoPlugin().fastapi_apps == []
+
+
+@NEEDS_AIRFLOW_3
+def test_the_app_is_built_once_when_the_api_server_asks():
+    plugin = PindoPlugin()
+    (app,) = plugin.fastapi_apps
+    assert (app["url_prefix"], app["name"]) == ("/pindo", "pindo")
+    assert plugin.fastapi_apps[0]["app"] is app["app"]
