@@ -7,9 +7,9 @@ both to Airflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
 
@@ -22,6 +22,7 @@ from airflow_provider_pindo._ledger.entry import (
     decide,
     fingerprint,
     how_to_change_status,
+    now,
 )
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo.api.arguments import read_flag
@@ -31,11 +32,17 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.operators._ask import PindoAskingOperator
+from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+_ARRIVED = "It arrived"
+_NOT_ARRIVED = "It did not: send it"
+_LEFT = "Leave it failed"
+#: What the ledger says after each answer.
+_STATUS_AFTER = {_ARRIVED: SENT, _NOT_ARRIVED: NOT_SENT, _LEFT: UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ class PindoOnceOperator(PindoAskingOperator):
     ledger_key: str
     #: What the task sends, for its messages.
     what: str
+    #: What the answer that it arrived does.
+    if_arrived = "the task succeeds and sends nothing."
     #: Key of the recipient in the result.
     recipient_key: str
     #: The words that settle an unknown outcome.
@@ -98,6 +107,19 @@ class PindoOnceOperator(PindoAskingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the request, or return the result of an earlier try."""
+        return self._run(context)
+
+    def execute_answer(self, context: Context, event: Mapping[str, Any], began: str | None) -> dict[str, Any]:
+        """Go on with a person's answer.
+
+        :param event: what Airflow says of the answer.
+        :param began: when the request began that the question was about.
+        """
+        return self._run(context, read_answer(event), began)
+
+    def _run(
+        self, context: Context, answer: Answer | None = None, began: str | None = None
+    ) -> dict[str, Any]:
         with self.hook, fail_without_retry():
             on_unknown = self._read_on_unknown()
             resend = read_flag("resend", self.resend)
@@ -108,14 +130,44 @@ class PindoOnceOperator(PindoAskingOperator):
                 input=fingerprint(*request.identity),
                 generation=ledger.generation,
                 to=request.masked_recipient,
+                began=now(),
             )
-            entry = self._adopt(ledger.read(), planned)
+            entry = ledger.read()
+            if answer is not None:
+                entry, is_left = self._record(answer, entry or replace(planned, began=began), began)
+                on_unknown = "fail" if is_left else on_unknown
+            entry = self._adopt(entry, planned)
             action = decide(entry, planned, ledger.generation, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
-                self.result = self._send(request, planned, before=entry)
+                self.result = self._send(context, request, planned, before=entry)
             else:
-                self.result = self._skip_send(action, request, entry or planned)
+                self.result = self._skip_send(context, action, request, entry or planned)
             return self.result
+
+    def _record(self, answer: Answer, entry: Entry, began: str | None) -> tuple[Entry, bool]:
+        """Write an answer into the ledger, unless somebody settled the entry while the question was open.
+
+        Airflow may deliver an answer twice, if its scheduler stops. The second time, the entry is about the request
+        that the answer caused, and the answer says nothing of it.
+
+        :return: the entry, and whether its outcome stays unknown for now.
+        """
+        if answer.option is None:
+            self.log.warning("Nobody answered within %s (ask_timeout)", self.ask_timeout)
+            return entry, True
+        status = _STATUS_AFTER.get(answer.option)
+        if entry.status != UNKNOWN or entry.began != began or status is None:
+            self.log.warning(
+                "The answer %r of %s is not used: the entry %r has changed since the question",
+                answer.option,
+                answer.who,
+                self.ledger_key,
+            )
+            return entry, False
+        self.log.info("%s answered %r at %s", answer.who, answer.option, answer.at)
+        entry = entry.settle(status, answer.settlement)
+        self._ledger.write(entry)
+        return entry, status == UNKNOWN
 
     def _adopt(self, entry: Entry | None, planned: Entry) -> Entry | None:
         """Return the entry. If a person has just settled it as sent, complete it with this generation.
@@ -144,13 +196,15 @@ class PindoOnceOperator(PindoAskingOperator):
         if self._is_sending and not self.hook.request_sent():
             raise EndedBeforeSending
 
-    def _send(self, request: OnceRequest, planned: Entry, *, before: Entry | None) -> dict[str, Any]:
+    def _send(
+        self, context: Context, request: OnceRequest, planned: Entry, *, before: Entry | None
+    ) -> dict[str, Any]:
         if_lost = f"the {self.what} to {planned.to} may have been sent"
         try:
             with self._ledger.transaction(planned, self.hook, if_lost=if_lost, before=before) as transaction:
                 transaction.result = self._make(request)
         except PindoUnknownOutcomeError as error:
-            return self._end_unknown(request, error)
+            return self._end_unknown(context, request, planned, error)
         except BaseException as error:
             if isinstance(error, Exception) or self._ledger.is_kept or not self.hook.request_sent():
                 raise
@@ -173,17 +227,49 @@ class PindoOnceOperator(PindoAskingOperator):
         finally:
             self._is_sending = False
 
-    def _end_unknown(self, request: OnceRequest, error: PindoUnknownOutcomeError) -> dict[str, Any]:
+    def _end_unknown(
+        self, context: Context, request: OnceRequest, entry: Entry, error: PindoUnknownOutcomeError
+    ) -> dict[str, Any]:
         """Return the result of a request whose outcome is unknown, or fail, as ``on_unknown`` says."""
         if self.on_unknown == "accept":
             self.log.warning("%s. Counted as sent, as on_unknown says", error)
             return self._result_without_receipt(request, UNKNOWN)
         if self.on_unknown == "resend":
             raise AirflowException(f"{error}\nThe next try sends it again, as on_unknown says") from None
+        if self.on_unknown == "ask" and self._ledger.is_kept:
+            self._ask(context, request, entry, str(error))
         raise error.with_message(f"{error}\n{self._how_to_settle(request)}") from None
 
-    def _skip_send(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
-        """Return the result of a task that does not send, or fail."""
+    def _ask(self, context: Context, request: OnceRequest, entry: Entry, reason: str) -> NoReturn:
+        """Ask a person whether the request of ``entry`` texted somebody, and park the task.
+
+        The form is the same for every request. So the log says which request it is about.
+        """
+        self.log.warning(
+            "%s (began at %s). Find out whether %s got it, then answer the question in Required Actions",
+            reason,
+            entry.began,
+            entry.to or request.masked_recipient,
+        )
+        self._park(context, self._form(), "execute_answer", began=entry.began)
+
+    def _form(self) -> Form:
+        return Form(
+            subject=f"Did the {self.what} arrive?",
+            body=(
+                f"Pindo gave no certain answer to a request of this task. So the {self.what} may have been sent. The "
+                "number, the time and the reason are in the task's log. Pindo's dashboard shows what was sent.\n\n"
+                f"- **{_ARRIVED}**: {self.if_arrived}\n"
+                f"- **{_NOT_ARRIVED}**: the task sends it now, once.\n"
+                f"- **{_LEFT}**: the task fails and sends nothing. To be asked again, clear it."
+            ),
+            options=(_ARRIVED, _NOT_ARRIVED, _LEFT),
+        )
+
+    def _skip_send(
+        self, context: Context, action: Action, request: OnceRequest, entry: Entry
+    ) -> dict[str, Any]:
+        """Return the result of a task that does not send, or ask, or fail."""
         recipient = entry.to or request.masked_recipient
         if action is Action.RETURN_RESULT:
             self.log.warning(
@@ -209,10 +295,13 @@ class PindoOnceOperator(PindoAskingOperator):
                 f"changed since. Nothing is sent now\nTo send the new one as well, {clear}; otherwise mark the task "
                 "as success"
             )
-        raise PindoUnknownOutcomeError(
-            f"an earlier try of this task ended during the request: the {self.what} to {recipient} may have been sent\n"
-            f"{self._how_to_settle(request)}"
+        what_happened = (
+            f"an earlier request of this task got no certain response: the {self.what} to {recipient} may have been "
+            "sent"
         )
+        if action is Action.ASK:
+            self._ask(context, request, entry, what_happened)
+        raise PindoUnknownOutcomeError(f"{what_happened}\n{self._how_to_settle(request)}")
 
     def _result_without_receipt(self, request: OnceRequest, status: str) -> dict[str, Any]:
         return {"status": status, self.recipient_key: request.recipient}

@@ -54,8 +54,9 @@ class PindoSendSmsOperator(PindoOnceOperator):
     - A clear with the same input returns the first receipt.
     - A clear with another recipient, text or sender fails and says what to do.
     - When the request was sent and no certain response arrived, the outcome is unknown, and the task fails without
-      retry. A person changes the status of the entry ``pindo_sms`` from ``unknown`` to ``sent`` or ``not_sent`` in the
-      *Task State Store*, within the task instance's *Storage* tab. A clear then continues from there.
+      retry. With ``on_unknown="ask"`` it asks a person instead. Or a person changes the status of the entry
+      ``pindo_sms`` from ``unknown`` to ``sent`` or ``not_sent`` in the *Task State Store*, within the task instance's
+      *Storage* tab. A clear then continues from there.
 
     Before Airflow 3.3 the retry of a killed task looks like a first try and sends again; the task logs this. For a
     mapped task, the promise holds while the mapped list keeps its order, since the ledger is kept by map index.
@@ -71,8 +72,14 @@ class PindoSendSmsOperator(PindoOnceOperator):
     :param text: the message. (templated)
     :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
     :param on_unknown: what to do when the outcome is unknown. ``fail`` (default) stops without retry until a person
-        settles it. ``resend`` sends again at the next try: at least once, so the person may get it twice. ``accept``
-        counts it as sent and returns ``{"status": "unknown", "to": …}``. (templated)
+        settles it. ``ask`` asks a person in Airflow's UI (*Required Actions*, Airflow 3.3 and later) and goes on with
+        the answer. When it arrived, the task returns ``{"status": "sent", "to": …}``. ``resend`` sends again at the
+        next try: at least once, so the person may get it twice. ``accept`` counts it as sent and returns
+        ``{"status": "unknown", "to": …}``. (templated)
+    :param ask_timeout: how long a person may take to answer, as a ``timedelta``: 7 days by default. Then the task fails
+        as with ``fail``. None: as long as they like.
+    :param ask_notifiers: notifiers that are called when a question is asked, such as
+        ``[PindoNotifier(ON_CALL, "Did it arrive? {{ question_url }}")]``. ``question_url`` is the address of the form.
     :param resend: send again when a person clears the task after it has sent. Ignored within the same generation, for
         unknown outcomes, and for an entry just settled as sent that no try has read yet. ``"False"`` as text is
         false. (templated)

@@ -50,9 +50,9 @@ class PindoVerifyOperator(PindoOnceOperator):
     - For any other state, and when Pindo gives none, the task returns the ``request_id``. The check finds out.
 
     When the response is lost, the PIN may be on the phone, and its ``request_id`` is unknown. This is an unknown
-    outcome, as for a message: see ``on_unknown``. A person who wants a new PIN changes the entry's ``unknown`` to
-    ``not_sent``. A person who found the ``request_id`` elsewhere writes
-    ``{"status": "sent", "result": {"request_id": 4}}`` into it.
+    outcome, as for a message: see ``on_unknown``. With ``ask``, a person answers a question. Otherwise a person who
+    wants a new PIN changes the entry's ``unknown`` to ``not_sent``. A person who found the ``request_id`` elsewhere
+    writes ``{"status": "sent", "result": {"request_id": 4}}`` into it.
 
     Before Airflow 3.3 the retry of a killed task looks like a first try and sends again; the task logs this. For a
     mapped task, the promise holds while the mapped list keeps its order, since the ledger is kept by map index.
@@ -65,9 +65,15 @@ class PindoVerifyOperator(PindoOnceOperator):
     :param brand: who the PIN is from, a sender ID of at most 11 characters; the connection's sender when None.
         (templated)
     :param on_unknown: what to do when the outcome is unknown. ``fail`` (default) stops without retry until a person
-        settles it. ``resend`` sends a new PIN at the next try; the person may get two, and only the newer can be
+        settles it. ``ask`` asks a person in Airflow's UI (*Required Actions*, Airflow 3.3 and later) and goes on with
+        the answer. When the PIN arrived, the task returns ``{"status": "sent", "number": …, "request_id": None}``: it
+        cannot be checked. ``resend`` sends a new PIN at the next try; the person may get two, and only the newer can be
         checked. ``accept`` counts it as sent and returns ``{"status": "unknown", "number": …}``, without the
         ``request_id`` that a check needs. (templated)
+    :param ask_timeout: how long a person may take to answer, as a ``timedelta``: 7 days by default. Then the task fails
+        as with ``fail``. None: as long as they like.
+    :param ask_notifiers: notifiers that are called when a question is asked, such as
+        ``[PindoNotifier(ON_CALL, "Did it arrive? {{ question_url }}")]``. ``question_url`` is the address of the form.
     :param resend: send a new PIN when a person clears the task after it has sent one. Ignored within the same
         generation, for unknown outcomes, and for an entry just settled as sent that no try has read yet. ``"False"``
         as text is false. (templated)
@@ -83,6 +89,9 @@ class PindoVerifyOperator(PindoOnceOperator):
 
     ledger_key = "pindo_verify"
     what = "PIN"
+    if_arrived = (
+        "the task succeeds with no `request_id`, since nobody knows it. So the PIN cannot be checked."
+    )
     recipient_key = "number"
     settled_by = (NOT_SENT,)
 
@@ -102,10 +111,14 @@ class PindoVerifyOperator(PindoOnceOperator):
         verification = self.hook.verify(number, brand)
         return {**verification.raw, "request_id": verification.request_id}
 
-    def _skip_send(self, action: Action, request: OnceRequest, entry: Entry) -> dict[str, Any]:
+    def _skip_send(
+        self, context: Context, action: Action, request: OnceRequest, entry: Entry
+    ) -> dict[str, Any]:
         if action is Action.RETURN_RESULT:
+            if entry.settled and not entry.result:
+                return {**self._result_without_receipt(request, SENT), "request_id": None}
             self._check_not_lapsed(entry)
-        return super()._skip_send(action, request, entry)
+        return super()._skip_send(context, action, request, entry)
 
     def _check_not_lapsed(self, entry: Entry) -> None:
         """Refuse to return the ``request_id`` of a PIN that cannot be checked."""

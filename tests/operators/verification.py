@@ -38,8 +38,14 @@ class Task:
     def run(self) -> Any:
         """Run the first try, or retry."""
         self.try_number += 1
-        ti = SimpleNamespace(try_number=self.try_number, max_tries=self.max_tries)
-        return self.make().execute({"ti": ti, "task_state_store": self.store})
+        return self.make().execute(self.context())
+
+    def context(self) -> dict[str, Any]:
+        """Return the context of the present try."""
+        ti = SimpleNamespace(
+            try_number=self.try_number, max_tries=self.max_tries, id="id", log_url="http://airflow/t"
+        )
+        return {"ti": ti, "task_state_store": self.store}
 
     def clear(self) -> Any:
         """Run again as after a clear."""
