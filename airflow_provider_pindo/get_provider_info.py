@@ -54,6 +54,12 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "-hex 32. Without it, no webhook of this connection is accepted.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
+    "send_window": {
+        "label": "Send window",
+        "description": "When single and bulk messages may go out, such as mon-sat 08:00-20:00 Africa/Kigali. A task "
+        "waits until it opens, unless it names its own. Any time when empty. PINs and alerts are not bound by it.",
+        "schema": {"type": ["string", "null"]},
+    },
     "allow_http": {
         "label": "Allow http://",
         "description": "Send the token unencrypted to a host that is not this machine. Leave it off.",
@@ -121,7 +127,17 @@ def get_provider_info() -> dict[str, Any]:
                 "external-doc-url": "https://docs.pindo.ai/",
                 "how-to-guide": [
                     f"/docs/howto/{page}.rst"
-                    for page in ("send", "bulk", "verify", "wait", "watch", "webhooks", "alert", "hook")
+                    for page in (
+                        "send",
+                        "when",
+                        "bulk",
+                        "verify",
+                        "wait",
+                        "watch",
+                        "webhooks",
+                        "alert",
+                        "hook",
+                    )
                 ],
                 "logo": "/docs/integration-logos/Pindo.svg",
                 "tags": ["service"],

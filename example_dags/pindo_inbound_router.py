@@ -116,7 +116,10 @@ def pindo_inbound_router():
 
     replies = classify(take_new_messages())
     stopped = update_stop_list(replies)
-    texted = PindoSendSmsOperator.partial(task_id="answer", task_display_name="Text the replies")
+    # An answer does not wait for the connection's send window.
+    texted = PindoSendSmsOperator.partial(
+        task_id="answer", task_display_name="Text the replies", send_window=""
+    )
     stopped >> texted.expand_kwargs(write_replies(replies))
 
 

@@ -13,6 +13,7 @@ import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from airflow_provider_pindo.api.limits import (
     MIN_REQUESTS_PER_SECOND,
     TOTAL_TIMEOUT_FACTOR,
 )
+from airflow_provider_pindo.api.windows import parse_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -52,6 +54,7 @@ class PindoSettings:
     :param timeout: seconds to wait for the next bytes of a response.
     :param requests_per_second: most requests per second from one process, or None.
     :param timezone: IANA time zone of the inbound list.
+    :param send_window: the send window of tasks that name none, as it was written; or None.
     :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
     :param cert: path of a client certificate, or (certificate, key), or None.
     :param proxies: proxy address by scheme, as in ``requests``.
@@ -66,6 +69,7 @@ class PindoSettings:
     timeout: float = DEFAULT_TIMEOUT
     requests_per_second: float | None = None
     timezone: str = "UTC"
+    send_window: str | None = None
     verify: bool | str = True
     cert: str | tuple[str, str] | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -111,6 +115,7 @@ def read_settings(conn: Connection) -> PindoSettings:
         timeout=extra.positive("timeout", most=MAX_TIMEOUT) or DEFAULT_TIMEOUT,
         requests_per_second=extra.positive("requests_per_second", least=MIN_REQUESTS_PER_SECOND),
         timezone=extra.zone("timezone"),
+        send_window=extra.window("send_window"),
         verify=extra.verify(),
         cert=extra.cert(),
         proxies=extra.proxies(urlsplit(base_url).scheme),
@@ -300,6 +305,13 @@ class _Extra:
                 f"extra {key!r} {self._of} is {name!r}, not a time zone: write one such as Africa/Kigali"
             ) from None
         return name
+
+    def window(self, key: str) -> str | None:
+        """Read a send window and check it. Its zone may be the DAG's, which is not known here."""
+        text = self.text(key)
+        if text is not None:
+            parse_window(f"extra {key!r} {self._of}", text, UTC)
+        return text
 
     def verify(self) -> bool | str:
         """Read ``verify`` (or ``verify_ssl``) as the HTTP provider does: true, false or the path of a CA bundle."""

@@ -20,7 +20,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_pindo._ledger.entry import ON_UNKNOWN, Settlement
 from airflow_provider_pindo.api.arguments import check_choice
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators._base import PindoOperator
+from airflow_provider_pindo.operators._timed import PindoTimedOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -120,7 +120,7 @@ def ask(
     raise TaskAwaitingInput(method_name=method_name, kwargs=dict(kwargs), timeout=timeout)
 
 
-class PindoAskingOperator(PindoOperator):
+class PindoAskingOperator(PindoTimedOperator):
     """Base of the operators that send: what they do about an unknown outcome.
 
     :param on_unknown: ``fail``, ``ask``, ``resend`` or ``accept``.
@@ -128,7 +128,7 @@ class PindoAskingOperator(PindoOperator):
     :param ask_notifiers: notifiers that are called when a question is asked.
     """
 
-    template_fields: Sequence[str] = ("on_unknown", *PindoOperator.template_fields)
+    template_fields: Sequence[str] = ("on_unknown", *PindoTimedOperator.template_fields)
 
     def __init__(
         self,

@@ -139,6 +139,7 @@ class PindoOnceOperator(PindoAskingOperator):
             entry = self._adopt(entry, planned)
             action = decide(entry, planned, ledger.generation, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
+                self._check_may_send()
                 self.result = self._send(context, request, planned, before=entry)
             else:
                 self.result = self._skip_send(context, action, request, entry or planned)

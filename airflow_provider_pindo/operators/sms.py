@@ -83,6 +83,13 @@ class PindoSendSmsOperator(PindoOnceOperator):
     :param resend: send again when a person clears the task after it has sent. Ignored within the same generation, for
         unknown outcomes, and for an entry just settled as sent that no try has read yet. ``"False"`` as text is
         false. (templated)
+    :param send_window: the days and hours in which it may be sent, such as ``mon-sat 08:00-20:00 Africa/Kigali``;
+        several are separated by ``;``. Without a zone, the DAG's counts. None (default) takes the connection's window,
+        and ``""`` none. See :doc:`/howto/when`. (templated)
+    :param outside_window: what to do outside the window. ``wait`` (default) defers the task until it opens. ``skip``
+        skips the task, and ``fail`` fails it without retry.
+    :param expires_at: an aware time, or one as ISO text. After it nothing is sent: the task is skipped, also while it
+        waits. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's receipt with its own keys: ``sms_id``, ``status``, ``to``, ``item_count`` (segments),
         ``item_price``, ``total_cost``, ``remaining_balance`` (USD), ``self_url`` and any others. Accepted is not yet

@@ -77,6 +77,13 @@ class PindoVerifyOperator(PindoOnceOperator):
     :param resend: send a new PIN when a person clears the task after it has sent one. Ignored within the same
         generation, for unknown outcomes, and for an entry just settled as sent that no try has read yet. ``"False"``
         as text is false. (templated)
+    :param send_window: the days and hours in which it may be sent, such as ``mon-sat 08:00-20:00 Africa/Kigali``;
+        several are separated by ``;``. Without a zone, the DAG's counts. None (default) is any time: the
+        connection's window does not bind a PIN. See :doc:`/howto/when`. (templated)
+    :param outside_window: what to do outside the window. ``wait`` (default) defers the task until it opens. ``skip``
+        skips the task, and ``fail`` fails it without retry.
+    :param expires_at: an aware time, or one as ISO text. After it nothing is sent: the task is skipped, also while it
+        waits. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's response with its own keys: ``request_id`` (int), ``network`` (mobile network code),
         ``remaining_balance`` (USD) and any others. The PIN is not among them.
@@ -87,6 +94,7 @@ class PindoVerifyOperator(PindoOnceOperator):
 
     template_fields: Sequence[str] = ("number", "brand", *PindoOnceOperator.template_fields)
 
+    takes_connection_window = False
     ledger_key = "pindo_verify"
     what = "PIN"
     if_arrived = (

@@ -36,6 +36,11 @@ def test_a_good_connection_says_the_balance(pindo):
         ({"host": "ftp://user:secret@127.0.0.1:port"}, "more than an address"),
         ({"extra": {"timeout": "soon"}}, "extra 'timeout' of this connection is 'soon'"),
         ({"extra": {"timezone": "Mars"}}, "not a time zone"),
+        (
+            {"extra": {"send_window": "8-20"}},
+            "extra 'send_window' of this connection is '8-20': write one such as '08:00-20:00 Africa/Kigali'",
+        ),
+        ({"extra": {"send_window": 8}}, "extra 'send_window' .* is 8: write a string"),
         ({"host": "http://127.0.0.1:port"}, "is not an address .*write https://api.pindo.io"),
         ({"extra": {"timeout": True}}, "extra 'timeout' .* is True: write a number above 0"),
         ({"extra": {"timeout": 1e10}}, "extra 'timeout' .* is 10000000000.0: write at most 86400"),
