@@ -14,6 +14,7 @@ from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from airflow_provider_pindo.sandbox.calls import CALLS
 from airflow_provider_pindo.sandbox.faults import ACTIONS
+from airflow_provider_pindo.sandbox.outcomes import NUMBERS
 from demo.deployment import EXAMPLE_DAGS
 
 try:
@@ -73,11 +74,13 @@ def test_every_call_of_a_hook_is_in_the_reference_and_in_the_how_to(hook):
         assert len(re.findall(rf"\b{call}\b", reference)) == 2, call
 
 
-def test_every_field_of_the_connection_and_every_fault_and_call_of_the_sandbox_is_told():
+def test_every_field_of_the_connection_and_every_fault_call_and_number_of_the_sandbox_is_told():
     connection, sandbox = text_of(DOCS / "connection.rst"), text_of(DOCS / "sandbox.rst")
     assert [field for field in CONNECTION_FIELDS if f"``{field}``" not in connection] == []
     assert [action for action in ACTIONS if f"* - ``{action}``" not in sandbox] == []
     assert [call for call in CALLS if f"``{call}``" not in sandbox] == []
+    rows = [f"* - ``{number}``\n     - ``{outcome}``" for number, outcome in NUMBERS.items()]
+    assert [row for row in rows if row not in sandbox] == []
 
 
 def test_every_example_is_listed():

@@ -51,8 +51,10 @@ class SandboxClient:
         :param to: only the messages to this number.
         :return: objects with these keys. ``id`` and ``sms_id`` are the same. ``name`` is of a bulk
             recipient. ``text`` has its mentions filled in. ``kind`` is ``"sms"``, ``"bulk"`` or ``"pin"``.
-            ``pin`` and ``request_id`` are of a verification. The others are ``to``, ``sender``,
-            ``created_at``, ``encoding``, ``item_count`` and ``total_cost``.
+            ``pin`` and ``request_id`` are of a verification. ``status`` is one of
+            :data:`~airflow_provider_pindo.sandbox.outcomes.STATUSES`, since ``status_at``. ``outcome`` is
+            what becomes of it, and ``reports`` are the statuses of its delivery reports. The others are
+            ``to``, ``sender``, ``created_at``, ``encoding``, ``item_count`` and ``total_cost``.
         """
         messages: list[dict[str, Any]] = self._ask("GET", "messages", query={"to": to})
         return messages
@@ -100,6 +102,19 @@ class SandboxClient:
         """
         return int(self._ask("POST", "faults", body={"action": action, "call": call, **details})["id"])
 
+    def fail_next(self, action: str = "status", call: str = "texts", **details: Any) -> int:
+        """Let the next request that sends fail; by default with 503, and not accepted.
+
+        :param action: such as ``"drop_after"``: accepted, but the response gets lost.
+        :param call: such as ``"*"`` for the next call of any kind.
+        :param details: the fields of the action, as of :meth:`add_fault`.
+        :return: the fault's id.
+        :raises SandboxError: an unknown action, call or field, or a value that it does not take.
+        """
+        if action == "status":
+            details = {"status": 503, **details}
+        return self.add_fault(action, call, **details)
+
     def faults(self) -> list[dict[str, Any]]:
         """The active faults, with the ``times`` and ``skip`` that remain."""
         faults: list[dict[str, Any]] = self._ask("GET", "faults")
@@ -127,6 +142,88 @@ class SandboxClient:
         """
         received: list[dict[str, Any]] = self._ask("POST", "inbound", body=messages)
         return received
+
+    # -- what becomes of a message
+
+    def deliver(self, sms_id: str | None = None, to: str | None = None) -> list[str]:
+        """Deliver messages now, and send their delivery reports.
+
+        :param sms_id: this message, whatever its status is. By default all that have no final status.
+        :param to: only those to this number.
+        :return: the ids of the messages, oldest first.
+        :raises SandboxError: no message has this id.
+        """
+        if sms_id is not None:
+            self.set_status(sms_id, "delivered")
+            return [sms_id]
+        delivered: list[str] = self._ask("PATCH", "messages", query={"to": to}, body={"status": "delivered"})
+        return delivered
+
+    def set_status(self, sms_id: str, status: str) -> dict[str, Any]:
+        """Make the network report a status of a message now. Nothing follows on its own.
+
+        :param status: one of :data:`~airflow_provider_pindo.sandbox.outcomes.STATUSES`. ``"sent"`` sends the
+            event ``sent``. ``"accepted"`` sends a report that is not final, and the status stays.
+        :return: the message.
+        :raises SandboxError: an unknown message or status.
+        """
+        message: dict[str, Any] = self._ask("PATCH", f"messages/{quote(sms_id)}", body={"status": status})
+        return message
+
+    def set_outcome(self, sms_id: str, outcome: str) -> dict[str, Any]:
+        """Change what becomes of a message, from now on.
+
+        :param outcome: one of :data:`~airflow_provider_pindo.sandbox.outcomes.OUTCOMES`.
+        :return: the message.
+        :raises SandboxError: an unknown message or outcome.
+        """
+        message: dict[str, Any] = self._ask("PATCH", f"messages/{quote(sms_id)}", body={"outcome": outcome})
+        return message
+
+    def add_rule(self, outcome: str, **details: Any) -> int:
+        """Add a rule for what becomes of messages; :class:`~.outcomes.Rule` describes its fields.
+
+        :param outcome: one of :data:`~airflow_provider_pindo.sandbox.outcomes.OUTCOMES`.
+        :param details: ``to``, ``sender``, ``times`` (default None: no limit).
+        :return: the rule's id.
+        :raises SandboxError: an unknown outcome or field, or a value that it does not take.
+        """
+        return int(self._ask("POST", "rules", body={"outcome": outcome, **details})["id"])
+
+    def rules(self) -> list[dict[str, Any]]:
+        """The active rules, with the ``times`` that remain."""
+        rules: list[dict[str, Any]] = self._ask("GET", "rules")
+        return rules
+
+    def clear_rules(self, rule_id: int | None = None) -> None:
+        """Remove one rule, or all of them."""
+        self._ask("DELETE", "rules" if rule_id is None else f"rules/{rule_id}")
+
+    def advance_clock(self, seconds: float) -> dict[str, Any]:
+        """Let this time pass at once. What becomes due happens before this returns.
+
+        :return: ``{"now": …, "running": …}``.
+        """
+        return self._set_clock({"advance": seconds})
+
+    def set_clock(self, now: str) -> dict[str, Any]:
+        """Go forward to an ISO time; without a zone it is UTC.
+
+        :raises SandboxError: the time has passed.
+        """
+        return self._set_clock({"now": now})
+
+    def stop_clock(self) -> dict[str, Any]:
+        """Let no time pass but what :meth:`advance_clock` and :meth:`set_clock` add."""
+        return self._set_clock({"running": False})
+
+    def run_clock(self) -> dict[str, Any]:
+        """Let the time pass again."""
+        return self._set_clock({"running": True})
+
+    def _set_clock(self, change: dict[str, Any]) -> dict[str, Any]:
+        clock: dict[str, Any] = self._ask("POST", "clock", body=change)
+        return clock
 
     # -- webhooks
 

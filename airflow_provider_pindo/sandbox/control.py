@@ -7,7 +7,7 @@ site cannot use it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -17,21 +17,35 @@ from airflow_provider_pindo.sandbox.address import connection_json
 from airflow_provider_pindo.sandbox.calls import CALLS
 from airflow_provider_pindo.sandbox.faults import ACTIONS, Fault
 from airflow_provider_pindo.sandbox.json_response import json_response
+from airflow_provider_pindo.sandbox.outcomes import NUMBERS, OUTCOMES, Rule
 from airflow_provider_pindo.sandbox.request_log import decoded
 from airflow_provider_pindo.sandbox.settings import INBOUND, InboundSms
 from airflow_provider_pindo.sandbox.store import micros, usd
+from airflow_provider_pindo.sandbox.validation import in_utc
 from airflow_provider_pindo.sandbox.world import World
 
 _LINES_SHOWN = 20
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ControlHandler = Callable[[web.Request, Any], Any]
+_Change = TypeVar("_Change", bound=msgspec.Struct)
 _Usd = Annotated[float, msgspec.Meta(gt=-1e9, lt=1e9)]
 
 
 class _WalletChange(msgspec.Struct, forbid_unknown_fields=True):
     balance: _Usd | msgspec.UnsetType = msgspec.UNSET
     add: _Usd = 0.0
+
+
+class _MessageChange(msgspec.Struct, forbid_unknown_fields=True):
+    status: str | None = None
+    outcome: str | None = None
+
+
+class _ClockChange(msgspec.Struct, forbid_unknown_fields=True):
+    advance: Annotated[float, msgspec.Meta(ge=0, lt=1e9)] = 0.0
+    now: str | None = None
+    running: bool | None = None
 
 
 class Control:
@@ -55,6 +69,15 @@ class Control:
         return [
             ("GET", "state", lambda request, body: self._state(f"{request.scheme}://{request.host}")),
             ("GET", "messages", lambda request, body: self._messages(request.query.get("to"))),
+            ("PATCH", "messages", self._deliver),
+            ("GET", "messages/{id}", lambda request, body: self._message(request.match_info["id"])),
+            ("PATCH", "messages/{id}", self._change_message),
+            ("GET", "clock", lambda request, body: world.clock.as_json()),
+            ("POST", "clock", self._change_clock),
+            ("GET", "rules", lambda request, body: world.rules.as_json()),
+            ("POST", "rules", lambda request, body: {"id": world.rules.add(Rule.from_json(body))}),
+            ("DELETE", "rules", lambda request, body: world.rules.remove()),
+            ("DELETE", "rules/{id:[0-9]+}", lambda request, body: world.rules.remove(_id(request))),
             ("GET", "phones", lambda request, body: page.phones(world, request.query.get("find", ""))),
             (
                 "GET",
@@ -105,6 +128,10 @@ class Control:
             "newest_webhooks": world.webhooks.newest(_LINES_SHOWN),
             "webhooks_pending": world.webhooks.pending,
             "settings": world.pindo.settings.as_json(),
+            "clock": world.clock.as_json(),
+            "rules": world.rules.as_json(),
+            "outcomes": {name: outcome.description for name, outcome in OUTCOMES.items()},
+            "numbers": NUMBERS,
             "faults": world.faults.as_json(),
             "actions": ACTIONS,
             "calls": list(CALLS),
@@ -114,7 +141,41 @@ class Control:
         }
 
     def _messages(self, to: str | None) -> list[dict[str, Any]]:
-        return [message.as_json() for message in self._world.store.messages(to)]
+        return self._world.lives.as_json(self._world.store.messages(to))
+
+    def _message(self, sms_id: str) -> dict[str, Any]:
+        """A message with the request that sent it and the response, as they went over the wire."""
+        life = self._world.lives.existing(sms_id)
+        entry = None if life.request is None else self._world.log.get(life.request)
+        (shown,) = self._world.lives.as_json([self._world.store.message(sms_id)])
+        return {**shown, "exchange": None if entry is None else entry.exchange()}
+
+    def _change_message(self, request: web.Request, body: Any) -> dict[str, Any]:
+        sms_id, lives = request.match_info["id"], self._world.lives
+        change = _convert(body, _MessageChange, "{'status': …} or {'outcome': …}")
+        if change.outcome is not None:
+            lives.set_outcome(sms_id, change.outcome)
+        if change.status is not None:
+            lives.set_status(sms_id, change.status)
+        return self._message(sms_id)
+
+    def _deliver(self, request: web.Request, body: Any) -> list[str]:
+        change = _convert(body, _MessageChange, "{'status': 'delivered'}")
+        if change.status != "delivered":
+            raise ValueError("of all messages together only the status 'delivered' can be set")
+        return self._world.lives.deliver(request.query.get("to"))
+
+    def _change_clock(self, request: web.Request, body: Any) -> dict[str, Any]:
+        clock = self._world.clock
+        change = _convert(body, _ClockChange, "{'advance': seconds}, {'now': ISO time} or {'running': flag}")
+        if change.running is not None:
+            (clock.run if change.running else clock.stop)()
+        if change.now is not None:
+            clock.move_to(in_utc(change.now).timestamp())
+        clock.advance(change.advance)
+        self._world.lives.run_due()
+        self._world.lives.wake()
+        return clock.as_json()
 
     def _change_settings(self, request: web.Request, body: Any) -> dict[str, Any]:
         if not isinstance(body, dict):
@@ -134,14 +195,22 @@ class Control:
         return [message.as_json() for message in self._world.pindo.receive(messages)]
 
     def _change_wallet(self, request: web.Request, body: Any) -> dict[str, Any]:
-        try:
-            change = msgspec.convert(body or None, _WalletChange)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"{error}; send {{'add': USD}} or {{'balance': USD}}") from None
+        change = _convert(body, _WalletChange, "{'add': USD} or {'balance': USD}")
         store = self._world.store
         balance = store.balance if change.balance is msgspec.UNSET else micros(change.balance)
         store.set_balance(max(0, balance + micros(change.add)))
         return {"balance": usd(store.balance)}
+
+
+def _convert(body: Any, kind: type[_Change], takes: str) -> _Change:
+    """The body as a struct.
+
+    :raises ValueError: it is not one; the message says what to send.
+    """
+    try:
+        return msgspec.convert(body or None, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{error}; send {takes}") from None
 
 
 def _id(request: web.Request) -> int:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from airflow_provider_pindo.sandbox.book import Book
 from airflow_provider_pindo.sandbox.calls import CALLS
 from airflow_provider_pindo.sandbox.events import EVENTS
 from airflow_provider_pindo.sandbox.validation import Count, Flag, HeaderText, check_fields, one_of
@@ -112,33 +113,8 @@ class Fault(msgspec.Struct, frozen=True):
         return call in CALL_GROUPS.get(self.call, (self.call,)) and (self.to is None or self.to in numbers)
 
 
-class FaultBook:
+class FaultBook(Book[Fault]):
     """The active faults, oldest first."""
-
-    def __init__(self) -> None:
-        self._next_id = 1
-        self._faults: dict[int, Fault] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._faults)
-
-    def add(self, fault: Fault) -> int:
-        """Add a fault and return its id."""
-        fault_id = self._next_id
-        self._next_id += 1
-        self._faults[fault_id] = fault
-        return fault_id
-
-    def remove(self, fault_id: int | None = None) -> None:
-        """Remove one fault, or all of them."""
-        if fault_id is None:
-            self._faults.clear()
-        else:
-            self._faults.pop(fault_id, None)
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """The active faults, with the ``skip`` and ``times`` that remain."""
-        return [{"id": fault_id, **msgspec.structs.asdict(fault)} for fault_id, fault in self._faults.items()]
 
     def take(self, call: str, numbers: set[str]) -> list[Fault]:
         """The faults that strike this request: at most one ``latency`` and one other.
@@ -146,22 +122,16 @@ class FaultBook:
         Of several that match, the oldest strikes. A matching fault first counts down its ``skip``.
         """
         struck: dict[bool, Fault] = {}
-        for fault_id, fault in list(self._faults.items()):
+        for fault_id, fault in list(self.entries.items()):
             slot = fault.action == "latency"
             if slot in struck or not fault.matches(call, numbers):
                 continue
             if fault.skip > 0:
-                self._faults[fault_id] = msgspec.structs.replace(fault, skip=fault.skip - 1)
+                self.entries[fault_id] = msgspec.structs.replace(fault, skip=fault.skip - 1)
             elif random.random() < fault.probability:  # noqa: S311 - no secret
                 struck[slot] = fault
-                self._count_down(fault_id, fault)
+                self.count_down(fault_id)
         return [struck[slot] for slot in (True, False) if slot in struck]
-
-    def _count_down(self, fault_id: int, fault: Fault) -> None:
-        if fault.times == 1:
-            del self._faults[fault_id]
-        elif fault.times is not None:
-            self._faults[fault_id] = msgspec.structs.replace(fault, times=fault.times - 1)
 
 
 def with_extra_keys(body: Any) -> Any:

@@ -71,13 +71,12 @@ class Page:
 def phones(world: World, find: str) -> list[dict[str, Any]]:
     """The phones with the newest messages first, each with its thread, oldest message first.
 
-    :param find: digits of a number; empty for all phones.
+    :param find: part of a number, of a name or of a message's text; empty for all phones.
     """
-    digits = "".join(char for char in find if char.isdigit())
     shown = []
-    for number in world.store.newest_phones(PHONES_SHOWN, digits):
+    for number in world.store.newest_phones(PHONES_SHOWN, find):
         sent, received = world.store.thread(number, MESSAGES_PER_PHONE)
-        thread = [{**m.as_json(), "direction": "in"} for m in sent]
+        thread = [{**m, "direction": "in"} for m in world.lives.as_json(sent)]
         thread += [{**m.as_json(), "direction": "out"} for m in received]
         thread.sort(key=lambda message: str(message["created_at"]))
         shown.append(

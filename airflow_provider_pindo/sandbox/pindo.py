@@ -28,7 +28,8 @@ from msgspec import UNSET, Meta, UnsetType
 from airflow_provider_pindo.api.limits import MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.segments import segments
 from airflow_provider_pindo.sandbox import numbers
-from airflow_provider_pindo.sandbox.events import Event, delivery_report, inbound_event, sent_event
+from airflow_provider_pindo.sandbox.clock import Clock
+from airflow_provider_pindo.sandbox.events import Event, inbound_event
 from airflow_provider_pindo.sandbox.settings import InboundSms, Settings
 from airflow_provider_pindo.sandbox.store import (
     Inbound,
@@ -98,12 +99,16 @@ class _SenderIdBody(msgspec.Struct):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """A call as Pindo sees it: the variables of the path, the query, and the decoded body."""
+    """A call as Pindo sees it: the variables of the path, the query, and the decoded body.
+
+    :param number: its number in the log; None when it is in none.
+    """
 
     path: Mapping[str, str] = dataclasses.field(default_factory=dict)
     query: Mapping[str, str] = dataclasses.field(default_factory=dict)
     body: Any = None
     base_url: str = ""
+    number: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,12 +135,22 @@ class Pindo:
 
     :param store: its memory.
     :param settings: replace the attribute to change them.
-    :param announce: called with each event of the webhooks, in the order of the events.
+    :param begin: called with accepted messages and the number of their request.
+    :param announce: called with the event of each message that a phone sends.
     """
 
-    def __init__(self, store: Store, settings: Settings, announce: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Clock,
+        begin: Callable[[list[Message], int | None], None],
+        announce: Callable[[Event], None],
+    ) -> None:
         self.store = store
         self.settings = settings
+        self._clock = clock
+        self._begin = begin
         self._announce = announce
 
     def respond(self, call: str, request: Request) -> Response:
@@ -158,9 +173,11 @@ class Pindo:
         body = msgspec.convert(request.body, _SmsBody)
         self._check_sender("sender", body.sender)
         self._check_number(body.to)
-        message = self._message(body.to, body.text, body.sender, "sms", self._sms_ids(1)[0], now())
+        message = self._message(
+            body.to, body.text, body.sender, "sms", self._sms_ids(1)[0], self._clock.iso()
+        )
         self.store.accept([message], message.total_cost)
-        self._announce_sent([message])
+        self._begin([message], request.number)
         return Response(
             201,
             {
@@ -191,7 +208,7 @@ class Pindo:
         self._check_sender("sender", content.sender)
         messages = self._bulk_messages(self._deliverable(recipients), content.text, content.sender)
         self.store.accept(messages, sum(message.total_cost for message in messages))
-        self._announce_sent(messages)
+        self._begin(messages, request.number)
         return Response(
             201,
             {
@@ -234,7 +251,7 @@ class Pindo:
         self, recipients: list[tuple[str, str | None]], text: str, sender: str
     ) -> list[Message]:
         """One message for each recipient, with the mentions filled in."""
-        created_at, ids = now(), self._sms_ids(len(recipients))
+        created_at, ids = self._clock.iso(), self._sms_ids(len(recipients))
         if not _MENTION.search(text):
             first = self._message(recipients[0][0], text, sender, "bulk", ids[0], created_at)
             return [
@@ -286,14 +303,14 @@ class Pindo:
             raise InsufficientBalance
         request_id = self.store.next_request_id(self.settings.first_id)
         pin = self.settings.pin or _random_pin(self.settings.pin_length)
-        expires_at = time.time() + self.settings.pin_ttl
+        expires_at = self._clock.time() + self.settings.pin_ttl
         text = f"Your {brand} verification code is {pin}"
-        message = self._message(number, text, brand, "pin", self._sms_ids(1)[0], now())
+        message = self._message(number, text, brand, "pin", self._sms_ids(1)[0], self._clock.iso())
         message = message._replace(total_cost=0, pin=pin, request_id=request_id)
         self.store.start_verification(
             Verification(request_id, number, brand, pin, "pending", 0, expires_at), message
         )
-        self._announce_sent([message])
+        self._begin([message], request.number)
         return Response(
             201,
             {
@@ -343,7 +360,7 @@ class Pindo:
         verification = self.store.verification(request_id)
         if verification is None:
             raise Refusal(404, "no such verification")
-        if verification.status == "pending" and time.time() >= verification.expires_at:
+        if verification.status == "pending" and self._clock.time() >= verification.expires_at:
             self.store.set_verification(request_id, "expired", verification.attempts)
             return verification._replace(status="expired")
         return verification
@@ -388,12 +405,13 @@ class Pindo:
 
     def receive(self, messages: Iterable[InboundSms]) -> list[Inbound]:
         """Take messages that phones send to the account."""
+        now = self._clock.iso()
         rows = (
             (
                 message.sender,
                 message.to or self.settings.inbound_number,
                 message.text,
-                _iso(in_utc(message.created_at)) if message.created_at else now(),
+                in_utc(message.created_at or now).isoformat(timespec="microseconds"),
             )
             for message in messages
         )
@@ -457,16 +475,6 @@ class Pindo:
         ]
         return Response(200, {"timeframe": request.query.get("timeframe", "30d"), "data": days})
 
-    def _announce_sent(self, messages: Iterable[Message]) -> None:
-        """Announce that a message was sent, and then the network's delivery report."""
-        for message in messages:
-            self._announce(sent_event(message))
-            self._announce(
-                delivery_report(
-                    message, self.settings.delivery_status, 0, time.time(), self.settings.older_forms
-                )
-            )
-
 
 def fill(text: str, number: str, name: str | None) -> str:
     """Fill in the mentions that a bulk request has values for: the name and the number.
@@ -489,15 +497,6 @@ def sms_ids(count: int, older: bool = False) -> list[str]:
     stamp = "".join(_CROCKFORD[milliseconds >> shift & 31] for shift in range(45, -1, -5))
     random = os.urandom(16 * count).translate(_TO_CROCKFORD).decode()
     return [f"out_sms_{stamp}{random[start : start + 16]}" for start in range(0, 16 * count, 16)]
-
-
-def now() -> str:
-    """The current time as ISO text: aware, UTC, with microseconds."""
-    return _iso(datetime.now(UTC))
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")
 
 
 def numbers_in(body: Any) -> set[str]:

@@ -29,6 +29,8 @@ class LoggedRequest:
     :param status: status of the response; ``"dropped"`` when the connection was closed instead; None
         before that.
     :param faults: the actions of the faults that struck it.
+    :param response: body of the response to a call that sends; None for other calls, and for a response
+        that was never written.
     """
 
     number: int
@@ -43,6 +45,17 @@ class LoggedRequest:
     body: bytes | None
     status: int | str | None = None
     faults: tuple[str, ...] = ()
+    response: bytes | None = None
+
+    def exchange(self) -> dict[str, Any]:
+        """The request and its response as they went over the wire, without the token."""
+        return {
+            **self.summary(),
+            "query": self.query,
+            "headers": self.headers,
+            "body": None if self.body is None else self.body.decode(errors="replace"),
+            "response": None if self.response is None else self.response.decode(errors="replace"),
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The request with its body decoded."""
@@ -116,8 +129,19 @@ class RequestLog:
         return entry
 
     def _forget_body(self, entry: LoggedRequest) -> None:
-        self._body_bytes -= entry.size
-        entry.body = None
+        self._body_bytes -= entry.size + len(entry.response or b"")
+        entry.body = entry.response = None
+
+    def add_response(self, entry: LoggedRequest, body: bytes) -> None:
+        """Keep the body of a response for as long as that of its request."""
+        if entry.body:
+            entry.response = body
+            self._body_bytes += len(body)
+
+    def get(self, number: int) -> LoggedRequest | None:
+        """The request with this number; None when it is forgotten."""
+        index = number - self._entries[0].number if self._entries else -1
+        return self._entries[index] if 0 <= index < len(self._entries) else None
 
     def clear(self) -> None:
         """Forget all requests."""

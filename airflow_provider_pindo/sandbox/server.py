@@ -29,7 +29,13 @@ from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.sandbox import numbers
 from airflow_provider_pindo.sandbox.calls import CALLS, CALLS_WITH_BODY
 from airflow_provider_pindo.sandbox.control import Control
-from airflow_provider_pindo.sandbox.faults import BEFORE, Fault, with_extra_keys, with_wrong_types
+from airflow_provider_pindo.sandbox.faults import (
+    BEFORE,
+    CALL_GROUPS,
+    Fault,
+    with_extra_keys,
+    with_wrong_types,
+)
 from airflow_provider_pindo.sandbox.json_response import encode, json_response
 from airflow_provider_pindo.sandbox.page import Page
 from airflow_provider_pindo.sandbox.pindo import Request, Response, numbers_in
@@ -103,6 +109,7 @@ class Server:
             request.query,
             decoded(body) if has_json else None,
             f"{request.scheme}://{request.host}",
+            entry.number,
         )
         faults = self._world.faults.take(call, numbers_in(pindo_request.body)) if self._world.faults else []
         entry.faults = tuple(fault.action for fault in faults)
@@ -142,6 +149,8 @@ class Server:
 
         :param idle: seconds after which to close the connection if it is idle.
         """
+        if entry.call in CALL_GROUPS["texts"] and isinstance(response.body, bytes):
+            self._world.log.add_response(entry, response.body)
         self._log_status(entry, response.status)
         idle = self._world.pindo.settings.keepalive_timeout if idle is None else idle
         transport = request.transport

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from airflow_provider_pindo.sandbox.outcomes import OUTCOMES
 from airflow_provider_pindo.sandbox.validation import (
     Amount,
     Count,
@@ -27,8 +28,6 @@ from airflow_provider_pindo.sandbox.validation import (
 
 #: What describes an inbound message, as an error says it.
 INBOUND = "{'from', 'text', 'to'?, 'created_at'?}: texts, created_at an ISO time such as 2026-06-10T09:04:31"
-DELIVERY_STATUSES = ("ACCEPTED", "EXPIRED", "DELIVRD", "UNDELIV", "REJECTED", "UNKNOWN")
-
 _Url = Annotated[str, Meta(pattern="^https?://[^/]", description="an http:// or https:// address")]
 
 _PhoneNumber = Annotated[Text, Meta(description="a phone number, as a text")]
@@ -113,7 +112,13 @@ class Settings(msgspec.Struct, frozen=True):
         received the message: ``{"PindoTest": {"url", "method"?, "headers"?}}``. ``"*"`` is for all others.
     :param older_forms: whether message ids and delivery reports have the forms of before 2023-08: the id is
         a number (in a response, its digits as a text), and the time of a report begins with the day.
-    :param delivery_status: status of every delivery report.
+    :param sent_seconds: seconds from accepted to sent.
+    :param delivery_seconds: seconds from sent to the delivery report, and between two reports. Pindo's
+        client says 1 to 3.
+    :param late_report_seconds: seconds from sent to a late report.
+    :param delivery_outcome: what becomes of a message that no rule is for; one of
+        :data:`~airflow_provider_pindo.sandbox.outcomes.OUTCOMES`.
+    :param auto_reply: text of a phone that replies on its own.
     """
 
     balance: Amount = 500.0
@@ -156,7 +161,11 @@ class Settings(msgspec.Struct, frozen=True):
         Meta(description="an object of sender IDs, or '*', each with {'url', 'method'?, 'headers'?}"),
     ] = {}
     older_forms: Flag = False
-    delivery_status: Annotated[str, one_of(DELIVERY_STATUSES)] = "DELIVRD"
+    sent_seconds: Amount = 0.0
+    delivery_seconds: Amount = 1.0
+    late_report_seconds: Amount = 60.0
+    delivery_outcome: Annotated[str, one_of(OUTCOMES)] = "delivered"
+    auto_reply: Text = "YES"
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
         """These settings with some changed.

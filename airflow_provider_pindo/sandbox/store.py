@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ CREATE TABLE IF NOT EXISTS messages (
     sender TEXT NOT NULL, kind TEXT NOT NULL, created_at TEXT NOT NULL, encoding TEXT NOT NULL,
     item_count INTEGER NOT NULL, total_cost INTEGER NOT NULL, pin TEXT, request_id INTEGER);
 CREATE INDEX IF NOT EXISTS messages_recipient ON messages (recipient, seq);
+CREATE INDEX IF NOT EXISTS messages_sms_id ON messages (sms_id);
 CREATE TABLE IF NOT EXISTS inbound (
     id INTEGER PRIMARY KEY, sender TEXT NOT NULL, recipient TEXT NOT NULL, text TEXT NOT NULL,
     created_at TEXT NOT NULL);
@@ -102,6 +104,10 @@ class Verification(NamedTuple):
     expires_at: float
 
 
+def _fold(text: str | None) -> str:
+    return (text or "").casefold()
+
+
 def micros(amount: float) -> int:
     """USD as whole millionths."""
     return round(amount * _MILLION)
@@ -112,65 +118,68 @@ def usd(amount: int) -> float:
     return amount / _MILLION
 
 
-_MESSAGE_COLUMNS = (
+#: The columns of the table ``messages`` that a :class:`Message` has.
+MESSAGE_COLUMNS = (
     "sms_id, recipient, name, text, sender, kind, created_at, "
     "encoding, item_count, total_cost, pin, request_id"
 )
 
 
 class Store:
-    """The sandbox's memory.
+    """The sandbox's memory. Other parts keep their own tables in its ``database``.
 
     :param path: the SQLite file; None for memory only.
     :param balance: USD in the wallet of a new store. An existing file keeps its own.
     """
 
     def __init__(self, path: str | Path | None, balance: float) -> None:
-        self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+        self.database = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
         if path is not None:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA busy_timeout = 5000")
-        self._db.executescript(_SCHEMA)
+            self.database.execute("PRAGMA journal_mode = WAL")
+            self.database.execute("PRAGMA synchronous = NORMAL")
+            self.database.execute("PRAGMA busy_timeout = 5000")
+        self.database.create_function("fold", 1, _fold, deterministic=True)
+        self.database.executescript(_SCHEMA)
         if self._account("balance") is None:
             self._set_account("balance", micros(balance))
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self.database.close()
 
     def clear(self, balance: float) -> None:
         """Forget everything except the highest id, and put ``balance`` USD into the wallet."""
         newest = max(self._newest_id("inbound"), self._newest_id("verifications"))
-        with self._transaction():
+        with self.transaction():
             for table in _TABLES:
-                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this module
+                self.database.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this module
             self._set_account("balance", micros(balance))
             self._set_account("last_id", newest)
 
     def _newest_id(self, table: str) -> int:
         """The highest id of a table's rows, including forgotten ones."""
-        newest = self._db.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0]  # noqa: S608
+        newest = self.database.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0]  # noqa: S608
         return max(newest or 0, self._account("last_id") or 0)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def transaction(self) -> Iterator[None]:
+        """Keep what the block writes, all or nothing."""
+        self.database.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            self.database.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+        self.database.execute("COMMIT")
 
     # -- the account
 
     def _account(self, key: str) -> Any:
-        row = self._db.execute("SELECT value FROM account WHERE key = ?", (key,)).fetchone()
+        row = self.database.execute("SELECT value FROM account WHERE key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def _set_account(self, key: str, value: Any) -> None:
-        self._db.execute("INSERT OR REPLACE INTO account VALUES (?, ?)", (key, json.dumps(value)))
+        self.database.execute("INSERT OR REPLACE INTO account VALUES (?, ?)", (key, json.dumps(value)))
 
     @property
     def balance(self) -> int:
@@ -198,19 +207,19 @@ class Store:
 
     def sender_ids(self) -> list[tuple[int, str, list[str]]]:
         """The requested sender IDs, each with its number and its countries."""
-        rows = self._db.execute("SELECT id, sender_id, countries FROM sender_ids ORDER BY id")
+        rows = self.database.execute("SELECT id, sender_id, countries FROM sender_ids ORDER BY id")
         return [(row[0], row[1], json.loads(row[2])) for row in rows]
 
     def add_sender_id(self, sender_id: str, countries: list[str]) -> None:
         """Approve a sender ID."""
-        self._db.execute(
+        self.database.execute(
             "INSERT OR REPLACE INTO sender_ids (sender_id, countries) VALUES (?, ?)",
             (sender_id, json.dumps(countries)),
         )
 
     def has_sender_id(self, sender_id: str) -> bool:
         """Whether a sender ID was requested."""
-        row = self._db.execute("SELECT 1 FROM sender_ids WHERE sender_id = ?", (sender_id,)).fetchone()
+        row = self.database.execute("SELECT 1 FROM sender_ids WHERE sender_id = ?", (sender_id,)).fetchone()
         return row is not None
 
     # -- messages to phones
@@ -220,54 +229,70 @@ class Store:
 
         :raises InsufficientBalance: the wallet holds less than ``cost`` millionths of a USD.
         """
-        with self._transaction():
+        with self.transaction():
             self._charge(cost)
             self._deliver(messages)
 
     def _deliver(self, messages: Iterable[Message]) -> None:
         marks = ", ".join("?" * len(Message._fields))
-        self._db.executemany(
-            f"INSERT INTO messages ({_MESSAGE_COLUMNS}) VALUES ({marks})",  # noqa: S608
+        self.database.executemany(
+            f"INSERT INTO messages ({MESSAGE_COLUMNS}) VALUES ({marks})",  # noqa: S608
             messages,
         )
 
     def messages(self, to: str | None = None) -> list[Message]:
         """Every accepted message, oldest first; with ``to``, only those to that phone."""
         where, values = ("", ()) if to is None else ("WHERE recipient = ?", (to,))
-        rows = self._db.execute(
-            f"SELECT {_MESSAGE_COLUMNS} FROM messages {where} ORDER BY seq",  # noqa: S608
+        rows = self.database.execute(
+            f"SELECT {MESSAGE_COLUMNS} FROM messages {where} ORDER BY seq",  # noqa: S608
             values,
         )
         return [Message._make(row) for row in rows]
 
-    def newest_phones(self, limit: int, containing: str = "") -> list[str]:
+    def message(self, sms_id: str) -> Message:
+        """The message with this id.
+
+        :raises KeyError: there is none.
+        """
+        row = self.database.execute(
+            f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE sms_id = ?",  # noqa: S608
+            (sms_id,),
+        ).fetchone()
+        if row is None:
+            raise KeyError(sms_id)
+        return Message._make(row)
+
+    def newest_phones(self, limit: int, find: str = "") -> list[str]:
         """The numbers of the phones with the newest messages, newest first.
 
         It reads only the newest 2,000 messages of each direction, so that a large campaign does not slow
         the page.
 
-        :param containing: digits that a number must contain.
+        :param find: what a number, a name or a message's text must contain, in any case.
         """
-        # Every number contains the empty text, so one statement serves both.
-        rows = self._db.execute(
-            "SELECT recipient, created_at FROM messages "
-            "WHERE instr(recipient, ?) ORDER BY seq DESC LIMIT 2000",
-            (containing,),
+        text = find.strip().casefold()
+        digits = re.sub(r"[\s().+-]", "", text)
+        values = {"text": text, "digits": digits if digits.isdecimal() else text}
+        rows = self.database.execute(
+            "SELECT recipient, created_at FROM messages WHERE :text = '' OR instr(recipient, :digits) "
+            "OR instr(fold(text), :text) OR instr(fold(name), :text) ORDER BY seq DESC LIMIT 2000",
+            values,
         ).fetchall()
-        rows += self._db.execute(
-            "SELECT sender, created_at FROM inbound WHERE instr(sender, ?) ORDER BY id DESC LIMIT 2000",
-            (containing,),
+        rows += self.database.execute(
+            "SELECT sender, created_at FROM inbound WHERE :text = '' OR instr(sender, :digits) "
+            "OR instr(fold(text), :text) ORDER BY id DESC LIMIT 2000",
+            values,
         ).fetchall()
         rows.sort(key=lambda row: row[1], reverse=True)
         return list(dict.fromkeys(row[0] for row in rows))[:limit]
 
     def thread(self, number: str, limit: int) -> tuple[list[Message], list[Inbound]]:
         """The newest messages to and from one phone, oldest first."""
-        sent = self._db.execute(
-            f"SELECT {_MESSAGE_COLUMNS} FROM messages WHERE recipient = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
+        sent = self.database.execute(
+            f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE recipient = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
             (number, limit),
         )
-        received = self._db.execute(
+        received = self.database.execute(
             "SELECT * FROM inbound WHERE sender = ? ORDER BY id DESC LIMIT ?", (number, limit)
         )
         return (
@@ -277,14 +302,14 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """The numbers of messages, segments, inbound messages and verifications."""
-        sent, items = self._db.execute("SELECT count(*), total(item_count) FROM messages").fetchone()
-        inbound = self._db.execute("SELECT count(*) FROM inbound").fetchone()[0]
-        verifications = self._db.execute("SELECT count(*) FROM verifications").fetchone()[0]
+        sent, items = self.database.execute("SELECT count(*), total(item_count) FROM messages").fetchone()
+        inbound = self.database.execute("SELECT count(*) FROM inbound").fetchone()[0]
+        verifications = self.database.execute("SELECT count(*) FROM verifications").fetchone()[0]
         return {"messages": sent, "segments": int(items), "inbound": inbound, "verifications": verifications}
 
     def sent_by_day(self) -> list[tuple[str, int, int]]:
         """Each day (UTC) with messages: the day, their number, and their cost in millionths of a USD."""
-        return self._db.execute(
+        return self.database.execute(
             "SELECT substr(created_at, 1, 10), count(*), sum(total_cost) FROM messages GROUP BY 1 ORDER BY 1"
         ).fetchall()
 
@@ -298,18 +323,18 @@ class Store:
         """
         ids = itertools.count(max(first_id, self._newest_id("inbound") + 1))
         added = [Inbound(number, *row) for number, row in zip(ids, rows, strict=False)]
-        with self._transaction():
-            self._db.executemany("INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", added)
+        with self.transaction():
+            self.database.executemany("INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", added)
         return added
 
     def inbound_page(self, newest_first: bool, limit: int, offset: int) -> tuple[list[Inbound], int]:
         """One page of the inbound list, and the total number of messages."""
         order = "DESC" if newest_first else "ASC"
-        rows = self._db.execute(
+        rows = self.database.execute(
             f"SELECT * FROM inbound ORDER BY id {order} LIMIT ? OFFSET ?",  # noqa: S608
             (limit, offset),
         )
-        total = self._db.execute("SELECT count(*) FROM inbound").fetchone()[0]
+        total = self.database.execute("SELECT count(*) FROM inbound").fetchone()[0]
         return [Inbound._make(row) for row in rows], total
 
     # -- verifications
@@ -320,20 +345,22 @@ class Store:
 
     def start_verification(self, verification: Verification, message: Message) -> None:
         """Store a PIN and deliver it to its phone, in one transaction. It costs nothing yet."""
-        with self._transaction():
-            self._db.execute("INSERT INTO verifications VALUES (?, ?, ?, ?, ?, ?, ?)", verification)
+        with self.transaction():
+            self.database.execute("INSERT INTO verifications VALUES (?, ?, ?, ?, ?, ?, ?)", verification)
             self._deliver([message])
 
     def verification(self, request_id: int) -> Verification | None:
         """The verification with this id."""
         if not -MAX_INTEGER - 1 <= request_id <= MAX_INTEGER:
             return None
-        row = self._db.execute("SELECT * FROM verifications WHERE request_id = ?", (request_id,)).fetchone()
+        row = self.database.execute(
+            "SELECT * FROM verifications WHERE request_id = ?", (request_id,)
+        ).fetchone()
         return None if row is None else Verification._make(row)
 
     def set_verification(self, request_id: int, status: str, attempts: int) -> None:
         """Update the state of a verification."""
-        self._db.execute(
+        self.database.execute(
             "UPDATE verifications SET status = ?, attempts = ? WHERE request_id = ?",
             (status, attempts, request_id),
         )
@@ -343,9 +370,11 @@ class Store:
 
         :raises InsufficientBalance: the wallet holds less than ``cost`` millionths of a USD.
         """
-        with self._transaction():
+        with self.transaction():
             self._charge(cost)
-            self._db.execute(
+            self.database.execute(
                 "UPDATE verifications SET status = 'verified' WHERE request_id = ?", (request_id,)
             )
-            self._db.execute("UPDATE messages SET total_cost = ? WHERE request_id = ?", (cost, request_id))
+            self.database.execute(
+                "UPDATE messages SET total_cost = ? WHERE request_id = ?", (cost, request_id)
+            )

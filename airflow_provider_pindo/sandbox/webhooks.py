@@ -22,7 +22,7 @@ from airflow_provider_pindo.sandbox.events import Event
 from airflow_provider_pindo.sandbox.faults import FaultBook
 from airflow_provider_pindo.sandbox.settings import SenderWebhook, Settings
 
-QUEUE_LIMIT = 10_000
+QUEUE_LIMIT = 100_000
 MAX_CALLS = 10_000
 TIMEOUT_SECONDS = 5.0
 
@@ -126,11 +126,12 @@ class Webhooks:
         await asyncio.gather(self._worker, return_exceptions=True)
 
     def _put(self, event: Event, again: int | None) -> None:
+        if self._queue.empty():
+            self._full = False
         try:
             self._queue.put_nowait((event, again))
-            self._full = False
         except asyncio.QueueFull:
-            if not self._full:  # one line for a burst of events
+            if not self._full:  # one line until the queue was empty
                 log.warning("webhooks dropped: the queue is full with %d events", QUEUE_LIMIT)
             self._full = True
 

@@ -465,7 +465,7 @@ def test_an_address_beyond_loopback_is_warned_about(serve, monkeypatch, capsys, 
             "127.0.0.1" if name in ("my-machine", "localhost") else name, *args, **kwargs
         ),
     )
-    serve("--host", host, "--set", "delivery_status=UNDELIV")
+    serve("--host", host, "--set", "delivery_outcome=undelivered")
     assert (f"Warning: {host} is not a loopback address" in capsys.readouterr().out) is warns
 
 

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo.sandbox.calls import CALLS, CALLS_WITH_BODY
+from airflow_provider_pindo.sandbox.clock import Clock
 from airflow_provider_pindo.sandbox.numbers import number_check
 from airflow_provider_pindo.sandbox.pindo import Pindo, Request, fill, sms_ids
 from airflow_provider_pindo.sandbox.settings import Settings
@@ -41,10 +42,14 @@ bodies = anything | st.fixed_dictionaries(
 )
 
 
+def account(store: Store, settings: Settings) -> Pindo:
+    return Pindo(store, settings, Clock(), lambda messages, request: None, lambda event: None)
+
+
 @given(st.lists(st.tuples(st.sampled_from(sorted(CALLS_WITH_BODY)), bodies), max_size=6))
 def test_any_body_gets_an_answer_and_a_refusal_has_no_effect(requests: list[tuple[str, Any]]):
     store = Store(None, 1.0)
-    pindo = Pindo(store, Settings(), lambda event: None)
+    pindo = account(store, Settings())
     for call, body in requests:
         before = (store.balance, store.messages())
         answer = pindo.respond(call, Request(body=body))
@@ -62,7 +67,7 @@ def test_any_body_gets_an_answer_and_a_refusal_has_no_effect(requests: list[tupl
 )
 def test_any_query_gets_an_answer(query: dict[str, str]):
     store = Store(None, 1.0)
-    pindo = Pindo(store, Settings(), lambda event: None)
+    pindo = account(store, Settings())
     for call in set(CALLS) - CALLS_WITH_BODY:
         assert (
             pindo.respond(call, Request(path={"request_id": query.get("page", "")}, query=query)).status < 500
@@ -86,7 +91,7 @@ def test_injected_messages_arrive_between_two_pages(messages: list[Any], inbound
     except ValueError:
         return
     store = Store(None, 1.0)
-    pindo = Pindo(store, settings, lambda event: None)
+    pindo = account(store, settings)
     for page in range(1, 5):
         assert pindo.respond("list_inbound_sms", Request(query={"page": str(page)})).status == 200
     arrived = len(messages) - len(pindo.settings.inject_between_pages)

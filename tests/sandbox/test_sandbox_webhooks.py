@@ -14,11 +14,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from airflow_provider_pindo.sandbox import SandboxError
+from airflow_provider_pindo.sandbox import Sandbox, SandboxError
 from airflow_provider_pindo.sandbox.events import Event
 from airflow_provider_pindo.sandbox.faults import FaultBook
 from airflow_provider_pindo.sandbox.settings import Settings
 from airflow_provider_pindo.sandbox.webhooks import Webhooks
+from tests.sandbox.conftest import Api
 
 PHONE = "+250781234567"
 
@@ -65,6 +66,13 @@ class Receiver:
 
 
 @pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox in which a delivery report comes at once."""
+    with Sandbox(delivery_seconds=0) as running:
+        yield running
+
+
+@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
     thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -87,8 +95,8 @@ def test_a_message_is_announced_as_sent_and_then_as_delivered(api, sandbox, rece
     assert [headers.get("X-Secret") for headers in receiver.headers] == ["between us", None]
 
 
-def test_the_delivery_status_is_a_setting(api, sandbox, receiver):
-    sandbox.settings(webhook_url=receiver.url, delivery_status="UNDELIV")
+def test_what_becomes_of_a_message_is_a_setting(api, sandbox, receiver):
+    sandbox.settings(webhook_url=receiver.url, delivery_outcome="undelivered")
     api.send()
     assert receiver.wait_for(2)[1]["status"] == "UNDELIV"
 
@@ -143,10 +151,11 @@ async def test_queued_events_are_dropped_when_the_webhook_address_is_removed(rec
     assert receiver.events == [{"text": "comes after it"}]
 
 
-def test_a_full_queue_drops_events_with_one_warning_and_sends_continue(api, sandbox, caplog):
-    sandbox.settings(webhook_url="http://127.0.0.1:9/nobody", bulk_limit=20_000)
-    answer = api.send_bulk([{"phonenumber": f"+25078{n:07d}"} for n in range(6000)])
-    assert answer.json()["count"] == 6000
+def test_a_full_queue_drops_events_with_one_warning_and_sends_continue(monkeypatch, caplog):
+    monkeypatch.setattr("airflow_provider_pindo.sandbox.webhooks.QUEUE_LIMIT", 100)
+    with Sandbox(webhook_url="http://127.0.0.1:9/nobody") as sandbox:
+        answer = Api(sandbox).send_bulk([{"phonenumber": f"+25078{n:07d}"} for n in range(300)])
+        assert answer.json()["count"] == 300
     assert len([record for record in caplog.records if record.message.startswith("webhooks dropped")]) == 1
 
 
