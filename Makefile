@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo up test test-e2e test-airflow2 test-e2e-airflow2 test-pythons test-cluster test-postgres test-many-alerts mutants bench \
-	bench-waiting bench-cluster lint docs pictures package constraints clean
+	bench-waiting bench-page bench-cluster lint docs pictures package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
@@ -72,6 +72,11 @@ bench: .venv/dev.stamp  ## Measure the speed beside plain Python (ARGS=quick lea
 
 bench-waiting: .venv/dev.stamp  ## Measure the cost of a thousand tasks that wait for a reply: twenty minutes
 	.venv/bin/python -m benchmarks.waiting $(ARGS)
+
+# Needs an empty database: make bench-page DATABASE=postgresql+psycopg2://…
+bench-page: .venv/cluster.stamp  ## Measure the Pindo page over 100,000 ledger entries on Postgres (DATABASE=...)
+	@test -n '$(DATABASE)' || { echo 'Name an empty database: DATABASE=postgresql+psycopg2://...' >&2; exit 1; }
+	.venv/bin/python -m benchmarks.page '$(DATABASE)'
 
 bench-cluster: .venv/cluster.stamp  ## Measure how a campaign grows with its workers, and draw it: half an hour
 	.venv/bin/python -m benchmarks.scaling $(ARGS)

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import requests
 
-from demo.deployment import EXAMPLE_DAGS, Deployment
-from demo.reminders import DAG_ID, run_once
+from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, VIEWER, Deployment
+from demo.reminders import DAG_ID, lose_a_response, run_once
 
 #: The name and the ID of the DAG that replies to messages.
 ROUTER_NAME, ROUTER_ID = "Pindo: answer incoming messages", "pindo_inbound_router"
@@ -47,10 +47,16 @@ def up() -> NoReturn:
         settings=with_schedules, web_port=8080, sandbox_port=8025, progress=say, keep_logs=True
     ) as deployment:
         deployment.rest.wait_for_dag(DAG_ID)
+        if AIRFLOW_VERSION >= 3:
+            say("Texting tomorrow's patients, and losing one of Pindo's responses")
+            lose_a_response(deployment)
         print(
             f"""
   Airflow   {deployment.url}/dags/{DAG_ID}
             user {deployment.username}, password {deployment.password}
+            user {VIEWER}, password {deployment.viewer_password}: sees everything and changes nothing
+  Pindo     {deployment.url}/plugin/pindo
+            One message may or may not have arrived. Settle it there, and its run goes on.
   Phones    {deployment.sandbox.url}/
   DAGs      {EXAMPLE_DAGS}, reloaded after a change
 

@@ -43,6 +43,8 @@ from demo.rest import AirflowRest, wait_until
 AIRFLOW_VERSION = int(version("apache-airflow").split(".")[0])
 EXAMPLE_DAGS = Path(__file__).resolve().parent.parent / "example_dags"
 USERNAME = "admin"
+#: Somebody who may see everything and change nothing (Airflow 3).
+VIEWER = "viewer"
 _MARK = "PINDO_DEPLOYMENT"
 _COMPONENT = "PINDO_COMPONENT"
 
@@ -78,6 +80,7 @@ class Deployment:
         self.dags = dags
         self.username = USERNAME
         self.password = secrets.token_hex(6)
+        self.viewer_password = secrets.token_hex(6)
         web_port = free_port(web_port)
         self.url = f"http://127.0.0.1:{web_port}"
         self.sandbox = SandboxClient(f"http://127.0.0.1:{free_port(sandbox_port, besides=web_port)}")
@@ -164,7 +167,7 @@ class Deployment:
     def _create_login(self) -> None:
         if AIRFLOW_VERSION >= 3:
             passwords = self.home / "passwords.json"
-            passwords.write_text(json.dumps({self.username: self.password}))
+            passwords.write_text(json.dumps({self.username: self.password, VIEWER: self.viewer_password}))
             passwords.chmod(0o600)
         else:
             login = ["--username", self.username, "--password", self.password, "--email", "admin@example.org"]
@@ -365,7 +368,7 @@ def _airflow_3_settings(deployment: Deployment, secret: str) -> dict[str, str]:
         "AIRFLOW__API__SECRET_KEY": secret,
         "AIRFLOW__API_AUTH__JWT_SECRET": secret,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{deployment.url}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{deployment.username}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{deployment.username}:admin,{VIEWER}:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(deployment.home / "passwords.json"),
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",

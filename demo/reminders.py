@@ -49,6 +49,18 @@ def expected_reminders(file: Path = APPOINTMENTS) -> tuple[set[Reminder], set[st
     return reminders, unreachable
 
 
+def lose_a_response(deployment: Deployment) -> str:
+    """Run the DAG once, with one response of Pindo lost on the way, and return the run's ID.
+
+    The message reaches its phone, and the task cannot know that. So the run fails, and a person settles it on the page.
+    """
+    deployment.sandbox.add_fault("drop_after", call="texts", times=1)
+    deployment.rest.request("PATCH", f"/dags/{DAG_ID}", json={"is_paused": False})
+    run_id = deployment.rest.trigger(DAG_ID)
+    deployment.rest.wait_for_run(DAG_ID, run_id)
+    return run_id
+
+
 def run_once(deployment: Deployment, say: Callable[[str], None]) -> None:
     """Run the DAG once, print the messages, and compare them with the expected ones.
 

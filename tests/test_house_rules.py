@@ -31,7 +31,7 @@ LAYERS = {
     "sensors": {*_GROUND, "_templates", "hooks", "sensors", "triggers"},
     "triggers": {*_GROUND, "hooks", "triggers"},
     "notifications": {*_GROUND, "_templates", "hooks", "_policy", "notifications"},
-    "plugins": {*_GROUND, "hooks", "plugins"},
+    "plugins": {*_GROUND, "hooks", "_bulk", "plugins"},
     "sandbox": {"api", "sandbox"},
     "get_provider_info.py": {"api"},
 }

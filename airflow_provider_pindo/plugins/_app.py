@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 
 from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
+from airflow_provider_pindo.plugins._pages import router as pages
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +30,7 @@ def create_app() -> FastAPI:
     """Return the app with every router that is switched on."""
     app = FastAPI(title="Pindo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(_SecurityHeaders)
+    app.include_router(pages)
     if webhooks_are_on():
         from airflow_provider_pindo.plugins import _webhooks
 

@@ -50,6 +50,9 @@ def test_the_wheel_has_every_file_of_the_package_and_the_examples_and_none_besid
     examples = {name for name in wheel if name.startswith("airflow_provider_pindo/example_dags/")}
     assert examples == {f"airflow_provider_pindo/{name}" for name in files_below(ROOT / "example_dags")}
     assert {name for name in own if not name.endswith(".py")} == {
+        "airflow_provider_pindo/plugins/static/index.html",
+        "airflow_provider_pindo/plugins/static/page.css",
+        "airflow_provider_pindo/plugins/static/page.js",
         "airflow_provider_pindo/py.typed",
         "airflow_provider_pindo/sandbox/phones.html",
     }
@@ -71,9 +74,11 @@ def test_the_metadata_say_what_it_is_and_where_airflow_finds_it(wheel):
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
     assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     assert wheel[f"{INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert wheel[f"{INFO}/entry_points.txt"].split("\n")[:2] == [
+    assert wheel[f"{INFO}/entry_points.txt"].split() == [
+        "[airflow.plugins]",
+        *["pindo", "=", "airflow_provider_pindo.plugins.pindo:PindoPlugin"],
         "[apache_airflow_provider]",
-        "provider_info = airflow_provider_pindo.get_provider_info:get_provider_info",
+        *["provider_info", "=", "airflow_provider_pindo.get_provider_info:get_provider_info"],
     ]
 
 

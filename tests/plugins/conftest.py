@@ -14,6 +14,8 @@ from demo.deployment import AIRFLOW_VERSION
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
+    from tests.plugins.metadata import Metadata
+
 if AIRFLOW_VERSION < 3:
     collect_ignore_glob = ["test_[!p]*.py"]
 
@@ -65,3 +67,17 @@ def events(client: TestClient, **asked: Any) -> list[dict[str, Any]]:
     response = ask(client, **asked)
     assert response.status_code == 200, response.text
     return response.json()["events"]
+
+
+@pytest.fixture
+def metadata(airflow_database: None) -> Iterator[Metadata]:
+    """An empty metadata database, and the page's routes over it."""
+    from airflow.api_fastapi.app import init_auth_manager
+
+    from airflow_provider_pindo.plugins._app import create_app
+    from tests.plugins.metadata import Metadata
+
+    init_auth_manager()
+    Metadata.clear()
+    yield Metadata(create_app())
+    Metadata.clear()

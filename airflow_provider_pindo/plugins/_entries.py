@@ -1,0 +1,195 @@
+"""What the ledger's entries say, as the page counts them.
+
+An entry is one message (``pindo_sms``, ``pindo_verify``) or up to 1,000 of a bulk send (``pindo_bulk_00001``). A bulk
+send has a header too (``pindo_bulk``). An entry that this version cannot read is counted apart and never guessed at.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_provider_pindo._bulk.bulk_ledger import KEY as BULK
+from airflow_provider_pindo._bulk.bulk_ledger import RowOutcome, parse_rows, read_rows
+from airflow_provider_pindo._ledger.entry import (
+    NOT_SENT,
+    SENT,
+    UNKNOWN,
+    VERSION,
+    Entry,
+    check_version,
+    read_entry,
+)
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+
+#: How the keys of the ledger's entries start.
+PREFIX = "pindo_"
+#: Entries of one message, with what they send.
+SINGLE = {"pindo_sms": "message", "pindo_verify": "PIN"}
+_is_batch_key = re.compile(rf"{BULK}_[0-9]{{5,}}").fullmatch
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many messages ended where, and what they cost.
+
+    :param not_sent: no request was made for them, or a person found that they did not arrive.
+    :param expired: no request was made for them before their time was over.
+    :param cost: USD.
+    """
+
+    accepted: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    not_sent: int = 0
+    expired: int = 0
+    cost: float = 0.0
+
+    def add(self, other: Counts) -> None:
+        """Add ``other`` to these."""
+        self.accepted += other.accepted
+        self.rejected += other.rejected
+        self.unknown += other.unknown
+        self.not_sent += other.not_sent
+        self.expired += other.expired
+        self.cost += other.cost
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the counts as the page reads them."""
+        messages = self.accepted + self.rejected + self.unknown + self.not_sent + self.expired
+        return {**asdict(self), "messages": messages, "cost": round(self.cost, 6)}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A recipient, as the page lists them.
+
+    :param row: the row in the list of a bulk send; None for a single message.
+    :param number: masked.
+    :param outcome: ``accepted``, ``rejected``, ``unknown`` or ``not_sent``.
+    :param settled: who settled it and when, if it was unknown once.
+    """
+
+    key: str
+    row: int | None
+    number: str
+    outcome: str
+    reason: str = ""
+    sms_id: str = ""
+    settled: str = ""
+
+
+def is_batch(key: str) -> bool:
+    """Return whether ``key`` is that of a batch of a bulk send."""
+    return _is_batch_key(key) is not None
+
+
+def is_message(key: str) -> bool:
+    """Return whether the entry ``key`` holds messages."""
+    return key in SINGLE or is_batch(key)
+
+
+def count(key: str, value: Any) -> Counts:
+    """Return what an entry says of its messages.
+
+    :param key: one that :func:`is_message` takes.
+    :param value: with or without the numbers.
+    :raises PindoConfigurationError: no task of this version wrote it.
+    """
+    if is_batch(key):
+        return _count_batch(key, value)
+    status, result = _status(key, value)
+    if status == SENT:
+        return Counts(accepted=1, cost=usd((result or {}).get("total_cost")) or 0.0)
+    return Counts(unknown=1) if status == UNKNOWN else Counts(not_sent=1)
+
+
+def _status(key: str, value: Any) -> tuple[str, Any]:
+    """Return the status and the result of a single message's entry; fast where a task of this version wrote it."""
+    if type(value) is dict and value.get("v") == VERSION and value.get("status") in (SENT, NOT_SENT, UNKNOWN):
+        return value["status"], value.get("result")
+    entry = _read_single(key, value)
+    return entry.status, entry.result
+
+
+def _read_single(key: str, value: Any) -> Entry:
+    entry = read_entry(value, key)
+    if entry is None:
+        raise PindoConfigurationError(f"entry {key!r} is not JSON")
+    return entry
+
+
+def _count_batch(key: str, value: Any) -> Counts:
+    check_version(value, key)
+    try:
+        counts = Counts(
+            accepted=int(value["accepted"]),
+            rejected=_count_rows(value["rejected"].values()),
+            unknown=_count_rows(value["unknown"].values()),
+            not_sent=_count_rows([value["not_sent"]]),
+            cost=usd(value["cost"]) or 0.0,
+        )
+        status = str(value["status"]).strip().lower()
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise PindoConfigurationError(f"entry {key!r} is not as a task wrote it") from error
+    if status in (SENT, NOT_SENT):  # a person has settled all the unknown by editing the status
+        settled, counts.unknown = counts.unknown, 0
+        if status == SENT:
+            counts.accepted += settled
+        else:
+            counts.not_sent += settled
+    return counts
+
+
+def _count_rows(ranges: Any) -> int:
+    return sum(len(parse_rows(some)) for some in ranges)
+
+
+def rejections(key: str, value: Any) -> Iterator[tuple[str, str, int]]:
+    """Yield the reason, the rows and the number of people for each reason why Pindo rejected some of an entry."""
+    if is_batch(key):
+        for reason, rows in value["rejected"].items():
+            yield reason, rows, len(parse_rows(rows))
+
+
+def people(key: str, value: Any) -> Iterator[Person]:
+    """Yield everybody of an entry, by row.
+
+    :raises PindoConfigurationError: no task of this version wrote it.
+    """
+    if is_batch(key):
+        for row in read_rows(value):
+            yield _of_row(key, row)
+        return
+    entry = _read_single(key, value)
+    outcome = "accepted" if entry.status == SENT else entry.status
+    sms_id = (entry.result or {}).get("sms_id")
+    settled = _settled_by(entry.settled) if entry.settled else ""
+    yield Person(
+        key, None, entry.to or "", outcome, sms_id="" if sms_id is None else str(sms_id), settled=settled
+    )
+
+
+def _of_row(key: str, row: RowOutcome) -> Person:
+    settled = "" if row.settlement is None else _settled_by(row.settlement.to_value())
+    return Person(key, row.row, row.number, row.outcome, row.reason, row.sms_id, settled)
+
+
+def _settled_by(settlement: Mapping[str, Any]) -> str:
+    return f"{settlement.get('who') or settlement.get('by')}, {settlement.get('at')}"
+
+
+def balance(key: str, value: Any) -> float | None:
+    """Return the balance that Pindo named after the request of an entry, in USD; None when it named none."""
+    result = value.get("result") if isinstance(value, Mapping) else None
+    return usd(result.get("remaining_balance")) if isinstance(result, Mapping) else None
+
+
+def usd(value: Any) -> float | None:
+    """Return an amount of an entry; None when it is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

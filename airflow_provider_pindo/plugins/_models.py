@@ -1,0 +1,301 @@
+"""Direct reads and writes of Airflow's own tables, for the page. No other module of the plugin touches them.
+
+Every query is bounded by a window over ``dag_run.run_after`` or by one run, by the DAGs that the person may read, and
+by a limit. The state store is read as a stream, so a long window needs no more memory than a short one. The summary
+reads only the first :data:`HEAD` characters of a value, since a bulk entry's numbers come last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from airflow.models.connection import Connection
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.hitl import HITLDetail
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from sqlalchemy import and_, func, select, tuple_
+
+try:
+    from airflow.models.task_state_store import TaskStateStoreModel
+except ImportError:  # pragma: no cover - Airflow before 3.3 has no such store
+    TaskStateStoreModel = None  # type: ignore[assignment,misc]
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+    from sqlalchemy.orm import Session
+
+#: Characters of a value that a summary reads.
+HEAD = 2000
+#: Rows that the database sends at a time.
+_CHUNK = 500
+#: Where a bulk entry's numbers start.
+_NUMBERS = ', "numbers": '
+
+
+class TaskKey(NamedTuple):
+    """A task instance."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+
+class StoredValue(NamedTuple):
+    """A value of the task state store.
+
+    :param value: parsed; None when it is not JSON.
+    """
+
+    task: TaskKey
+    key: str
+    value: Any
+    updated_at: datetime
+    run_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A parked task that waits for a person's answer."""
+
+    task: TaskKey
+    subject: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a query may reach.
+
+    :param dag_ids: the DAGs that the person may read.
+    :param since: runs from then on; None within one run.
+    :param run: DAG ID and run ID; None for all runs since then.
+    :param task: task ID and map index within that run.
+    """
+
+    dag_ids: Collection[str]
+    since: datetime | None = None
+    run: tuple[str, str] | None = None
+    task: tuple[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.since is None and self.run is None:
+            raise ValueError("a window needs a time or a run")
+
+    def conditions(self) -> list[Any]:
+        """Return the window as conditions on ``dag_run``."""
+        conditions: list[Any] = [DagRun.dag_id.in_(sorted(self.dag_ids))]
+        if self.since is not None:
+            conditions.append(DagRun.run_after >= self.since)
+        if self.run is not None:
+            conditions += [DagRun.dag_id == self.run[0], DagRun.run_id == self.run[1]]
+        return conditions
+
+
+def has_store() -> bool:
+    """Return whether this Airflow has a task state store: 3.3 and later."""
+    return TaskStateStoreModel is not None
+
+
+def iter_summaries(session: Session, window: Window, keys: str, limit: int) -> Iterator[StoredValue]:
+    """Yield the newest values without the numbers of their recipients.
+
+    :param keys: how the keys start.
+    :param limit: most values.
+    """
+    head = func.substr(TaskStateStoreModel.value, 1, HEAD)
+    cut_off = []
+    for row in _stream(session, _values(window, keys, head).order_by(DagRun.run_after.desc()).limit(limit)):
+        if len(row.value) < HEAD:
+            yield _stored(row, _parse(row.value))
+        elif (value := _parse_head(row.value)) is not None:
+            yield _stored(row, value)
+        else:
+            cut_off.append(row.id)
+    for first in range(0, len(cut_off), _CHUNK):
+        whole = _values(window, keys, TaskStateStoreModel.value)
+        for row in _stream(session, whole.where(TaskStateStoreModel.id.in_(cut_off[first : first + _CHUNK]))):
+            yield _stored(row, _parse(row.value))
+
+
+def iter_values(
+    session: Session, window: Window, keys: str, limit: int, *, containing: str = "", start: str = ""
+) -> Iterator[StoredValue]:
+    """Yield whole values: the newest runs first, and within a task in the order of their keys.
+
+    :param keys: how the keys start.
+    :param limit: most values.
+    :param containing: text that a value must contain.
+    :param start: the first key.
+    """
+    store = TaskStateStoreModel
+    query = _values(window, keys, store.value).order_by(
+        DagRun.run_after.desc(), store.dag_run_id, store.task_id
+    )
+    if containing:
+        query = query.where(store.value.contains(containing, autoescape=True))
+    if start:
+        query = query.where(store.key >= start)
+    for row in _stream(session, query.order_by(store.map_index, store.key).limit(limit)):
+        yield _stored(row, _parse(row.value))
+
+
+def _values(window: Window, keys: str, value: Any) -> Select[Any]:
+    store = TaskStateStoreModel
+    query = (
+        select(
+            store.id,
+            store.dag_id,
+            store.run_id,
+            store.task_id,
+            store.map_index,
+            store.key,
+            value.label("value"),
+            store.updated_at,
+            DagRun.run_after,
+        )
+        .join(DagRun, DagRun.id == store.dag_run_id)
+        .where(*window.conditions(), store.key.startswith(keys, autoescape=True))
+    )
+    if window.task is not None:
+        query = query.where(store.task_id == window.task[0], store.map_index == window.task[1])
+    return query
+
+
+def _stream(session: Session, query: Select[Any]) -> Iterable[Any]:
+    return session.execute(query.execution_options(yield_per=_CHUNK))
+
+
+def _stored(row: Any, value: Any) -> StoredValue:
+    task = TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index)
+    return StoredValue(task, row.key, value, row.updated_at, row.run_after)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
+def _parse_head(head: str) -> Any:
+    """Return what comes before the numbers; None when the head does not reach them."""
+    before, found, _ = head.partition(_NUMBERS)
+    return _parse(before + "}") if found else None
+
+
+def read_states(session: Session, tasks: Collection[TaskKey]) -> dict[TaskKey, str | None]:
+    """Return the states of task instances.
+
+    :param tasks: a few hundred at most.
+    """
+    columns = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
+    query = select(*columns, TaskInstance.state).where(
+        TaskInstance.dag_id.in_({task.dag_id for task in tasks}),
+        TaskInstance.run_id.in_({task.run_id for task in tasks}),
+        tuple_(*columns).in_(list(map(tuple, tasks))),
+    )
+    return {TaskKey(*row[:4]): row[4] for row in session.execute(query.limit(len(tasks)))}
+
+
+def read_questions(session: Session, window: Window, limit: int) -> list[Question]:
+    """Return the newest questions that wait for an answer."""
+    query = (
+        select(
+            TaskInstance.dag_id,
+            TaskInstance.run_id,
+            TaskInstance.task_id,
+            TaskInstance.map_index,
+            HITLDetail.subject,
+            HITLDetail.created_at,
+        )
+        .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
+        .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
+        .where(*window.conditions(), HITLDetail.responded_at.is_(None))
+        .where(TaskInstance.state.in_(("awaiting_input", "deferred")))
+        .order_by(HITLDetail.created_at.desc())
+        .limit(limit)
+    )
+    return [Question(TaskKey(*row[:4]), row.subject, row.created_at) for row in session.execute(query)]
+
+
+def read_dag_names(session: Session, dag_ids: Iterable[str]) -> dict[str, str]:
+    """Return the display name of each DAG."""
+    wanted = sorted(set(dag_ids))
+    query = select(DagModel).where(DagModel.dag_id.in_(wanted)).limit(len(wanted))
+    return {dag.dag_id: dag.dag_display_name for dag in session.scalars(query)}
+
+
+def read_connection_ids(session: Session, conn_type: str, limit: int) -> list[str]:
+    """Return the connections of a type in Airflow's database, by name."""
+    query = select(Connection.conn_id).where(Connection.conn_type == conn_type)
+    return list(session.scalars(query.order_by(Connection.conn_id).limit(limit)))
+
+
+def lock_task(session: Session, task: TaskKey) -> str | None:
+    """Lock a task instance until the transaction ends, and return its state.
+
+    :raises LookupError: there is no such task instance.
+    """
+    query = select(TaskInstance.state).where(
+        TaskInstance.dag_id == task.dag_id,
+        TaskInstance.run_id == task.run_id,
+        TaskInstance.task_id == task.task_id,
+        TaskInstance.map_index == task.map_index,
+    )
+    row = session.execute(query.limit(1).with_for_update(of=TaskInstance)).first()
+    if row is None:
+        raise LookupError(task)
+    state: str | None = row.state
+    return state
+
+
+def lock_unknown(session: Session, task: TaskKey, keys: Collection[str], limit: int) -> dict[str, Any]:
+    """Lock values of a task until the transaction ends, and return the rows of the store by their keys.
+
+    :param keys: the keys; with none, those whose status is unknown.
+    """
+    store = TaskStateStoreModel
+    query = select(store).where(
+        store.dag_id == task.dag_id,
+        store.run_id == task.run_id,
+        store.task_id == task.task_id,
+        store.map_index == task.map_index,
+    )
+    unknown = store.value.contains('"status": "unknown"', autoescape=True)
+    query = query.where(store.key.in_(sorted(keys)) if keys else unknown)
+    return {row.key: row for row in session.scalars(query.order_by(store.key).limit(limit).with_for_update())}
+
+
+def value_of(row: Any) -> Any:
+    """Return the parsed value of a locked row."""
+    return _parse(row.value)
+
+
+def set_value(row: Any, value: Any) -> None:
+    """Change the value of a locked row."""
+    row.value = json.dumps(value)
+    row.updated_at = datetime.now(UTC)
+
+
+def add_audit_log(session: Session, event: str, task: TaskKey, *, user: str, details: dict[str, Any]) -> None:
+    """Write a row of Airflow's audit log."""
+    session.add(
+        Log(
+            event=event,
+            dag_id=task.dag_id,
+            run_id=task.run_id,
+            task_id=task.task_id,
+            map_index=task.map_index,
+            owner=user,
+            owner_display_name=user,
+            extra=json.dumps(details),
+        )
+    )

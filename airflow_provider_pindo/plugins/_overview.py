@@ -1,0 +1,316 @@
+"""The page's numbers: tiles, chart, tables, and what needs a person.
+
+Everything is added up from the ledger's entries while they are read, so memory does not grow with their number. What
+is not known is None, never zero.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pindo._bulk.bulk_ledger import KEY as BULK
+from airflow_provider_pindo._bulk.bulk_ledger import format_rows
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.plugins import _models
+from airflow_provider_pindo.plugins._entries import (
+    PREFIX,
+    Counts,
+    balance,
+    count,
+    is_batch,
+    is_message,
+    rejections,
+)
+from airflow_provider_pindo.plugins._models import StoredValue, TaskKey, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.orm import Session
+
+#: The windows that the page offers: how long, and the width of a bar of the chart.
+WINDOWS = {
+    "1h": (timedelta(hours=1), timedelta(minutes=5)),
+    "24h": (timedelta(hours=24), timedelta(hours=1)),
+    "7d": (timedelta(days=7), timedelta(hours=6)),
+    "30d": (timedelta(days=30), timedelta(days=1)),
+}
+#: Most entries that one summary reads. The page says so when there are more.
+MAX_ENTRIES = 20_000
+#: Most tasks whose state one summary reads.
+MAX_STATES = 500
+#: Most lines of a list below the tiles.
+MAX_LISTED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why Pindo rejected some people of an entry.
+
+    :param rows: their rows, as ranges.
+    """
+
+    task: TaskKey
+    reason: str
+    rows: str
+    people: int
+    time: datetime
+
+
+@dataclass(slots=True)
+class TaskSummary:
+    """What the entries of one task instance say together.
+
+    :param expired_result: how many the task's result counts as expired. Their entries have them as not sent.
+    :param rejected_result: how many the task's result counts as rejected, the invalid numbers among them.
+    :param rejections: the result's first rejections. They stand for those of the entries.
+    """
+
+    task: TaskKey
+    run_after: datetime
+    state: str | None = None
+    counts: Counts = field(default_factory=Counts)
+    is_bulk: bool = False
+    report_path: str | None = None
+    rejected_result: int = 0
+    expired_result: int = 0
+    rejections: list[Rejection] = field(default_factory=list)
+    updated_at: datetime | None = None
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether its run stands still until somebody settles what is unknown."""
+        return self.state == "failed" and self.counts.unknown > 0
+
+    def close(self) -> None:
+        """Add what only the task's result says: whose number was invalid, and whose message expired."""
+        self.counts.rejected = max(self.counts.rejected, self.rejected_result)
+        self.counts.expired = min(self.counts.not_sent, self.expired_result)
+        self.counts.not_sent -= self.counts.expired
+
+    def to_value(self, names: dict[str, str]) -> dict[str, Any]:
+        """Return the summary as the page reads it."""
+        return {
+            **_place(self.task, names),
+            "state": self.state,
+            "is_bulk": self.is_bulk,
+            "report_path": self.report_path,
+            "time": _iso(self.updated_at or self.run_after),
+            **self.counts.to_value(),
+        }
+
+
+@dataclass(slots=True)
+class Summary:
+    """What the entries of a window say together."""
+
+    tasks: dict[TaskKey, TaskSummary] = field(default_factory=dict)
+    rejected: list[Rejection] = field(default_factory=list)
+    balance: float | None = None
+    balance_at: datetime | None = None
+    entries: int = 0
+    unreadable: int = 0
+    is_cut: bool = False
+
+    def add(self, stored: StoredValue) -> None:
+        """Add a value of the task state store."""
+        self.entries += 1
+        self._note_balance(stored)
+        if stored.key == BULK:
+            self._add_header(stored)
+        elif is_message(stored.key):
+            try:
+                counts = count(stored.key, stored.value)
+            except PindoConfigurationError:
+                self.unreadable += 1
+                return
+            task = self._task(stored)
+            task.counts.add(counts)
+            if counts.rejected:
+                self._add_rejections(stored)
+
+    def _task(self, stored: StoredValue) -> TaskSummary:
+        task = self.tasks.get(stored.task)
+        if task is None:
+            task = self.tasks[stored.task] = TaskSummary(stored.task, stored.run_after)
+        if task.updated_at is None or stored.updated_at > task.updated_at:
+            task.updated_at = stored.updated_at
+        task.is_bulk = task.is_bulk or is_batch(stored.key)
+        return task
+
+    def _add_header(self, stored: StoredValue) -> None:
+        task = self._task(stored)
+        task.is_bulk = True
+        result = stored.value.get("result") if isinstance(stored.value, dict) else None
+        if isinstance(result, dict):
+            path = result.get("report_path")
+            task.report_path = path if isinstance(path, str) else None
+            task.rejected_result, task.expired_result = _whole(result, "rejected"), _whole(result, "expired")
+            task.rejections = list(_rejections_of_result(stored, result.get("rejections")))
+
+    def _add_rejections(self, stored: StoredValue) -> None:
+        for reason, rows, people in rejections(stored.key, stored.value):
+            self.rejected.append(Rejection(stored.task, reason, rows, people, stored.updated_at))
+        if len(self.rejected) > 20 * MAX_LISTED:
+            self.rejected = sorted(self.rejected, key=lambda rejection: rejection.time)[-10 * MAX_LISTED :]
+
+    def newest_rejections(self) -> list[Rejection]:
+        """Return the newest rejections."""
+        of_results = [rejection for task in self.tasks.values() for rejection in task.rejections]
+        listed = {rejection.task for rejection in of_results}
+        others = [rejection for rejection in self.rejected if rejection.task not in listed]
+        newest = sorted([*of_results, *others], key=lambda rejection: rejection.time, reverse=True)
+        return newest[:MAX_LISTED]
+
+    def _note_balance(self, stored: StoredValue) -> None:
+        if self.balance_at is not None and stored.updated_at <= self.balance_at:
+            return
+        amount = balance(stored.key, stored.value)
+        if amount is not None:
+            self.balance, self.balance_at = amount, stored.updated_at
+
+    def total(self) -> Counts:
+        """Return the counts of all tasks."""
+        total = Counts()
+        for task in self.tasks.values():
+            total.add(task.counts)
+        return total
+
+
+def _whole(result: dict[str, Any], name: str) -> int:
+    value = result.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _rejections_of_result(stored: StoredValue, listed: Any) -> Iterator[Rejection]:
+    """Yield the rejections that a bulk send's result lists, by reason. Their numbers and names are not read."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for person in listed if isinstance(listed, list) else ():
+        if isinstance(person, dict) and isinstance(person.get("row"), int):
+            rows[str(person.get("reason"))].append(person["row"])
+    for reason, some in rows.items():
+        yield Rejection(stored.task, reason, format_rows(some), len(some), stored.updated_at)
+
+
+def summarise(session: Session, window: Window) -> Summary:
+    """Return what the entries of ``window`` say together."""
+    summary = Summary()
+    for stored in _models.iter_summaries(session, window, PREFIX, MAX_ENTRIES):
+        summary.add(stored)
+    summary.is_cut = summary.entries >= MAX_ENTRIES
+    for task in summary.tasks.values():
+        task.close()
+    # The newest, as far as a page lists them; reading the state with each entry would take ten times as long.
+    unknown = [task for task in summary.tasks.values() if task.counts.unknown or window.run]
+    unknown.sort(key=lambda task: task.run_after, reverse=True)
+    for key, state in _models.read_states(session, [task.task for task in unknown[:MAX_STATES]]).items():
+        summary.tasks[key].state = state
+    return summary
+
+
+def overview(session: Session, window: Window, now: datetime, name: str) -> dict[str, Any]:
+    """Return the first data of the page.
+
+    :param name: one of :data:`WINDOWS`.
+    """
+    summary = summarise(session, window)
+    questions = _models.read_questions(session, window, MAX_LISTED)
+    names = _models.read_dag_names(session, {task.dag_id for task in summary.tasks})
+    return {
+        "window": name,
+        **_common(summary, names, questions),
+        "bars": list(_bars(summary, now, *WINDOWS[name])),
+        "dags": _by_dag(summary, names),
+    }
+
+
+def run_summary(session: Session, window: Window) -> dict[str, Any]:
+    """Return what the tab of one run or task shows."""
+    summary = summarise(session, window)
+    questions = _models.read_questions(session, window, MAX_LISTED)
+    names = _models.read_dag_names(session, {task.dag_id for task in summary.tasks})
+    tasks = sorted(summary.tasks.values(), key=lambda each: (each.task.task_id, each.task.map_index))
+    return {
+        **_common(summary, names, questions),
+        "tasks": [task.to_value(names) for task in tasks[: 10 * MAX_LISTED]],
+        "task_count": len(tasks),
+    }
+
+
+def _common(summary: Summary, names: dict[str, str], questions: list[_models.Question]) -> dict[str, Any]:
+    waiting = [task for task in summary.tasks.values() if task.needs_a_person]
+    waiting.sort(key=lambda each: each.run_after, reverse=True)
+    return {
+        "tiles": {
+            **summary.total().to_value(),
+            "balance": summary.balance,
+            "balance_at": _iso(summary.balance_at),
+        },
+        "entries": summary.entries,
+        "is_cut": summary.is_cut,
+        "unreadable": summary.unreadable,
+        "unknown": [task.to_value(names) for task in waiting[:MAX_LISTED]],
+        "unknown_count": len(waiting),
+        "questions": [
+            {**_place(each.task, names), "subject": each.subject, "time": _iso(each.created_at)}
+            for each in questions
+            if each.task in summary.tasks
+        ],
+        "rejections": [
+            {
+                **_place(each.task, names),
+                "reason": each.reason,
+                "rows": each.rows,
+                "people": each.people,
+                "time": _iso(each.time),
+            }
+            for each in summary.newest_rejections()
+        ],
+    }
+
+
+def _bars(summary: Summary, now: datetime, length: timedelta, width: timedelta) -> Iterator[dict[str, Any]]:
+    """Yield the bars of the chart: when the runs were due, and what became of their messages."""
+    bars: dict[int, Counts] = defaultdict(Counts)
+    last = int(now.timestamp() // width.total_seconds())
+    first = last - int(length / width)
+    for task in summary.tasks.values():
+        bars[int(task.run_after.timestamp() // width.total_seconds())].add(task.counts)
+    for index in range(first, last + 1):
+        start = datetime.fromtimestamp(index * width.total_seconds(), now.tzinfo)
+        yield {"start": start.isoformat(), **bars[index].to_value()}
+
+
+def _by_dag(summary: Summary, names: dict[str, str]) -> list[dict[str, Any]]:
+    counts: dict[str, Counts] = defaultdict(Counts)
+    runs: dict[str, set[str]] = defaultdict(set)
+    for task in summary.tasks.values():
+        counts[task.task.dag_id].add(task.counts)
+        runs[task.task.dag_id].add(task.task.run_id)
+    rows = [
+        {
+            "dag_id": dag_id,
+            "dag_name": names.get(dag_id, dag_id),
+            "runs": len(runs[dag_id]),
+            **each.to_value(),
+        }
+        for dag_id, each in counts.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["messages"], row["dag_id"]))
+
+
+def _place(task: TaskKey, names: dict[str, str]) -> dict[str, Any]:
+    return {
+        "dag_id": task.dag_id,
+        "dag_name": names.get(task.dag_id, task.dag_id),
+        "run_id": task.run_id,
+        "task_id": task.task_id,
+        "map_index": task.map_index,
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()

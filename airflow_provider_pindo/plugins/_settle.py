@@ -1,0 +1,137 @@
+"""A person's word on messages whose outcome is unknown: it arrived, or it did not.
+
+The task instance and its entries are locked until the transaction ends. So two people cannot settle the same message
+in two ways, and nobody settles what a running task still sends. The audit log gets one row for each settlement.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pindo._bulk.bulk_ledger import format_rows, read_rows, settle_rows
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Settlement, now, read_entry
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.plugins import _models
+from airflow_provider_pindo.plugins._entries import is_batch, is_message
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from airflow_provider_pindo.plugins._models import TaskKey
+
+#: Entries that one settlement may change: those of a million people.
+_MAX_ENTRIES = 1000
+#: The event's name in Airflow's audit log.
+EVENT = "pindo_settle"
+
+
+class SettleError(Exception):
+    """Nothing was settled: what the person saw is no longer so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a person says about one message.
+
+    :param row: the row in the list of a bulk send; None for a single message.
+    """
+
+    key: str
+    row: int | None
+    arrived: bool
+
+
+def settle(
+    session: Session, task: TaskKey, words: Iterable[Word], everybody: bool | None, user: str
+) -> dict[str, int]:
+    """Record what a person says, and write the audit log. The caller commits.
+
+    :param words: one for each message.
+    :param everybody: instead of words: whether all unknown messages of the task arrived.
+    :param user: who says so.
+    :return: how many ``arrived`` and how many did ``not_arrived``.
+    :raises LookupError: there is no such task instance.
+    :raises SettleError: the task has not failed, or a message is not unknown.
+    """
+    state = _models.lock_task(session, task)
+    if state != "failed":
+        raise SettleError(
+            f"the task is {state or 'not started'}, not failed: only what a failed task left is settled"
+        )
+    by_key: dict[str, list[Word]] = defaultdict(list)
+    for word in words:
+        by_key[word.key].append(word)
+    if everybody is None and not by_key:
+        raise SettleError("nobody is named")
+    rows = _models.lock_unknown(session, task, () if everybody is not None else tuple(by_key), _MAX_ENTRIES)
+    settled = {
+        key: _settle_entry(rows.get(key), key, by_key[key], everybody, Settlement("page", user, now()))
+        for key in (sorted(by_key) if everybody is None else filter(is_message, rows))
+    }
+    if not settled:
+        raise SettleError("no message of this task is unknown any more")
+    counts = {
+        name: sum(entry[f"{name}_count"] for entry in settled.values()) for name in ("arrived", "not_arrived")
+    }
+    entries = {
+        key: {name: entry[name] for name in ("to", "arrived", "not_arrived") if entry.get(name)}
+        for key, entry in settled.items()
+    }
+    _models.add_audit_log(session, EVENT, task, user=user, details={**counts, "entries": entries})
+    return counts
+
+
+def _settle_entry(
+    row: Any, key: str, words: list[Word], everybody: bool | None, settlement: Settlement
+) -> dict[str, Any]:
+    """Settle one entry, and return what the audit log keeps of it."""
+    if row is None or not is_message(key):
+        raise SettleError(f"the task has no entry {key!r}")
+    value = _models.value_of(row)
+    try:
+        if is_batch(key):
+            new, note = _settle_batch(value, words, everybody, settlement)
+        else:
+            new, note = _settle_single(value, key, words, everybody, settlement)
+    except PindoConfigurationError as error:
+        raise SettleError(str(error)) from None
+    _models.set_value(row, new)
+    return note
+
+
+def _settle_batch(
+    value: Any, words: list[Word], everybody: bool | None, settlement: Settlement
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    if everybody is None:
+        arrived = [word.row for word in words if word.arrived and word.row is not None]
+        not_arrived = [word.row for word in words if not word.arrived and word.row is not None]
+    else:
+        unknown = [row.row for row in read_rows(value) if row.outcome == UNKNOWN]
+        arrived, not_arrived = (unknown, []) if everybody else ([], unknown)
+    return settle_rows(value, arrived, not_arrived, settlement), {
+        "arrived": format_rows(arrived),
+        "not_arrived": format_rows(not_arrived),
+        "arrived_count": len(arrived),
+        "not_arrived_count": len(not_arrived),
+    }
+
+
+def _settle_single(
+    value: Any, key: str, words: list[Word], everybody: bool | None, settlement: Settlement
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    arrived = words[0].arrived if everybody is None else everybody
+    entry = read_entry(value, key)
+    if entry is None or entry.status != UNKNOWN:
+        raise SettleError(f"the message is {entry.status if entry else 'gone'}, and no longer unknown")
+    if key == "pindo_verify" and arrived:
+        raise SettleError("a PIN that arrived cannot be checked, since its request_id is not known")
+    return entry.settle(SENT if arrived else NOT_SENT, settlement).to_value(), {
+        "to": entry.to,
+        "arrived": arrived,
+        "not_arrived": not arrived,
+        "arrived_count": int(arrived),
+        "not_arrived_count": int(not arrived),
+    }

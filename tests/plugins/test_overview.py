@@ -1,0 +1,204 @@
+"""The page's numbers: what the tiles, the chart and the tables say of the ledger's entries."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.plugins.metadata import batch, single
+
+
+def overview(metadata, window="24h"):
+    response = metadata.client().get(f"/ui/api/overview?window={window}")
+    assert response.status_code == 200
+    return response.json()
+
+
+def test_the_tiles_add_up_single_messages_and_bulk_sends(metadata):
+    metadata.add_task({"pindo_sms": single("sent")}, task_id="one")
+    metadata.add_task({"pindo_sms": single("not_sent")}, task_id="two")
+    metadata.add_task({"pindo_verify": single("unknown")}, task_id="three", state="failed")
+    metadata.add_task({"pindo_bulk_00001": batch(6, rejected={"bad": "2-3"}, not_sent="6")}, task_id="many")
+    tiles = overview(metadata)["tiles"]
+    assert {name: tiles[name] for name in ("messages", "accepted", "rejected", "unknown", "not_sent")} == {
+        "messages": 9,
+        "accepted": 4,
+        "rejected": 2,
+        "unknown": 1,
+        "not_sent": 2,
+    }
+    assert tiles["cost"] == pytest.approx(0.04)
+
+
+def test_what_waits_and_what_checks_a_pin_is_no_message(metadata):
+    metadata.add_task({"pindo_inbound": {"first_start": "2026-01-01"}, "pindo_verify_check": single("sent")})
+    assert overview(metadata)["tiles"]["messages"] == 0
+
+
+def test_people_whose_number_was_invalid_are_rejected_too(metadata):
+    header = {"v": 1, "status": "finished", "result": {"rejected": 3, "report_path": "s3://b/report.csv"}}
+    metadata.add_task({"pindo_bulk": header, "pindo_bulk_00001": batch(4, rejected={"bad": "2"})})
+    data = overview(metadata)
+    assert data["tiles"]["rejected"] == 3
+    assert data["dags"][0]["rejected"] == 3
+
+
+def test_whose_message_expired_is_not_among_those_not_sent(metadata):
+    header = {"v": 1, "status": "finished", "result": {"rejected": 0, "expired": 2}}
+    metadata.add_task({"pindo_bulk": header, "pindo_bulk_00001": batch(5, not_sent="3-5")})
+    tiles = overview(metadata)["tiles"]
+    assert (tiles["messages"], tiles["accepted"], tiles["not_sent"], tiles["expired"]) == (5, 2, 1, 2)
+
+
+def test_the_balance_is_the_last_that_pindo_named_and_none_before(metadata):
+    metadata.add_task({"pindo_sms": single("unknown")}, task_id="one")
+    assert overview(metadata)["tiles"]["balance"] is None
+    old, new = single("sent"), single("sent", result={"remaining_balance": 3.25})
+    metadata.add_task({"pindo_sms": old}, task_id="old", run_id="old", age=timedelta(hours=2))
+    metadata.add_task({"pindo_sms": new}, task_id="new", run_id="new", age=timedelta(hours=1))
+    assert overview(metadata)["tiles"]["balance"] == 3.25
+
+
+@pytest.mark.parametrize("amount", ["12", True, None, float("nan")])
+def test_an_amount_that_is_none_is_not_known(metadata, amount):
+    result = {"remaining_balance": amount, "total_cost": amount}
+    metadata.add_task({"pindo_sms": single("sent", result=result)})
+    tiles = overview(metadata)["tiles"]
+    assert (tiles["balance"], tiles["cost"]) == (None, 0)
+
+
+@pytest.mark.parametrize(("window", "tasks"), [("1h", 1), ("24h", 2), ("7d", 3), ("30d", 4)])
+def test_a_window_has_the_runs_that_were_due_in_it(metadata, window, tasks):
+    for number, age in enumerate(({"minutes": 5}, {"hours": 5}, {"days": 5}, {"days": 25}, {"days": 40})):
+        metadata.add_task({"pindo_sms": single("sent")}, run_id=f"run_{number}", age=timedelta(**age))
+    data = overview(metadata, window)
+    assert data["tiles"]["messages"] == tasks
+    assert sum(bar["messages"] for bar in data["bars"]) == tasks
+    assert len(data["bars"]) < 40
+
+
+def test_the_table_has_a_row_for_each_dag(metadata):
+    metadata.add_task({"pindo_sms": single("sent")}, run_id="a")
+    metadata.add_task({"pindo_sms": single("sent")}, run_id="b")
+    metadata.add_task({"pindo_bulk_00001": batch(9)}, dag_id="campaign", display_name="Our campaign")
+    rows = [
+        (row["dag_id"], row["dag_name"], row["runs"], row["messages"]) for row in overview(metadata)["dags"]
+    ]
+    assert rows == [("campaign", "Our campaign", 1, 9), ("reminders", "reminders", 2, 2)]
+
+
+def test_only_what_a_failed_task_left_unknown_needs_a_person(metadata):
+    for state in ("failed", "success", "running"):
+        metadata.add_task({"pindo_sms": single("unknown")}, task_id=state, state=state)
+    data = overview(metadata)
+    assert [(task["task_id"], task["unknown"]) for task in data["unknown"]] == [("failed", 1)]
+    assert data["tiles"]["unknown"] == 3
+
+
+def test_an_open_question_of_our_tasks_is_listed(metadata):
+    metadata.add_task({"pindo_sms": single("unknown")}, task_id="ours", state="awaiting_input")
+    metadata.add_task({"other": 1}, task_id="theirs", state="awaiting_input")
+    metadata.ask("ours", "Did it arrive?")
+    metadata.ask("theirs", "Approve?")
+    assert [question["subject"] for question in overview(metadata)["questions"]] == ["Did it arrive?"]
+
+
+def test_the_newest_rejections_come_first_with_their_reasons(metadata):
+    for hours in (3, 1):
+        metadata.add_task(
+            {"pindo_bulk_00001": batch(rejected={f"reason {hours}": "2,4"})},
+            run_id=f"run_{hours}",
+            age=timedelta(hours=hours),
+        )
+    listed = [(each["reason"], each["rows"], each["people"]) for each in overview(metadata)["rejections"]]
+    assert listed == [("reason 1", "2,4", 2), ("reason 3", "2,4", 2)]
+
+
+def test_a_status_that_a_person_edited_counts(metadata):
+    for word in ("sent", "not_sent"):
+        metadata.add_task({"pindo_bulk_00001": batch(unknown={"lost": "1-2"}, status=word)}, task_id=word)
+    tiles = overview(metadata)["tiles"]
+    assert (tiles["accepted"], tiles["not_sent"], tiles["unknown"]) == (6, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pindo_sms", single("sent", v=2)),
+        ("pindo_sms", None),
+        ("pindo_bulk_00001", {**batch(), "rejected": {"bad": "no row"}}),
+        ("pindo_bulk_00001", [1]),
+        ("pindo_bulk_00001", batch(v=9)),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_counted_apart(metadata, key, value):
+    metadata.add_task({key: value})
+    data = overview(metadata)
+    assert (data["tiles"]["messages"], data["unreadable"]) == (0, 1)
+
+
+@pytest.mark.parametrize("people", [4, 900])
+def test_a_summary_reads_a_long_entry_by_its_head_and_in_full_where_the_head_is_too_short(metadata, people):
+    reasons = (
+        {f"reason {number} {'x' * 60}": f"{3 * number + 1}" for number in range(50)} if people > 4 else {}
+    )
+    metadata.add_task(
+        {"pindo_bulk_00001": batch(people, rejected=reasons), "pindo_bulk_00002": batch(people)}
+    )
+    data = overview(metadata)
+    assert data["tiles"]["messages"] == 2 * people
+    assert data["tiles"]["rejected"] == len(reasons)
+    assert data["unreadable"] == 0
+
+
+def test_the_result_of_a_bulk_send_is_read_without_its_list_of_rejections(metadata):
+    rejections = [{"row": row, "phonenumber": "+250780000101", "reason": "x"} for row in range(100)]
+    result = {"rejected": 1, "remaining_balance": 4.5, "report_path": "/r.csv", "rejections": rejections}
+    metadata.add_task({"pindo_bulk": {"v": 1, "status": "finished", "result": result}})
+    assert overview(metadata)["tiles"]["balance"] == 4.5
+
+
+def test_a_summary_that_does_not_read_everything_says_so(metadata, monkeypatch):
+    from airflow_provider_pindo.plugins import _overview
+
+    monkeypatch.setattr(_overview, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(_overview, "MAX_LISTED", 1)
+    for number in range(3):
+        entry = batch(rejected={"a": "1", "b": "2"}, unknown={"lost": "3"})
+        metadata.add_task({"pindo_bulk_00001": entry}, task_id=f"task_{number}", state="failed")
+    data = overview(metadata)
+    assert (data["is_cut"], data["entries"], data["tiles"]["messages"]) == (True, 2, 8)
+    assert (len(data["unknown"]), data["unknown_count"], len(data["rejections"])) == (1, 2, 1)
+
+
+def test_a_run_shows_its_tasks_and_a_task_itself_alone(metadata):
+    header = {"v": 1, "status": "finished", "result": {"rejected": 0, "report_path": "s3://b/report.csv"}}
+    metadata.add_task({"pindo_bulk": header, "pindo_bulk_00001": batch()}, task_id="many")
+    metadata.add_task({"pindo_sms": single("sent")}, task_id="each", map_index=1)
+    metadata.add_task({"pindo_sms": single("sent")}, task_id="each", run_id="other", map_index=2)
+    client = metadata.client()
+    run = client.get("/ui/api/run?dag_id=reminders&run_id=run_1").json()
+    assert [(task["task_id"], task["map_index"], task["messages"]) for task in run["tasks"]] == [
+        ("each", 1, 1),
+        ("many", -1, 4),
+    ]
+    assert run["tasks"][1]["report_path"] == "s3://b/report.csv"
+    task = client.get("/ui/api/run?dag_id=reminders&run_id=run_1&task_id=each&map_index=1").json()
+    assert [each["task_id"] for each in task["tasks"]] == ["each"]
+
+
+def test_before_airflow_3_3_there_is_nothing_to_show(metadata, monkeypatch):
+    from airflow_provider_pindo.plugins import _models
+
+    monkeypatch.setattr(_models, "TaskStateStoreModel", None)
+    metadata.add_task({})
+    assert overview(metadata) == {"has_store": False}
+    assert metadata.client().get("/ui/api/run?dag_id=reminders&run_id=r").json() == {"has_store": False}
+
+
+def test_a_query_without_a_window_is_refused():
+    from airflow_provider_pindo.plugins._models import Window
+
+    with pytest.raises(ValueError, match="a window needs a time or a run"):
+        Window({"reminders"})

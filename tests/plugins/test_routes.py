@@ -1,0 +1,215 @@
+"""The page's routes: who may ask, what a browser may be made to send, and that nothing of a stranger is HTML."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_pindo.plugins import _models, _pages
+from tests.plugins.metadata import batch, single
+
+STATIC = Path(_pages.__file__).parent / "static"
+PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
+GETS = [
+    "/ui/",
+    "/ui/page.js",
+    "/ui/page.css",
+    "/ui/other",
+    "/ui/api/overview",
+    "/ui/api/run?dag_id=reminders&run_id=run_1",
+]
+POSTS = {
+    "/ui/api/people": PLACE,
+    "/ui/api/search": {"number": "+250780000101"},
+    "/ui/api/settle": {**PLACE, "everybody": True},
+}
+
+
+def test_a_stranger_gets_401_before_anything_is_looked_up(metadata, monkeypatch):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    for name in ("iter_summaries", "iter_values", "lock_task", "read_questions"):
+        monkeypatch.setattr(_models, name, None)
+    client = metadata.client(role=None)
+    assert {client.get(path).status_code for path in GETS} == {401}
+    assert {client.post(path, json=body).status_code for path, body in POSTS.items()} == {401}
+    client.cookies["_token"] = "not a token"
+    assert client.get("/ui/api/overview").status_code in (401, 403)
+
+
+def test_a_person_sees_the_dags_that_they_may_read(metadata, monkeypatch):
+    metadata.add_task({"pindo_sms": single("sent")}, dag_id="mine")
+    metadata.add_task({"pindo_sms": single("sent")}, dag_id="theirs")
+    manager = _pages.get_auth_manager()
+    monkeypatch.setattr(manager, "get_authorized_dag_ids", lambda **_: {"mine"}, raising=False)
+    client = metadata.client("viewer")
+    assert [row["dag_id"] for row in client.get("/ui/api/overview").json()["dags"]] == ["mine"]
+    assert client.get("/ui/api/run?dag_id=theirs&run_id=run_1").status_code == 403
+    body = {"dag_id": "theirs", "run_id": "run_1", "task_id": "text"}
+    assert client.post("/ui/api/people", json=body).status_code == 403
+    assert client.post("/ui/api/settle", json={**body, "everybody": True}).status_code == 403
+    found = client.post("/ui/api/search", json={"number": "+250780000101"}).json()["found"]
+    assert [message["dag_id"] for message in found] == ["mine"]
+
+
+@pytest.mark.parametrize("path", sorted(POSTS))
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "none"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+def test_another_site_cannot_make_a_browser_settle_or_search(metadata, path, headers, status):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    client = metadata.client()
+    content = b'{"number": "+250780000101"}'
+    response = client.post(path, content=content, headers={"content-type": "application/json", **headers})
+    assert response.status_code in (status, 422)
+    assert metadata.value("pindo_sms")["status"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"sec-fetch-site": "same-origin"}, {"origin": "http://airflow.example"}, {}]
+)
+def test_the_page_itself_and_a_script_with_a_token_may(metadata, headers):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    body = {**PLACE, "everybody": False}
+    assert metadata.client().post("/ui/api/settle", json=body, headers=headers).status_code == 200
+
+
+def test_the_files_come_with_a_strict_policy(metadata):
+    client = metadata.client("viewer")
+    for name, kind in (("", "text/html"), ("page.js", "text/javascript"), ("page.css", "text/css")):
+        response = client.get(f"/ui/{name}")
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith(kind)
+        policy = response.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'self'" in policy
+    assert client.get("/ui/_pages.py").status_code == 404
+    for path in ("/docs", "/openapi.json", "/redoc"):
+        assert client.get(path).status_code == 404
+
+
+def test_the_page_makes_no_html_of_data_and_loads_nothing_from_elsewhere():
+    script = (STATIC / "page.js").read_text(encoding="utf-8")
+    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser"):
+        assert way not in script
+    everything = "".join(file.read_text(encoding="utf-8") for file in STATIC.iterdir())
+    assert set(re.findall(r"https?://[^\"' )]+", everything)) == {"http://www.w3.org/2000/svg"}
+    html = (STATIC / "index.html").read_text(encoding="utf-8")
+    assert "style=" not in html
+    assert re.findall(r"<script(?! src=\"page.js\" defer>)", html) == []
+
+
+def people(metadata, **body):
+    response = metadata.client("viewer").post("/ui/api/people", json={**PLACE, **body})
+    assert response.status_code == 200
+    return response.json()
+
+
+def test_everybody_of_a_task_is_listed_page_by_page(metadata):
+    metadata.add_task({f"pindo_bulk_{number:05d}": batch(90) for number in (1, 2)})
+    first = people(metadata)
+    assert (len(first["people"]), first["next"]) == (100, {"start": "pindo_bulk_00002", "skip": 10})
+    second = people(metadata, **first["next"])
+    assert (len(second["people"]), second["next"]) == (80, None)
+    assert second["people"][0] == {
+        "key": "pindo_bulk_00002",
+        "row": 11,
+        "number": "+25078****111",
+        "outcome": "accepted",
+        "reason": "",
+        "sms_id": "",
+        "settled": "",
+    }
+
+
+def test_a_page_reads_a_bounded_number_of_entries(metadata, monkeypatch):
+    from airflow_provider_pindo.plugins import _people
+
+    monkeypatch.setattr(_people, "_ENTRIES_OF_A_PAGE", 2)
+    metadata.add_task({f"pindo_bulk_{number:05d}": batch(2, rejected={"bad": "2"}) for number in (1, 2, 3)})
+    first = people(metadata, outcome="rejected")
+    assert [person["row"] for person in first["people"]] == [2, 2]
+    second = people(metadata, outcome="rejected", **first["next"])
+    assert ([person["key"] for person in second["people"]], second["next"]) == (["pindo_bulk_00003"], None)
+
+
+def test_people_are_found_by_the_end_of_their_number_and_by_outcome(metadata):
+    entry = batch(60, rejected={"bad": "3"}, unknown={"lost": "7"})
+    metadata.add_task({"pindo_bulk_00001": entry, "pindo_sms": single("sent", to="+25078****155")})
+    assert [person["row"] for person in people(metadata, ending="155")["people"]] == [55, None]
+    assert [person["row"] for person in people(metadata, ending="0780000155")["people"]] == [55, None]
+    assert [(one["row"], one["reason"]) for one in people(metadata, outcome="rejected")["people"]] == [
+        (3, "bad")
+    ]
+    assert [(one["row"], one["reason"]) for one in people(metadata, outcome="unknown")["people"]] == [
+        (7, "lost")
+    ]
+    assert metadata.client().post("/ui/api/people", json={**PLACE, "ending": "a%"}).status_code == 422
+
+
+def search(metadata, number, **body):
+    return metadata.client("viewer").post("/ui/api/search", json={"number": number, **body})
+
+
+@pytest.mark.parametrize("number", ["+250780000101", "+250 780 000 101", "tel:+250-780-000-101"])
+def test_a_number_finds_what_was_sent_to_it(metadata, number):
+    metadata.add_task({"pindo_sms": single("sent"), "pindo_bulk_00001": batch(3)}, display_name="Our DAG")
+    metadata.add_task({"pindo_sms": single("sent", to="+25078****102")}, task_id="another")
+    answer = search(metadata, number).json()
+    assert answer["mask"] == "+25078****101"
+    assert [(one["task_id"], one["row"], one["dag_name"]) for one in answer["found"]] == [
+        ("text", 1, "Our DAG"),
+        ("text", None, "Our DAG"),
+    ]
+
+
+def test_a_national_number_is_of_the_country_of_the_default_connection(metadata, monkeypatch):
+    metadata.add_task({"pindo_sms": single("sent", sms_id=1)})
+    assert search(metadata, "0780000101").status_code == 400
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", '{"conn_type": "pindo", "extra": {"country": "RW"}}')
+    answer = search(metadata, "0780000101").json()
+    assert [one["sms_id"] for one in answer["found"]] == ["7"]
+
+
+def test_a_number_is_neither_logged_nor_returned(metadata, caplog):
+    caplog.set_level(logging.DEBUG)
+    metadata.add_task({"pindo_sms": single("sent")})
+    for number in ("+250780000101", "0780000101x"):
+        assert number not in search(metadata, number).text
+        assert number not in caplog.text
+
+
+def test_a_search_that_is_not_complete_says_so(metadata, monkeypatch):
+    from airflow_provider_pindo.plugins import _people
+
+    monkeypatch.setattr(_people, "MAX_FOUND", 1)
+    metadata.add_task({"pindo_sms": single("sent"), "pindo_bulk_00001": batch(3)})
+    answer = search(metadata, "+250780000101").json()
+    assert (len(answer["found"]), answer["is_cut"]) == (1, True)
+
+
+def test_an_entry_that_cannot_be_read_lists_nobody(metadata):
+    metadata.add_task({"pindo_sms": single("sent", v=2), "pindo_inbound": {"to": "+25078****101"}})
+    assert people(metadata)["people"] == []
+    assert search(metadata, "+250780000101").json()["found"] == []
+
+
+def test_who_settled_is_listed_with_the_time(metadata):
+    settled = {"by": "page", "who": "claudine", "at": "2026-11-24T10:00:00+00:00"}
+    entry = batch(2, settled=[{**settled, "arrived": "2"}])
+    metadata.add_task({"pindo_sms": single("sent", settled=settled), "pindo_bulk_00001": entry})
+    shown = [person["settled"] for person in people(metadata)["people"]]
+    assert shown == ["", "claudine, 2026-11-24T10:00:00+00:00", "claudine, 2026-11-24T10:00:00+00:00"]

@@ -1,0 +1,119 @@
+"""Settling on the page: what a person says, who may say it, and what is kept of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugins.metadata import batch, single
+
+PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
+
+
+def settle(metadata, role="admin", name="ada", **body):
+    return metadata.client(role, name).post("/ui/api/settle", json={**PLACE, **body})
+
+
+def word(arrived, key="pindo_sms", row=None):
+    return {"key": key, "row": row, "arrived": arrived}
+
+
+@pytest.mark.parametrize(("arrived", "status"), [(True, "sent"), (False, "not_sent")])
+def test_a_single_message_is_settled_and_the_audit_log_says_who_did_what(metadata, arrived, status):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    response = settle(metadata, name="claudine", words=[word(arrived)])
+    assert (response.status_code, response.json()) == (
+        200,
+        {"arrived": int(arrived), "not_arrived": int(not arrived)},
+    )
+    entry = metadata.value("pindo_sms")
+    assert (entry["status"], entry["to"], entry["generation"]) == (status, "+25078****101", 0)
+    assert (entry["settled"]["by"], entry["settled"]["who"]) == ("page", "claudine")
+    ((owner, task, details),) = metadata.audit_log()
+    assert (owner, task) == ("claudine", "text")
+    assert details["entries"]["pindo_sms"]["to"] == "+25078****101"
+    assert details["arrived"] == int(arrived)
+
+
+def test_rows_of_a_bulk_send_are_settled_one_by_one(metadata):
+    metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2-4"})}, state="failed")
+    words = [word(True, "pindo_bulk_00001", 2), word(False, "pindo_bulk_00001", 3)]
+    assert settle(metadata, words=words).json() == {"arrived": 1, "not_arrived": 1}
+    entry = metadata.value("pindo_bulk_00001")
+    assert (entry["status"], entry["unknown"], entry["not_sent"], entry["accepted"]) == (
+        "unknown",
+        {"lost": "4"},
+        "3",
+        2,
+    )
+    assert metadata.audit_log()[0][2]["entries"] == {"pindo_bulk_00001": {"arrived": "2", "not_arrived": "3"}}
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_everybody_is_settled_at_once_in_all_entries(metadata, arrived):
+    entries = {f"pindo_bulk_{number:05d}": batch(4, unknown={"lost": "2-4"}) for number in (1, 2)}
+    entries["pindo_bulk_00003"] = batch(4)
+    metadata.add_task({**entries, "pindo_bulk": {"v": 1, "status": "started"}}, state="failed")
+    assert sum(settle(metadata, everybody=arrived).json().values()) == 6
+    assert metadata.value("pindo_bulk_00002")["status"] == ("sent" if arrived else "not_sent")
+    assert metadata.value("pindo_bulk_00003")["accepted"] == 4
+
+
+@pytest.mark.parametrize("status", ["sent", "not_sent"])
+def test_what_is_no_longer_unknown_is_refused(metadata, status):
+    metadata.add_task({"pindo_sms": single(status)}, state="failed")
+    assert settle(metadata, words=[word(True)]).status_code == 409
+    assert settle(metadata, everybody=True).status_code == 409
+    assert metadata.audit_log() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        [word(True, "pindo_sms")],
+        [word(True, "pindo_bulk_00001", 1)],
+        [word(True, "pindo_bulk_00001", 2), word(False, "pindo_bulk_00001", 2)],
+        [word(True, "other")],
+    ],
+)
+def test_a_word_that_fits_no_unknown_message_settles_nothing(metadata, words):
+    metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2"}), "other": 1}, state="failed")
+    assert settle(metadata, words=words).status_code == 409
+    assert metadata.value("pindo_bulk_00001")["unknown"] == {"lost": "2"}
+    assert metadata.audit_log() == []
+
+
+@pytest.mark.parametrize("state", ["running", "success", "queued", None])
+def test_only_what_a_failed_task_left_is_settled(metadata, state):
+    metadata.add_task({"pindo_sms": single("unknown")}, state=state)
+    assert settle(metadata, words=[word(True)]).status_code == 409
+
+
+def test_a_pin_that_arrived_cannot_be_settled_since_it_cannot_be_checked(metadata):
+    metadata.add_task({"pindo_verify": single("unknown")}, state="failed")
+    response = settle(metadata, words=[word(True, "pindo_verify")])
+    assert response.status_code == 409
+    assert "request_id" in response.json()["detail"]
+    assert settle(metadata, words=[word(False, "pindo_verify")]).status_code == 200
+
+
+def test_there_is_no_such_task(metadata):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    assert settle(metadata, task_id="other", everybody=True).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["viewer", None])
+def test_who_may_not_edit_the_task_settles_nothing(metadata, role):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    response = settle(metadata, role=role, words=[word(True)])
+    assert response.status_code == (401 if role is None else 403)
+    assert metadata.value("pindo_sms")["status"] == "unknown"
+    assert metadata.audit_log() == []
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", False), ("user", True), ("admin", True)])
+def test_the_page_knows_who_may_settle(metadata, role, may):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed", task_id="second")
+    data = metadata.client(role).get("/ui/api/overview").json()
+    assert [task["can_settle"] for task in data["unknown"]] == [may, may]

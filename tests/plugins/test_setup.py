@@ -1,0 +1,79 @@
+"""The set-up corner: the webhook addresses, for those who may edit connections."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_pindo.api.webhooks import Webhook, posting_token
+from airflow_provider_pindo.plugins import _setup, _store
+
+SECRET = "s" * 32
+
+
+@pytest.fixture
+def webhooks(metadata, monkeypatch):
+    """Webhooks are on, with their table, and pindo_default has a secret."""
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "True")
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection(webhook_secret=SECRET))
+    _store.create_table()
+    _store._run(lambda database: database.execute(_store.TABLE.delete()))
+
+
+def connection(**extra):
+    return json.dumps({"conn_type": "pindo", "password": "t", "extra": extra})
+
+
+def setup(metadata, role="admin"):
+    return metadata.client(role).get("/ui/api/setup")
+
+
+@pytest.mark.parametrize(
+    ("role", "status"), [("admin", 200), ("op", 200), ("user", 403), ("viewer", 403), (None, 401)]
+)
+def test_it_is_for_those_who_may_edit_connections(metadata, role, status):
+    assert setup(metadata, role).status_code == status
+
+
+def test_it_says_that_webhooks_are_off(metadata):
+    assert setup(metadata).json() == {"are_on": False, "connections": []}
+
+
+def test_it_has_the_address_and_the_time_of_the_last_webhook(metadata, webhooks):
+    (shown,) = setup(metadata).json()["connections"]
+    token = posting_token(SECRET, "pindo_default")
+    address = "https://airflow.example/pindo/webhooks/pindo_default"
+    assert shown["addresses"] == {"any": f"{address}?token={token}", "with_header": address}
+    assert (shown["last"], shown["problem"]) == (None, None)
+    _store.add("pindo_default", Webhook("report", "1", "DELIVRD"), "{}")
+    assert setup(metadata).json()["connections"][0]["last"].startswith("20")
+
+
+@pytest.mark.parametrize("extra", [{}, {"webhook_secret": "two\nlines"}])
+def test_a_connection_without_a_usable_secret_says_so(metadata, webhooks, monkeypatch, extra):
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection(**extra))
+    (shown,) = setup(metadata).json()["connections"]
+    assert shown["addresses"] is None
+    assert "webhook_secret" in shown["problem"]
+
+
+def test_every_pindo_connection_of_the_database_is_listed_once(metadata, webhooks, monkeypatch):
+    monkeypatch.setattr(
+        _setup._models, "read_connection_ids", lambda *_: ["pindo_default", "clinic", "gone", "web"]
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_CLINIC", connection(webhook_secret=SECRET))
+    monkeypatch.setenv("AIRFLOW_CONN_WEB", json.dumps({"conn_type": "http"}))
+    listed = setup(metadata).json()["connections"]
+    assert [shown["conn_id"] for shown in listed] == ["pindo_default", "clinic"]
+
+
+def test_a_database_that_does_not_answer_hides_the_time_alone(metadata, webhooks, monkeypatch):
+    def fail(conn_id):
+        raise _store.StoreError("OperationalError")
+
+    monkeypatch.setattr(_store, "last_received", fail)
+    (shown,) = setup(metadata).json()["connections"]
+    assert shown["last"] is None
+    assert shown["addresses"]
