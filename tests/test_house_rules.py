@@ -17,9 +17,10 @@ from demo.deployment import AIRFLOW_VERSION
 
 PACKAGE = Path(__file__).parent.parent / "airflow_provider_pindo"
 #: What each part may import. The order is that of the layers: api, engines, hooks, the bulk engine, faces.
-_GROUND = {"api", "_inbox", "_ledger"}
+_GROUND = {"api", "_metrics", "_inbox", "_ledger"}
 LAYERS = {
     "api": {"api"},
+    "_metrics.py": {"api"},
     "_templates.py": set(),
     "_inbox": {"api", "_inbox"},
     "_ledger": {"api", "_ledger"},

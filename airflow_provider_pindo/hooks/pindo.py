@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
 from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult
+from airflow_provider_pindo._metrics import timed_request
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
@@ -285,7 +286,8 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         for number in count(1):
             begin_attempt(attempt)
             try:
-                return self._transport.request(call)
+                with timed_request(call.name, attempt):
+                    return self._transport.request(call)
             except PindoError as error:
                 delay = self._delay_before_retry(error, attempt, number)
             time.sleep(delay)
@@ -437,7 +439,8 @@ class PindoAsyncHook(_PindoBase):
             begin_attempt(attempt)
             try:
                 transport = self._transport or await self._open_transport()
-                return await transport.request(call)
+                with timed_request(call.name, attempt):
+                    return await transport.request(call)
             except PindoError as error:
                 delay = self._delay_before_retry(error, attempt, number)
             await asyncio.sleep(delay)

@@ -6,12 +6,14 @@ A delivery blocks until its time limit at most. It never repeats a message that 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_provider_pindo._metrics import ALERT, count_messages, outcome_of
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoConnectionError,
@@ -145,7 +147,19 @@ def _log_outcomes(sends: Sequence[_Send]) -> list[BaseException | None]:
             _log.info("Pindo accepted the alert to %s", number)
         else:
             _log.error("Alert to %s: %s", number, safe_message(error))
+    _count(sends, outcomes)
     return outcomes
+
+
+def _count(sends: Sequence[_Send], outcomes: Sequence[BaseException | None]) -> None:
+    """Report the outcomes to Airflow's metrics."""
+    receipts = [send.future.result() for send, error in zip(sends, outcomes, strict=True) if error is None]
+    count_messages(
+        ALERT,
+        segments=sum(receipt.item_count or 1 for receipt in receipts),
+        cost=sum(receipt.total_cost or 0.0 for receipt in receipts),
+        **Counter(map(outcome_of, outcomes)),
+    )
 
 
 def _record(

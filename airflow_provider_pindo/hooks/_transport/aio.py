@@ -131,6 +131,7 @@ class AsyncTransport:
             raise failed(call, url, describe(TimeoutError() if late else error)) from None
         finally:
             self._in_flight.pop(attempt, None)
+        attempt.status = response.status
         # aiohttp finds these headers in any case.
         return parse_response(
             call, Response(response.status, response.headers, body.content(), url), self._settings.token

@@ -16,16 +16,18 @@ class Attempt:
     """One call in flight, which other code may have to interrupt.
 
     :ivar sent: whether the request was handed to an open connection, so that its outcome may be unknown.
+    :ivar status: HTTP status of the response; None while there is none.
     :ivar whole_timeout: most seconds from the sending to the end of the response.
     :ivar deadline: when the whole response must have arrived, in seconds of ``time.monotonic``.
     :ivar is_last: whether there is no further try; other code may set it.
     :ivar error: why the last try failed, which certainly did nothing; None when there was no such try.
     """
 
-    __slots__ = ("_aborted", "deadline", "error", "is_last", "sent", "whole_timeout")
+    __slots__ = ("_aborted", "deadline", "error", "is_last", "sent", "status", "whole_timeout")
 
     def __init__(self) -> None:
         self.sent = False
+        self.status: int | None = None
         self.whole_timeout = self.deadline = math.inf
         self.is_last = self._aborted = False
         self.error: PindoError | None = None

@@ -104,6 +104,7 @@ class SyncTransport:
 
     def parse(self, call: Call[T], response: requests.Response, body: bytes) -> T:
         """Return what ``response`` says to ``call``, or raise what it means."""
+        current_attempt().status = response.status_code
         headers = {name.lower(): value for name, value in response.headers.items()}
         url = response.url.split("?", 1)[0]
         return parse_response(call, Response(response.status_code, headers, body, url), self.settings.token)

@@ -1,0 +1,123 @@
+"""What is reported to Airflow's metrics. ``tests/e2e/test_metrics.py`` receives it from a real Airflow."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.providers.common.compat import sdk
+
+from airflow_provider_pindo import _metrics
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoConnectionError,
+    PindoRejectedError,
+    PindoUnknownOutcomeError,
+)
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
+from airflow_provider_pindo.notifications.sms import PindoNotifier
+
+PHONE, OTHER = "+250781234567", "+250781234568"
+
+
+class Received:
+    """Stands for Airflow's ``Stats``, and keeps what it gets."""
+
+    def __init__(self):
+        self.metrics = []
+
+    def incr(self, name, value, *, tags):
+        self.metrics.append((name, value, tags))
+
+    timing = incr
+
+    def __getitem__(self, name):
+        return [(value, tags) for metric, value, tags in self.metrics if metric == name]
+
+
+@pytest.fixture
+def stats(monkeypatch):
+    received = Received()
+    monkeypatch.setattr(sdk, "Stats", received)
+    return received
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "accepted"),
+        (PindoRejectedError("no"), "rejected"),
+        (PindoUnknownOutcomeError("lost"), "unknown"),
+        (PindoConnectionError("refused"), "not_sent"),
+        (PindoAuthError("token"), "not_sent"),
+        (ValueError("ours"), "unknown"),
+    ],
+)
+def test_every_end_of_a_request_is_an_outcome(error, outcome):
+    assert _metrics.outcome_of(error) == outcome
+
+
+def test_messages_are_counted_with_tags_and_under_a_name_of_their_own(stats):
+    _metrics.count_messages(_metrics.BULK, segments=40, cost=0.23, accepted=38, unknown=2, rejected=0)
+    assert stats.metrics == [
+        ("pindo.messages", 38, {"outcome": "accepted", "kind": "bulk"}),
+        ("pindo.messages.accepted", 38, {"kind": "bulk"}),
+        ("pindo.messages", 2, {"outcome": "unknown", "kind": "bulk"}),
+        ("pindo.messages.unknown", 2, {"kind": "bulk"}),
+        ("pindo.segments", 40, {"kind": "bulk"}),
+        ("pindo.cost", 230_000, {"kind": "bulk"}),
+    ]
+
+
+def test_what_is_settled_and_what_the_receiver_stored_is_counted(stats):
+    _metrics.count_settled("person", 3)
+    _metrics.count_webhook("delivery_report")
+    assert stats.metrics == [
+        ("pindo.settled", 3, {"by": "person"}),
+        ("pindo.settled.person", 3, {}),
+        ("pindo.webhooks", 1, {"kind": "delivery_report"}),
+        ("pindo.webhooks.delivery_report", 1, {}),
+    ]
+
+
+async def test_the_first_request_of_ten_is_timed_with_its_status(stats, sandbox, monkeypatch):
+    monkeypatch.setattr(_metrics, "_requests", iter(range(100)))
+    with PindoHook() as hook:
+        for _ in range(11):
+            hook.get_balance()
+    async with PindoAsyncHook(max_attempts=1) as hook:
+        for _ in range(9):
+            await hook.get_balance()
+        sandbox.add_fault("status", status=418)
+        with pytest.raises(PindoRejectedError):
+            await hook.get_balance()
+    timed = stats["pindo.request"]
+    assert [tags for _, tags in timed] == [
+        {"call": "get_balance", "status": "200"},
+        {"call": "get_balance", "status": "200"},
+        {"call": "get_balance", "status": "418"},
+    ]
+    assert all(0 < milliseconds < 60_000 for milliseconds, _ in timed)
+
+
+def test_a_request_without_a_response_has_no_status(stats, sandbox, monkeypatch):
+    monkeypatch.setattr(_metrics, "_requests", iter(range(100)))
+    sandbox.add_fault("drop_after", call="send_sms")
+    with PindoHook() as hook, pytest.raises(PindoUnknownOutcomeError):
+        hook.send_sms(PHONE, "Ejo saa tatu")
+    assert [tags for _, tags in stats["pindo.request"]] == [{"call": "send_sms", "status": "none"}]
+
+
+def test_an_alert_counts_what_became_of_each_of_its_messages(stats, sandbox):
+    sandbox.add_fault("drop_after", call="send_sms", to=OTHER)
+    PindoNotifier([PHONE, OTHER], "the pipeline broke").notify({})
+    assert stats["pindo.messages.accepted"] == [(1, {"kind": "alert"})]
+    assert stats["pindo.messages.unknown"] == [(1, {"kind": "alert"})]
+    assert stats["pindo.segments"] == [(1, {"kind": "alert"})]
+    ((millionths, _),) = stats["pindo.cost"]
+    assert millionths > 0
+
+
+def test_metrics_that_cannot_be_reported_fail_no_task(monkeypatch, sandbox):
+    monkeypatch.setattr(sdk, "Stats", None)
+    monkeypatch.setattr(_metrics, "_requests", iter(range(100)))
+    with PindoHook() as hook:
+        assert hook.send_sms(PHONE, "Ejo saa tatu").status
