@@ -137,6 +137,7 @@ def get_provider_info() -> dict[str, Any]:
                         "webhooks",
                         "alert",
                         "hook",
+                        "measure",
                     )
                 ],
                 "logo": "/docs/integration-logos/Pindo.svg",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from airflow.providers.common.compat import sdk
 
@@ -14,8 +16,11 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from airflow_provider_pindo.notifications.sms import PindoNotifier
+from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+from airflow_provider_pindo.operators.verify import PindoVerifyOperator
+from tests.operators.verification import PHONE, Task
 
-PHONE, OTHER = "+250781234567", "+250781234568"
+OTHER = "+250781234568"
 
 
 class Received:
@@ -114,6 +119,29 @@ def test_an_alert_counts_what_became_of_each_of_its_messages(stats, sandbox):
     assert stats["pindo.segments"] == [(1, {"kind": "alert"})]
     ((millionths, _),) = stats["pindo.cost"]
     assert millionths > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "counted"),
+    [
+        (None, "accepted"),
+        ({"action": "status", "status": 409}, "rejected"),
+        ({"action": "rate_limit", "retry_after": 600}, "not_sent"),
+        ({"action": "drop_after"}, "unknown"),
+    ],
+)
+def test_a_send_counts_its_outcome_by_kind(stats, sandbox, fault, counted):
+    if fault:
+        sandbox.add_fault(call="texts", times=None, **fault)
+    for make, kind in (
+        (lambda: PindoSendSmsOperator(task_id="text", to=PHONE, text="Ejo saa tatu"), "single"),
+        (lambda: PindoVerifyOperator(task_id="pin", number=PHONE), "verify"),
+    ):
+        with suppress(Exception):
+            Task(make).run()
+        assert stats[f"pindo.messages.{counted}"] == [(1, {"kind": kind})]
+        assert bool(stats["pindo.cost"]) == (counted == "accepted" and kind == "single")
+        stats.metrics.clear()
 
 
 def test_metrics_that_cannot_be_reported_fail_no_task(monkeypatch, sandbox):

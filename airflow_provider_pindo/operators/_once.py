@@ -7,7 +7,8 @@ both to Airflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,9 +26,11 @@ from airflow_provider_pindo._ledger.entry import (
     now,
 )
 from airflow_provider_pindo._ledger.transaction import RequestLedger
+from airflow_provider_pindo._metrics import count_messages, count_settled, outcome_of
 from airflow_provider_pindo.api.arguments import read_flag
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
+    PindoError,
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.api.json_safe import json_safe
@@ -78,6 +81,8 @@ class PindoOnceOperator(PindoAskingOperator):
 
     #: Name of the ledger's entry, as the Task State Store shows it.
     ledger_key: str
+    #: Kind of its messages, for the metrics.
+    kind: str
     #: What the task sends, for its messages.
     what: str
     #: What the answer that it arrived does.
@@ -168,6 +173,8 @@ class PindoOnceOperator(PindoAskingOperator):
         self.log.info("%s answered %r at %s", answer.who, answer.option, answer.at)
         entry = entry.settle(status, answer.settlement)
         self._ledger.write(entry)
+        if status != UNKNOWN:
+            count_settled(answer.settlement.by)
         return entry, status == UNKNOWN
 
     def _adopt(self, entry: Entry | None, planned: Entry) -> Entry | None:
@@ -202,7 +209,10 @@ class PindoOnceOperator(PindoAskingOperator):
     ) -> dict[str, Any]:
         if_lost = f"the {self.what} to {planned.to} may have been sent"
         try:
-            with self._ledger.transaction(planned, self.hook, if_lost=if_lost, before=before) as transaction:
+            with (
+                self._failures_counted(),
+                self._ledger.transaction(planned, self.hook, if_lost=if_lost, before=before) as transaction,
+            ):
                 transaction.result = self._make(request)
         except PindoUnknownOutcomeError as error:
             return self._end_unknown(context, request, planned, error)
@@ -215,7 +225,27 @@ class PindoOnceOperator(PindoAskingOperator):
                 f"{self._how_to_settle(request)}"
             ) from None
         self.log.info("Pindo took the %s to %s", self.what, planned.to)
+        self._count_accepted(transaction.result)
         return transaction.result
+
+    @contextmanager
+    def _failures_counted(self) -> Iterator[None]:
+        """Report a request that did not succeed to Airflow's metrics."""
+        try:
+            yield
+        except BaseException as error:
+            is_certain = isinstance(error, PindoError) or self.hook.request_sent()
+            count_messages(self.kind, **{outcome_of(error) if is_certain else "not_sent": 1})
+            raise
+
+    def _count_accepted(self, result: Mapping[str, Any]) -> None:
+        segments, cost = result.get("item_count"), result.get("total_cost")
+        count_messages(
+            self.kind,
+            accepted=1,
+            segments=segments if isinstance(segments, int) else 0,
+            cost=cost if isinstance(cost, int | float) else 0.0,
+        )
 
     def _make(self, request: OnceRequest) -> dict[str, Any]:
         """Make the request. Until it is sent, :meth:`on_kill` may end it."""

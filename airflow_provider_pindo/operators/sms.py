@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
+from airflow_provider_pindo._metrics import SINGLE
 from airflow_provider_pindo.api.arguments import read_optional
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.phone import parse_phone_number
@@ -102,6 +103,7 @@ class PindoSendSmsOperator(PindoOnceOperator):
     operator_extra_links = (PindoMessageLink(),)
 
     ledger_key = "pindo_sms"
+    kind = SINGLE
     what = "message"
     recipient_key = "to"
 

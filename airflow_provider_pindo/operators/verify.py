@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Action, Entry, fingerprint
 from airflow_provider_pindo._ledger.transaction import RequestLedger
+from airflow_provider_pindo._metrics import VERIFY
 from airflow_provider_pindo.api.arguments import check_choice, read_flag, read_optional
 from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender
 from airflow_provider_pindo.api.errors import (
@@ -96,6 +97,7 @@ class PindoVerifyOperator(PindoOnceOperator):
 
     takes_connection_window = False
     ledger_key = "pindo_verify"
+    kind = VERIFY
     what = "PIN"
     if_arrived = (
         "the task succeeds with no `request_id`, since nobody knows it. So the PIN cannot be checked."

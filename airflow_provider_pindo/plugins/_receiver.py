@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 from starlette.requests import Request
 
+from airflow_provider_pindo._metrics import count_webhook
 from airflow_provider_pindo.api.webhooks import read_webhook
 from airflow_provider_pindo.plugins import _store
 from airflow_provider_pindo.plugins._auth import TOKEN_PARAMETER, Callers
@@ -57,4 +58,5 @@ async def _keep(callers: Callers, conn_id: str, body: Mapping[str, Any], text: s
     except _store.StoreError as error:
         log.error("A webhook of connection %r could not be kept, and is lost: %s", conn_id, error)
         raise HTTPException(503, "The event could not be kept") from None
+    count_webhook(webhook.kind)
     return {"kind": webhook.kind}
