@@ -95,7 +95,16 @@ def pindo_campaign():
     @task(task_display_name="Add up")
     def add_up(parts: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the sums of all partitions, and the paths of their reports."""
-        names = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded", "given")
+        names = (
+            "accepted",
+            "rejected",
+            "unknown",
+            "not_sent",
+            "duplicates",
+            "excluded",
+            "expired",
+            "given",
+        )
         total = {name: sum(part[name] for part in parts) for name in names}
         return {
             **total,

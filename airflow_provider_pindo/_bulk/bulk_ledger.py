@@ -395,6 +395,12 @@ class BulkLedger:
         return bool(self._stored)
 
     @property
+    def processed(self) -> int:
+        """Recipients to whom earlier tries have sent, or may have."""
+        outcomes = ((each.recipients, each.outcome) for each in self._stored.values())
+        return sum(count - len(outcome.not_sent) for count, outcome in outcomes if outcome is not None)
+
+    @property
     def spent(self) -> float:
         """USD that earlier tries spent, with what they left unknown counted as spent."""
         return sum(stored.spent for stored in self._stored.values())

@@ -13,16 +13,19 @@ marked, and no request is made for them.
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 from array import array
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from itertools import compress, islice
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import msgspec
 
+from airflow_provider_pindo._bulk.gate import read_expiry
 from airflow_provider_pindo._sources.blocks import BadCell, Block
 from airflow_provider_pindo.api.cells import text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -51,6 +54,8 @@ class Plan:
     :param on_invalid: ``fail`` or ``skip``.
     :param on_duplicate: ``drop``, ``fail`` or ``send``.
     :param max_segments: most segments of one message, or None.
+    :param expires_field: the field of the time after which a recipient is not sent to, or None.
+    :param zone: the zone of such a time that names none.
     """
 
     template: Template
@@ -59,6 +64,15 @@ class Plan:
     on_invalid: str = "fail"
     on_duplicate: str = "drop"
     max_segments: int | None = None
+    expires_field: str | None = None
+    zone: tzinfo = UTC
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that are read: the number, the name, those that the text mentions, and the expiry."""
+        fields = ("phonenumber", "name", *self.extra_fields)
+        is_read = self.expires_field is None or self.expires_field in fields
+        return fields if is_read else (*fields, self.expires_field)
 
     @property
     def extra_fields(self) -> tuple[str, ...]:
@@ -78,6 +92,7 @@ class ParsedBlock:
     :param texts: the filled text of each row; None when Pindo fills it.
     :param problems: why a row is bad, by its position.
     :param values: the values of each field that the text mentions.
+    :param expires: the timestamp after which each row is not sent to; empty if the rows have none.
     """
 
     numbers: list[str]
@@ -85,6 +100,7 @@ class ParsedBlock:
     texts: list[str] | None
     problems: dict[int, str]
     values: dict[str, list[str]] = field(default_factory=dict)
+    expires: Sequence[float] = ()
 
     def keys(self, template: Template) -> Sequence[Hashable]:
         """Return what makes each row a different message: its number, and what its text depends on."""
@@ -102,12 +118,27 @@ def parse_block(block: Block, plan: Plan) -> ParsedBlock:
     if plan.template.fields:
         values = {
             name: _as_texts(name, column, problems)
-            for name, column in zip(plan.extra_fields, block.columns[2:], strict=True)
+            for name, column in zip(plan.extra_fields, block.columns[2:], strict=False)
         }
         values |= {"name": names, **dict.fromkeys(NUMBER_FIELDS, numbers)}
         rows.values = {name: values[name] for name in plan.template.fields}
         _fill(rows, plan.template, values)
+    if plan.expires_field is not None:
+        column = block.columns[plan.fields.index(plan.expires_field)]
+        rows.expires = _read_expiries(plan.expires_field, column, plan.zone, problems)
     return rows
+
+
+def _read_expiries(name: str, values: Sequence[Any], zone: tzinfo, problems: dict[int, str]) -> list[float]:
+    """Return the timestamps of a field; ``problems`` gets the reason for each value that is no time."""
+    expires = []
+    for position, value in enumerate(values):
+        try:
+            expires.append(read_expiry(value, zone))
+        except PindoConfigurationError as error:
+            expires.append(math.inf)
+            problems.setdefault(position, f"{name!r} {error}")
+    return expires
 
 
 def _read_numbers(values: Sequence[Any], country: str | None) -> tuple[list[str], dict[int, str]]:
@@ -254,11 +285,13 @@ class Preflight:
     :param kinds: for each row number :data:`SEND` or why not, one byte each.
     :param spool: the rows.
     :param rejections: the first bad rows: row, number, name and reason.
+    :param expires: for each row number the timestamp after which it is not sent to; empty if the rows have none.
     """
 
     kinds: bytearray = field(default_factory=bytearray)
     spool: Spool = field(default_factory=Spool)
     rejections: list[tuple[int, str, str, str]] = field(default_factory=list)
+    expires: array[float] = field(default_factory=lambda: array("d"))
     _digest: Any = field(default_factory=hashlib.sha256)
 
     @property
@@ -292,6 +325,10 @@ class Preflight:
             self.kinds.extend([NO_ROW] * (rows[-1] - len(self.kinds)))
             for row, kind in zip(rows, kinds, strict=True):
                 self.kinds[row - 1] = kind
+        if block.expires:
+            self.expires.extend([math.inf] * (len(self.kinds) - len(self.expires)))
+            for row, expires in zip(rows, block.expires, strict=True):
+                self.expires[row - 1] = expires
         for position, reason in sorted(block.problems.items()):
             number, name = block.numbers[position], block.names[position]
             if len(self.rejections) < MAX_LISTED:

@@ -12,16 +12,20 @@ import asyncio
 import contextvars
 import gc
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
+from airflow_provider_pindo._bulk.gate import Estimate, Expiries, Gate, WaitForWindow, estimate
 from airflow_provider_pindo._bulk.recipients import (
+    SEND,
     Plan,
     Preflight,
     batches,
@@ -32,10 +36,11 @@ from airflow_provider_pindo._bulk.recipients import (
 from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
+from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo._sources.rows import open_source
 from airflow_provider_pindo.api.calls import check_sender, check_text
-from airflow_provider_pindo.api.errors import PindoRejectedError
+from airflow_provider_pindo.api.errors import PindoRejectedError, PindoWindowClosedError
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.mentions import Template
 from airflow_provider_pindo.api.redaction import mask_error
@@ -52,6 +57,9 @@ class BulkSend:
     """One bulk send. The arguments are those of the operator, rendered and checked.
 
     :param hook: the hook of the task's connection.
+    :param timing: when it may send.
+    :param zone: the zone of a time in ``expires_field`` that names none.
+    :param is_callable: whether a callable gave ``recipients``.
     """
 
     hook: PindoHook
@@ -73,6 +81,10 @@ class BulkSend:
     item_price: float
     report_path: str | None
     sheet: str | None = None
+    timing: Timing = field(default_factory=Timing)
+    expires_field: str | None = None
+    zone: tzinfo = UTC
+    is_callable: bool = False
     _sender: BulkSender | None = field(default=None, init=False)
     _is_to_end: bool = field(default=False, init=False)
 
@@ -99,6 +111,11 @@ class BulkSend:
                 "again, clear the task with resend=True"
             )
             return first_result
+        expiries = self._expiries(checked)
+        if self.timing.window or expiries:
+            self._estimate(self._requests(plan, checked, ledger), plan, expiries)
+        if not (ledger.has_earlier or self.timing.is_open or expiries.are_over()):
+            self._stay_outside_window(expiries)
         return self._send(sender, plan, checked, ledger)
 
     def dry_run(self) -> dict[str, Any]:
@@ -110,7 +127,8 @@ class BulkSend:
             positions = batch.positions([row for row in batch.rows if row not in batch.excluded])
             requests += sum(map(len, chunks_of(batch, positions, self.chunk_size)))
             segments += batch.segments(positions, plan.template)
-        counts, cost = Totals(checked).counts(), round(segments * self.item_price, 6)
+        expiries = self._expiries(checked)
+        counts, cost = Totals(checked, expiries=expiries).counts(), round(segments * self.item_price, 6)
         log.info(
             "Dry run: %s. %s segments in %s requests, about %.2f USD",
             counts,
@@ -118,7 +136,15 @@ class BulkSend:
             f"{requests:,}",
             cost,
         )
-        return {**asdict(counts), "requests": requests, "segments": segments, "estimated_cost": cost}
+        estimated = self._estimate(requests, plan, expiries)
+        return {
+            **asdict(counts),
+            "requests": requests,
+            "segments": segments,
+            "estimated_cost": cost,
+            "estimated_seconds": round(estimated.seconds, 1),
+            "opens_at": None if self.timing.is_open else estimated.starts.isoformat(),
+        }
 
     def interrupt(self) -> None:
         """Start nothing new, and end within the grace. May be called from any thread and by a signal handler."""
@@ -136,17 +162,19 @@ class BulkSend:
             on_invalid=self.on_invalid,
             on_duplicate=self.on_duplicate,
             max_segments=self.max_segments,
+            expires_field=self.expires_field,
+            zone=self.zone,
         )
         return sender, plan
 
     def _check(self, plan: Plan) -> Preflight:
         source = open_source(self.recipients, self.columns, sheet=self.sheet)
-        fields = ("phonenumber", "name", *plan.extra_fields)
-        return preflight(source.blocks(fields, plan.optional_fields), plan, log.warning)
+        return preflight(source.blocks(plan.fields, plan.optional_fields), plan, log.warning)
 
     def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: BulkLedger) -> dict[str, Any]:
         spending = self._spending(ledger)
-        totals = Totals(checked, self._open_report())
+        expiries = self._expiries(checked)
+        totals = Totals(checked, self._open_report(), expiries=expiries)
         sending = self._sender = BulkSender(
             plan=plan,
             sender=sender,
@@ -154,6 +182,7 @@ class BulkSend:
             ledger=ledger,
             totals=totals,
             spending=spending,
+            gate=Gate(self.timing, expiries, is_bound=ledger.is_kept),
             concurrency=self.concurrency,
             chunk_size=min(self.chunk_size, ledger.rows_per_entry),
             resend_unknown=self.on_unknown == "resend",
@@ -171,7 +200,7 @@ class BulkSend:
             if replacement := prevent_retry(error, totals, policies):
                 raise replacement from None
             raise
-        verdict = judge(totals, sending.stopped or totals.failure, policies)
+        verdict = judge(totals, self._stopped(sending, totals) or totals.failure, policies)
         result = self._result(totals, sending.balance)
         if verdict.is_finished:
             ledger.finish(None if verdict.error else result)
@@ -181,6 +210,58 @@ class BulkSend:
             raise verdict.error from None  # the log would have its message twice
         log.info("Done: %s", totals.counts())
         return result
+
+    def _expiries(self, checked: Preflight) -> Expiries:
+        end = self.timing.expires_at
+        return Expiries(math.inf if end is None else end.timestamp(), checked.expires)
+
+    def _requests(self, plan: Plan, checked: Preflight, ledger: BulkLedger) -> int:
+        """Return about how many requests are left."""
+        recipients = max(0, checked.count(SEND) - ledger.processed)
+        return recipients if plan.template.is_personal else math.ceil(recipients / self.chunk_size)
+
+    def _estimate(self, requests: int, plan: Plan, expiries: Expiries) -> Estimate:
+        """Log how long the send takes, and warn if it does not fit."""
+        estimated = estimate(
+            requests,
+            self.timing,
+            expiries,
+            in_flight=self.concurrency if plan.template.is_personal else min(self.concurrency, 2),
+            requests_per_second=self.hook.settings.requests_per_second,
+        )
+        estimated.report()
+        if self.is_callable and self.timing.window and not estimated.fits:
+            log.warning(
+                "recipients is a callable. If the window closes before the end, it is called again after the wait, and "
+                "must return the same rows"
+            )
+        return estimated
+
+    def _stay_outside_window(self, expiries: Expiries) -> NoReturn:
+        """Do what ``outside_window`` says before anybody was sent to."""
+        if self.timing.outside_window == "wait":
+            raise WaitForWindow(self.timing.why_closed(), self._goes_on(expiries))
+        raise self.timing.refusal()
+
+    def _goes_on(self, expiries: Expiries) -> datetime:
+        """Return when a waiting send goes on: when the window opens, or when the last message expires."""
+        opens, last = self.timing.opens_at(), expiries.last()
+        return datetime.fromtimestamp(last, UTC) if last < opens.timestamp() else opens
+
+    def _stopped(self, sending: BulkSender, totals: Totals) -> BaseException | None:
+        """Return why the send stopped. If its window has closed and somebody is left, wait for the next.
+
+        :raises WaitForWindow: the task goes on later.
+        """
+        if not isinstance(sending.stopped, PindoWindowClosedError):
+            return sending.stopped
+        counts = totals.counts()
+        if not counts.not_sent:
+            return None
+        if self.timing.outside_window == "wait":
+            log.info("Until now: %s", counts)
+            raise WaitForWindow(self.timing.why_closed(), self._goes_on(totals.expiries))
+        return sending.stopped
 
     def _spending(self, ledger: BulkLedger) -> Spending:
         spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)

@@ -28,6 +28,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, Outcome
+from airflow_provider_pindo._bulk.gate import Gate
 from airflow_provider_pindo._bulk.recipients import Batch, Plan, chunks_of
 from airflow_provider_pindo.api import calls
 from airflow_provider_pindo.api.errors import (
@@ -191,6 +192,7 @@ class BulkSender:
 
     :param batches: yields them; it is read in a thread, since it reads files.
     :param totals: adds up what came of each batch, in the same thread.
+    :param gate: what time allows.
     :param chunk_size: most recipients of a bulk request.
     :param resend_unknown: send again to those whose outcome an earlier try left unknown.
     :param read_to_the_end: read all batches even after a stop, so that the report has everybody.
@@ -205,6 +207,7 @@ class BulkSender:
         ledger: BulkLedger,
         totals: Totals,
         spending: Spending,
+        gate: Gate,
         concurrency: int,
         chunk_size: int,
         resend_unknown: bool = False,
@@ -216,6 +219,7 @@ class BulkSender:
         self._ledger = ledger
         self._totals = totals
         self._spending = spending
+        self._gate = gate
         self.concurrency = concurrency
         self._chunk_size = chunk_size
         self._resend_unknown = resend_unknown
@@ -419,8 +423,13 @@ class BulkSender:
             return admitted
         if self._queue.qsize() > self._low_water:
             return admitted
+        if (self._ready or self._prepare()) and (closed := self._gate.why_closed()):
+            self._stop(closed)
+            return admitted
         rows = sum(len(source.admitted) for source in self._open)
         while self._ready or self._prepare():
+            if not self._drop_expired():
+                continue
             size = len(self._ready[0].positions)
             # Equal texts go out together, even if they are more than the window.
             if rows + size > max(self._window, 2 * size if self._is_personal else 0):
@@ -437,6 +446,39 @@ class BulkSender:
                 source.waiting -= len(mine)
                 source.is_recorded = False
         return admitted
+
+    def _drop_expired(self) -> bool:
+        """Take the expired out of the next request, so that they stay not sent; return whether somebody is left."""
+        expired, rest = self._divide(self._ready[0])
+        if expired is None:
+            return True
+        request = self._ready.popleft()
+        self._release(request)
+        request.source.waiting -= 1
+        if rest is None:
+            return False
+        rest.source.waiting += 1
+        self._spending.reserved += rest.segments * rest.source.price
+        self._ready.appendleft(rest)
+        return True
+
+    def _divide(self, request: Request) -> tuple[Request | None, Request | None]:
+        """Return the part of a request whose recipients' messages have expired, and the other part."""
+        if not self._gate.expiries:
+            return None, request
+        has_expired, rows = self._gate.expiries.have_expired(), request.source.batch.rows
+        expired = [position for position in request.positions if has_expired(rows[position])]
+        if not expired:
+            return None, request
+        if len(expired) == len(request.positions):
+            return request, None
+        live = [position for position in request.positions if not has_expired(rows[position])]
+        return (
+            self._request(request.source, expired, request.text),
+            self._request(
+                request.source, live, request.text, is_single=request.text is not None and len(live) == 1
+            ),
+        )
 
     async def _write(self, admitted: list[Request]) -> None:
         """Write the ledger, which records and admits; then let the workers send."""
@@ -491,15 +533,25 @@ class BulkSender:
         me = asyncio.current_task()
         assert me is not None  # noqa: S101
         while True:
-            request = await self._queue.get()
-            if self._starts_requests:
+            request = self._take_due(await self._queue.get())
+            if request is not None and self._starts_requests:
                 attempt = self._working[me] = Attempt()
                 await self._deliver(request, attempt)
                 self._working[me] = None
-            else:
+            elif request is not None:
                 request.put_back()
             if self._queue.qsize() <= self._low_water:
                 self._wake.set()
+
+    def _take_due(self, request: Request) -> Request | None:
+        """Return what of an admitted request may go out at this moment; the rest is not sent."""
+        if self._starts_requests and (closed := self._gate.why_closed()):
+            self._stop(closed)
+        expired, rest = self._divide(request)
+        if expired is not None:
+            self._release(expired)
+            expired.put_back()
+        return rest
 
     async def _deliver(self, request: Request, attempt: Attempt) -> None:
         try:

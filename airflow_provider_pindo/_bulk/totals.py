@@ -1,4 +1,4 @@
-"""Who ended in which column: the seven numbers of a bulk send, and the report that names everybody.
+"""Who ended in which column: the numbers of a bulk send, and the report that names everybody.
 
 The report is a view of the ledger. Every try writes it again from the first row on, from what earlier tries left in the
 ledger and from what it does itself. So everybody is in it once, even when the try before was killed in the middle of
@@ -16,7 +16,16 @@ from heapq import nsmallest
 from typing import Any
 
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, Outcome
-from airflow_provider_pindo._bulk.recipients import DUPLICATE, EXCLUDED, INVALID, MAX_LISTED, Batch, Preflight
+from airflow_provider_pindo._bulk.gate import Expiries
+from airflow_provider_pindo._bulk.recipients import (
+    DUPLICATE,
+    EXCLUDED,
+    INVALID,
+    MAX_LISTED,
+    SEND,
+    Batch,
+    Preflight,
+)
 from airflow_provider_pindo._sources.files import storage_path
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
@@ -25,7 +34,7 @@ _COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate"}
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Where everybody ended: the first six add up to ``given``.
+    """Where everybody ended: all but the last add up to ``given``.
 
     Printed, it reads ``12 accepted, 3 rejected, 40 unknown, 945 not sent, 0 duplicates, 0 excluded of 1,000``.
     """
@@ -36,12 +45,15 @@ class Counts:
     not_sent: int
     duplicates: int
     excluded: int
+    expired: int
     given: int
 
     def __str__(self) -> str:
+        expired = f", {self.expired:,} expired" if self.expired else ""
         return (
             f"{self.accepted:,} accepted, {self.rejected:,} rejected, {self.unknown:,} unknown, "
-            f"{self.not_sent:,} not sent, {self.duplicates:,} duplicates, {self.excluded:,} excluded of {self.given:,}"
+            f"{self.not_sent:,} not sent, {self.duplicates:,} duplicates, {self.excluded:,} excluded{expired} of "
+            f"{self.given:,}"
         )
 
 
@@ -65,9 +77,10 @@ class Totals:
 
     :param preflight: which rows are not sent to, and why.
     :param report: is written a line for each row; None for no report.
+    :param expiries: when the messages expire.
     :param failure: why the report is not complete; the numbers are right all the same.
     :param reached: recipients that are excluded now, and stand in another column, where an earlier try put them.
-    :param unknown_excluded: those of them that are unknown.
+    :param unknown_excluded: those of them that are unknown, and the unknown whose message has expired.
     :param unknown_entries: the first entries of the ledger with somebody unknown, and one more if there are more.
     """
 
@@ -87,7 +100,13 @@ class Totals:
     unknowns: list[RecipientResult] = field(default_factory=list)
     unknown_entries: list[str] = field(default_factory=list)
 
+    expiries: Expiries = field(default_factory=Expiries)
+    #: One byte for each row that has an outcome, where the rows have expiries of their own.
+    _has_outcome: bytearray = field(default_factory=bytearray)
+
     def __post_init__(self) -> None:
+        if self.expiries.by_row:
+            self._has_outcome = bytearray(len(self.preflight.kinds))
         self.rejections[:0] = [RecipientResult(*person) for person in self.preflight.rejections]
 
     def add(self, batch: Batch, outcome: Outcome) -> None:
@@ -103,13 +122,19 @@ class Totals:
         self.rejected += outcome.count_rejected()
         self.unknown += outcome.count_unknown()
         self.reached += len(batch.excluded.difference(outcome.not_sent))
+        if self._has_outcome:
+            for row in set(batch.rows).difference(outcome.not_sent):
+                self._has_outcome[row - 1] = True
         self.requests += outcome.requests
         self.segments += outcome.segments
         self.cost += outcome.cost
         if outcome.unknown:
             unknown = list(_people(batch, outcome.unknown))
             self.unknowns[:] = _first(self.unknowns, unknown)
-            self.unknown_excluded += sum(person.row in batch.excluded for person in unknown)
+            has_expired = self.expiries.have_expired()
+            self.unknown_excluded += sum(
+                person.row in batch.excluded or has_expired(person.row) for person in unknown
+            )
             if (
                 len(self.unknown_entries) <= MAX_LISTED
             ):  # pragma: no branch - one more says that there are more
@@ -123,7 +148,7 @@ class Totals:
     def write(self, batch: Batch, outcome: Outcome) -> None:
         """Write the lines of a batch into the report."""
         if self.report is not None and self.failure is None:
-            self._try(self.report.add, batch, outcome)
+            self._try(self.report.add, batch, outcome, filter(self.expiries.have_expired(), outcome.not_sent))
 
     def close(self) -> None:
         """Close the report."""
@@ -140,14 +165,29 @@ class Totals:
     def counts(self) -> Counts:
         """Return where everybody stands now."""
         excluded = self.preflight.count(EXCLUDED) - self.reached
+        left = self.preflight.in_batches - self.accepted - self.rejected - self.unknown - excluded
+        expired = self._count_expired(left)
         return Counts(
             accepted=self.accepted,
             rejected=self.rejected + self.preflight.count(INVALID),
             unknown=self.unknown,
-            not_sent=self.preflight.in_batches - self.accepted - self.rejected - self.unknown - excluded,
+            not_sent=left - expired,
             duplicates=self.preflight.count(DUPLICATE),
             excluded=excluded,
+            expired=expired,
             given=self.preflight.given,
+        )
+
+    def _count_expired(self, left: int) -> int:
+        """Return how many of those ``left`` have expired by now."""
+        has_expired = self.expiries.have_expired()
+        if not self._has_outcome:
+            return left if has_expired(1) else 0
+        kinds = self.preflight.kinds
+        return sum(
+            has_expired(row)
+            for row, (kind, has_outcome) in enumerate(zip(kinds, self._has_outcome, strict=True), start=1)
+            if kind == SEND and not has_outcome
         )
 
 
@@ -203,9 +243,13 @@ class Report:
         self._writer = csv.writer(self._file)
         self._writer.writerow(HEADER)
 
-    def add(self, batch: Batch, outcome: Outcome) -> None:
-        """Write the lines of a batch."""
+    def add(self, batch: Batch, outcome: Outcome, expired: Iterable[int] = ()) -> None:
+        """Write the lines of a batch.
+
+        :param expired: those not sent whose message has expired.
+        """
         outcomes: dict[int, tuple[str, str]] = dict.fromkeys(outcome.not_sent, ("not_sent", ""))
+        outcomes |= dict.fromkeys(expired, ("expired", ""))
         outcomes |= dict.fromkeys(batch.excluded.intersection(outcome.not_sent), ("excluded", ""))
         for column, reasons in (("rejected", outcome.rejected), ("unknown", outcome.unknown)):
             for reason, rows in reasons.items():

@@ -15,7 +15,12 @@ from airflow_provider_pindo._bulk.bulk_ledger import NOT_AS_WRITTEN
 from airflow_provider_pindo._bulk.recipients import abbreviate
 from airflow_provider_pindo._bulk.totals import Counts, Totals
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_change_status
-from airflow_provider_pindo.api.errors import PindoError, PindoRejectedError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.errors import (
+    PindoError,
+    PindoRejectedError,
+    PindoUnknownOutcomeError,
+    PindoWindowClosedError,
+)
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.api.redaction import mask_error
 
@@ -48,7 +53,8 @@ class Verdict:
     """How a send ends.
 
     :param error: the error to raise; None for success.
-    :param is_finished: whether every recipient was processed, so that there is nothing left to continue.
+    :param is_finished: whether every recipient was processed, so that there is nothing left to continue. The expired
+        are left: a later expiry sends to them.
     """
 
     error: Exception | None = None
@@ -71,10 +77,11 @@ def judge(totals: Totals, stopped: BaseException | None, policies: Policies) -> 
     :param totals: the counts, and the recipients that an error names.
     :param stopped: why the send stopped early; None when it did not.
     """
-    failure = _failure(totals, totals.counts(), stopped, policies)
+    counts = totals.counts()
+    failure = _failure(totals, counts, stopped, policies)
     if failure is None:
-        return Verdict(is_finished=True)
-    return Verdict(_error(failure, totals.counts(), policies), failure.is_finished)
+        return Verdict(is_finished=not counts.expired)
+    return Verdict(_error(failure, counts, policies), failure.is_finished and not counts.expired)
 
 
 def prevent_retry(error: BaseException, totals: Totals, policies: Policies) -> Exception | None:
@@ -119,7 +126,9 @@ def _failure(
 def _stop(totals: Totals, counts: Counts, stopped: BaseException, *, asks_person: bool) -> _Failure:
     what = mask_error(stopped).rstrip(".")
     rest = f"{counts.not_sent:,} recipients that are not sent"
-    if isinstance(stopped, PindoRejectedError):
+    if isinstance(stopped, PindoWindowClosedError):
+        next_step = f"Clear the task when the window is open: it sends to the {rest}."
+    elif isinstance(stopped, PindoRejectedError):
         next_step = (
             "Fix what the reason names (Pindo's dashboard shows the approved sender IDs), then clear the task: it "
             "sends to everybody who was not accepted."
@@ -137,7 +146,7 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, *, asks_person
 
 def _rejection(totals: Totals, counts: Counts, policies: Policies) -> _Failure | None:
     reasons = ", ".join(dict.fromkeys(person.reason for person in totals.rejections[:FIRST]))
-    if counts.rejected and not (counts.accepted or counts.unknown or counts.not_sent):
+    if counts.rejected and not (counts.accepted or counts.unknown or counts.not_sent or counts.expired):
         return _Failure(
             f"Everybody was rejected ({reasons})",
             "Fix what the reason names, then clear the task: it sends to them again.",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+
 from airflow_provider_pindo.api.arguments import check_choice, read_moment, read_optional
 from airflow_provider_pindo.api.windows import SendWindow, parse_window
 
@@ -66,7 +68,17 @@ class Timing:
         """Return the reason why nothing goes out now, and when the window opens."""
         assert self.window is not None  # noqa: S101
         opens = self.opens_at().astimezone(self.window.zone)
-        return f"the send window {str(self.window)!r} is closed. It opens at {opens:%Y-%m-%d %H:%M %Z}"
+        return f"the send window {str(self.window)!r} is closed. It opens at {opens:%H:%M %Z on %A %d %B %Y}"
+
+    def refusal(self) -> Exception:
+        """Return what ends a task outside its window, where it does not wait."""
+        reason = f"{self.why_closed()}, and outside_window is {self.outside_window!r}"
+        if self.outside_window == "skip":
+            return AirflowSkipException(reason)
+        return AirflowFailException(
+            f"{reason}. Nothing was sent\nClear the task when the window is open, or let outside_window='wait' "
+            "wait for it"
+        )
 
 
 def read_timing(

@@ -116,5 +116,9 @@ class PindoInterruptedError(PindoError):
     retry_helps = True
 
 
+class PindoWindowClosedError(PindoError):
+    """A bulk send was stopped, since its send window closed. A clear within the window sends to the others."""
+
+
 class PindoCostLimitError(PindoError):
     """A bulk send would cost more than its ``max_cost``. With a higher one, a retry sends to the others."""

@@ -7,10 +7,10 @@ clear or a late triggerer changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_pindo._policy.timing import Timing, check_untemplated, read_timing
 from airflow_provider_pindo.operators._base import PindoOperator
@@ -53,14 +53,18 @@ class PindoTimedOperator(PindoOperator):
         """
         return self.execute(context)
 
-    def _read_timing(self) -> Timing:
+    def _zone(self) -> tzinfo:
+        """Return the zone of a window, or of a time, that names none."""
         dag = self.get_dag()
+        return UTC if dag is None else dag.timezone
+
+    def _read_timing(self) -> Timing:
         return read_timing(
             send_window=self.send_window,
             default_window=self.hook.settings.send_window if self.takes_connection_window else None,
             outside_window=self.outside_window,
             expires_at=self.expires_at,
-            zone=UTC if dag is None else dag.timezone,
+            zone=self._zone(),
         )
 
     def _check_may_send(self) -> None:
@@ -68,24 +72,16 @@ class PindoTimedOperator(PindoOperator):
         timing = self._read_timing()
         if timing.has_expired:
             raise AirflowSkipException(timing.why_expired())
-        if not timing.is_open:
-            self._stay_outside_window(timing)
+        if timing.is_open:
+            return
+        if timing.outside_window != "wait":
+            raise timing.refusal()
+        self._wait(timing.waits_until(), timing.why_closed())
 
-    def _stay_outside_window(self, timing: Timing) -> NoReturn:
-        """Do what ``outside_window`` says before anything was sent."""
-        if timing.outside_window == "skip":
-            raise AirflowSkipException(f"{timing.why_closed()}, and outside_window is 'skip'")
-        if timing.outside_window == "fail":
-            raise AirflowFailException(
-                f"{timing.why_closed()}, and outside_window is 'fail'. Nothing was sent\nClear the task when the "
-                "window is open, or let outside_window='wait' wait for it"
-            )
-        self._wait_for_window(timing)
-
-    def _wait_for_window(self, timing: Timing) -> NoReturn:
+    def _wait(self, until: datetime, reason: str) -> NoReturn:
         """Defer the task until the window opens, or until its message expires if that is earlier."""
-        self.log.info("Waiting without a worker slot: %s", timing.why_closed())
-        self.defer(trigger=_trigger(timing.waits_until()), method_name="execute_after_wait")
+        self.log.info("Waiting without a worker slot: %s", reason)
+        self.defer(trigger=_trigger(until), method_name="execute_after_wait")
 
 
 def _trigger(moment: datetime) -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS, ON_UNKNOWN
 from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag, read_optional
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators._base import PindoOperator, fail_without_retry
+from airflow_provider_pindo.operators._base import fail_without_retry
+from airflow_provider_pindo.operators._timed import PindoTimedOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -28,7 +29,7 @@ _ON_DUPLICATE = ("drop", "fail", "send")
 _ON_REJECTED = ("report", "fail")
 
 
-class PindoSendBulkSmsOperator(PindoOperator):
+class PindoSendBulkSmsOperator(PindoTimedOperator):
     """Send a text to many, each once, and account for every one of them.
 
     Before the first message leaves, all recipients are checked. A ledger in Airflow's task state store (Airflow 3.3 and
@@ -84,8 +85,9 @@ class PindoSendBulkSmsOperator(PindoOperator):
         then sends only to the rejected.
     :param resend: send to everybody again when a person clears the task after it has sent to all. A task that has not
         is continued. Ignored within the same generation. ``"False"`` as text is false. (templated)
-    :param dry_run: check everything and return the counts, ``segments``, ``requests`` and ``estimated_cost``; send
-        nothing. ``"False"`` as text is false. (templated)
+    :param dry_run: check everything and return the counts, ``segments``, ``requests``, ``estimated_cost``,
+        ``estimated_seconds`` and ``opens_at`` (when a closed window opens); send nothing. ``"False"`` as text is
+        false. (templated)
     :param max_segments: fail before the first message if one would take more segments than this.
     :param min_balance: USD that must stay in the wallet. The wallet is read first, and sending stops before it would
         hold less. A retry after a top-up continues.
@@ -94,9 +96,20 @@ class PindoSendBulkSmsOperator(PindoOperator):
     :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample.
     :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
         reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did. (templated)
+    :param send_window: the days and hours in which it may send, such as ``mon-sat 08:00-20:00 Africa/Kigali``; several
+        are separated by ``;``. Without a zone, the DAG's counts. None (default) takes the connection's window, and
+        ``""`` none. See :doc:`/howto/when`. (templated)
+    :param outside_window: what to do outside the window. ``wait`` (default) defers the task until it opens. When the
+        window closes half way, the task waits too, and goes on where it was. ``skip`` skips the task, and ``fail``
+        fails it without retry; once it has started, both stop it and fail the task. Before Airflow 3.3 a send that
+        has started is finished.
+    :param expires_at: an aware time, or one as ISO text. After it nobody is sent to: those who are left count as
+        ``expired``, also while the task waits. (templated)
+    :param expires_field: the field of ``recipients`` with the time at which each one's message expires, such as
+        ``appointment_time``. A time without a zone is in the DAG's. With ``expires_at``, the earlier one counts.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
-    :return: ``accepted``, ``rejected``, ``unknown``, ``not_sent``, ``duplicates``, ``excluded``, which add up to
-        ``given``; ``requests``, ``segments``, ``total_cost`` (USD; estimated where Pindo named no price),
+    :return: ``accepted``, ``rejected``, ``unknown``, ``not_sent``, ``duplicates``, ``excluded``, ``expired``, which add
+        up to ``given``; ``requests``, ``segments``, ``total_cost`` (USD; estimated where Pindo named no price),
         ``remaining_balance`` (USD; None when Pindo did not say), ``report_path``, and ``rejections``: the first 100 as
         ``{"row", "phonenumber", "name", "reason"}``. Accepted is not yet delivered.
     :raises AirflowFailException: a retry cannot help: bad input, a refused token, everybody rejected, an unknown
@@ -114,7 +127,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         "dry_run",
         "report_path",
         "sheet",
-        *PindoOperator.template_fields,
+        *PindoTimedOperator.template_fields,
     )
     native_fields = ("recipients", "exclude")
 
@@ -140,6 +153,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         item_price: float = _ITEM_PRICE,
         report_path: str | None = None,
         sheet: str | None = None,
+        expires_field: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -163,6 +177,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
         self.item_price = item_price
         self.report_path = report_path
         self.sheet = sheet
+        self.expires_field = expires_field
         self._is_exclude_given = exclude is not None
         self._send: BulkSend | None = None
         self._is_to_end = False
@@ -170,6 +185,7 @@ class PindoSendBulkSmsOperator(PindoOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everybody, send, and return the counts."""
+        from airflow_provider_pindo._bulk.gate import WaitForWindow
         from airflow_provider_pindo._bulk.run import BulkSend
 
         with fail_without_retry():
@@ -195,10 +211,17 @@ class PindoSendBulkSmsOperator(PindoOperator):
                 item_price=self.item_price,
                 report_path=read_optional(self.report_path),
                 sheet=read_optional(self.sheet) or None,
+                timing=self._read_timing(),
+                expires_field=self.expires_field,
+                zone=self._zone(),
+                is_callable=isinstance(self.recipients, _Supplier),
             )
             if self._is_to_end:  # on_kill came before there was anything to interrupt
                 send.interrupt()
-            return send.dry_run() if dry_run else send.run(context)
+            try:
+                return send.dry_run() if dry_run else send.run(context)
+            except WaitForWindow as wait:
+                self._wait(wait.until, str(wait))
 
     def on_kill(self) -> None:
         """Send nothing more; requests in flight get a short grace. Called when the task must end."""
@@ -221,6 +244,13 @@ class PindoSendBulkSmsOperator(PindoOperator):
         check_choice("on_invalid", self.on_invalid, _ON_INVALID)
         check_choice("on_duplicate", self.on_duplicate, _ON_DUPLICATE)
         check_choice("on_rejected", self.on_rejected, _ON_REJECTED)
+        if self.expires_field is not None and not (
+            isinstance(self.expires_field, str) and self.expires_field.strip()
+        ):
+            raise PindoConfigurationError(
+                f"expires_field is {self.expires_field!r}: give the name of a field of recipients, such as "
+                "'appointment_time'"
+            )
         for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", 1000)):
             check_whole_number(name, getattr(self, name), most=most)
         if self.max_segments is not None:

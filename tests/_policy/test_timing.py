@@ -32,7 +32,10 @@ def read(**arguments):
 def test_at_night_the_window_is_closed_and_says_when_it_opens(clock):
     night = read(send_window="08:00-20:00")
     assert (night.is_open, night.opens_at(), night.waits_until()) == (False, MORNING, MORNING)
-    assert night.why_closed() == "the send window '08:00-20:00' is closed. It opens at 2026-11-25 08:00 CAT"
+    assert (
+        night.why_closed()
+        == "the send window '08:00-20:00' is closed. It opens at 08:00 CAT on Wednesday 25 November 2026"
+    )
     clock(MORNING)
     assert (night.is_open, night.opens_at(), night.closes_at()) == (
         True,

@@ -38,10 +38,13 @@ def test_a_dry_run_counts_and_sends_nothing(sandbox):
         "not_sent": 149,
         "duplicates": 1,
         "excluded": 1,
+        "expired": 0,
         "given": 151,
         "requests": 149,
         "segments": 149,
         "estimated_cost": 0.894,
+        "estimated_seconds": 0.7,
+        "opens_at": None,
     }
     assert sandbox.requests() == []
     assert store.all() == {}

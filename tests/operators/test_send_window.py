@@ -72,7 +72,7 @@ def test_at_night_it_waits_for_the_morning_and_is_sent_then(sandbox, clock, capf
     clock(at(22))
     opens, go_on = wait(send_window=DAY)
     assert opens == at(8, day=25)
-    assert "It opens at 2026-11-25 08:00 CAT" in caplog.text + "".join(capfd.readouterr())
+    assert "It opens at 08:00 CAT on Wednesday 25 November 2026" in caplog.text + "".join(capfd.readouterr())
     assert sandbox.messages() == []
     clock(opens)
     assert go_on()["to"] == PHONE

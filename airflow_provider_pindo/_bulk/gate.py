@@ -1,0 +1,169 @@
+"""What time allows a bulk send: whether its window is open, whose message has expired, and whether the list will fit.
+
+A recipient whose message has expired stays *not sent* in the ledger, and is counted as expired by the clock. So a task
+that is cleared with a later expiry sends to them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+from airflow_provider_pindo._policy import timing
+from airflow_provider_pindo._policy.timing import Timing
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoWindowClosedError
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a response takes, for estimates.
+_RESPONSE_TIME = 0.1
+_NO_TIME = "is not a date with a time of day: write one such as 2026-11-24 09:30"
+
+
+def read_expiry(value: Any, zone: tzinfo) -> float:
+    """Return the time in a recipient's field, as a timestamp.
+
+    :param value: a datetime, or one as ISO text.
+    :param zone: the zone of a time that names none.
+    :raises PindoConfigurationError: it is neither; the error does not show the value.
+    """
+    if isinstance(value, str) and len(value.strip()) > len("2026-11-24"):
+        with suppress(ValueError):
+            value = datetime.fromisoformat(value.strip())
+    if (
+        not isinstance(value, datetime) or value != value
+    ):  # pandas' NaT is a datetime that is not equal to itself
+        raise PindoConfigurationError(_NO_TIME)
+    return (value if value.tzinfo is not None else value.replace(tzinfo=zone)).timestamp()
+
+
+@dataclass(slots=True)
+class Expiries:
+    """When the message of each row expires.
+
+    :param everybody: timestamp after which nobody is sent to; infinity for no end.
+    :param by_row: timestamp of each row; empty where the rows have none.
+    """
+
+    everybody: float = math.inf
+    by_row: array[float] = field(default_factory=lambda: array("d"))
+
+    def __bool__(self) -> bool:
+        """Whether any message may expire."""
+        return bool(self.by_row) or self.everybody < math.inf
+
+    def have_expired(self) -> Callable[[int], bool]:
+        """Return the test whether a row's message has expired by now."""
+        now, by_row = timing.now().timestamp(), self.by_row
+        if now >= self.everybody:
+            return lambda row: True
+        return (lambda row: by_row[row - 1] <= now) if by_row else (lambda row: False)
+
+    def last(self) -> float:
+        """Return when the last message expires."""
+        return min(self.everybody, max(self.by_row, default=math.inf))
+
+    def are_over(self) -> bool:
+        """Whether the last message has expired."""
+        return timing.now().timestamp() >= self.last()
+
+
+class WaitForWindow(Exception):
+    """The task must wait.
+
+    :param until: when it goes on.
+    """
+
+    def __init__(self, reason: str, until: datetime) -> None:
+        super().__init__(reason)
+        self.until = until
+
+
+class Gate:
+    """Whether a bulk send may admit recipients now.
+
+    :param plan: the window.
+    :param expiries: when the messages expire.
+    :param is_bound: whether the window binds a send that has started. It does where a ledger lets it go on later.
+    """
+
+    def __init__(self, plan: Timing, expiries: Expiries, *, is_bound: bool) -> None:
+        self._plan = plan
+        self.expiries = expiries
+        closes = plan.closes_at() if is_bound else None
+        self._closes = math.inf if closes is None else closes.timestamp()
+
+    def why_closed(self) -> PindoWindowClosedError | None:
+        """Return why nobody may be admitted now; None if the window is open."""
+        if self._closes == math.inf or timing.now().timestamp() < self._closes:
+            return None
+        return PindoWindowClosedError(self._plan.why_closed())
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """When a send starts, how long it takes, and whether it fits.
+
+    :param starts: when the window opens; the present if it is open.
+    :param seconds: how long it takes at ``rate`` requests per second.
+    :param ends: when the window closes after that, or the last message expires; None if neither happens.
+    """
+
+    requests: int
+    rate: float
+    starts: datetime
+    ends: datetime | None
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+        return self.requests / self.rate
+
+    @property
+    def fits(self) -> bool:
+        """Whether it ends in time."""
+        return self.ends is None or self.starts + timedelta(seconds=self.seconds) <= self.ends
+
+    def report(self) -> None:
+        """Log it, and warn if it does not fit."""
+        log.info(
+            "%s%s requests take about %s at %g a second",
+            f"The send window opens at {self.starts:%Y-%m-%d %H:%M} UTC. "
+            if self.starts > timing.now()
+            else "",
+            f"{self.requests:,}",
+            timedelta(seconds=math.ceil(self.seconds)),
+            self.rate,
+        )
+        if self.ends is not None and not self.fits:
+            log.warning(
+                "The list does not fit: it takes about %s, and at %s the window closes or the messages expire",
+                timedelta(seconds=math.ceil(self.seconds)),
+                f"{self.ends:%Y-%m-%d %H:%M} UTC",
+            )
+
+
+def estimate(
+    requests: int, plan: Timing, expiries: Expiries, *, in_flight: int, requests_per_second: float | None
+) -> Estimate:
+    """Return how long ``requests`` take, if a response takes a tenth of a second.
+
+    :param in_flight: requests in flight at a time.
+    :param requests_per_second: the connection's limit.
+    """
+    starts = plan.opens_at()
+    closes = None if plan.window is None else plan.window.closes_at(starts)
+    last = expiries.last()
+    ends = [moment for moment in (closes, _moment(last)) if moment is not None]
+    rate = min(in_flight / _RESPONSE_TIME, requests_per_second or math.inf)
+    return Estimate(requests, rate, starts, min(ends, default=None))
+
+
+def _moment(timestamp: float) -> datetime | None:
+    return None if timestamp == math.inf else datetime.fromtimestamp(timestamp, UTC)
