@@ -153,9 +153,23 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
-        "sensors": [{"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.sensors.sms"]}],
+        "sensors": [
+            {
+                "integration-name": "Pindo",
+                "python-modules": [
+                    "airflow_provider_pindo.sensors.sms",
+                    "airflow_provider_pindo.sensors.delivery",
+                ],
+            }
+        ],
         "triggers": [
-            {"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.triggers.sms"]}
+            {
+                "integration-name": "Pindo",
+                "python-modules": [
+                    "airflow_provider_pindo.triggers.sms",
+                    "airflow_provider_pindo.triggers.delivery",
+                ],
+            }
         ],
         "hooks": [{"integration-name": "Pindo", "python-modules": ["airflow_provider_pindo.hooks.pindo"]}],
         "connection-types": [

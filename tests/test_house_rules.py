@@ -28,8 +28,8 @@ LAYERS = {
     "hooks": {*_GROUND, "hooks"},
     "_policy": {*_GROUND, "_sources", "hooks", "_policy"},
     "_bulk": {*_GROUND, "_sources", "hooks", "_policy", "_bulk"},
-    "operators": {*_GROUND, "_templates", "_sources", "hooks", "_policy", "_bulk", "operators"},
-    "sensors": {*_GROUND, "_templates", "hooks", "sensors", "triggers"},
+    "operators": {*_GROUND, "_templates", "_sources", "hooks", "_policy", "_bulk", "operators", "triggers"},
+    "sensors": {*_GROUND, "_templates", "_sources", "hooks", "sensors", "triggers"},
     "triggers": {*_GROUND, "hooks", "triggers"},
     "notifications": {*_GROUND, "_templates", "hooks", "_policy", "notifications"},
     "plugins": {*_GROUND, "hooks", "_bulk", "plugins"},
@@ -141,7 +141,9 @@ PUBLIC = {
     "operators.verify": {"PindoVerifyOperator", "PindoVerifyCheckOperator", "PindoVerifyCancelOperator"},
     "operators.partitions": {"write_partitions"},
     "sensors.sms": {"PindoInboundSmsSensor"},
+    "sensors.delivery": {"PindoDeliverySensor"},
     "triggers.sms": {"PindoInboundSmsTrigger", "PindoInboundSmsEventTrigger"},
+    "triggers.delivery": {"PindoDeliveryTrigger", "PindoDeliveryEventTrigger"},
     "notifications.sms": {"PindoNotifier", "send_pindo_notification"},
     "plugins.pindo": {"PindoPlugin"},
 }
@@ -173,5 +175,9 @@ def test_a_face_defines_no_public_name_but_those_that_users_import():
 def test_users_find_every_public_name():
     for module, names in PUBLIC.items():
         imported = importlib.import_module(f"airflow_provider_pindo.{module}")
-        expected = names if AIRFLOW_VERSION >= 3 else names - {"PindoInboundSmsEventTrigger"}
+        expected = (
+            names
+            if AIRFLOW_VERSION >= 3
+            else names - {"PindoInboundSmsEventTrigger", "PindoDeliveryEventTrigger"}
+        )
         assert [name for name in expected if not hasattr(imported, name)] == []

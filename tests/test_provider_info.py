@@ -77,8 +77,8 @@ def test_every_module_with_something_public_is_named():
     info = get_provider_info()
     for kind, modules in {
         "operators": ["sms", "verify"],
-        "sensors": ["sms"],
-        "triggers": ["sms"],
+        "sensors": ["sms", "delivery"],
+        "triggers": ["sms", "delivery"],
         "hooks": ["pindo"],
     }.items():
         named = [module for group in info[kind] for module in group["python-modules"]]

@@ -8,18 +8,26 @@ response agrees with it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Self
+from typing import Any, ClassVar, Self
 
+from airflow_provider_pindo._inbox.events import WebhookEvent
+from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
+from airflow_provider_pindo.api.delivery import DeliveryReport
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
 #: Most pages that one pass expects to arrive while it reads. A list that claims to grow faster than it is read must not
 #: hold the reader forever.
 _MAX_PAGES_OF_ARRIVALS = 100
+
+#: What a cursor is a position in: Pindo's inbound list, or the events that its webhooks brought.
+LIST = "list"
+WEBHOOK = "webhook"
+SOURCES = (LIST, WEBHOOK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,8 @@ class Cursor:
     :param after_id: messages up to and including this id are known; None: no message is.
     :param since: aware time; messages created before it are known; None: no message is.
     """
+
+    source: ClassVar[str] = LIST
 
     after_id: int | None = None
     since: datetime | None = None
@@ -50,6 +60,40 @@ class Cursor:
         if message_id is None or (self.after_id is not None and message_id <= self.after_id):
             return self
         return replace(self, after_id=message_id)
+
+    def new_in(self, result: PollResult) -> PollResult:
+        """Return ``result`` with the messages alone that this cursor does not cover."""
+        return replace(
+            result, messages=tuple(message for message in result.messages if not self.covers(message))
+        )
+
+    def after(self, result: PollResult) -> Cursor:
+        """Return this cursor, moved behind everything in ``result``."""
+        return self.advance_to(result.highest_id)
+
+    def past(self, ids: Iterable[int]) -> Cursor:
+        """Return this cursor, moved behind the oldest messages that it does not cover, which have these ids."""
+        return self.advance_to(max(ids))
+
+    def position(self) -> tuple[int, int, float]:
+        """Return what is lower for a cursor that is further behind."""
+        return self.after_id or 0, 0, self.since.timestamp() if self.since else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what :meth:`from_json` reads."""
+        return {"after_id": self.after_id, "since": self.since and self.since.isoformat()}
+
+    def from_json(self, stored: Mapping[str, Any]) -> Cursor:
+        """Return the cursor that was stored.
+
+        :raises Exception: the value was not stored by :meth:`as_json`.
+        """
+        after_id, since = stored.get("after_id"), stored.get("since")
+        return replace(
+            self,
+            after_id=None if after_id is None else int(after_id),
+            since=None if since is None else read_since(since),
+        )
 
 
 def _truncate_like(timestamp: datetime, moment: datetime) -> datetime:
@@ -78,18 +122,26 @@ def lowest(cursors: Iterable[Cursor]) -> tuple[Cursor, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """The result of one pass over the inbound list.
+    """The result of one pass over the inbound list, or over the events of the webhooks.
 
     :param messages: the new messages, oldest first.
     :param highest_id: highest id on the pages that were read; None if there was no message.
     :param names_senders: whether messages name their sender; None if there were too few to tell.
     :param country: the connection's country, by which national numbers are read.
+    :param reports: the delivery reports by message, if the events were read.
+    :param sent: the events of messages that Pindo took, by their id, if they were read.
+    :param event_ids: the ids of all events that were read.
+    :param settled_id: no event with an id up to this one can appear any more.
     """
 
     messages: tuple[InboundSms, ...]
     highest_id: int | None
     names_senders: bool | None
     country: str | None = None
+    reports: Mapping[str, tuple[DeliveryReport, ...]] = field(default_factory=dict)
+    sent: Mapping[int, WebhookEvent] = field(default_factory=dict)
+    event_ids: frozenset[int] = frozenset()
+    settled_id: int = 0
 
 
 class InboundScan:

@@ -17,20 +17,19 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-#: Name of the entry, as the Task State Store shows it.
-KEY = "pindo_inbound"
-
 
 class WaitingMemory:
     """The entry of one task instance: ``{"first_start": ISO time, "failures": count}``.
 
     :param context: the task's context.
+    :param key: name of the entry, as the Task State Store shows it.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, key: str) -> None:
         self._context = context
+        self._key = key
         self._store = TaskStateStore(context)
-        stored = self._store.get(KEY)
+        stored = self._store.get(key)
         self._entry: dict[str, Any] = dict(stored) if isinstance(stored, Mapping) else {}
 
     def first_start(self) -> datetime:
@@ -45,8 +44,8 @@ class WaitingMemory:
             return read_since(self._entry["first_start"])
         except PindoConfigurationError:
             raise PindoConfigurationError(
-                f"first_start in the entry {KEY!r} of the Task State Store (in this task instance's Storage tab) is "
-                f"{self._entry['first_start']!r}, which is not a time with a zone\n"
+                f"first_start in the entry {self._key!r} of the Task State Store (in this task instance's Storage "
+                f"tab) is {self._entry['first_start']!r}, which is not a time with a zone\n"
                 "Put it back, such as 2026-11-24T08:00:00+02:00. Or delete the entry: then messages from now on count"
             ) from None
 
@@ -63,4 +62,4 @@ class WaitingMemory:
 
     def _write(self, **values: Any) -> None:
         self._entry |= values
-        self._store.set(KEY, self._entry)
+        self._store.set(self._key, self._entry)

@@ -167,6 +167,22 @@ def _read_inbound(raw: Mapping[str, Any], times: Mapping[int, datetime]) -> valu
     )
 
 
+def read_inbound_event(raw: Mapping[str, Any], event_id: int, received_at: datetime) -> values.InboundSms:
+    """Parse an inbound message that a webhook brought, which names its sender.
+
+    :param event_id: the message's id: its number among the events that Airflow received. Pindo's own is in ``raw``.
+    :param received_at: the message's time: when Airflow received it, by one clock and with a time zone.
+    """
+    return values.InboundSms(
+        id=event_id,
+        text=_optional(raw, "text", _message_text) or "",
+        created_at=received_at,
+        inbound_sms_number=_optional(raw, "to", _id_text),
+        from_number=_optional(raw, "from", _id_text),
+        raw=raw,
+    )
+
+
 def read_balance(body: Any) -> values.Balance:
     """Parse the wallet."""
     raw = _object(body)

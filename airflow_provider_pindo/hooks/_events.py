@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from airflow_provider_pindo._inbox.event_scan import PollCursor, SharedEventScan
 from airflow_provider_pindo._inbox.events import START, EventCursor, EventFilter, EventScan, WebhookEvent
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
@@ -20,11 +21,15 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.webhooks import reading_token
 from airflow_provider_pindo.hooks._settings import PindoSettings, is_loopback
+from airflow_provider_pindo.hooks._transport.attempt import Attempt
 from airflow_provider_pindo.hooks._webhook_config import api_url, check_webhooks
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow_provider_pindo._inbox.events import EventPage
+    from airflow_provider_pindo._inbox.scan import PollResult
     from airflow_provider_pindo.api.calls import Call
 
 
@@ -67,8 +72,8 @@ class EventReader:
 
     def __init__(self, pindo_conn_id: str, *, settings: PindoSettings | None = None) -> None:
         self.pindo_conn_id = pindo_conn_id
-        settings = settings or PindoHook(pindo_conn_id).settings
-        self._hook = PindoHook(pindo_conn_id, settings=_event_settings(pindo_conn_id, settings))
+        self._settings = settings or PindoHook(pindo_conn_id).settings
+        self._hook = PindoHook(pindo_conn_id, settings=_event_settings(pindo_conn_id, self._settings))
 
     def read(self, which: EventFilter, cursor: EventCursor = START) -> EventResult:
         """Return the events that match ``which`` and that ``cursor`` has not read.
@@ -81,9 +86,23 @@ class EventReader:
             events += scan.feed(self._send(scan.next_call))
         return EventResult(tuple(events), scan.cursor)
 
-    def _send(self, call: Call[EventPage]) -> EventPage:
+    def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
+        """Return what is new to at least one of ``cursors``, from one pass over the events.
+
+        :param cursors: one for each reader.
+        :param retry: False tries the first request once, since the caller polls again later.
+        :raises PindoError: the API server cannot be reached, or refuses the request.
+        """
+        scan = SharedEventScan(self.pindo_conn_id, cursors, self._settings.timezone)
+        attempt = _attempt(retry)
+        while scan.next_call is not None:
+            scan.feed(self._send(scan.next_call, attempt))
+            attempt = Attempt()
+        return scan.result(self._settings.country)
+
+    def _send(self, call: Call[EventPage], attempt: Attempt | None = None) -> EventPage:
         try:
-            return self._hook.send(call)
+            return self._hook.send(call, attempt)
         except PindoError as error:
             raise _explained(error, self.pindo_conn_id, self._hook.settings.base_url) from None
 
@@ -91,6 +110,10 @@ class EventReader:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The reader may be used again afterwards."""
         self._hook.close()
 
 
@@ -111,17 +134,33 @@ class AsyncEventReader:
             events += scan.feed(await self._send(scan.next_call))
         return EventResult(tuple(events), scan.cursor)
 
-    async def _send(self, call: Call[EventPage]) -> EventPage:
+    async def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
+        """Return what is new to at least one of ``cursors``; see :meth:`EventReader.poll`."""
+        await self._open()
+        settings = await self._get_settings()
+        scan = SharedEventScan(self.pindo_conn_id, cursors, settings.timezone)
+        attempt = _attempt(retry)
+        while scan.next_call is not None:
+            scan.feed(await self._send(scan.next_call, attempt))
+            attempt = Attempt()
+        return scan.result(settings.country)
+
+    async def _get_settings(self) -> PindoSettings:
+        if self._settings is None:
+            self._settings = await PindoAsyncHook(self.pindo_conn_id).get_settings()
+        return self._settings
+
+    async def _send(self, call: Call[EventPage], attempt: Attempt | None = None) -> EventPage:
         hook = await self._open()
         try:
-            return await hook.send(call)
+            return await hook.send(call, attempt)
         except PindoError as error:
             raise _explained(error, self.pindo_conn_id, (await hook.get_settings()).base_url) from None
 
     async def _open(self) -> PindoAsyncHook:
         async with self._opening:
             if self._hook is None:
-                settings = self._settings or await PindoAsyncHook(self.pindo_conn_id).get_settings()
+                settings = await self._get_settings()
                 self._hook = PindoAsyncHook(
                     self.pindo_conn_id, settings=_event_settings(self.pindo_conn_id, settings)
                 )
@@ -138,6 +177,12 @@ class AsyncEventReader:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+
+def _attempt(retry: bool) -> Attempt:
+    attempt = Attempt()
+    attempt.is_last = not retry
+    return attempt
 
 
 def _explained(error: PindoError, conn_id: str, url: str) -> PindoError:

@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseSensorOperator,
-    PokeReturnValue,
-    conf,
-)
+from airflow.providers.common.compat.sdk import PokeReturnValue, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget, poll_backoff
+from airflow_provider_pindo._inbox.backoff import FailureBudget
+from airflow_provider_pindo._inbox.event_scan import EventCursor
 from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
-from airflow_provider_pindo._inbox.scan import Cursor
+from airflow_provider_pindo._inbox.scan import LIST, SOURCES, WEBHOOK, Cursor
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
-from airflow_provider_pindo._templates import TextFields
-from airflow_provider_pindo.api.arguments import check_whole_number, read_since
+from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_since
 from airflow_provider_pindo.api.errors import PindoError, PindoServerError
+from airflow_provider_pindo.api.webhooks import INBOUND
+from airflow_provider_pindo.sensors._waiting import PindoWaitingSensor, Waiting
+from airflow_provider_pindo.triggers._poll import check_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_pindo.hooks.pindo import PindoHook
+    from airflow_provider_pindo.api.values import InboundSms
 
-#: The method by which Airflow resumes a task after a deferral that timed out or a trigger that failed, and the error
-#: that it gives for the latter (airflow.models.trigger).
-_ENDED_BY_AIRFLOW = "__fail__"
-_TRIGGER_FAILED = "Trigger failure"
 _TEMPLATE = ("{{", "{%", "{#")
 
 
-class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
+class PindoInboundSmsSensor(PindoWaitingSensor):
     r"""Wait until an inbound message matches, and return the matches.
 
     Pindo's inbound list does not say who sent a message. To recognise a person's reply, put a code into the text that
@@ -77,6 +68,9 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
     :param start_from_trigger: start and end in the triggerer, so that the task never takes a worker (Airflow 3.3). It
         needs ``deferrable``, ``since``, and templates instead of XComArgs. If that is not possible, as for a mapped
         task, the task is deferred from a worker and logs why.
+    :param source: ``list`` polls Pindo's inbound list. ``webhook`` reads what Pindo's inbound webhook brought to this
+        Airflow. That is faster, and names the sender, so ``from_number`` works. There ``id`` and ``created_at`` are
+        those of the receipt in Airflow. It needs Airflow 3.1 and ``[pindo] webhooks``.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: the matches, oldest first: ``{"id", "text", "created_at" (ISO 8601 with its zone), "inbound_sms_number",
         "groups", "raw"}``. Airflow stores them as the task's XCom.
@@ -84,8 +78,17 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
     :raises PindoError: Pindo gave no usable response for too long.
     """
 
-    template_fields: Sequence[str] = ("pattern", "from_number", "inbound_number", "since", "pindo_conn_id")
-    ui_color = "#e6f4ee"
+    template_fields: Sequence[str] = (
+        "pattern",
+        "from_number",
+        "inbound_number",
+        "since",
+        *PindoWaitingSensor.template_fields,
+    )
+
+    memory_key = "pindo_inbound"
+    waits_for = "reply"
+    reads = "the inbound messages"
 
     def __init__(
         self,
@@ -95,115 +98,44 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
         inbound_number: str | None = None,
         since: datetime | str | None = None,
         min_matches: int = 1,
-        max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
-        pindo_conn_id: str = "pindo_default",
+        source: str = LIST,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(deferrable=deferrable, **kwargs)
         self.pattern = pattern
         self.from_number = from_number
         self.inbound_number = inbound_number
         self.since = since
         self.min_matches = min_matches
-        self.max_consecutive_failures = max_consecutive_failures
-        self.deferrable = deferrable
-        self.pindo_conn_id = pindo_conn_id
-        self._waiting: _Waiting | None = None
-        self._poll_error: PindoError | None = None
-        self._backoff = 0.0
+        self.source = check_choice("source", source, SOURCES)
+        if source == WEBHOOK:
+            check_airflow("source='webhook'")
         if pattern is None or (isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE)):
             compile_pattern(pattern)
         if isinstance(since, datetime):
             read_since(since)
         check_whole_number("min_matches", min_matches)
-        check_whole_number("max_consecutive_failures", max_consecutive_failures)
         self._not_in_triggerer = self._why_not_in_triggerer() if start_from_trigger else None
         if start_from_trigger and self._not_in_triggerer is None:
             self._start_in_triggerer()
 
-    @cached_property
-    def hook(self) -> PindoHook:
-        """The hook that reads the inbound list."""
-        from airflow_provider_pindo.hooks.pindo import PindoHook
+    def begin(self, memory: WaitingMemory, budget: FailureBudget) -> _Waiting:
+        """Return what this process waits with: the filter, and a cursor at the start."""
+        since = memory.first_start() if self.since is None else read_since(self.since)
+        cursor = EventCursor(INBOUND, since=since) if self.source == WEBHOOK else Cursor(since=since)
+        return _Waiting(memory, budget, self._filter(), since, cursor)
 
-        return PindoHook(self.pindo_conn_id)
-
-    def execute(self, context: Context) -> Any:
-        """Read the inbound list, and wait until enough messages match."""
-        try:
-            if not self.deferrable:
-                return self._poke_until_done(context)
-            with self._skipping():
-                if done := self.poke(context):
-                    return done.xcom_value
-                self._defer(context)
-        finally:
-            self.hook.close()
-
-    def _poke_until_done(self, context: Context) -> Any:
-        try:
-            return super().execute(context)
-        except (AirflowSensorTimeout, AirflowSkipException) as error:
-            raise self._final_error(error) from error.__cause__
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume the task. If Airflow ended the deferral, poll once more: a reply may have arrived since."""
-        if next_method != _ENDED_BY_AIRFLOW:
-            return super().resume_execution(next_method, next_kwargs, context)
-        try:
-            with self._skipping():
-                if done := self._poll_once(context, retry=True):
-                    return done.xcom_value
-            if (next_kwargs or {}).get("error") == _TRIGGER_FAILED:
-                self.soft_fail = False  # the deadline has not passed, so a reply may still arrive
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowException as error:
-            raise self._final_error(error) from error.__cause__
-        finally:
-            self.hook.close()
-
-    def _final_error(self, error: AirflowException) -> Exception:
-        """Return what ends the task at its deadline: the error of the last poll, or else Airflow's ``error``."""
-        if self.never_fail:
-            return AirflowSkipException(str(error))
-        if isinstance(error, AirflowFailException):
-            return error
-        return self._poll_error or error
-
-    @contextmanager
-    def _skipping(self) -> Iterator[None]:
-        """Skip the task as ``soft_fail`` or ``never_fail`` say. Airflow itself does so only around a poke."""
-        try:
-            yield
-        except (AirflowFailException, AirflowSensorTimeout, PindoError) as error:
-            if self.never_fail or (self.soft_fail and isinstance(error, AirflowSensorTimeout)):
-                raise AirflowSkipException(str(error)) from error
-            raise
-
-    def _fail(self, reason: str) -> AirflowFailException:
-        """Return the error that fails the task without a retry. ``soft_fail`` is only for a missing reply."""
-        self.soft_fail = False  # Airflow would skip the task
-        return AirflowFailException(reason)
-
-    def poke(self, context: Context) -> PokeReturnValue:
-        """Read the inbound list once. The next poke is the retry."""
-        return self._poll_once(context, retry=False)
-
-    def _poll_once(self, context: Context, *, retry: bool) -> PokeReturnValue:
-        try:
-            self._waiting = waiting = self._waiting or self._begin(context)
+    def read(self, waiting: _Waiting, *, retry: bool) -> PokeReturnValue:
+        """Read the new messages once."""
+        if isinstance(waiting.cursor, Cursor):
             result = self.hook.read_inbox([waiting.cursor], retry_first_page=retry)
-            waiting.inbound_filter.check_senders(result.names_senders)
-        except PindoError as error:
-            self._tolerate(error)
-            return PokeReturnValue(is_done=False)
+        else:
+            result = self.events.poll([waiting.cursor], retry=retry)
+        result, waiting.cursor = waiting.cursor.new_in(result), waiting.cursor.after(result)
+        waiting.inbound_filter.check_senders(result.names_senders)
         waiting.matches += waiting.inbound_filter.matches(result.messages)
-        waiting.cursor = waiting.cursor.advance_to(result.highest_id)
-        waiting.budget.reset()
-        self._store_failures(waiting)
-        self._backoff, self._poll_error = 0.0, None
         matches = sorted(waiting.matches, key=lambda match: match["id"])
         return PokeReturnValue(is_done=len(matches) >= self.min_matches, xcom_value=matches)
 
@@ -214,30 +146,22 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
 
         :param failures: how often reading them has failed. After a failure the task waits again.
         """
-        from airflow_provider_pindo.triggers._watcher import FAILED
-
-        with self._skipping():
-            if event["status"] == FAILED:
-                if event["retry_helps"]:
-                    raise PindoServerError(event["reason"])
-                raise self._fail(event["reason"])
+        with closing(self), self._skipping():
+            self._raise_failure(event)
             try:
                 return self._read_matches(set(event["ids"]))
             except PindoError as error:
-                if not error.retry_helps:
-                    raise self._fail(str(error)) from error
-                if failures + 1 >= self.max_consecutive_failures or self._remaining(context) <= timedelta(0):
-                    raise
-                self._poll_error = error
-                self.log.warning("Cannot read the messages that matched; the task waits on: %s", error)
-                self._defer(context, failures=failures + 1)
+                matches: list[dict[str, Any]] = self._wait_on(context, error, failures)
+                return matches
 
     def _read_matches(self, ids: set[int]) -> list[dict[str, Any]]:
-        with self.hook as hook:
-            messages = [
-                message for message in hook.iter_inbound_sms(after_id=min(ids) - 1) if message.id in ids
-            ]
-            matches = self._filter().matches(messages)
+        if self.source == WEBHOOK:
+            messages: Iterable[InboundSms] = self.events.poll(
+                [EventCursor(INBOUND, after_id=min(ids) - 1)]
+            ).messages
+        else:
+            messages = self.hook.iter_inbound_sms(after_id=min(ids) - 1)
+        matches = self._filter().matches([message for message in messages if message.id in ids])
         if missing := ids - {match["id"] for match in matches}:
             problem = (
                 f"inbound messages {sorted(missing)} matched before, but are missing or do not match now"
@@ -247,17 +171,6 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
             self.log.warning("%s; the others are enough", problem)
         self.log.info("Matched by messages %s", [match["id"] for match in matches])
         return matches
-
-    def _begin(self, context: Context) -> _Waiting:
-        memory = WaitingMemory(context)
-        since = memory.first_start() if self.since is None else read_since(self.since)
-        return _Waiting(
-            memory=memory,
-            inbound_filter=self._filter(),
-            budget=FailureBudget(self.max_consecutive_failures, memory.failures if self.reschedule else 0),
-            since=since,
-            cursor=Cursor(since=since),
-        )
 
     def _filter(self) -> InboundFilter:
         # The pattern of an upstream task may be empty, which must not match every text.
@@ -269,37 +182,8 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
             country=self.hook.settings.country,
         )
 
-    def _tolerate(self, error: PindoError) -> None:
-        """Wait on after ``error``, or raise the error that ends the task."""
-        waiting, self._poll_error = self._waiting, error
-        try:
-            if waiting is None:
-                raise error
-            waiting.budget.record_failure(error)
-        except PindoError:
-            if waiting is not None:
-                waiting.budget.reset()  # a retry gets the whole budget
-                self._store_failures(waiting)
-            if error.retry_helps:
-                raise
-            raise self._fail(str(error)) from error
-        self._store_failures(waiting)
-        self._backoff = poll_backoff(waiting.budget.failures, self.poke_interval, error)
-        self.log.warning("Cannot read the inbound list; the task waits on: %s", error)
-
-    def _store_failures(self, waiting: _Waiting) -> None:
-        if self.reschedule and not self.deferrable:
-            waiting.memory.keep_failures(waiting.budget.failures)
-
-    def _get_next_poke_interval(
-        self, started_at: Any, run_duration: Callable[[], float], estimated_poke_count: int
-    ) -> float:
-        """Pause longer after failures, but not beyond the timeout."""
-        interval = super()._get_next_poke_interval(started_at, run_duration, estimated_poke_count)
-        return max(float(interval), min(self._backoff, self.timeout - run_duration()))
-
-    def _defer(self, context: Context, **next_kwargs: Any) -> NoReturn:
-        """Wait in the triggerer for the rest of the timeout, which began with this try of the task."""
+    def new_trigger(self, waiting: _Waiting) -> BaseTrigger:
+        """Return the trigger that reads from the same start on."""
         from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
 
         reason = self._not_in_triggerer
@@ -307,22 +191,7 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
             reason = "Airflow starts no mapped task there"
         if reason:
             self.log.warning("Not started in the triggerer, deferred from the worker: %s", reason)
-        waiting = self._waiting or self._begin(context)
-        if (remaining := self._remaining(context)) <= timedelta(0):
-            raise self._poll_error or AirflowSensorTimeout(
-                f"no reply within {self.timeout:,.0f} seconds, the sensor's timeout"
-            )
-        self.defer(
-            trigger=PindoInboundSmsTrigger(**{**self._trigger_kwargs(), "since": waiting.since.isoformat()}),
-            method_name="execute_complete",
-            kwargs=next_kwargs,
-            timeout=remaining,
-        )
-
-    def _remaining(self, context: Context) -> timedelta:
-        """Return the rest of this try's timeout; 0 or less when the timeout has passed."""
-        now = datetime.now(UTC)
-        return timedelta(seconds=self.timeout) - (now - (context["ti"].start_date or now))
+        return PindoInboundSmsTrigger(**{**self._trigger_kwargs(), "since": waiting.since.isoformat()})
 
     def _trigger_kwargs(self) -> dict[str, Any]:
         return {
@@ -333,6 +202,7 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
             "min_matches": self.min_matches,
             "poke_interval": self.poke_interval,
             "max_consecutive_failures": self.max_consecutive_failures,
+            "source": self.source,
             "pindo_conn_id": self.pindo_conn_id,
         }
 
@@ -362,12 +232,10 @@ class PindoInboundSmsSensor(TextFields, BaseSensorOperator):
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Waiting(Waiting):
     """What one process has read so far."""
 
-    memory: WaitingMemory
     inbound_filter: InboundFilter
-    budget: FailureBudget
     since: datetime
-    cursor: Cursor
+    cursor: Cursor | EventCursor
     matches: list[dict[str, Any]] = field(default_factory=list)

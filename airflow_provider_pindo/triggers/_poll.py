@@ -1,10 +1,11 @@
-"""One poll of the inbound list for all triggers of this triggerer that wait on the same connection.
+"""One poll for all triggers of this triggerer that wait on the same connection, for messages or for delivery.
 
-A thousand waiting tasks cost Pindo one pass over the list per interval. A pass is one request while one page holds all
-new messages. An oldest-first list costs two: the first page shows the order, and the last has the new messages.
+A connection has two sources: Pindo's inbound list, and the events that webhooks brought to this Airflow. Each has a
+poll of its own. A thousand waiting tasks cost one pass per interval. A pass is one request while one page holds all
+that is new. An oldest-first list costs two: the first page shows the order, and the last has the new messages.
 
 * Each subscriber has a cursor of its own, and a pass reads back to the lowest of them. A subscriber that joins late
-  gets every message after its cursor from the next pass.
+  gets everything after its cursor from the next pass.
 * A failed pass is reported to all subscribers and repeated as a whole, with growing pauses. The connection is read
   again first, since it may have been fixed.
 * The poll starts with the first subscriber and ends with the last one. A cancelled subscriber affects no other.
@@ -21,23 +22,39 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, Self
+
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_pindo._inbox.backoff import MIN_INTERVAL, poll_backoff
-from airflow_provider_pindo._inbox.scan import Cursor, PollResult
+from airflow_provider_pindo._inbox.scan import LIST, WEBHOOK, PollResult
 from airflow_provider_pindo.api.arguments import read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
 from airflow_provider_pindo.api.redaction import safe_message
-
-if TYPE_CHECKING:
-    from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 
 log = logging.getLogger(__name__)
 
 #: Seconds until the first pass. A triggerer that starts brings its triggers one by one, and they share the pass.
 _JOIN_DELAY = 0.2
 
-_HOOKS = "airflow_provider_pindo.hooks.pindo"
+_HOOKS = "airflow_provider_pindo.hooks._events"
+
+#: What the log calls each source.
+_SOURCES = {LIST: "inbound list", WEBHOOK: "webhook events"}
+
+
+class Position(Protocol):
+    """A cursor: the position up to which a subscriber has read its source."""
+
+    @property
+    def source(self) -> str:
+        """What it is a position in."""
+
+    def new_in(self, result: PollResult) -> PollResult:
+        """Return what is new in a result."""
+
+    def after(self, result: PollResult) -> Self:
+        """Return the position behind a result."""
 
 
 class _UnusableTriggerError(PindoConfigurationError, TypeError):
@@ -51,6 +68,20 @@ def unusable(reason: str) -> PindoConfigurationError:
     argument from the database may have become invalid, for example with another version of RE2.
     """
     return _UnusableTriggerError(reason)
+
+
+def check_airflow(what: str) -> None:
+    """Refuse what needs webhooks on an Airflow whose API server cannot receive them.
+
+    :raises PindoConfigurationError: it is older than 3.1.
+    """
+    if not AIRFLOW_V_3_1_PLUS:
+        from airflow import __version__
+
+        raise unusable(
+            f"{what} needs Airflow 3.1 or later, whose API server receives Pindo's webhooks. This is Airflow "
+            f"{__version__}: upgrade it, or remove {what}"
+        )
 
 
 def read_interval(name: str, value: object) -> float:
@@ -71,7 +102,7 @@ class Subscription:
     :param interval: longest time between two results, in seconds.
     """
 
-    def __init__(self, cursor: Cursor, interval: float) -> None:
+    def __init__(self, cursor: Position, interval: float) -> None:
         self.cursor = cursor
         self.interval = interval
         self._results: deque[PollResult | PindoError] = deque()
@@ -107,20 +138,22 @@ class Subscription:
     def _take(self, result: PollResult | PindoError) -> PollResult:
         if isinstance(result, PindoError):
             raise result.with_traceback(None)  # all subscribers raise the same object
-        messages = tuple(message for message in result.messages if not self.cursor.covers(message))
-        self.cursor = self.cursor.advance_to(result.highest_id)
-        return replace(result, messages=messages)
+        new = self.cursor.new_in(result)
+        self.cursor = self.cursor.after(result)
+        return new
 
 
 class SharedPoll:
-    """The poll of one connection in one event loop; :func:`subscribe` joins and leaves it.
+    """The poll of one source of a connection in one event loop; :func:`subscribe` joins and leaves it.
 
     :param pindo_conn_id: the connection.
+    :param source: what it reads.
     """
 
-    def __init__(self, pindo_conn_id: str) -> None:
+    def __init__(self, pindo_conn_id: str, source: str) -> None:
         self.pindo_conn_id = pindo_conn_id
-        self.hook = self._new_hook()
+        self.source = source
+        self.reader = self._new_reader()
         self._subscriptions: list[Subscription] = []  # in the order in which they joined
         self._interval = float("inf")
         self._join = asyncio.Event()
@@ -133,7 +166,7 @@ class SharedPoll:
         """Whether there is no subscriber."""
         return not self._subscriptions
 
-    def join(self, cursor: Cursor, interval: float) -> Subscription:
+    def join(self, cursor: Position, interval: float) -> Subscription:
         """Subscribe to all passes from the next one on, which starts within ``interval`` seconds."""
         subscription = Subscription(cursor, max(interval, MIN_INTERVAL))
         self._interval = min(self._interval, subscription.interval)
@@ -142,7 +175,9 @@ class SharedPoll:
         if self._task is None:
             # In an empty context: its log lines do not belong to the first subscriber.
             self._task = asyncio.create_task(
-                self._run(), name=f"pindo-poll[{self.pindo_conn_id}]", context=contextvars.Context()
+                self._run(),
+                name=f"pindo-poll[{self.pindo_conn_id}, {self.source}]",
+                context=contextvars.Context(),
             )
         return subscription
 
@@ -156,7 +191,7 @@ class SharedPoll:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        await self.hook.close()
+        await self.reader.close()
 
     async def _run(self) -> None:
         await asyncio.sleep(_JOIN_DELAY)
@@ -184,15 +219,16 @@ class SharedPoll:
             result = await self._read(subscription.cursor for subscription in subscriptions)
             self._failures = 0
         except Exception as failure:
-            result = failure if isinstance(failure, PindoError) else _as_server_error(failure)
+            result = failure if isinstance(failure, PindoError) else self._as_server_error(failure)
             self._failures += 1
             log.warning(
-                "Inbound messages of connection %r: pass failed, %d in a row: %s",
+                "The %s of connection %r: pass failed, %d in a row: %s",
+                _SOURCES[self.source],
                 self.pindo_conn_id,
                 self._failures,
                 result,
             )
-            await self._renew_hook()
+            await self._renew_reader()
         # A subscriber may wake others: the producer of a shared stream does. So all have the result before one wakes.
         for subscription in subscriptions:
             subscription.deliver(result)
@@ -201,47 +237,53 @@ class SharedPoll:
             await asyncio.sleep(0)  # a thousand that wake at once would block the event loop
         return result if isinstance(result, PindoError) else None
 
-    async def _read(self, cursors: Iterable[Cursor]) -> PollResult:
-        # The first page is tried once: the next pass is the retry.
-        result = await self.hook.read_inbox(cursors, retry_first_page=False)
+    async def _read(self, cursors: Iterable[Any]) -> PollResult:
+        # The first request is tried once: the next pass is the retry.
+        if self.source == WEBHOOK:
+            result: PollResult = await self.reader.poll(cursors, retry=False)
+        else:
+            result = await self.reader.read_inbox(cursors, retry_first_page=False)
         if result.names_senders is not None:
             self._names_senders = result.names_senders or bool(self._names_senders)
         return replace(result, names_senders=self._names_senders)
 
-    async def _renew_hook(self) -> None:
+    async def _renew_reader(self) -> None:
         """Make the next pass read the connection again."""
         with suppress(Exception):  # a session that does not close is not used again
-            await self.hook.close()
-        self.hook = self._new_hook()
+            await self.reader.close()
+        self.reader = self._new_reader()
 
-    def _new_hook(self) -> PindoAsyncHook:
+    def _new_reader(self) -> Any:
+        if self.source == WEBHOOK:
+            from airflow_provider_pindo.hooks._events import AsyncEventReader
+
+            return AsyncEventReader(self.pindo_conn_id)
         from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 
         return PindoAsyncHook(self.pindo_conn_id)
 
+    def _as_server_error(self, error: Exception) -> PindoServerError:
+        """Return an error after which the poll continues, for one from outside, such as from Airflow's connections."""
+        return PindoServerError(f"the {_SOURCES[self.source]} cannot be read: {safe_message(error)}")
 
-def _as_server_error(error: Exception) -> PindoServerError:
-    """Return an error after which the poll continues, for one from outside, such as from Airflow's connections."""
-    return PindoServerError(f"the inbound list cannot be read: {safe_message(error)}")
 
-
-_polls: dict[tuple[asyncio.AbstractEventLoop, str], SharedPoll] = {}
+_polls: dict[tuple[asyncio.AbstractEventLoop, str, str], SharedPoll] = {}
 
 
 @asynccontextmanager
-async def subscribe(pindo_conn_id: str, *, cursor: Cursor, interval: float) -> AsyncIterator[Subscription]:
+async def subscribe(pindo_conn_id: str, *, cursor: Position, interval: float) -> AsyncIterator[Subscription]:
     """Subscribe to the poll of a connection, until the block ends.
 
     :param pindo_conn_id: the connection.
-    :param cursor: messages after it are new.
+    :param cursor: what comes after it is new. It names the source.
     :param interval: longest time between two results, in seconds. The poll keeps the shortest interval of its
         subscribers, but at least ``MIN_INTERVAL``.
     """
     # Loading the hooks takes a third of a second, which must not block the triggerer.
     if _HOOKS not in sys.modules:  # pragma: no cover - the tests have loaded them
         await asyncio.to_thread(importlib.import_module, _HOOKS)
-    key = (asyncio.get_running_loop(), pindo_conn_id)
-    poll = _polls.get(key) or _polls.setdefault(key, SharedPoll(pindo_conn_id))
+    key = (asyncio.get_running_loop(), pindo_conn_id, cursor.source)
+    poll = _polls.get(key) or _polls.setdefault(key, SharedPoll(pindo_conn_id, cursor.source))
     subscription = poll.join(cursor, interval)
     try:
         yield subscription

@@ -1,29 +1,27 @@
 """How Airflow 3.3 confirms what a watcher fired: the ticks of a shared stream, and the cursors stored after them.
 
-Airflow broadcasts each tick to all watchers of a connection. It calls ``advance`` with the ticks that are complete:
-every watcher is past them, and the events fired before are in Airflow's database. Only then may a watcher's cursor be
-stored.
+Airflow broadcasts each tick to all watchers of a stream: those of the same kind and connection. It calls ``advance``
+with the ticks that are complete: every watcher is past them, and the events fired before are in Airflow's database.
+Only then may a watcher's cursor be stored.
 
-Messages are not in the stream, since a late watcher would miss those broadcast before it joined. Each watcher takes
-them from the shared poll, from its own cursor on.
+Messages and reports are not in the stream, since a late watcher would miss those broadcast before it joined. Each
+watcher takes them from the shared poll, from its own cursor on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_provider_pindo._inbox.scan import Cursor
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
-from airflow_provider_pindo.triggers._poll import subscribe
+from airflow_provider_pindo.triggers._poll import Position, subscribe
 from airflow_provider_pindo.triggers._watcher import Watcher
 
-_checkpoint_stores: dict[tuple[asyncio.AbstractEventLoop, str], list[CheckpointStore]] = {}
+_checkpoint_stores: dict[tuple[asyncio.AbstractEventLoop, Hashable], list[CheckpointStore]] = {}
 _ticks: dict[asyncio.AbstractEventLoop, int] = {}
 
 
@@ -31,30 +29,28 @@ class CheckpointStore:
     """Stores one watcher's cursor in the state store of its asset.
 
     :param store: the trigger's ``asset_state_store``.
-    :param fingerprint: distinguishes the watcher from others of the same asset.
+    :param key: name of its value. It distinguishes the watcher from others of the same asset.
+    :param if_task: what to say when there is no asset, since a task uses the trigger.
     """
 
-    def __init__(self, store: Any, fingerprint: str) -> None:
+    def __init__(self, store: Any, key: str, *, if_task: str) -> None:
         if store is None:
-            raise PindoConfigurationError(
-                "PindoInboundSmsEventTrigger watches an asset: give it to an AssetWatcher; a task waits with "
-                "PindoInboundSmsSensor"
-            )
+            raise PindoConfigurationError(if_task)
         self._stores = list(_stores_of_assets(store))
-        self._key = f"pindo_inbound_{fingerprint}"
+        self._key = key
         self._stored: dict[str, Any] | None = None
         self._staged: dict[int, dict[str, Any]] = {}
 
-    async def load(self, start: datetime) -> Watcher:
+    async def load(self, start: Watcher) -> Watcher:
         """Return the watcher as it was last stored.
 
-        A new watcher starts at ``start``, which is stored before any message is read, so that a kill does not move it.
-        If assets have different cursors (one was not watched for a while), the lowest one counts. Some messages then
-        come again, and no message is lost.
+        A new watcher is ``start``, which is stored before anything is read, so that a kill does not move it. If assets
+        have different cursors (one was not watched for a while), the lowest one counts. Some of what was fired then
+        comes again, and nothing is lost.
         """
         stored = [await store.aget(self._key) for store in self._stores]
-        watchers = [Watcher.from_json(checkpoint) for checkpoint in stored if checkpoint is not None]
-        watcher = min(watchers, key=_position, default=Watcher(Cursor(since=start)))
+        watchers = [start.restore(checkpoint) for checkpoint in stored if checkpoint is not None]
+        watcher = min(watchers, key=Watcher.position, default=start)
         if any(checkpoint != watcher.as_json() for checkpoint in stored):
             await self._store(watcher.as_json())
         self._stored = watcher.as_json()
@@ -82,21 +78,26 @@ class CheckpointStore:
         self._stored = checkpoint
 
 
-class InboxStreamProducer(SharedStreamProducer):
+class StreamProducer(SharedStreamProducer):
     """Ticks once for every pass of the shared poll.
 
+    :param stream: the key of the stream.
     :param pindo_conn_id: the connection.
+    :param cursor: a cursor of the stream's source. A tick needs nothing of what is read.
     :param interval: longest time between two ticks, in seconds.
     """
 
-    def __init__(self, pindo_conn_id: str, interval: float) -> None:
+    def __init__(self, stream: Hashable, pindo_conn_id: str, cursor: Position, interval: float) -> None:
+        self._stream = stream
         self._pindo_conn_id = pindo_conn_id
+        self._cursor = cursor
         self._interval = interval
 
     async def open_stream(self) -> AsyncIterator[tuple[int, int]]:
         """Yield the numbers of the ticks."""
-        cursor = Cursor(since=datetime.now(UTC))  # a tick needs no messages
-        async with subscribe(self._pindo_conn_id, cursor=cursor, interval=self._interval) as subscription:
+        async with subscribe(
+            self._pindo_conn_id, cursor=self._cursor, interval=self._interval
+        ) as subscription:
             while True:
                 try:
                     await subscription.next_result()
@@ -107,15 +108,10 @@ class InboxStreamProducer(SharedStreamProducer):
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Store the cursors of all watchers after the ticks that are complete."""
-        key = (asyncio.get_running_loop(), self._pindo_conn_id)
+        key = (asyncio.get_running_loop(), self._stream)
         for tick, outcome in batch:
             for checkpoints in tuple(_checkpoint_stores.get(key, ())):
                 await checkpoints.commit(tick, failed=outcome.failed > 0)
-
-
-def _position(watcher: Watcher) -> tuple[int, float]:
-    cursor = watcher.cursor
-    return cursor.after_id or 0, cursor.since.timestamp() if cursor.since else 0.0
 
 
 def _next_tick() -> int:
@@ -126,9 +122,9 @@ def _next_tick() -> int:
 
 
 @asynccontextmanager
-async def register_checkpoints(pindo_conn_id: str, checkpoints: CheckpointStore) -> AsyncIterator[None]:
-    """Commit ``checkpoints`` after the ticks of a connection, until the block ends."""
-    key = (asyncio.get_running_loop(), pindo_conn_id)
+async def register_checkpoints(stream: Hashable, checkpoints: CheckpointStore) -> AsyncIterator[None]:
+    """Commit ``checkpoints`` after the ticks of a stream, until the block ends."""
+    key = (asyncio.get_running_loop(), stream)
     _checkpoint_stores.setdefault(key, []).append(checkpoints)
     try:
         yield

@@ -6,20 +6,21 @@ that a trigger fires. So an event carries only ids, or hides its messages from t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget
+from airflow_provider_pindo._inbox.event_scan import EventCursor
 from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
-from airflow_provider_pindo._inbox.scan import Cursor
+from airflow_provider_pindo._inbox.scan import LIST, WEBHOOK, Cursor
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoError
-from airflow_provider_pindo.api.redaction import safe_message
+from airflow_provider_pindo.api.webhooks import INBOUND
 from airflow_provider_pindo.triggers._poll import read_interval, subscribe
-from airflow_provider_pindo.triggers._watcher import FAILED, MATCHED
+from airflow_provider_pindo.triggers._task import TaskTrigger
+from airflow_provider_pindo.triggers._watcher import MATCHED
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.triggers._asset import PindoInboundSmsEventTrigger
@@ -36,7 +37,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class PindoInboundSmsTrigger(BaseTrigger):
+class PindoInboundSmsTrigger(TaskTrigger):
     """Wait until enough messages match, for a deferred task.
 
     Fires one of two events. Neither carries a text:
@@ -52,8 +53,11 @@ class PindoInboundSmsTrigger(BaseTrigger):
     :param poke_interval: seconds between two polls of the inbound list, or a timedelta.
     :param max_consecutive_failures: how many failed polls in a row end the waiting.
     :param end_task: end the task here, with the matches as its XCom, instead of resuming it on a worker.
+    :param source: ``list`` for Pindo's inbound list, ``webhook`` for what its inbound webhook brought to this Airflow.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
+
+    waits_for = "messages"
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
         poke_interval: float | timedelta = 60.0,
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
         end_task: bool = False,
+        source: str = LIST,
         pindo_conn_id: str = "pindo_default",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -77,6 +82,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
         self.poke_interval = read_interval("poke_interval", poke_interval)
         self.max_consecutive_failures = max_consecutive_failures
         self.end_task = end_task
+        self.source = source
         self.pindo_conn_id = pindo_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -93,6 +99,7 @@ class PindoInboundSmsTrigger(BaseTrigger):
                 "poke_interval": self.poke_interval,
                 "max_consecutive_failures": self.max_consecutive_failures,
                 "end_task": self.end_task,
+                "source": self.source,
                 "pindo_conn_id": self.pindo_conn_id,
             },
         )
@@ -100,22 +107,12 @@ class PindoInboundSmsTrigger(BaseTrigger):
     def __repr__(self) -> str:
         return f"<PindoInboundSmsTrigger pindo_conn_id={self.pindo_conn_id}, since={self.since}>"
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire one event."""
-        try:
-            matches = await self._wait()
-            if self.end_task:
-                event = await self._end_task(matches)
-            else:
-                event = TriggerEvent({"status": MATCHED, "ids": [match["id"] for match in matches]})
-        except PindoError as error:
-            event = TriggerEvent({"status": FAILED, "reason": str(error), "retry_helps": error.retry_helps})
-        except Exception as error:
-            # Airflow skips a task with soft_fail when its trigger crashes, although a reply may have arrived.
-            reason = f"waiting for messages failed: {safe_message(error)}"
-            self.log.error("%s", reason)
-            event = TriggerEvent({"status": FAILED, "reason": reason, "retry_helps": True})
-        yield event
+    async def wait(self) -> TriggerEvent:
+        """Wait until enough messages match."""
+        matches = await self._wait()
+        if self.end_task:
+            return await self._end_task(matches)
+        return TriggerEvent({"status": MATCHED, "ids": [match["id"] for match in matches]})
 
     async def _end_task(self, matches: list[dict[str, Any]]) -> TriggerEvent:
         """Push the matches as the task's result, and return the event that ends it.
@@ -140,7 +137,8 @@ class PindoInboundSmsTrigger(BaseTrigger):
         return TaskSuccessEvent()
 
     async def _wait(self) -> list[dict[str, Any]]:
-        cursor = Cursor(since=read_since(self.since))
+        since = read_since(self.since)
+        cursor = EventCursor(INBOUND, since=since) if self.source == WEBHOOK else Cursor(since=since)
         budget = FailureBudget(self.max_consecutive_failures)
         inbound_filter: InboundFilter | None = None
         matches: list[dict[str, Any]] = []

@@ -11,32 +11,15 @@ import pytest
 from airflow_provider_pindo.triggers import _poll, _watcher
 
 pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 has it")
-from airflow.triggers.shared_stream import SharedStreamManager
-
-from airflow_provider_pindo._inbox.scan import Cursor
+from airflow_provider_pindo._inbox.scan import Cursor, PollResult
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.triggers._shared_stream import CheckpointStore
 from airflow_provider_pindo.triggers._watcher import Watcher
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
+from tests.triggers.watching import LONG_AGO, Store, Triggerer, wait_until
 
 PHONE = "+250781234567"
-LONG_AGO = "2020-01-01T00:00:00+00:00"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Store(dict):
-    """The state store of an asset, which outlives every triggerer."""
-
-    async def aget(self, key):
-        return self.get(key)
-
-    async def aset(self, key, value):
-        self[key] = value
-
-    @property
-    def after_id(self):
-        [checkpoint] = self.values()
-        return checkpoint["after_id"]
 
 
 class SlowStore(Store):
@@ -48,58 +31,9 @@ class SlowStore(Store):
         return self.get(key)
 
 
-class Triggerer:
-    """What Airflow's triggerer does with asset triggers, up to the database, which is ``persisted``.
-
-    Its supervisor stores the events that were fired, and confirms them, when :meth:`sync` is called.
-    """
-
-    def __init__(self):
-        self.streams = SharedStreamManager()
-        self.fired = []
-        self.tasks = []
-
-    def start(self, store, persisted, **arguments):
-        trigger = PindoInboundSmsEventTrigger(**{"since": LONG_AGO, "poll_interval": 0.1, **arguments})
-        trigger.asset_state_store = SimpleNamespace(_by_name={"replies": store}, _by_uri={})
-        task = asyncio.create_task(self._run(len(self.tasks), trigger, persisted))
-        self.tasks.append(task)
-        return task
-
-    async def _run(self, trigger_id, trigger, persisted):
-        key = trigger.shared_stream_key()
-        stream = self.streams.subscribe(trigger_id=trigger_id, trigger=trigger, key=key)
-        try:
-            async for event in trigger.filter_shared_stream(stream):
-                seq = self.streams.bind_pending_event(trigger_id=trigger_id, key=key)
-                self.fired.append((persisted, event, seq))
-        finally:
-            await self.streams.unsubscribe(trigger_id, key)
-
-    def sync(self):
-        for persisted, event, _ in self.fired:
-            persisted.extend(event.payload["messages"])
-        self.streams.confirm_persisted([seq for *_, seq in self.fired if seq is not None])
-        self.fired.clear()
-
-    async def kill(self):
-        """End everything at once; what was not stored is gone."""
-        self.fired.clear()
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.streams.stop_all()
-
-    async def sync_until(self, ready):
-        async with asyncio.timeout(30):
-            while not ready():
-                self.sync()
-                await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def triggerer():
-    running = Triggerer()
+    running = Triggerer(PindoInboundSmsEventTrigger)
     yield running
     await running.kill()
 
@@ -165,13 +99,13 @@ async def test_a_cursor_moves_on_only_when_airflow_has_stored_what_was_fired(san
 async def test_what_was_fired_and_not_stored_comes_again_after_a_kill_with_the_same_ids(sandbox):
     store, persisted = Store(), []
     for _ in range(3):
-        killed = Triggerer()
+        killed = Triggerer(PindoInboundSmsEventTrigger)
         killed.start(store, persisted)
         await reply(sandbox, "YES")
         await wait_until(lambda killed=killed: killed.fired)
         await killed.kill()
     assert persisted == []
-    last = Triggerer()
+    last = Triggerer(PindoInboundSmsEventTrigger)
     last.start(store, persisted)
     await last.sync_until(lambda: len(persisted) == 3)
     assert ids(persisted) == [1, 2, 3]
@@ -181,7 +115,7 @@ async def test_what_was_fired_and_not_stored_comes_again_after_a_kill_with_the_s
 async def test_what_was_stored_does_not_come_again(sandbox):
     store, persisted = Store(), []
     for number in range(1, 4):
-        running = Triggerer()
+        running = Triggerer(PindoInboundSmsEventTrigger)
         running.start(store, persisted)
         await reply(sandbox, "YES")
         await running.sync_until(lambda number=number: store.after_id == number)
@@ -192,7 +126,7 @@ async def test_what_was_stored_does_not_come_again(sandbox):
 async def test_a_watcher_that_joins_late_is_caught_up_from_its_own_cursor(sandbox, triggerer):
     early, late, late_store = [], [], Store()
     late_trigger = PindoInboundSmsEventTrigger(since=LONG_AGO, pattern="YES")
-    late_store[f"pindo_inbound_{late_trigger._fingerprint()}"] = {"after_id": 1, "since": LONG_AGO}
+    late_store[late_trigger.state_key()] = {"after_id": 1, "since": LONG_AGO}
     await reply(sandbox, "YES", "YES", "YES")
     triggerer.start(Store(), early)
     await triggerer.sync_until(lambda: len(early) == 3)
@@ -205,12 +139,12 @@ async def test_a_watcher_that_joins_late_is_caught_up_from_its_own_cursor(sandbo
 async def test_the_start_is_fixed_before_anything_is_read(sandbox, monkeypatch):
     """A triggerer that is killed before its first poll leaves a start from which nothing is missed."""
     store, persisted = Store(), []
-    killed = Triggerer()
+    killed = Triggerer(PindoInboundSmsEventTrigger)
     killed.start(store, persisted, since=None)
     await wait_until(lambda: store)
     await killed.kill()
     await reply(sandbox, "while nobody watches")
-    later = Triggerer()
+    later = Triggerer(PindoInboundSmsEventTrigger)
     later.start(store, persisted, since=None)
     await later.sync_until(lambda: persisted)
     assert ids(persisted) == [1]
@@ -226,7 +160,8 @@ async def test_of_two_assets_the_one_that_is_behind_counts_and_one_that_joins_ge
     )
     stores = [(behind, ahead)[index] for index in order]
     accessors = SimpleNamespace(_by_name=dict(zip("abc", [*stores, joins], strict=True)), _by_uri={})
-    watcher = await CheckpointStore(accessors, "x").load(NOW)
+    store = CheckpointStore(accessors, "pindo_inbound_x", if_task="")
+    watcher = await store.load(Watcher(Cursor(since=NOW)))
     assert watcher.cursor.after_id == behind.after_id == ahead.after_id == joins.after_id == 10
 
 
@@ -252,7 +187,7 @@ async def test_an_outage_and_a_refused_token_do_not_end_the_watching(sandbox, tr
 
 
 async def test_a_backlog_comes_in_events_of_limited_size(sandbox, triggerer, monkeypatch):
-    monkeypatch.setattr(_watcher, "MAX_MESSAGES", 4)
+    monkeypatch.setattr(_watcher, "MAX_ITEMS", 4)
     persisted, store = [], Store()
     await reply(sandbox, *["YES"] * 10)
     triggerer.start(store, persisted)
@@ -267,8 +202,8 @@ def test_an_empty_event_follows_a_burst():
     watcher = Watcher(Cursor(since=NOW))
 
     def fire(second, *messages):
-        watcher._backlog += [{"id": number} for number in messages]
-        watcher._read_cursor = watcher._read_cursor.advance_to(messages[-1] if messages else None)
+        result = PollResult((), max(messages, default=None), None)
+        watcher.add([{"id": number} for number in messages], result)
         event = watcher.next_event(NOW + timedelta(seconds=second))
         return event and ids(event.payload["messages"])
 
@@ -277,7 +212,7 @@ def test_an_empty_event_follows_a_burst():
     assert fire(100, 2) == [2]
     assert fire(101, 3) == [3]
     assert fire(105) is None
-    assert Watcher.from_json(watcher.as_json()).owes_flush  # also after a kill
+    assert Watcher(Cursor()).restore(watcher.as_json()).owes_flush  # also after a kill
     assert fire(112) == []
     assert fire(200) is None
 
@@ -296,26 +231,27 @@ def test_a_pattern_that_re2_does_not_take_is_an_error_at_parse():
 async def test_a_complete_tick_completes_those_before_it_for_every_watcher_that_is_left():
     from airflow_provider_pindo.triggers._shared_stream import (
         CheckpointStore,
-        InboxStreamProducer,
+        StreamProducer,
         register_checkpoints,
     )
 
     stores = Store(), Store()
     one, other = (
-        CheckpointStore(SimpleNamespace(_by_name={}, _by_uri={"x": store}), "f") for store in stores
+        CheckpointStore(SimpleNamespace(_by_name={}, _by_uri={"x": store}), "key", if_task="")
+        for store in stores
     )
-    producer = InboxStreamProducer("conn", 60)
-    async with register_checkpoints("conn", one):
-        async with register_checkpoints("conn", other):
+    producer = StreamProducer("stream", "conn", Cursor(), 60)
+    async with register_checkpoints("stream", one):
+        async with register_checkpoints("stream", other):
             for tick in (1, 2, 3):
                 one.stage(tick, Watcher(Cursor(after_id=tick)))
         await producer.advance([(2, SimpleNamespace(failed=0)), (1, SimpleNamespace(failed=0))])
-    assert [store.get("pindo_inbound_f", {}).get("after_id") for store in stores] == [2, None]
+    assert [store.get("key", {}).get("after_id") for store in stores] == [2, None]
 
 
 def test_a_cursor_that_is_not_one_is_refused_with_what_to_do():
     with pytest.raises(PindoConfigurationError, match="is 'here': delete it"):
-        Watcher.from_json("here")
+        Watcher(Cursor()).restore("here")
 
 
 async def test_without_a_shared_stream_it_starts_at_its_since(sandbox, polls, until):
@@ -345,10 +281,4 @@ async def test_neither_it_nor_its_event_shows_a_text_or_a_number(sandbox):
     events = PindoInboundSmsEventTrigger(since=LONG_AGO, poll_interval=0.1).run()
     event = await anext(events)
     await events.aclose()
-    assert repr(event) == str(event) == "MessagesArrived<messages 1>"
-
-
-async def wait_until(ready):
-    async with asyncio.timeout(30):
-        while not ready():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    assert repr(event) == str(event) == "Arrival<messages 1>"

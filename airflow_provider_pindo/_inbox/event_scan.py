@@ -1,0 +1,234 @@
+"""One pass over the events that Pindo's webhooks brought, for many readers: what to ask for, and what is new to whom.
+
+Events have growing ids, but a database shows them out of order: the event 7 may be visible before the event 6. The API
+server says up to which id everything is visible. So every pass reads what is above that id again, and each reader drops
+what it has seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, ClassVar
+
+from airflow_provider_pindo._inbox.events import (
+    MAX_SMS_IDS,
+    EventFilter,
+    EventPage,
+    WebhookEvent,
+    list_events,
+)
+from airflow_provider_pindo._inbox.scan import WEBHOOK, PollResult
+from airflow_provider_pindo.api.arguments import read_since
+from airflow_provider_pindo.api.calls import Call
+from airflow_provider_pindo.api.delivery import DeliveryReport, read_report
+from airflow_provider_pindo.api.parsers import MalformedResponse, read_inbound_event
+from airflow_provider_pindo.api.values import InboundSms
+from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND, SENT
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EventCursor:
+    """The position of a reader of all events of one kind.
+
+    :param kind: what it reads.
+    :param since: aware time; events received before it are known.
+    :param after_id: events up to and including this id are known; None before the first pass.
+    :param seen: the known events with a higher id.
+    """
+
+    source: ClassVar[str] = WEBHOOK
+
+    kind: str
+    since: datetime | None = None
+    after_id: int | None = None
+    seen: frozenset[int] = frozenset()
+
+    def new_in(self, result: PollResult) -> PollResult:
+        """Return ``result`` with the events alone that this cursor does not cover."""
+        messages = tuple(
+            message for message in result.messages if not self._covers(message.id, message.created_at)
+        )
+        reports = {}
+        for sms_id, all_reports in result.reports.items():
+            if new := tuple(
+                each for each in all_reports if not self._covers(each.event_id, each.received_at)
+            ):
+                reports[sms_id] = new
+        sent = {
+            event_id: event
+            for event_id, event in result.sent.items()
+            if not self._covers(event_id, event.received_at)
+        }
+        return replace(result, messages=messages, reports=reports, sent=sent)
+
+    def after(self, result: PollResult) -> EventCursor:
+        """Return this cursor, moved behind everything in ``result``."""
+        return self._moved(result.event_ids, result.settled_id)
+
+    def past(self, ids: Iterable[int]) -> EventCursor:
+        """Return this cursor, moved behind events with these ids."""
+        return self._moved(frozenset(ids), 0)
+
+    def position(self) -> tuple[int, int, float]:
+        """Return what is lower for a cursor that is further behind."""
+        return self.after_id or 0, len(self.seen), self.since.timestamp() if self.since else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what :meth:`from_json` reads."""
+        since = self.since and self.since.isoformat()
+        return {"after_id": self.after_id, "since": since, "seen": sorted(self.seen)}
+
+    def from_json(self, stored: Mapping[str, Any]) -> EventCursor:
+        """Return the cursor that was stored.
+
+        :raises Exception: the value was not stored by :meth:`as_json`.
+        """
+        after_id, since = stored["after_id"], stored["since"]
+        return replace(
+            self,
+            after_id=None if after_id is None else int(after_id),
+            since=None if since is None else read_since(since),
+            seen=frozenset(map(int, stored["seen"])),
+        )
+
+    def _moved(self, ids: frozenset[int], settled_id: int) -> EventCursor:
+        after_id = max(self.after_id or 0, settled_id)
+        seen = frozenset(each for each in self.seen | ids if each > after_id)
+        return replace(self, after_id=after_id, seen=seen)
+
+    def _covers(self, event_id: int, received_at: datetime) -> bool:
+        if event_id in self.seen or event_id <= (self.after_id or 0):
+            return True
+        return self.since is not None and received_at < self.since
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCursor:
+    """The position of a reader of the reports of some messages. A report may come again.
+
+    :param sms_ids: the messages.
+    :param after_id: events up to and including this id are known; None before the first pass, which reads whatever was
+        reported before.
+    """
+
+    source: ClassVar[str] = WEBHOOK
+    kind: ClassVar[str] = DELIVERY_REPORT
+
+    sms_ids: frozenset[str]
+    after_id: int | None = None
+
+    def new_in(self, result: PollResult) -> PollResult:
+        """Return ``result`` with the reports of these messages alone."""
+        return replace(
+            result,
+            messages=(),
+            sent={},
+            reports={sms_id: result.reports[sms_id] for sms_id in self.sms_ids if sms_id in result.reports},
+        )
+
+    def after(self, result: PollResult) -> ReportCursor:
+        """Return this cursor, moved behind everything in ``result``."""
+        return replace(self, after_id=max(self.after_id or 0, result.settled_id))
+
+
+#: What a pass takes.
+PollCursor = EventCursor | ReportCursor
+
+
+class SharedEventScan:
+    """One pass for all ``cursors``; the caller does the I/O.
+
+    Make :attr:`next_call` and give its answer to :meth:`feed`, until ``next_call`` is None.
+
+    :param conn_id: the connection whose events are read.
+    :param cursors: the readers' positions.
+    :param timezone: IANA name of the time zone of times without one.
+    """
+
+    def __init__(self, conn_id: str, cursors: Iterable[PollCursor], timezone: str) -> None:
+        self._conn_id = conn_id
+        self._timezone = timezone
+        self._messages: dict[int, InboundSms] = {}
+        self._reports: dict[int, DeliveryReport] = {}
+        self._sent: dict[int, WebhookEvent] = {}
+        self._ids: set[int] = set()
+        self._settled_ids: list[int] = []
+        self._reading = self._read(tuple(cursors))
+        self.next_call: Call[EventPage] | None = next(self._reading, None)
+
+    def feed(self, page: EventPage) -> None:
+        """Take the answer to :attr:`next_call`, and choose the next call."""
+        try:
+            self.next_call = self._reading.send(page)
+        except StopIteration:
+            self.next_call = None
+
+    def result(self, country: str | None) -> PollResult:
+        """Return the result of the pass."""
+        messages = tuple(message for _, message in sorted(self._messages.items()))
+        reports: dict[str, tuple[DeliveryReport, ...]] = {}
+        for _, report in sorted(self._reports.items()):
+            reports[report.sms_id] = (*reports.get(report.sms_id, ()), report)
+        return PollResult(
+            messages=messages,
+            highest_id=max(self._ids, default=None),
+            names_senders=any(message.from_number is not None for message in messages) if messages else None,
+            country=country,
+            reports=reports,
+            sent=self._sent,
+            event_ids=frozenset(self._ids),
+            settled_id=min(self._settled_ids, default=0),
+        )
+
+    def _read(self, cursors: tuple[PollCursor, ...]) -> Generator[Call[EventPage], EventPage, None]:
+        for which, after in _requests(cursors):
+            page = yield list_events(self._conn_id, which, after=after)
+            # That of the first page: events below that of a later page may be missing from the first.
+            self._settled_ids.append(page.settled_id)
+            self._add(page)
+            while page.more:
+                page = yield list_events(self._conn_id, which, after=page.last_id)
+                self._add(page)
+
+    def _add(self, page: EventPage) -> None:
+        for event in page.events:
+            self._ids.add(event.id)
+            try:
+                self._add_event(event)
+            except MalformedResponse as error:
+                log.warning("Webhook event %d is left out: %s", event.id, error)
+
+    def _add_event(self, event: WebhookEvent) -> None:
+        if event.kind == INBOUND:
+            self._messages[event.id] = read_inbound_event(event.body, event.id, event.received_at)
+        elif event.kind == SENT:
+            self._sent[event.id] = event
+        else:
+            self._reports[event.id] = read_report(event.body, self._timezone, event.received_at, event.id)
+
+
+def _requests(cursors: tuple[PollCursor, ...]) -> Iterator[tuple[EventFilter, int]]:
+    """Yield what to ask for, and after which id: for those that have read before, and for those that have not."""
+    started = [cursor for cursor in cursors if cursor.after_id is not None]
+    if started:
+        lowest = min(cursor.after_id or 0 for cursor in started)
+        yield EventFilter(kinds=_kinds(started)), lowest
+    new = [cursor for cursor in cursors if cursor.after_id is None]
+    if everything := [cursor for cursor in new if isinstance(cursor, EventCursor)]:
+        times = [cursor.since for cursor in everything]
+        since = None if None in times else min(time for time in times if time)
+        yield EventFilter(kinds=_kinds(everything), since=since), 0
+    sms_ids = sorted(
+        {sms_id for cursor in new if isinstance(cursor, ReportCursor) for sms_id in cursor.sms_ids}
+    )
+    for start in range(0, len(sms_ids), MAX_SMS_IDS):
+        yield EventFilter(kinds=(DELIVERY_REPORT,), sms_ids=sms_ids[start : start + MAX_SMS_IDS]), 0
+
+
+def _kinds(cursors: Iterable[PollCursor]) -> tuple[str, ...]:
+    return tuple(sorted({cursor.kind for cursor in cursors}))

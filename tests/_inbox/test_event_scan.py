@@ -1,0 +1,165 @@
+"""One pass over the webhook events for many readers: nothing lost, and nothing twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo._inbox.event_scan import EventCursor, ReportCursor, SharedEventScan
+from airflow_provider_pindo._inbox.events import MAX_SMS_IDS, EventPage, WebhookEvent
+from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND
+
+NOW = datetime(2026, 6, 10, 9, 5, tzinfo=UTC)
+
+
+def report(event_id, sms_id="a", received_at=NOW):
+    body = {"sms_id": sms_id, "status": "DELIVRD", "modified_at": "2026-06-10T09:04:31"}
+    return WebhookEvent(event_id, DELIVERY_REPORT, sms_id, "DELIVRD", body, received_at)
+
+
+def inbound(event_id, text="YES", **body):
+    return WebhookEvent(event_id, INBOUND, "7", None, {"from": "+250781234567", "text": text, **body}, NOW)
+
+
+class Table:
+    """The webhook table. Of the last rows, some are not visible yet.
+
+    :param page: most rows in one response.
+    """
+
+    def __init__(self, *rows, settled_id=0, page=1000):
+        self.rows, self.settled_id, self.page = list(rows), settled_id, page
+        self.asked = []
+
+    def answer(self, call):
+        asked = call.json
+        self.asked.append(asked)
+        rows = [
+            row
+            for row in sorted(self.rows, key=lambda row: row.id)
+            if row.id > asked["after"]
+            and row.kind in asked["kinds"]
+            and row.sms_id in asked.get("sms_ids", [row.sms_id])
+            and row.received_at >= datetime.fromisoformat(asked.get("since", "2020-01-01T00:00:00+00:00"))
+        ]
+        more = len(rows) > self.page
+        rows = rows[: self.page]
+        last_id = rows[-1].id if rows else asked["after"]
+        return EventPage(tuple(rows), last_id, max(self.settled_id, asked["after"]), more)
+
+    def poll(self, *cursors):
+        """Return what is new to each cursor, and the cursors after it."""
+        scan = SharedEventScan("pindo_default", cursors, "UTC")
+        while scan.next_call is not None:
+            scan.feed(self.answer(scan.next_call))
+        result = scan.result("RW")
+        return [cursor.new_in(result) for cursor in cursors], [cursor.after(result) for cursor in cursors]
+
+
+def event_ids(result):
+    return sorted(
+        [each.event_id for reports in result.reports.values() for each in reports]
+        + [message.id for message in result.messages]
+    )
+
+
+def test_many_readers_cost_one_request():
+    table = Table(report(1, "a"), report(2, "b"))
+    _, cursors = table.poll(*[ReportCursor(frozenset({sms_id})) for sms_id in "abcd"])
+    assert len(table.asked) == 1
+    table.rows.append(report(3, "c"))
+    results, _ = table.poll(*cursors, EventCursor(DELIVERY_REPORT, after_id=0))
+    assert len(table.asked) == 2
+    assert event_ids(results[2]) == [3]
+
+
+def test_a_reader_that_joins_late_gets_what_was_reported_before():
+    table = Table(report(1, "a"), report(2, "b"), settled_id=2)
+    _, [first] = table.poll(ReportCursor(frozenset("a")))
+    results, _ = table.poll(first, ReportCursor(frozenset("b")))
+    assert [event_ids(result) for result in results] == [[], [2]]
+
+
+def test_the_ids_of_many_messages_go_in_several_requests():
+    table = Table()
+    table.poll(ReportCursor(frozenset(map(str, range(2 * MAX_SMS_IDS + 1)))))
+    assert [len(asked["sms_ids"]) for asked in table.asked] == [MAX_SMS_IDS, MAX_SMS_IDS, 1]
+
+
+def test_readers_of_each_kind_get_theirs():
+    table = Table(report(1), inbound(2))
+    results, _ = table.poll(EventCursor(DELIVERY_REPORT), EventCursor(INBOUND), ReportCursor(frozenset("a")))
+    # A reader of all events of a kind drops by itself what it did not ask for.
+    assert [len(result.messages) for result in results] == [1, 1, 0]
+    assert [list(result.reports) for result in results] == [["a"], ["a"], ["a"]]
+    assert table.asked[0]["kinds"] == [DELIVERY_REPORT, INBOUND]
+
+
+def test_what_was_received_before_since_is_not_new():
+    table = Table(report(1, received_at=NOW - timedelta(hours=1)), report(2))
+    [result], _ = table.poll(EventCursor(DELIVERY_REPORT, since=NOW))
+    assert event_ids(result) == [2]
+    assert table.asked[0]["since"] == NOW.isoformat()
+    early = EventCursor(DELIVERY_REPORT, since=NOW - timedelta(hours=2))
+    results, _ = table.poll(EventCursor(DELIVERY_REPORT, since=NOW), early)
+    assert [event_ids(result) for result in results] == [[2], [1, 2]]
+
+
+def test_an_event_that_becomes_visible_late_is_read_and_none_comes_twice():
+    table = Table(report(1), report(3), settled_id=0)
+    [result], [cursor] = table.poll(EventCursor(DELIVERY_REPORT))
+    assert event_ids(result) == [1, 3]
+    table.rows.append(report(2))
+    [result], [cursor] = table.poll(cursor)
+    assert event_ids(result) == [2]
+    table.settled_id = 3
+    [result], [cursor] = table.poll(cursor)
+    assert event_ids(result) == []
+    assert (cursor.after_id, cursor.seen) == (3, frozenset())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=40),
+    st.integers(1, 5),
+)
+def test_in_any_order_of_visibility_every_event_comes_once(arrivals, page):
+    """Each event becomes visible at most two polls later than its id says; it is settled after three."""
+    table, cursor, read = Table(page=page), EventCursor(DELIVERY_REPORT), []
+    pending, last_ids, next_id = [], [0, 0, 0], 1
+    for count, lag in [*arrivals, (0, 0), (0, 0), (0, 0)]:
+        for _ in range(count):
+            pending.append([lag, report(next_id)])
+            next_id += 1
+        table.rows += [row for wait, row in pending if wait == 0]
+        pending = [[wait - 1, row] for wait, row in pending if wait > 0]
+        table.settled_id = last_ids[-3]
+        last_ids.append(next_id - 1)
+        [result], [cursor] = table.poll(EventCursor(DELIVERY_REPORT).from_json(cursor.as_json()))
+        read += event_ids(result)
+    assert sorted(read) == list(range(1, next_id))
+
+
+def test_messages_name_their_sender_and_have_the_time_and_number_of_their_receipt():
+    table = Table(inbound(9, text=42, to="7878", created_at="24-07-2020, 23:35:32"))
+    [result], _ = table.poll(EventCursor(INBOUND))
+    [message] = result.messages
+    assert (message.id, message.text, message.created_at) == (9, "42", NOW)
+    assert (message.from_number, message.inbound_sms_number) == ("+250781234567", "7878")
+    assert (result.names_senders, result.country) == (True, "RW")
+
+
+def test_an_event_that_is_not_readable_hides_no_other(caplog):
+    broken = WebhookEvent(1, DELIVERY_REPORT, "a", "DELIVRD", {"sms_id": [], "status": "DELIVRD"}, NOW)
+    [result], _ = Table(broken, report(2)).poll(EventCursor(DELIVERY_REPORT))
+    assert event_ids(result) == [2]
+    assert "Webhook event 1 is left out" in caplog.text
+
+
+def test_a_cursor_moved_past_some_events_has_the_others_before_it():
+    cursor = EventCursor(DELIVERY_REPORT, since=NOW).past([5, 3])
+    assert cursor.seen == frozenset({3, 5})
+    [result], _ = Table(report(3), report(4), report(5)).poll(cursor)
+    assert event_ids(result) == [4]
+    assert cursor.position() > EventCursor(DELIVERY_REPORT, since=NOW).position()
