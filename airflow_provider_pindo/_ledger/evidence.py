@@ -1,13 +1,18 @@
-"""What is known of an unknown outcome, from messages that Pindo reports.
+"""What is known of an unknown outcome, from messages that Pindo reports by its ``sent`` webhook.
 
 Evidence only ever moves *unknown* to *sent*. Silence proves nothing: a report may be late or lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import re
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_pindo.api.delivery import read_sms_id
+from airflow_provider_pindo.api.parsers import MalformedResponse, read_time
 
 #: Pindo's times are whole seconds, and its clock may differ from ours.
 _TOLERANCE = timedelta(seconds=2)
@@ -31,6 +36,37 @@ class SentEvent:
     text: str
     sender: str | None
     created_at: datetime
+
+
+def read_sent_event(body: Mapping[str, Any], timezone: str) -> SentEvent | None:
+    """Return the message that a ``sent`` webhook is about; None if the body does not describe one.
+
+    :param timezone: IANA name of the time zone of times without one.
+    """
+    sms_id, text, sender = (
+        read_sms_id(body.get("id", body.get("sms_id"))),
+        body.get("text"),
+        body.get("sender"),
+    )
+    try:
+        created_at = read_time(body.get("created_at"), timezone)
+    except (MalformedResponse, ValueError, TypeError, OverflowError):
+        return None
+    if sms_id is None or not isinstance(text, str):
+        return None
+    return SentEvent(
+        sms_id=sms_id,
+        to=canonical_number(body.get("to")),
+        text=text,
+        sender=sender if isinstance(sender, str) and sender else None,
+        created_at=created_at,
+    )
+
+
+def canonical_number(value: object) -> str:
+    """Return a number of Pindo's in E.164, also when it comes without its plus."""
+    digits = re.sub(r"\D", "", str(value))
+    return f"+{digits.removeprefix('00')}"
 
 
 def find_evidence(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
@@ -25,6 +26,7 @@ from airflow_provider_pindo._ledger.entry import (
     how_to_change_status,
     now,
 )
+from airflow_provider_pindo._ledger.evidence import find_evidence
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import count_messages, count_settled, outcome_of
 from airflow_provider_pindo.api.arguments import read_flag
@@ -37,6 +39,13 @@ from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
+from airflow_provider_pindo.operators._evidence import (
+    can_find_evidence,
+    evidence_trigger,
+    read_sent_events,
+    settlement,
+    time_left,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -47,6 +56,18 @@ _LEFT = "Leave it failed"
 #: What the ledger says after each answer.
 _STATUS_AFTER = {_ARRIVED: SENT, _NOT_ARRIVED: NOT_SENT, _LEFT: UNKNOWN}
 
+#: How late a triggerer may be, until Airflow ends the wait for evidence. The next try then does what on_unknown says.
+_TRIGGERER_DELAY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the phone gets."""
+
+    to: str
+    text: str
+    sender: str
+
 
 @dataclass(frozen=True, slots=True)
 class OnceRequest:
@@ -55,11 +76,13 @@ class OnceRequest:
     :param recipient: E.164 number that it reaches.
     :param identity: recipient and content. A later try with another identity is refused.
     :param send: makes the request and returns the task's result, before :func:`json_safe`.
+    :param message: what the phone gets, by which evidence is found; None for a PIN, whose text nobody here knows.
     """
 
     recipient: str
     identity: tuple[str, ...]
     send: Callable[[], dict[str, Any]]
+    message: Message | None = None
 
     @property
     def masked_recipient(self) -> str:
@@ -122,8 +145,24 @@ class PindoOnceOperator(PindoAskingOperator):
         """
         return self._run(context, read_answer(event), began)
 
+    def execute_evidence(
+        self, context: Context, event: Mapping[str, Any], reason: str | None = None
+    ) -> dict[str, Any]:
+        """Go on after the wait for evidence.
+
+        :param event: what the trigger said; what is known by now decides.
+        :param reason: why the outcome of this try's request is unknown; None if an earlier try made the request.
+        """
+        return self._run(context, waited=True, reason=reason)
+
     def _run(
-        self, context: Context, answer: Answer | None = None, began: str | None = None
+        self,
+        context: Context,
+        answer: Answer | None = None,
+        began: str | None = None,
+        *,
+        waited: bool = False,
+        reason: str | None = None,
     ) -> dict[str, Any]:
         with self.hook, fail_without_retry():
             on_unknown = self._read_on_unknown()
@@ -141,6 +180,11 @@ class PindoOnceOperator(PindoAskingOperator):
             if answer is not None:
                 entry, is_left = self._record(answer, entry or replace(planned, began=began), began)
                 on_unknown = "fail" if is_left else on_unknown
+            elif entry is not None and entry.input == planned.input:
+                entry = self._look_for_evidence(request, entry, waited=waited)
+                if reason is not None and entry.status == UNKNOWN:
+                    self.result = self._end_unknown(context, request, entry, PindoUnknownOutcomeError(reason))
+                    return self.result
             entry = self._adopt(entry, planned)
             action = decide(entry, planned, ledger.generation, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
@@ -215,6 +259,9 @@ class PindoOnceOperator(PindoAskingOperator):
             ):
                 transaction.result = self._make(request)
         except PindoUnknownOutcomeError as error:
+            entry = self._look_for_evidence(request, planned, reason=str(error))
+            if entry.status == SENT:
+                return entry.result or {}
             return self._end_unknown(context, request, planned, error)
         except BaseException as error:
             if isinstance(error, Exception) or self._ledger.is_kept or not self.hook.request_sent():
@@ -257,6 +304,42 @@ class PindoOnceOperator(PindoAskingOperator):
             return result
         finally:
             self._is_sending = False
+
+    def _look_for_evidence(
+        self, request: OnceRequest, entry: Entry, *, waited: bool = False, reason: str | None = None
+    ) -> Entry:
+        """Return the entry, settled as sent if Pindo's webhook proves that its message was sent.
+
+        Without evidence yet, the task waits without a worker slot, for as long as it may still arrive.
+
+        :param waited: whether that time is over.
+        :param reason: why the outcome of this try's request is unknown.
+        """
+        message = request.message
+        if message is None or entry.status != UNKNOWN or entry.began is None or not self._ledger.is_kept:
+            return entry
+        if not can_find_evidence(self.hook):
+            return entry
+        began = datetime.fromisoformat(entry.began)
+        events = read_sent_events(self.hook, began, message.to)
+        if event := find_evidence(events, **asdict(message), began=began):
+            result = {"sms_id": event.sms_id, "status": SENT, self.recipient_key: request.recipient}
+            settled = replace(entry.settle(SENT, settlement(event)), result=result)
+            self._ledger.write(settled)
+            count_settled("evidence")
+            self.log.info(
+                "Pindo's webhook says that the %s to %s was sent: %s", self.what, entry.to, event.sms_id
+            )
+            return settled
+        if not waited and (left := time_left(began)) > timedelta(0):
+            self.log.info("The outcome is unknown. Waiting %.0f s for Pindo's webhook", left.total_seconds())
+            self.defer(
+                trigger=evidence_trigger(self.hook, began, [(message.to, message.text)]),
+                method_name="execute_evidence",
+                kwargs={"reason": reason},
+                timeout=left + _TRIGGERER_DELAY,
+            )
+        return entry
 
     def _end_unknown(
         self, context: Context, request: OnceRequest, entry: Entry, error: PindoUnknownOutcomeError

@@ -11,7 +11,7 @@ from airflow_provider_pindo._metrics import SINGLE
 from airflow_provider_pindo.api.arguments import read_optional
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.phone import parse_phone_number
-from airflow_provider_pindo.operators._once import OnceRequest, PindoOnceOperator
+from airflow_provider_pindo.operators._once import Message, OnceRequest, PindoOnceOperator
 from airflow_provider_pindo.operators.bulk import PindoSendBulkSmsOperator
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ class PindoSendSmsOperator(PindoOnceOperator):
         country. (templated)
     :param text: the message. (templated)
     :param sender: sender ID of at most 11 characters; the connection's when None. (templated)
-    :param on_unknown: what to do when the outcome is unknown. ``fail`` (default) stops without retry until a person
+    :param on_unknown: what to do when the outcome is unknown. With ``[pindo] webhooks`` on, the task first waits up to
+        30 s, without a worker slot, for Pindo's ``sent`` webhook. If it names the message, the task succeeds and
+        returns ``{"sms_id": …, "status": "sent", "to": …}``. ``fail`` (default) stops without retry until a person
         settles it. ``ask`` asks a person in Airflow's UI (*Required Actions*, Airflow 3.3 and later) and goes on with
         the answer. When it arrived, the task returns ``{"status": "sent", "to": …}``. ``resend`` sends again at the
         next try: at least once, so the person may get it twice. ``accept`` counts it as sent and returns
@@ -123,4 +125,5 @@ class PindoSendSmsOperator(PindoOnceOperator):
             recipient=to,
             identity=(to, text, sender),
             send=lambda: dict(self.hook.send_sms(to, text, sender).raw),
+            message=Message(to, text, sender),
         )

@@ -1,0 +1,194 @@
+"""Evidence of an unknown outcome: Pindo's `sent` webhook settles it, and nobody is asked or texted twice."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from airflow.exceptions import AirflowException
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+from airflow_provider_pindo.operators import _evidence
+from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+from airflow_provider_pindo.operators.verify import PindoVerifyOperator
+
+if not AIRFLOW_V_3_3_PLUS:
+    pytest.skip("the task state store came with Airflow 3.3", allow_module_level=True)
+
+from airflow_provider_pindo.triggers._evidence import EvidenceTrigger
+from tests.operators.test_once import Store
+
+PHONE = "+250781234567"
+FOUND = {"sms_id": "out_sms_1", "status": "sent", "to": PHONE}
+
+
+class Task:
+    """A task that sends one message; each try is a new process, and a deferral really waits."""
+
+    def __init__(self, operator=PindoSendSmsOperator, **arguments):
+        self.operator = operator
+        self.arguments = {"to": PHONE, "text": "Muraho", **arguments}
+        self.store = Store()
+        self.deferrals = 0
+
+    @property
+    def entry(self):
+        [entry] = self.store.values()
+        return entry
+
+    def run(self):
+        context = {"ti": SimpleNamespace(max_tries=0), "task_state_store": self.store}
+        operator = self.operator(task_id="text", **self.arguments)
+        try:
+            return operator.execute(context)
+        except TaskDeferred as deferral:
+            self.deferrals += 1
+            _, arguments = deferral.trigger.serialize()
+            event = asyncio.run(first_event(EvidenceTrigger(**arguments)))
+            operator = self.operator(task_id="text", **self.arguments)
+            return getattr(operator, deferral.method_name)(context, event, **deferral.kwargs)
+
+
+async def first_event(trigger):
+    async for event in trigger.run():
+        return event.payload
+
+
+@pytest.fixture
+def lost(sandbox):
+    """The answer to the next send is lost."""
+    sandbox.add_fault(call="send_sms", action="drop_after")
+
+
+@pytest.fixture
+def short_wait(monkeypatch):
+    monkeypatch.setattr(_evidence, "WAIT", timedelta(seconds=1))
+
+
+def sent_event(text="Muraho", to=PHONE, sender="PindoTest", sms_id="out_sms_1", created_at=None):
+    created_at = created_at or datetime.now(UTC)
+    return {
+        "id": sms_id,
+        "text": text,
+        "sender": sender,
+        "created_at": created_at.strftime("%Y-%m-%dT%H:%M:%S"),
+        "to": to,
+    }
+
+
+def later(webhooks, *events, seconds=0.5):
+    def post():
+        for event in events:
+            webhooks.webhook(event)
+
+    threading.Timer(seconds, post).start()
+
+
+def test_a_message_that_the_webhook_names_was_sent(webhooks, sandbox, lost):
+    task = Task()
+    later(webhooks, sent_event())
+    assert task.run() == FOUND
+    assert task.deferrals == 1
+    assert task.entry["status"] == "sent"
+    settled = task.entry["settled"]
+    assert (settled["by"], settled["sms_id"]) == ("evidence", "out_sms_1")
+    assert task.run() == FOUND
+    assert len(sandbox.messages()) == 1
+
+
+def test_evidence_that_is_there_is_not_waited_for(webhooks, sandbox, lost, monkeypatch):
+    task = Task()
+    with pytest.raises(TaskDeferred):
+        PindoSendSmsOperator(task_id="text", **task.arguments).execute(
+            {"ti": SimpleNamespace(max_tries=0), "task_state_store": task.store}
+        )
+    webhooks.webhook(sent_event())
+    assert task.run() == FOUND  # the retry of a task that was killed while it waited
+    assert task.deferrals == 0
+    assert len(sandbox.messages()) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"text": "Murabeho"},
+        {"to": "+250781234568"},
+        {"sender": "Another"},
+        {"created_at": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"sms_id": ""},
+    ],
+)
+def test_another_message_is_no_evidence(webhooks, sandbox, lost, short_wait, other):
+    task = Task()
+    later(webhooks, sent_event(**other), seconds=0.2)
+    with pytest.raises(AirflowFailException, match="may have been sent"):
+        task.run()
+    assert task.entry["status"] == "unknown"
+
+
+def test_a_number_without_its_plus_is_the_same_number(webhooks, sandbox, lost):
+    later(webhooks, sent_event(to=PHONE[1:]))
+    assert Task().run() == FOUND
+
+
+def test_without_evidence_it_does_what_on_unknown_says(webhooks, sandbox, short_wait):
+    for on_unknown, error in (("fail", AirflowFailException), ("resend", AirflowException)):
+        sandbox.add_fault(call="send_sms", action="drop_after")
+        task = Task(on_unknown=on_unknown)
+        with pytest.raises(error, match="may have been sent"):
+            task.run()
+    assert task.run()["status"] == "sent"  # the next try sends again, as it says
+    sandbox.add_fault(call="send_sms", action="drop_after")
+    assert Task(on_unknown="accept").run() == {"status": "unknown", "to": PHONE}
+
+
+def test_a_retry_that_would_send_again_looks_for_evidence_first(webhooks, sandbox, lost, short_wait):
+    task = Task(on_unknown="resend")
+    with pytest.raises(AirflowException):
+        task.run()
+    webhooks.webhook(sent_event())
+    assert task.run() == FOUND
+    assert len(sandbox.messages()) == 1
+
+
+def test_evidence_that_cannot_be_read_proves_nothing(webhooks, sandbox, lost, short_wait, caplog):
+    webhooks.faults = [503] * 100
+    with pytest.raises(AirflowFailException, match="may have been sent"):
+        Task().run()
+
+
+@pytest.mark.parametrize("missing", ["webhooks", "secret"])
+def test_without_webhooks_nothing_is_waited_for(webhooks, sandbox, lost, monkeypatch, missing):
+    if missing == "webhooks":
+        monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "False")
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", sandbox.connection_json())
+    task = Task()
+    with pytest.raises(AirflowFailException, match="may have been sent"):
+        task.run()
+    assert (task.deferrals, webhooks.requests) == (0, [])
+
+
+def test_there_is_no_evidence_of_a_pin(webhooks, sandbox):
+    sandbox.add_fault(call="verify", action="drop_after")
+    task = Task(PindoVerifyOperator)
+    task.arguments = {"number": PHONE}
+    with pytest.raises(AirflowFailException, match="may have been sent"):
+        task.run()
+    assert (task.deferrals, webhooks.requests) == (0, [])
+
+
+def test_the_trigger_stores_no_number_and_no_text(webhooks, sandbox, lost):
+    task = Task()
+    with pytest.raises(TaskDeferred) as deferral:
+        PindoSendSmsOperator(task_id="text", **task.arguments).execute(
+            {"ti": SimpleNamespace(max_tries=0), "task_state_store": task.store}
+        )
+    stored = str(deferral.value.trigger.serialize())
+    assert "781234567" not in stored
+    assert "Muraho" not in stored
+    assert deferral.value.timeout > timedelta(minutes=1)
