@@ -1,7 +1,7 @@
 """The waiting tasks of :mod:`benchmarks.waiting`, for its DAG file.
 
 All tasks start in the triggerer, because a thousand worker starts would take longer than the benchmark. Most of
-them end there, and some resume on a worker. ``PindoInboundSmsSensor`` can do both. ``HttpSensor`` can do neither,
+them end there, and some resume on a worker. ``PindoInboundSmsSensor`` can do both. The other sensors can do neither,
 so this module adds both: the arguments of a start in the triggerer, and a trigger that ends the task. So only the
 waiting differs.
 """
@@ -14,6 +14,8 @@ from typing import Any
 
 from airflow.providers.http.triggers.http import HttpSensorTrigger
 from airflow.triggers.base import StartTriggerArgs, TaskSuccessEvent, TriggerEvent
+
+from airflow_provider_pindo.triggers.delivery import PindoDeliveryTrigger
 
 
 class HttpTriggerThatEndsTheTask(HttpSensorTrigger):
@@ -41,6 +43,32 @@ def pindo(task_id: str, code: str, interval: float, *, on_worker: bool) -> None:
     )
     start: Any = sensor.start_trigger_args
     start.trigger_kwargs["end_task"] = not on_worker
+
+
+class DeliveryTriggerThatEndsTheTask(PindoDeliveryTrigger):
+    """A ``PindoDeliveryTrigger`` that ends the task with its event."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "benchmarks.sensors.DeliveryTriggerThatEndsTheTask", super().serialize()[1]
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        async for _ in super().run():
+            yield TaskSuccessEvent()
+
+
+def delivery(task_id: str, code: str, interval: float, *, on_worker: bool) -> None:
+    """Wait for the report of a message whose id is the code."""
+    from airflow_provider_pindo.sensors.delivery import PindoDeliverySensor
+
+    sensor = PindoDeliverySensor(task_id=task_id, sms_ids=[code], poke_interval=interval, deferrable=True)
+    trigger = PindoDeliveryTrigger if on_worker else DeliveryTriggerThatEndsTheTask
+    sensor.start_from_trigger = True
+    sensor.start_trigger_args = StartTriggerArgs(
+        trigger_cls=f"{trigger.__module__}.{trigger.__qualname__}",
+        trigger_kwargs={"sms_ids": [code], "poke_interval": interval},
+        next_method="execute_complete",
+        timeout=timedelta(seconds=sensor.timeout),
+    )
 
 
 def http(task_id: str, code: str, interval: float, *, on_worker: bool) -> None:

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,7 +86,7 @@ class Results(NamedTuple):
 
 
 @contextmanager
-def airflow_with(settings: dict[str, str], count: int) -> Iterator[Deployment]:
+def airflow_with(settings: dict[str, str], count: int, *, webhooks: bool = False) -> Iterator[Deployment]:
     """Start an Airflow with an empty DAGs folder, and a triggerer for ``count`` triggers."""
     settings = {
         "PYTHONPATH": str(Path(__file__).parent.parent),
@@ -94,7 +95,9 @@ def airflow_with(settings: dict[str, str], count: int) -> Iterator[Deployment]:
     }
     with (
         tempfile.TemporaryDirectory() as dags,
-        Deployment(Path(dags), settings=settings, keep_logs=True, progress=show_progress) as airflow,
+        Deployment(
+            Path(dags), settings=settings, webhooks=webhooks, keep_logs=True, progress=show_progress
+        ) as airflow,
     ):
         yield airflow
 
@@ -133,6 +136,24 @@ def wait_by_pindo(count: int, interval: float) -> Results:
 
         side = Side("pindo", arrive, lambda: airflow.sandbox.state()["requests"])
         return wait(airflow, side, count, interval)
+
+
+def wait_for_delivery(count: int, interval: float) -> Results:
+    """Measure sensors of this provider, which wait for delivery reports."""
+    with airflow_with({}, count, webhooks=True) as airflow:
+
+        def report(sms_id: str) -> None:
+            body = {"sms_id": sms_id, "status": "DELIVRD", "modified_at": "2026-06-10T09:04:31"}
+            requests.post(str(airflow.webhook_address), json=body, timeout=30).raise_for_status()
+
+        def arrive(codes: list[str]) -> None:
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(report, codes))
+
+        def count_requests() -> int:
+            return airflow.component_log("api-server").read_text().count("/pindo/events/")
+
+        return wait(airflow, Side("delivery", arrive, count_requests), count, interval)
 
 
 def wait_by_http(count: int, interval: float) -> Results:
@@ -276,6 +297,21 @@ def many_waiting(count: int, interval: float) -> None:
         row(f"the same, {last}", "{:.1f} s", percentile_99(a), percentile_99(b))
 
 
+def many_deliveries(count: int, interval: float) -> None:
+    """Print the cost of ``count`` tasks that wait for delivery, and the time from a report to their end."""
+    results = wait_for_delivery(count, interval)
+    print(f"\n| {count:,} PindoDeliverySensors, a request every {interval:g} s | |\n|---|---|")
+    print(f"| requests to the API server per interval | {results.requests:,.1f} |")
+    print(f"| the triggerer's CPU, all waiting | {results.cpu:.0%} of a core |")
+    for name, times in (
+        (f"{len(results.spread)} reports within {SPREAD:.0f} s", results.spread),
+        (f"{len(results.at_once)} reports at once", results.at_once),
+        (f"{len(results.on_worker)} tasks that resume on a worker", results.on_worker),
+    ):
+        print(f"| {name}: report to end, median | {statistics.median(times):.1f} s |")
+        print(f"| the same, 99th percentile or longest | {percentile_99(times):.1f} s |", flush=True)
+
+
 def percentile_99(times: list[float]) -> float:
     """Return the 99th percentile, or the maximum of fewer than a hundred times."""
     return statistics.quantiles(times, n=100, method="inclusive")[98] if len(times) >= 100 else max(times)
@@ -359,16 +395,23 @@ def main() -> None:
         help="numbers of sensors for one triggerer, ascending",
     )
     parser.add_argument("--backlog", type=int, default=100_000)
+    parser.add_argument(
+        "--deliveries", type=int, default=1000, help="sensors that wait for delivery; 0 for none"
+    )
     parser.add_argument("--poll", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.look:
+    if arguments.poll:
         poll()
         return
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
-    many_waiting(arguments.sensors, arguments.interval)
+    if arguments.sensors:
+        many_waiting(arguments.sensors, arguments.interval)
+    if arguments.deliveries:
+        many_deliveries(arguments.deliveries, arguments.interval)
     if arguments.held:
         holding(arguments.held, arguments.interval)
-    backlog(arguments.backlog)
+    if arguments.backlog:
+        backlog(arguments.backlog)
     hostile_text()
     print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
 

@@ -44,7 +44,12 @@ def up() -> NoReturn:
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
     }
     with Deployment(
-        settings=with_schedules, web_port=8080, sandbox_port=8025, progress=say, keep_logs=True
+        settings=with_schedules,
+        webhooks=True,
+        web_port=8080,
+        sandbox_port=8025,
+        progress=say,
+        keep_logs=True,
     ) as deployment:
         deployment.rest.wait_for_dag(DAG_ID)
         if AIRFLOW_VERSION >= 3:
@@ -64,6 +69,7 @@ def up() -> NoReturn:
   runs on its schedule, and starts its latest scheduled run at once.
   Switch on "{ROUTER_NAME}" ({ROUTER_ID}, Airflow 3.3). It replies to messages that you type
   on a phone, if they contain a number, such as BALANCE 0781234567.
+  The sandbox's webhooks come back to Airflow, so "Pindo: follow up on delivery" sees the ticks of the phones.
   The connection pindo_default is set in Airflow's environment, so Admin > Connections does not list it.
   Ctrl-C stops everything and deletes its data.
 """,

@@ -37,6 +37,7 @@ from typing import Any, Self
 import psutil  # Airflow depends on it
 import requests
 
+from airflow_provider_pindo.api.webhooks import posting_token
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.rest import AirflowRest, wait_until
 
@@ -62,6 +63,7 @@ class Deployment:
     :param web_port: the UI's port. If it is in use, or None (default), another free port is used.
     :param sandbox_port: the sandbox's port, with the same rule.
     :param database: SQL that fills Airflow's database before it is migrated, such as that of an earlier version.
+    :param webhooks: whether the sandbox's webhooks come back to Airflow's API server (Airflow 3.1 and later).
     :param keep_logs: after an error, copy all logs to a folder that stays, and report its path.
     :param progress: called with one line for each step.
     """
@@ -74,6 +76,7 @@ class Deployment:
         web_port: int | None = None,
         sandbox_port: int | None = None,
         database: str = "",
+        webhooks: bool = False,
         keep_logs: bool = False,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -87,6 +90,7 @@ class Deployment:
         self.rest = AirflowRest(self.url, self.username, self.password, airflow_version=AIRFLOW_VERSION)
         self._settings = settings or {}
         self._database = database
+        self._webhook_secret = secrets.token_hex(32) if webhooks and AIRFLOW_VERSION >= 3 else None
         self._keep_logs = keep_logs
         self._progress = progress
         self._mark = secrets.token_hex(8)
@@ -103,6 +107,22 @@ class Deployment:
         return Path(self._folder.name)
 
     @property
+    def webhook_address(self) -> str | None:
+        """The address of the webhooks, with the token that allows to post them; None if they are off."""
+        if self._webhook_secret is None:
+            return None
+        token = posting_token(self._webhook_secret, "pindo_default")
+        return f"{self.url}/pindo/webhooks/pindo_default?token={token}"
+
+    @property
+    def connection_json(self) -> str:
+        """The connection to the sandbox, with the secret of its webhooks if they are on."""
+        connection = json.loads(self.sandbox.connection_json())
+        if self._webhook_secret is not None:
+            connection["extra"]["webhook_secret"] = self._webhook_secret
+        return json.dumps(connection)
+
+    @property
     def components(self) -> dict[str, list[str]]:
         """The command of each component by name, in the order of their start."""
         port = self.url.rpartition(":")[2]
@@ -114,6 +134,8 @@ class Deployment:
         if AIRFLOW_VERSION >= 3:
             commands.append(["dag-processor"])
         sandbox = ["--host", "127.0.0.1", "--port", self.sandbox.url.rpartition(":")[2]]
+        if self.webhook_address:
+            sandbox += ["--webhook-url", self.webhook_address]
         return {
             "sandbox": python("airflow_provider_pindo.sandbox", *sandbox, "--token", self.sandbox.token),
             **{command[0]: python("airflow", *command) for command in commands},
@@ -307,7 +329,8 @@ class Deployment:
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
-            "AIRFLOW_CONN_PINDO_DEFAULT": self.sandbox.connection_json(),
+            "AIRFLOW_CONN_PINDO_DEFAULT": self.connection_json,
+            "AIRFLOW__PINDO__WEBHOOKS": str(self._webhook_secret is not None),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # Seconds to wait for SQLite's lock. Its default of 5 is too short on a busy machine.

@@ -18,7 +18,7 @@ except ImportError:  # Airflow 2.11
 
 FILES = {file.stem for file in EXAMPLE_DAGS.glob("*.py")}
 TOO_NEW = {  # for this Airflow, with the version that each needs
-    **({} if AIRFLOW_V_3_1_PLUS else {"pindo_phone_verification": "3.1"}),
+    **({} if AIRFLOW_V_3_1_PLUS else {"pindo_phone_verification": "3.1", "pindo_delivery_followup": "3.1"}),
     **({} if AIRFLOW_V_3_3_PLUS else {"pindo_inbound_router": "3.3"}),
 }
 

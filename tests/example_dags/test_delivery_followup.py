@@ -1,0 +1,37 @@
+"""The example that waits for delivery: whom to call, and why."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
+
+from demo.deployment import EXAMPLE_DAGS
+
+if not AIRFLOW_V_3_1_PLUS:
+    pytest.skip("webhooks need Airflow 3.1", allow_module_level=True)
+
+SOURCE = (EXAMPLE_DAGS / "pindo_delivery_followup.py").read_text(encoding="utf-8")
+
+
+def test_the_call_list_names_who_was_not_reached_and_why(run_dag, sandbox, webhooks):
+    def report() -> None:
+        while len(messages := sandbox.messages()) < 3:
+            time.sleep(0.1)
+        ids = {message["to"]: message["sms_id"] for message in messages}
+        webhooks.report(ids["+250780000301"], "DELIVRD")
+        webhooks.report(ids["+250780000302"], "UNDELIV")
+
+    threading.Thread(target=report, daemon=True).start()
+    source = SOURCE.replace("timedelta(hours=1)", "timedelta(seconds=4)").replace("seconds=10", "seconds=1")
+    source = source.replace("deferrable=True", "deferrable=False, retry_window=0")
+    head, _, tail = source.rpartition("    dag(\n")
+    run = run_dag(f"{head}    dag = dag(\n{tail}")
+    results = {each.task_id: each.xcom_pull(each.task_id) for each in run.get_task_instances()}
+    assert run.state == "success"
+    assert [(call["name"], call["reason"]) for call in results["write_call_list"]] == [
+        ("Eric", "UNDELIV"),
+        ("Chantal", "no report"),
+    ]
