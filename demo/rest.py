@@ -158,6 +158,15 @@ class AirflowRest:
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": tasks, "only_failed": False}
         self.request("POST", f"/dags/{dag_id}/clearTaskInstances", json={**body, "reset_dag_runs": True})
 
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **params: Json) -> None:
+        """Answer a task's question, as a person does in the UI (Required Actions, Airflow 3.1 and later).
+
+        :param option: the button.
+        :param params: what is filled in.
+        """
+        path = f"{self._task_path(dag_id, run_id, task_id)}/-1/hitlDetails"
+        self.request("PATCH", path, json={"chosen_options": [option], "params_input": params})
+
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value", map_index: int = -1
     ) -> Json:

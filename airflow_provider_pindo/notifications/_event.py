@@ -33,6 +33,7 @@ _REASONS = {
 }
 _FAILED = "Failed"
 _LATE = "Late"
+_ASKS = "Waits for an answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Event:
     :param try_number: the task's try.
     :param cause: the exception's first line with masked phone numbers, or Airflow's words about the run. A run
         that failed misses its deadline too.
-    :param log_url: the address of the task's log.
+    :param log_url: the address of the task's log, or of the question that the task asks.
     :param id: the same for all callbacks of this event and for no other event. Airflow may call back twice for
         one failure.
     """
@@ -100,14 +101,14 @@ def parse_event(context: Mapping[str, Any]) -> Event:
         due=_date(_get(context, "deadline", "deadline_time")),
         try_number="" if is_of_run else _text(_get(ti, "try_number")),
         cause=_cause(context, kind),
-        log_url="" if is_of_run else _text(_get(ti, "log_url")),
+        log_url="" if is_of_run else _text(_get(context, "question_url") or _get(ti, "log_url")),
         id=_id(context, kind, dag_id),
     )
 
 
 def _id(context: Mapping[str, Any], kind: str, dag_id: str) -> str:
     """Return the event's ID, or "" if another event could have the same one: its alert would be lost."""
-    if kind == _KIND_BY_STATE["running"]:
+    if kind in (_KIND_BY_STATE["running"], _ASKS):
         return ""  # a running task may send several alerts
     if deadline := _text(_get(context, "deadline", "id")):
         return f"deadline {deadline}"
@@ -125,6 +126,8 @@ def _kind(context: Mapping[str, Any]) -> str:
         return _LATE
     if _get(context, "task_list") is not None:
         return "SLA missed"
+    if _get(context, "question_url"):
+        return _ASKS
     if reason := _get(context, "reason"):
         return _KIND_BY_STATE["success"] if reason == "success" else _FAILED
     return _KIND_BY_STATE.get(_state(_get(context, "ti")), _FAILED)

@@ -43,6 +43,13 @@ def test_a_mapped_task_is_told_with_its_index_but_all_are_one_incident():
     assert {each.incident() for each in incidents} == {"Failed: DAG etl, task load"}
 
 
+def test_a_question_is_told_with_the_address_of_its_form_and_each_one_is_an_event_of_its_own():
+    event = parse_event(context(ti=task(state="running"), question_url=f"{LOG_URL}/required_actions"))
+    assert event.text() == "Waits for an answer: DAG etl, task load, run 2026-11-22 10:00 UTC, try 2."
+    assert event.log_url == f"{LOG_URL}/required_actions"
+    assert event.id == ""
+
+
 def test_phone_numbers_in_an_exception_are_masked():
     text = parse_event(context(exception=ValueError("+250781234567 and 0781234567"))).text()
     assert "781234567" not in text

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_pindo.notifications.sms import PindoNotifier
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 from tests.operators.verification import PHONE, Task
@@ -247,6 +248,19 @@ def test_whoever_is_on_call_is_told_when_a_question_is_asked(sandbox, forms):
     sandbox.add_fault("drop_after", call="send_sms")
     assert task.run().timeout == timedelta(days=7)
     assert [context["question_url"] for context in told] == ["http://airflow/t/required_actions"]
+
+
+def test_a_pindo_notifier_texts_the_address_of_the_form(sandbox, forms):
+    notifier = PindoNotifier("+250788888888", "Did it arrive? {{ question_url }}")
+    task = AskingTask(
+        lambda: PindoSendSmsOperator(
+            task_id="text", to=PHONE, text="Muraho", on_unknown="ask", ask_notifiers=[notifier]
+        )
+    )
+    sandbox.add_fault("drop_after", call="send_sms", times=1)
+    assert is_parked(task.run())
+    (told,) = sandbox.messages(to="+250788888888")
+    assert told["text"] == "Did it arrive? http://airflow/t/required_actions"
 
 
 def test_without_a_ledger_the_task_fails_as_with_fail(sandbox, task, forms):
