@@ -15,6 +15,7 @@ from airflow_provider_pindo.api.limits import (
     MAX_TIMEOUT,
     MIN_REQUESTS_PER_SECOND,
     TOTAL_TIMEOUT_FACTOR,
+    VARIABLE_PREFIX,
 )
 
 #: Fields of the connection form below the standard ones. Each is stored in the connection's extra.
@@ -58,6 +59,12 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "label": "Send window",
         "description": "When single and bulk messages may go out, such as mon-sat 08:00-20:00 Africa/Kigali. A task "
         "waits until it opens, unless it names its own. Any time when empty. PINs and alerts are not bound by it.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "suppression_list": {
+        "label": "Suppression list",
+        "description": "The numbers that no task texts, such as those that said STOP: the path or URL of a file, or "
+        f"{VARIABLE_PREFIX}NAME for a Variable. A list that cannot be read stops every send.",
         "schema": {"type": ["string", "null"]},
     },
     "allow_http": {

@@ -36,6 +36,7 @@ from airflow_provider_pindo._bulk.recipients import (
 from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
+from airflow_provider_pindo._policy.suppression import read_suppression_list
 from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo._sources.rows import open_source
@@ -154,11 +155,14 @@ class BulkSend:
 
     def _plan(self) -> tuple[str, Plan]:
         settings = self.hook.settings
+        excluded = read_suppression_list(settings)
+        if self.exclude is not None:
+            excluded |= read_numbers(self.exclude, settings.country)
         sender = check_sender(self.sender or settings.sender)
         plan = Plan(
             template=Template(check_text(self.text)),
             country=settings.country,
-            excluded=frozenset() if self.exclude is None else read_numbers(self.exclude, settings.country),
+            excluded=excluded,
             on_invalid=self.on_invalid,
             on_duplicate=self.on_duplicate,
             max_segments=self.max_segments,

@@ -12,6 +12,8 @@ MAX_TIMEOUT = 86_400.0
 TOTAL_TIMEOUT_FACTOR = 4
 #: The lowest ``requests_per_second``, one in almost three hours. A lower one is a mistake: use a schedule instead.
 MIN_REQUESTS_PER_SECOND = 0.0001
+#: How a ``suppression_list`` names a Variable: ``variable:NAME``.
+VARIABLE_PREFIX = "variable:"
 #: Characters of a sender ID (docs.pindo.ai, SMS configuration).
 MAX_SENDER_LENGTH = 11
 #: The largest whole number that a database and Airflow's supervisor can store, and so the largest id.

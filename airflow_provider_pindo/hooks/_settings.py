@@ -27,8 +27,10 @@ from airflow_provider_pindo.api.limits import (
     MAX_TIMEOUT,
     MIN_REQUESTS_PER_SECOND,
     TOTAL_TIMEOUT_FACTOR,
+    VARIABLE_PREFIX,
 )
 from airflow_provider_pindo.api.windows import parse_window
+from airflow_provider_pindo.api.phone import mask_numbers_in
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -55,6 +57,7 @@ class PindoSettings:
     :param requests_per_second: most requests per second from one process, or None.
     :param timezone: IANA time zone of the inbound list.
     :param send_window: the send window of tasks that name none, as it was written; or None.
+    :param suppression_list: path or URL of the numbers that must not be texted, or ``variable:NAME``, or None.
     :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
     :param cert: path of a client certificate, or (certificate, key), or None.
     :param proxies: proxy address by scheme, as in ``requests``.
@@ -70,6 +73,7 @@ class PindoSettings:
     requests_per_second: float | None = None
     timezone: str = "UTC"
     send_window: str | None = None
+    suppression_list: str | None = None
     verify: bool | str = True
     cert: str | tuple[str, str] | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -116,6 +120,7 @@ def read_settings(conn: Connection) -> PindoSettings:
         requests_per_second=extra.positive("requests_per_second", least=MIN_REQUESTS_PER_SECOND),
         timezone=extra.zone("timezone"),
         send_window=extra.window("send_window"),
+        suppression_list=extra.suppression_list(),
         verify=extra.verify(),
         cert=extra.cert(),
         proxies=extra.proxies(urlsplit(base_url).scheme),
@@ -312,6 +317,18 @@ class _Extra:
         if text is not None:
             parse_window(f"extra {key!r} {self._of}", text, UTC)
         return text
+
+    def suppression_list(self) -> str | None:
+        """Read ``suppression_list`` and check its shape. What it names is read by each task that sends."""
+        source = (self.text("suppression_list") or "").strip()
+        variable = source.removeprefix(VARIABLE_PREFIX) if source.startswith(VARIABLE_PREFIX) else None
+        is_path = not source.startswith(("[", "{")) and ("/" in source or "." in source)
+        if source and not (is_path if variable is None else variable.strip()):
+            raise PindoConfigurationError(
+                f"extra 'suppression_list' {self._of} is {mask_numbers_in(source)!r}: write the path or URL of a file "
+                f"with the numbers, or {VARIABLE_PREFIX}NAME for an Airflow Variable"
+            )
+        return source or None
 
     def verify(self) -> bool | str:
         """Read ``verify`` (or ``verify_ssl``) as the HTTP provider does: true, false or the path of a CA bundle."""

@@ -55,6 +55,7 @@ class Alert:
     :param incident: the name of the incident, for the throttle.
     :param event_id: identifies the event, for the throttle; may be empty.
     :param pindo_conn_id: the Airflow connection.
+    :param respect_suppression: leave out the numbers on the connection's ``suppression_list``.
     """
 
     to: Sequence[str]
@@ -66,6 +67,7 @@ class Alert:
     incident: str
     event_id: str
     pindo_conn_id: str
+    respect_suppression: bool = False
 
     def message(self, tail: str) -> str:
         """Return the text, the log's address and ``tail``. If they are too long, omit the address, then shorten."""
@@ -86,6 +88,8 @@ def deliver(alert: Alert, settings: PindoSettings, limit: TimeLimit) -> None:
     numbers = _parse_numbers(alert.to, settings.country)
     if not numbers:
         _log.error("No alert was sent: 'to' has no usable phone number")
+        return
+    if alert.respect_suppression and not (numbers := limit.run(_without_suppressed, numbers, settings)):
         return
     with PindoHook(alert.pindo_conn_id, max_attempts=_MAX_ATTEMPTS, settings=settings) as hook:
         hook.get_conn()  # All threads share one session. If this fails, the throttle must not hold back others.
@@ -185,6 +189,19 @@ def _parse_numbers(numbers: Iterable[str], country: str | None) -> list[str]:
         except PindoConfigurationError as error:
             _log.error("A recipient of an alert cannot be texted: %s", error)
     return list(parsed)
+
+
+def _without_suppressed(numbers: Iterable[str], settings: PindoSettings) -> list[str]:
+    """Return the numbers that are not on the connection's list, and log the others."""
+    from airflow_provider_pindo._policy.suppression import read_suppression_list
+
+    suppressed = read_suppression_list(settings)
+    for number in suppressed.intersection(numbers):
+        _log.warning(
+            "No alert was sent to %s: the number is on the connection's suppression_list",
+            mask_phone_number(number),
+        )
+    return [number for number in numbers if number not in suppressed]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 from jinja2 import ChainableUndefined
 
 from airflow_provider_pindo._templates import TextTemplater
-from airflow_provider_pindo.api.arguments import check_whole_number, read_optional, read_seconds
+from airflow_provider_pindo.api.arguments import check_whole_number, read_flag, read_optional, read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.redaction import safe_message
@@ -85,6 +85,8 @@ class PindoNotifier(TextTemplater, BaseNotifier):
     :param timeout: the time limit of the whole alert, as a ``timedelta`` or in seconds, 10 by default. If Pindo
         does not respond, a failed task ends this much later. The throttle may use all but 3 seconds of it, and
         the text is sent if it cannot decide in time. Use a longer timeout if Airflow's API is slow.
+    :param respect_suppression: leave out the numbers on the connection's ``suppression_list``. If the list cannot be
+        read, no alert is sent. Default False, since an alert is for people on call.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :param context: set by Airflow for a notifier that it awaits.
     :raises PindoConfigurationError: in a DAG file, for an invalid number.
@@ -103,6 +105,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         throttle: timedelta | float | None = None,
         throttle_key: str | None = None,
         timeout: timedelta | float = 10.0,
+        respect_suppression: bool = False,
         pindo_conn_id: str = "pindo_default",
         context: Context | None = None,
         **unknown: Never,
@@ -126,6 +129,9 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         )
         self.throttle_key = throttle_key
         self.timeout = _check(_positive_seconds, "timeout", timeout, 10.0, is_deadline)
+        self.respect_suppression = _check(
+            read_flag, "respect_suppression", respect_suppression, False, is_deadline
+        )
         self.pindo_conn_id = pindo_conn_id
 
     def __call__(self, *args: Any) -> None:
@@ -182,6 +188,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
             incident=read_optional(throttle_key and str(throttle_key)) or event.incident(),
             event_id=event.id,
             pindo_conn_id=str(conn_id),
+            respect_suppression=self.respect_suppression,
         )
 
     def _render_numbers(self, to: Any, context: Any) -> Iterator[str]:

@@ -29,6 +29,7 @@ from airflow_provider_pindo._ledger.entry import (
 from airflow_provider_pindo._ledger.evidence import find_evidence
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import count_messages, count_settled, outcome_of
+from airflow_provider_pindo._policy.suppression import skip_if_suppressed
 from airflow_provider_pindo.api.arguments import read_flag
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
@@ -98,6 +99,7 @@ class PindoOnceOperator(PindoAskingOperator):
     """Base of the operators that text one person once.
 
     :param resend: send again when a person clears the task after it has sent. Ignored for an unknown outcome.
+    :param respect_suppression: skip the task if the recipient is on the connection's ``suppression_list``.
     """
 
     template_fields: Sequence[str] = ("resend", *PindoAskingOperator.template_fields)
@@ -121,10 +123,12 @@ class PindoOnceOperator(PindoAskingOperator):
         self,
         *,
         resend: bool | str = False,
+        respect_suppression: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.resend = resend
+        self.respect_suppression = read_flag("respect_suppression", respect_suppression)
         #: What the task returned, for its link button.
         self.result: dict[str, Any] | None = None
         self._is_sending = self._was_killed = False
@@ -251,6 +255,8 @@ class PindoOnceOperator(PindoAskingOperator):
     def _send(
         self, context: Context, request: OnceRequest, planned: Entry, *, before: Entry | None
     ) -> dict[str, Any]:
+        if self.respect_suppression:
+            skip_if_suppressed(self.hook.settings, request.recipient)
         if_lost = f"the {self.what} to {planned.to} may have been sent"
         try:
             with (

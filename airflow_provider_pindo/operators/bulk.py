@@ -76,7 +76,8 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
         ``fail`` stops the task before the first message, ``send`` sends it again. The same number with another text is
         not a duplicate.
     :param exclude: numbers that must not be texted: a list, a callable, or a file with one number a line or with a
-        column ``phonenumber``. Read again on every try; numbers added since are skipped. (templated)
+        column ``phonenumber``. Read again on every try; numbers added since are skipped. Those on the connection's
+        ``suppression_list`` are left out as well. (templated)
     :param on_unknown: what an unknown outcome does. ``fail`` (default) sends the rest, then fails without retry until a
         person settles it. ``resend`` sends to them again at the next try, so they may get it twice. ``accept`` succeeds
         and counts them in the column ``unknown``. (templated)

@@ -93,10 +93,14 @@ class PindoSendSmsOperator(PindoOnceOperator):
         skips the task, and ``fail`` fails it without retry.
     :param expires_at: an aware time, or one as ISO text. After it nothing is sent: the task is skipped, also while it
         waits. (templated)
+    :param respect_suppression: skip the task when the number is on the connection's ``suppression_list``, without a
+        message. The list is read by each try that would send; a list that cannot be read fails the task. False sends
+        in any case, such as the answer to a message just received. Default True.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's receipt with its own keys: ``sms_id``, ``status``, ``to``, ``item_count`` (segments),
         ``item_price``, ``total_cost``, ``remaining_balance`` (USD), ``self_url`` and any others. Accepted is not yet
         delivered.
+    :raises AirflowSkipException: the number is on the connection's ``suppression_list``.
     :raises AirflowFailException: a retry cannot help: refused token or number, bad input, unknown outcome.
     :raises PindoError: a retry may help: no connection, too many requests, an empty wallet. Nothing was sent.
     """

@@ -85,9 +85,13 @@ class PindoVerifyOperator(PindoOnceOperator):
         skips the task, and ``fail`` fails it without retry.
     :param expires_at: an aware time, or one as ISO text. After it nothing is sent: the task is skipped, also while it
         waits. (templated)
+    :param respect_suppression: skip the task when the number is on the connection's ``suppression_list``, without a
+        message. The list is read by each try that would send; a list that cannot be read fails the task. False sends
+        in any case, such as the answer to a message just received. Default True.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's response with its own keys: ``request_id`` (int), ``network`` (mobile network code),
         ``remaining_balance`` (USD) and any others. The PIN is not among them.
+    :raises AirflowSkipException: the number is on the connection's ``suppression_list``.
     :raises AirflowFailException: a retry cannot help: refused token or number, bad input, unknown outcome, a
         lapsed PIN.
     :raises PindoError: a retry may help: no connection, too many requests, an empty wallet. Nothing was sent.

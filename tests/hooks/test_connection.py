@@ -61,6 +61,16 @@ def test_a_good_connection_says_the_balance(pindo):
         ),
         ({"extra": {"country": "٤٤"}}, "extra 'country' .* is '٤٤': write an ISO 3166 two-letter code"),
         ({"extra": {"allow_http": "perhaps"}}, "extra 'allow_http' .* is 'perhaps': give true or false"),
+        ({"extra": {"suppression_list": ["+250780000201"]}}, "extra 'suppression_list' .*: write a string"),
+        (
+            {"extra": {"suppression_list": "pindo_stop_list"}},
+            "extra 'suppression_list' .* is 'pindo_stop_list': write the path or URL .*, or variable:NAME for",
+        ),
+        (
+            {"extra": {"suppression_list": "variable: "}},
+            "extra 'suppression_list' .* is 'variable:': write the path",
+        ),
+        ({"extra": {"suppression_list": '["a.b"]'}}, "extra 'suppression_list' .*: write the path"),
         ({"extra": {"cert": ["one.pem"]}}, "extra 'cert' .* is not a path"),
         ({"extra": {"proxies": ["http://127.0.0.1:9"]}}, "extra 'proxies' .* is not an object"),
         ({"extra": {"proxies": {"http": "http://["}}}, "invalid host or proxy address"),
