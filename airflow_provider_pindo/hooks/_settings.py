@@ -29,8 +29,8 @@ from airflow_provider_pindo.api.limits import (
     TOTAL_TIMEOUT_FACTOR,
     VARIABLE_PREFIX,
 )
-from airflow_provider_pindo.api.windows import parse_window
 from airflow_provider_pindo.api.phone import mask_numbers_in
+from airflow_provider_pindo.api.windows import parse_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection

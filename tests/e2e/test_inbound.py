@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -160,6 +161,29 @@ def test_a_task_that_is_cleared_counts_from_its_first_start(deployment, sandbox)
     assert [message["text"] for message in deployment.rest.xcom("first_start", run_id, "wait")] == ["YES"]
 
 
+LISTED = """
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+
+with DAG("listed", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    for name, to in {phones!r}.items():
+        PindoSendSmsOperator(task_id=name, to=to, text="An offer", pindo_conn_id="pindo_listed")
+"""
+
+
+def text_after_a_stop(deployment: Deployment, **phones: str) -> dict[str, str]:
+    """Text each phone over a connection that names the router's list. Return the state of each task."""
+    connection = json.loads(deployment.sandbox.connection_json())
+    connection["extra"] = json.dumps({**connection["extra"], "suppression_list": "variable:pindo_stop_list"})
+    deployment.rest.request("POST", "/connections", json={"connection_id": "pindo_listed", **connection})
+    deployment.add_dag("listed", LISTED.format(phones=phones))
+    run_id = deployment.rest.trigger("listed")
+    deployment.rest.wait_for_run("listed", run_id, timeout=180)
+    assert "Nothing is sent to +25078****000" in deployment.task_log("listed", run_id, "stopped")
+    return {task["task_id"]: task["state"] for task in deployment.rest.task_instances("listed", run_id)}
+
+
 @pytest.fixture
 def event_driven(tmp_path: Path) -> Iterator[Deployment]:
     """A separate Airflow with the router, whose scheduler starts DAGs on events.
@@ -196,6 +220,13 @@ def test_a_watched_asset_handles_each_message_once_through_a_kill(event_driven):
     assert sorted(message["to"] for message in sandbox.messages()) == phones
     stopped = event_driven.rest.request("GET", "/variables/pindo_stop_list")["value"]
     assert re.findall(r"\+\d+", stopped) == phones[::3]
+    trail = json.loads(event_driven.rest.request("GET", "/variables/pindo_opt_outs")["value"])
+    assert sorted((entry["number"], entry["word"]) for entry in trail) == [
+        (phone, "STOP") for phone in phones[::3]
+    ]
+    states = text_after_a_stop(event_driven, stopped=phones[0], other=phones[1])
+    assert states == {"stopped": "skipped", "other": "success"}
+    assert [message["to"] for message in sandbox.messages()[50:]] == [phones[1]]
     no_log_shows(event_driven, "balance", "+2507810000")
 
 
