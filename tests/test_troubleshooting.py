@@ -217,6 +217,13 @@ def no_token(sandbox: Sandbox, monkeypatch: Any) -> None:
     a_text()
 
 
+def no_list(sandbox: Sandbox, monkeypatch: Any) -> None:
+    at_another_host(
+        monkeypatch, extra={"sender": "PindoTest", "suppression_list": "variable:pindo_stop_list"}
+    )
+    text()
+
+
 def no_sender(sandbox: Sandbox, monkeypatch: Any) -> None:
     at_another_host(monkeypatch, extra={})
     a_text()
@@ -257,6 +264,7 @@ PROVOKED: list[Callable[..., Any]] = [
     lambda *_: send(Store(), recipients=None, text="Muraho"),
     lambda *_: send(Store(), recipients=(each for each in people(2)), text="Muraho"),
     lambda *_: send(Store(), recipients=people(2), text="Muraho", exclude=f"['{PHONE}']"),
+    no_list,
     lambda *_: InboundFilter("YES", from_number=PHONE).check_senders(False),
     fault("redirect", a_text, **ELSEWHERE),
     changed_input,
