@@ -1,7 +1,9 @@
-"""Numbers that several modules share. Each is written once, here, and the connection form shows the same ones."""
+"""Numbers and names that several modules share, each written once. The connection form shows the same ones."""
 
 from __future__ import annotations
 
+#: The Airflow connection of whatever names none.
+DEFAULT_CONN_ID = "pindo_default"
 #: Pindo's API, unless the connection names another host.
 DEFAULT_HOST = "https://api.pindo.io"
 #: Seconds to wait for the next bytes of a response. It is long, since a person has to settle a late response.

@@ -23,6 +23,7 @@ from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult
 from airflow_provider_pindo._metrics import timed_request
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
 from airflow_provider_pindo.hooks._settings import PindoSettings, read_settings
 from airflow_provider_pindo.hooks._transport.aio import AsyncTransport
@@ -39,7 +40,7 @@ class _PindoBase(BaseHook):
     """What both hooks share: the connection type, and what they log."""
 
     conn_name_attr = "pindo_conn_id"
-    default_conn_name = "pindo_default"
+    default_conn_name = DEFAULT_CONN_ID
     conn_type = "pindo"
     hook_name = "Pindo"
 

@@ -19,6 +19,7 @@ from jinja2 import ChainableUndefined
 from airflow_provider_pindo._templates import TextTemplater
 from airflow_provider_pindo.api.arguments import check_whole_number, read_flag, read_optional, read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.notifications._delivery import Alert, deliver, log_errors
@@ -35,6 +36,10 @@ _D = TypeVar("_D")
 _log = logging.getLogger(__name__)
 
 _NOT_SENT = "No alert was sent"
+#: Segments of an alert, unless the DAG's author wants more.
+_MAX_SEGMENTS = 1
+#: Seconds for a whole alert: a failed task ends at most this much later.
+_TIMEOUT = 10.0
 _SEPARATORS = re.compile(r"[,;\n]")
 
 
@@ -101,12 +106,12 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         text: str | None = None,
         *,
         sender: str | None = None,
-        max_segments: int = 1,
+        max_segments: int = _MAX_SEGMENTS,
         throttle: timedelta | float | None = None,
         throttle_key: str | None = None,
-        timeout: timedelta | float = 10.0,
+        timeout: timedelta | float = _TIMEOUT,
         respect_suppression: bool = False,
-        pindo_conn_id: str = "pindo_default",
+        pindo_conn_id: str = DEFAULT_CONN_ID,
         context: Context | None = None,
         **unknown: Never,
     ) -> None:
@@ -123,12 +128,14 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         self.to = to
         self.text = text
         self.sender = sender
-        self.max_segments = _check(check_whole_number, "max_segments", max_segments, 1, is_deadline)
+        self.max_segments = _check(
+            check_whole_number, "max_segments", max_segments, _MAX_SEGMENTS, is_deadline
+        )
         self.throttle = (
             None if throttle is None else _check(_positive_seconds, "throttle", throttle, None, is_deadline)
         )
         self.throttle_key = throttle_key
-        self.timeout = _check(_positive_seconds, "timeout", timeout, 10.0, is_deadline)
+        self.timeout = _check(_positive_seconds, "timeout", timeout, _TIMEOUT, is_deadline)
         self.respect_suppression = _check(
             read_flag, "respect_suppression", respect_suppression, False, is_deadline
         )
@@ -177,7 +184,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         text = _clean(self._render_or_default("text", context, _MissingName, ""))
         sender = self._render_or_default("sender", context, StrictUndefined, None)
         throttle_key = self._render_or_default("throttle_key", context, StrictUndefined, None)
-        conn_id = self._render_or_default("pindo_conn_id", context, StrictUndefined, "pindo_default")
+        conn_id = self._render_or_default("pindo_conn_id", context, StrictUndefined, DEFAULT_CONN_ID)
         return Alert(
             to=tuple(self._render_numbers(self.to, context)),
             text=text or _clean(event.text()),

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 
 from airflow_provider_pindo._templates import TextFields
 from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
@@ -25,7 +26,7 @@ class PindoOperator(TextFields, BaseOperator):
     template_fields: Sequence[str] = ("pindo_conn_id",)
     ui_color = "#e6f4ee"
 
-    def __init__(self, *, pindo_conn_id: str = "pindo_default", **kwargs: Any) -> None:
+    def __init__(self, *, pindo_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pindo_conn_id = pindo_conn_id
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _CHUNK_SIZE = 100
 #: Requests in flight at a time. Pindo publishes no limit; this sends 200 a second where a response takes 100 ms.
 _CONCURRENCY = 20
+#: The most that ``concurrency`` may be. A process opens as many sockets.
+_MAX_CONCURRENCY = 1000
+#: The most that ``max_segments`` may be. A higher number is a mistake: no message has as many.
+_MAX_SEGMENTS = 1000
 #: USD for a segment, for estimates: what Pindo's own sample shows. The first receipt replaces it.
 _ITEM_PRICE = 0.006
 
@@ -252,10 +256,10 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
                 f"expires_field is {self.expires_field!r}: give the name of a field of recipients, such as "
                 "'appointment_time'"
             )
-        for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", 1000)):
+        for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", _MAX_CONCURRENCY)):
             check_whole_number(name, getattr(self, name), most=most)
         if self.max_segments is not None:
-            check_whole_number("max_segments", self.max_segments, most=1000)
+            check_whole_number("max_segments", self.max_segments, most=_MAX_SEGMENTS)
         for name in ("min_balance", "max_cost", "item_price"):
             value = getattr(self, name)
             if not _is_amount(value) and (value is not None or name == "item_price"):

@@ -10,6 +10,7 @@ import os
 import sys
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "url", help="print the addresses to paste into Pindo's dashboard"
     )
     url.add_argument(
-        "--conn-id", default="pindo_default", help="a connection of type pindo (default %(default)s)"
+        "--conn-id", default=DEFAULT_CONN_ID, help="a connection of type pindo (default %(default)s)"
     )
     url.add_argument(
         "--base-url",

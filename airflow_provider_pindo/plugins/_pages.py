@@ -21,12 +21,13 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.plugins import _models
 from airflow_provider_pindo.plugins._models import TaskKey, Window
 from airflow_provider_pindo.plugins._overview import WINDOWS, overview, run_summary
 from airflow_provider_pindo.plugins._people import find_number, list_people
 from airflow_provider_pindo.plugins._settle import SettleError, Word, settle
-from airflow_provider_pindo.plugins._setup import DEFAULT, setup
+from airflow_provider_pindo.plugins._setup import setup
 
 _STATIC = Path(__file__).parent / "static"
 _FILES = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -233,7 +234,7 @@ def _with_permissions(value: dict[str, Any], request: Request, user: Any) -> dic
 def _country() -> str | None:
     """Return the country whose national numbers the default connection takes; None without one."""
     try:
-        country = BaseHook.get_connection(DEFAULT).extra_dejson.get("country")
+        country = BaseHook.get_connection(DEFAULT_CONN_ID).extra_dejson.get("country")
     except Exception:  # the connection may be known to the workers alone
         return None
     return country if isinstance(country, str) else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
 from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
 from airflow_provider_pindo.plugins import _models
@@ -19,7 +20,6 @@ from airflow_provider_pindo.plugins._address import webhook_addresses
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-DEFAULT = "pindo_default"
 #: Most connections that are listed.
 _MAX_LISTED = 50
 
@@ -32,7 +32,7 @@ def setup(session: Session) -> dict[str, Any]:
     if not webhooks_are_on():
         return {"are_on": False, "connections": []}
     ids = _models.read_connection_ids(session, "pindo", _MAX_LISTED)
-    connections = [_connection(conn_id) for conn_id in dict.fromkeys([DEFAULT, *ids])]
+    connections = [_connection(conn_id) for conn_id in dict.fromkeys([DEFAULT_CONN_ID, *ids])]
     return {"are_on": True, "connections": [connection for connection in connections if connection]}
 
 

@@ -30,6 +30,7 @@ from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo._templates import TextFields
 from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.errors import PindoError, PindoServerError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -74,7 +75,7 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
         *,
         deferrable: bool,
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
-        pindo_conn_id: str = "pindo_default",
+        pindo_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

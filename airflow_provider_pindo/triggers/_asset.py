@@ -32,6 +32,7 @@ from airflow_provider_pindo._inbox.scan import LIST, SOURCES, WEBHOOK, Cursor, P
 from airflow_provider_pindo._ledger.entry import fingerprint
 from airflow_provider_pindo.api.arguments import check_choice, read_since
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND
 from airflow_provider_pindo.triggers._poll import check_airflow, read_interval, subscribe, unusable
 from airflow_provider_pindo.triggers._watcher import Watcher, WatcherCursor
@@ -188,7 +189,7 @@ class PindoInboundSmsEventTrigger(AssetTrigger):
         since: datetime | str | None = None,
         poll_interval: float | timedelta = 10.0,
         source: str = LIST,
-        pindo_conn_id: str = "pindo_default",
+        pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
         if source == WEBHOOK:
             check_airflow("source='webhook'")
@@ -273,7 +274,7 @@ class PindoDeliveryEventTrigger(AssetTrigger):
         *,
         since: datetime | str | None = None,
         poll_interval: float | timedelta = 10.0,
-        pindo_conn_id: str = "pindo_default",
+        pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
         check_airflow(type(self).__name__)
         super().__init__(since, poll_interval, pindo_conn_id)

@@ -16,6 +16,7 @@ from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, Fail
 from airflow_provider_pindo._inbox.event_scan import ReportCursor
 from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries
 from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.triggers._poll import check_airflow, read_interval, subscribe
 from airflow_provider_pindo.triggers._task import TaskTrigger
 from airflow_provider_pindo.triggers._watcher import MATCHED
@@ -61,7 +62,7 @@ class PindoDeliveryTrigger(TaskTrigger):
         retry_window: float | timedelta = RETRY_WINDOW,
         poke_interval: float | timedelta = 60.0,
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
-        pindo_conn_id: str = "pindo_default",
+        pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
         check_airflow(type(self).__name__)
         super().__init__()  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
 from airflow_provider_pindo._inbox.scan import LIST, WEBHOOK, Cursor
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.api.webhooks import INBOUND
 from airflow_provider_pindo.triggers._poll import read_interval, subscribe
 from airflow_provider_pindo.triggers._task import TaskTrigger
@@ -71,7 +72,7 @@ class PindoInboundSmsTrigger(TaskTrigger):
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
         end_task: bool = False,
         source: str = LIST,
-        pindo_conn_id: str = "pindo_default",
+        pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.pattern = pattern
