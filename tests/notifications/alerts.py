@@ -67,8 +67,11 @@ def deadline(name):
     }
 
 
-def run_file(file, environment):
-    """Run a DAG file as a program, in this process. The output goes to a log file beside it."""
+def run_file(file, environment, prepare=None):
+    """Run a DAG file as a program, in this process. The output goes to a log file beside it.
+
+    ``prepare`` is called first.
+    """
     with file.with_suffix(".log").open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -77,4 +80,6 @@ def run_file(file, environment):
 
     os.environ.update(environment, AIRFLOW__CORE__DAGS_FOLDER=str(file.parent))
     settings.DAGS_FOLDER = str(file.parent)
+    if prepare is not None:
+        prepare()
     runpy.run_path(str(file), run_name="__main__")

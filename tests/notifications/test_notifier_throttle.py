@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.notifications.alerts import (
     source,
     texts,
 )
+from tests.notifications.race import Race
 
 
 def refuse(*args):
@@ -183,7 +185,7 @@ def run_processes(run_dag, tmp_path):
     forks.set_forkserver_preload(["tests.notifications.warm", "tests.notifications.alerts"])
     started = []
 
-    def run(*dags):
+    def run(*dags, race=False):
         files = []
         for dag in dags:
             name = f"process_{os.urandom(4).hex()}"
@@ -192,7 +194,15 @@ def run_processes(run_dag, tmp_path):
             file.write_text(dag.replace("DAG_ID", name) + MAIN)
             files.append(file)
         environment = dict(os.environ)
-        processes = [forks.Process(target=run_file, args=(file, environment), daemon=True) for file in files]
+        shared = Race(forks, len(files)) if race else None
+        processes = [
+            forks.Process(
+                target=run_file,
+                args=(file, environment, shared and partial(shared.join, index)),
+                daemon=True,
+            )
+            for index, file in enumerate(files)
+        ]
         for process in processes:
             process.start()
             started.append(process)
@@ -208,7 +218,7 @@ def run_processes(run_dag, tmp_path):
 
 def test_processes_that_share_only_the_database_send_one_text(run_processes, sandbox):
     before = set(variables())
-    printed = run_processes(*[THROTTLED.replace("KEY", "processes")] * 3)
+    printed = run_processes(*[THROTTLED.replace("KEY", "processes")] * 3, race=True)
     assert len(texts(sandbox)) == 1, printed
     assert kinds(set(variables()) - before) == {"sent": 1, "reported": 1, "failure": 3}, printed
 
