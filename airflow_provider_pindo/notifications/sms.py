@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 from jinja2 import ChainableUndefined
 
+from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo._templates import TextTemplater
 from airflow_provider_pindo.api.arguments import check_whole_number, read_flag, read_optional, read_seconds
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.redaction import safe_message
+from airflow_provider_pindo.api.windows import parse_window
 from airflow_provider_pindo.notifications._delivery import Alert, deliver, log_errors
 from airflow_provider_pindo.notifications._event import parse_event
 from airflow_provider_pindo.notifications._timebox import TimeLimit, in_background
@@ -87,6 +89,9 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         holds back nothing.
     :param throttle_key: the name of the incident. Default: the kind of event (a failure, a retry…), the DAG and
         the task. Each list of recipients is throttled separately. (templated)
+    :param send_window: the days and hours in which alerts may be sent, such as ``08:00-20:00 Africa/Kigali``; see
+        :doc:`/howto/when`. Outside it the alert is only logged, since no callback can wait. None (default) is any time:
+        the connection's window does not bind alerts.
     :param timeout: the time limit of the whole alert, as a ``timedelta`` or in seconds, 10 by default. If Pindo
         does not respond, a failed task ends this much later. The throttle may use all but 3 seconds of it, and
         the text is sent if it cannot decide in time. Use a longer timeout if Airflow's API is slow.
@@ -109,6 +114,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         max_segments: int = _MAX_SEGMENTS,
         throttle: timedelta | float | None = None,
         throttle_key: str | None = None,
+        send_window: str | None = None,
         timeout: timedelta | float = _TIMEOUT,
         respect_suppression: bool = False,
         pindo_conn_id: str = DEFAULT_CONN_ID,
@@ -135,6 +141,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
             None if throttle is None else _check(_positive_seconds, "throttle", throttle, None, is_deadline)
         )
         self.throttle_key = throttle_key
+        self.send_window = _check(_window, "send_window", send_window, None, is_deadline)
         self.timeout = _check(_positive_seconds, "timeout", timeout, _TIMEOUT, is_deadline)
         self.respect_suppression = _check(
             read_flag, "respect_suppression", respect_suppression, False, is_deadline
@@ -157,6 +164,8 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         :param context: the callback's context.
         """
         with log_errors(_NOT_SENT):
+            if not self._is_window_open(context):
+                return
             limit = TimeLimit(self.timeout)
             alert = limit.run(self._render_alert, context)
             from airflow_provider_pindo.hooks.pindo import PindoHook
@@ -167,6 +176,8 @@ class PindoNotifier(TextTemplater, BaseNotifier):
     async def async_notify(self, context: Any) -> None:
         """Send like :meth:`notify`, in a thread: the triggerer's event loop must not block."""
         with log_errors(_NOT_SENT):
+            if not self._is_window_open(context):
+                return
             limit = TimeLimit(self.timeout)
             alert = await limit.run_off_loop(self._render_alert, context)
             from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
@@ -175,6 +186,16 @@ class PindoNotifier(TextTemplater, BaseNotifier):
             reading = asyncio.shield(PindoAsyncHook(alert.pindo_conn_id).get_settings())
             settings = await asyncio.wait_for(reading, limit.remaining())
             await asyncio.wrap_future(in_background(deliver, alert, settings, limit))
+
+    def _is_window_open(self, context: Any) -> bool:
+        """Return whether alerts may be sent now; log it if not."""
+        if self.send_window is None:
+            return True
+        dag = context.get("dag") if isinstance(context, Mapping) else None
+        timing = Timing(parse_window("send_window", self.send_window, getattr(dag, "timezone", UTC)))
+        if not timing.is_open:
+            _log.warning("%s: %s", _NOT_SENT, timing.why_closed())
+        return timing.is_open
 
     def _render_alert(self, context: Any) -> Alert:
         """Render the arguments into a value. The notifier itself does not change."""
@@ -275,6 +296,11 @@ def _check(
             raise
         _log.error("Deadline alert: %s; its default is used", mask_numbers_in(str(error)))
         return default
+
+
+def _window(name: str, value: Any) -> str | None:
+    """Return the window as it was written, checked; None when it is empty."""
+    return value if value is not None and parse_window(name, value, UTC) else None
 
 
 def _positive_seconds(name: str, value: object) -> float:
