@@ -331,6 +331,7 @@ class Deployment:
             "PYTHONUNBUFFERED": "1",
             "AIRFLOW_CONN_PINDO_DEFAULT": self.connection_json,
             "AIRFLOW__PINDO__WEBHOOKS": str(self._webhook_secret is not None),
+            "AIRFLOW_VAR_PINDO_SEND_WINDOW": "00:00-24:00",  # the examples do not wait for the morning
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # Seconds to wait for SQLite's lock. Its default of 5 is too short on a busy machine.

@@ -7,6 +7,8 @@ same folder as the DAG. Each patient gets one message with their own time.
 - A row that is in the file twice is texted once.
 - The last task lists the patients who were not texted, with the reason, so that the reception can call them. It
   lists the first 100. Set ``report_path`` to get all of them in a file.
+- Messages go out from 8:00 to 20:00 in Kigali. The Variable ``pindo_send_window`` sets other hours. A task that starts
+  at night waits, but never until the day of the appointment: then its reminders have expired.
 - A late run texts nobody, because its appointments are today or in the past. This happens when an old run is
   cleared. It also happens when the DAG is switched on: Airflow then starts yesterday's run.
 
@@ -62,7 +64,7 @@ def pindo_appointment_reminders():
     # Without show_return_value_in_logs=False, Airflow logs the return value.
     @task(task_display_name="Read tomorrow's appointments", show_return_value_in_logs=False)
     def read_appointments(dag_run=None, params=None) -> list[dict[str, Any]]:
-        """Return the next day's appointments, each with its ``day`` in words.
+        """Return the next day's appointments, each with its ``day`` in words and the time when its reminder expires.
 
         The next day is relative to the run's date, and the rows are sorted. So a retry returns the same list.
 
@@ -78,7 +80,12 @@ def pindo_appointment_reminders():
             )
         with Path(params["csv"]).open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["date"] in ("tomorrow", day.isoformat())]
-        appointments = [{**row, "date": day.isoformat(), "day": f"{day:%A %d %B}"} for row in rows]
+        of_the_day = {
+            "date": day.isoformat(),
+            "day": f"{day:%A %d %B}",
+            "expires": f"{day.isoformat()} 00:00",
+        }
+        appointments = [{**row, **of_the_day} for row in rows]
         return sorted(appointments, key=lambda row: (row["time"], row["name"], row["phone"]))
 
     @task(task_display_name="Report who was not texted", show_return_value_in_logs=False)
@@ -88,7 +95,7 @@ def pindo_appointment_reminders():
             {**appointments[rejection["row"] - 1], "reason": rejection["reason"]}
             for rejection in sent["rejections"]
         ]
-        print(f"{sent['accepted']} texted, {len(not_texted)} not")
+        print(f"{sent['accepted']} texted, {len(not_texted)} not, {sent['expired']} too late")
         for patient in not_texted:
             print(f"Not texted: {patient['name']}, {patient['time']}: {patient['reason']}")
         return {"texted": sent["accepted"], "not_texted": not_texted}
@@ -104,6 +111,8 @@ def pindo_appointment_reminders():
         "Kigali Family Clinic",
         sender="{{ params.sender or '' }}",
         on_invalid="skip",
+        send_window="{{ var.value.get('pindo_send_window', '08:00-20:00 Africa/Kigali') }}",
+        expires_field="expires",  # in the DAG's time zone
         retries=2,
     )
     # [END howto_operator_pindo_send_bulk_sms]

@@ -13,9 +13,11 @@ from typing import Any
 
 import pendulum
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
 from demo.deployment import EXAMPLE_DAGS
+from tests.operators.bulk import Store, context
+from tests.operators.clock import set_clock
 
 try:
     from airflow.dag_processing.dagbag import DagBag
@@ -70,6 +72,24 @@ def test_a_manual_run_without_a_logical_date_goes_by_when_it_was_to_start(appoin
     assert appointments_of(run_after=pendulum.now("UTC"))
     with pytest.raises(AirflowSkipException):
         appointments_of(run_after=pendulum.now("UTC").subtract(days=1))
+
+
+def test_a_reminder_that_waits_for_the_morning_expires_before_the_day_of_the_appointment(
+    appointments_of, sandbox, monkeypatch
+):
+    evening, midnight = (pendulum.today("Africa/Kigali").add(hours=hours) for hours in (22, 24))
+    dag_id, store = "pindo_appointment_reminders", Store()
+    task = DagBag(dag_folder=EXAMPLE_DAGS / f"{dag_id}.py").dags[dag_id].get_task("text_patients")
+    task.recipients, task.sender = appointments_of(evening), None
+    task.send_window = "08:00-20:00 Africa/Kigali"  # what the template gives without the Variable
+    set_clock(monkeypatch, evening)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute.__wrapped__(task, context(store))
+    assert deferred.value.trigger.moment == midnight
+    set_clock(monkeypatch, midnight)
+    result = task.execute.__wrapped__(task, context(store))
+    assert result["expired"] == result["given"] - result["rejected"] - result["duplicates"] > 0
+    assert sandbox.requests() == []
 
 
 @pytest.mark.parametrize(
