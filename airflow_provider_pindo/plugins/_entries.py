@@ -148,11 +148,10 @@ def _count_rows(ranges: Any) -> int:
     return sum(len(parse_rows(some)) for some in ranges)
 
 
-def rejections(key: str, value: Any) -> Iterator[tuple[str, str, int]]:
-    """Yield the reason, the rows and the number of people for each reason why Pindo rejected some of an entry."""
-    if is_batch(key):
-        for reason, rows in value["rejected"].items():
-            yield reason, rows, len(parse_rows(rows))
+def rejections(value: Any) -> Iterator[tuple[str, str, int]]:
+    """Yield reason, rows and number of people for each reason why Pindo rejected some of a batch."""
+    for reason, rows in value["rejected"].items():
+        yield reason, rows, len(parse_rows(rows))
 
 
 def people(key: str, value: Any) -> Iterator[Person]:
@@ -180,6 +179,17 @@ def _of_row(key: str, row: RowOutcome) -> Person:
 
 def _settled_by(settlement: Mapping[str, Any]) -> str:
     return f"{settlement.get('who') or settlement.get('by')}, {settlement.get('at')}"
+
+
+def sms_ids(key: str, value: Any) -> set[str]:
+    """Return the ids of the messages of an entry, as far as it has any."""
+    if not isinstance(value, Mapping):
+        return set()
+    if is_batch(key):
+        return {sms_id for sms_id in str(value.get("sms_ids", "")).split(" ") if sms_id not in ("", "-")}
+    result = value.get("result")
+    sms_id = result.get("sms_id") if isinstance(result, Mapping) else None
+    return set() if sms_id is None else {str(sms_id)}
 
 
 def balance(key: str, value: Any) -> float | None:

@@ -152,7 +152,7 @@ class Summary:
             task.rejections = list(_rejections_of_result(stored, result.get("rejections")))
 
     def _add_rejections(self, stored: StoredValue) -> None:
-        for reason, rows, people in rejections(stored.key, stored.value):
+        for reason, rows, people in rejections(stored.value):
             self.rejected.append(Rejection(stored.task, reason, rows, people, stored.updated_at))
         if len(self.rejected) > 20 * MAX_LISTED:
             self.rejected = sorted(self.rejected, key=lambda rejection: rejection.time)[-10 * MAX_LISTED :]

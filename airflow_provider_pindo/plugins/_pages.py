@@ -20,11 +20,13 @@ from airflow.providers.common.compat.sdk import BaseHook
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.plugins import _models
+from airflow_provider_pindo.plugins._delivery import add_deliveries, count_delivered
 from airflow_provider_pindo.plugins._models import TaskKey, Window
-from airflow_provider_pindo.plugins._overview import WINDOWS, overview, run_summary
+from airflow_provider_pindo.plugins._overview import MAX_ENTRIES, WINDOWS, overview, run_summary
 from airflow_provider_pindo.plugins._people import find_number, list_people
 from airflow_provider_pindo.plugins._settle import SettleError, Word, settle
 from airflow_provider_pindo.plugins._setup import setup
@@ -162,14 +164,38 @@ def read_run(
     return {"has_store": True, **_with_permissions(value, request, user)}
 
 
+@router.get("/api/delivery")
+def read_delivery(
+    session: SessionDep,
+    dag_ids: _ReadableDags,
+    window: _WindowName = "24h",
+    dag_id: str | None = None,
+    run_id: str = "",
+    task_id: str | None = None,
+    map_index: int = -1,
+) -> dict[str, int] | None:
+    """Return how many messages of a window, a run or a task were delivered; null without webhooks."""
+    if not _models.has_store():
+        return None
+    if dag_id is None:
+        within = Window(dag_ids, since=datetime.now(UTC) - WINDOWS[window][0])
+    else:
+        _require_readable(dag_id, dag_ids)
+        within = Window(
+            {dag_id}, run=(dag_id, run_id), task=None if task_id is None else (task_id, map_index)
+        )
+    return count_delivered(session, within, MAX_ENTRIES)
+
+
 @router.post("/api/people", dependencies=[_OwnPage])
 def read_people(body: _List, session: SessionDep, dag_ids: _ReadableDags) -> dict[str, Any]:
     """Return one page of everybody of a task."""
     _require_readable(body.dag_id, dag_ids)
     window = Window({body.dag_id}, run=(body.dag_id, body.run_id), task=(body.task_id, body.map_index))
-    return list_people(
+    answer = list_people(
         session, window, ending=body.ending, outcome=body.outcome, start=body.start, skip=body.skip
     )
+    return {**answer, "has_deliveries": add_deliveries(answer["people"])}
 
 
 @router.post("/api/search", dependencies=[_OwnPage])
@@ -177,9 +203,10 @@ def search(body: _Search, session: SessionDep, dag_ids: _ReadableDags) -> dict[s
     """Return what was sent to a phone number. The number is not kept."""
     window = Window(dag_ids, since=datetime.now(UTC) - WINDOWS[body.window][0])
     try:
-        return find_number(session, window, body.number, _country())
+        answer = find_number(session, window, body.number, _country())
     except PindoConfigurationError as error:
         raise HTTPException(400, str(error)) from None
+    return {**answer, "has_deliveries": add_deliveries(answer["found"])}
 
 
 @router.post("/api/settle", dependencies=[_OwnPage])
@@ -191,11 +218,14 @@ def settle_messages(
     _require_editor(body.dag_id, request, user)
     words = [Word(word.key, word.row, word.arrived) for word in body.words]
     try:
-        return settle(session, body.task(), words, body.everybody, user.get_name())
+        counts = settle(session, body.task(), words, body.everybody, user.get_name())
     except LookupError:
         raise HTTPException(404, "there is no such task instance") from None
     except SettleError as error:
         raise HTTPException(409, str(error)) from None
+    session.commit()
+    count_settled("page", sum(counts.values()))
+    return counts
 
 
 @router.get("/api/setup")

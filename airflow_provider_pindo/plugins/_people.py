@@ -56,7 +56,7 @@ def list_people(
                 continue
             if len(listed) == PAGE:
                 return {"people": listed, "next": {"start": stored.key, "skip": index}}
-            listed.append(_to_value(person))
+            listed.append(_to_value(person, stored))
     if read == _ENTRIES_OF_A_PAGE:
         return {"people": listed, "next": {"start": f"{stored.key}~", "skip": 0}}
     return {"people": listed, "next": None}
@@ -77,7 +77,7 @@ def find_number(session: Session, window: Window, number: str, country: str | No
         read += 1
         for person in _readable(stored):
             if person.number == mask and len(found) < MAX_FOUND:
-                found.append({**_to_value(person), **_place(stored)})
+                found.append({**_to_value(person, stored), **_place(stored)})
     names = _models.read_dag_names(session, {message["dag_id"] for message in found})
     for message in found:
         message["dag_name"] = names.get(message["dag_id"], message["dag_id"])
@@ -97,7 +97,7 @@ def _readable(stored: StoredValue) -> Iterator[Person]:
             return
 
 
-def _to_value(person: Person) -> dict[str, Any]:
+def _to_value(person: Person, stored: StoredValue) -> dict[str, Any]:
     return {
         "key": person.key,
         "row": person.row,
@@ -106,6 +106,7 @@ def _to_value(person: Person) -> dict[str, Any]:
         "reason": person.reason,
         "sms_id": person.sms_id,
         "settled": person.settled,
+        "run_after": stored.run_after,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from airflow_provider_pindo.api.webhooks import MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
+from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +48,7 @@ OVERLAP = 30.0
 #: Tries of a write, and the seconds between them: a database that restarts must not lose a webhook.
 _TRIES = 4
 _PAUSE = 0.5
-#: Rows that one transaction of the retention deletes.
+#: Rows that one transaction of the retention deletes, and messages that one query names.
 _BATCH = 500
 #: Bytes of bodies in one page of events.
 _MAX_PAGE_BYTES = 4 * 1024**2
@@ -184,6 +184,21 @@ def _id_at(connection: Connection, moment: datetime) -> int:
     """Return the id of the last event that was received by ``moment``, or 0."""
     newest = select(TABLE.c.id).where(TABLE.c.received_at <= moment).order_by(TABLE.c.received_at.desc())
     return connection.execute(newest.limit(1)).scalar() or 0
+
+
+def read_reports(sms_ids: Collection[str], since: datetime, limit: int) -> list[tuple[str, str]]:
+    """Return message and status of the newest delivery reports that arrived since a time.
+
+    :param sms_ids: the messages. Reports of others may be among them when there are more than a few hundred.
+    :raises StoreError: the database did not answer.
+    """
+    asked = select(TABLE.c.sms_id, TABLE.c.status).where(
+        TABLE.c.kind == DELIVERY_REPORT, TABLE.c.received_at >= since
+    )
+    if len(sms_ids) <= _BATCH:
+        asked = asked.where(TABLE.c.sms_id.in_(sms_ids))
+    newest = asked.order_by(TABLE.c.received_at.desc()).limit(limit)
+    return _run(lambda connection: [(row.sms_id, row.status) for row in connection.execute(newest)])
 
 
 def last_received(conn_id: str) -> datetime | None:

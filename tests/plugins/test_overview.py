@@ -138,6 +138,17 @@ def test_an_entry_that_cannot_be_read_is_counted_apart(metadata, key, value):
     assert (data["tiles"]["messages"], data["unreadable"]) == (0, 1)
 
 
+def test_a_value_that_is_not_json_is_counted_apart(metadata):
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    metadata.add_task({"pindo_sms": single("sent")})
+    with create_session() as session:
+        session.execute(update(TaskStateStoreModel).values(value="sent"))
+    assert overview(metadata)["unreadable"] == 1
+
+
 @pytest.mark.parametrize("people", [4, 900])
 def test_a_summary_reads_a_long_entry_by_its_head_and_in_full_where_the_head_is_too_short(metadata, people):
     reasons = (
@@ -165,10 +176,11 @@ def test_a_summary_that_does_not_read_everything_says_so(metadata, monkeypatch):
     monkeypatch.setattr(_overview, "MAX_ENTRIES", 2)
     monkeypatch.setattr(_overview, "MAX_LISTED", 1)
     for number in range(3):
-        entry = batch(rejected={"a": "1", "b": "2"}, unknown={"lost": "3"})
+        reasons = {f"reason {row}": f"{row}" for row in range(4, 16)}
+        entry = batch(15, rejected=reasons, unknown={"lost": "3"})
         metadata.add_task({"pindo_bulk_00001": entry}, task_id=f"task_{number}", state="failed")
     data = overview(metadata)
-    assert (data["is_cut"], data["entries"], data["tiles"]["messages"]) == (True, 2, 8)
+    assert (data["is_cut"], data["entries"], data["tiles"]["messages"]) == (True, 2, 30)
     assert (len(data["unknown"]), data["unknown_count"], len(data["rejections"])) == (1, 2, 1)
 
 

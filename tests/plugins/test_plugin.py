@@ -40,6 +40,7 @@ def test_it_adds_something_from_airflow_3_1_on(version, has_pages, monkeypatch):
     assert pindo._has_pages() is has_pages
     if not has_pages:
         assert PindoPlugin().fastapi_apps == []
+        assert PindoPlugin().external_views == []
 
 
 @NEEDS_AIRFLOW_3
@@ -48,3 +49,13 @@ def test_the_app_is_built_once_when_the_api_server_asks():
     (app,) = plugin.fastapi_apps
     assert (app["url_prefix"], app["name"]) == ("/pindo", "pindo")
     assert plugin.fastapi_apps[0]["app"] is app["app"]
+
+
+def test_the_page_is_in_the_navigation_on_a_run_and_on_a_task_instance(monkeypatch):
+    monkeypatch.setattr(pindo, "_AIRFLOW_VERSION", "3.1.0")
+    views = PindoPlugin().external_views
+    assert [view["destination"] for view in views] == ["nav", "dag_run", "task_instance"]
+    assert len({view["url_route"] for view in views}) == 3
+    for view in views:
+        assert view["href"].startswith("pindo/ui/")
+        assert view["icon"].startswith("data:image/svg+xml,")

@@ -19,6 +19,8 @@ GETS = [
     "/ui/page.css",
     "/ui/other",
     "/ui/api/overview",
+    "/ui/api/delivery",
+    "/ui/api/setup",
     "/ui/api/run?dag_id=reminders&run_id=run_1",
 ]
 POSTS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_pindo.plugins import _pages
 from tests.plugins.metadata import batch, single
 
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
@@ -56,6 +57,15 @@ def test_everybody_is_settled_at_once_in_all_entries(metadata, arrived):
     assert sum(settle(metadata, everybody=arrived).json().values()) == 6
     assert metadata.value("pindo_bulk_00002")["status"] == ("sent" if arrived else "not_sent")
     assert metadata.value("pindo_bulk_00003")["accepted"] == 4
+
+
+def test_a_settlement_is_counted_in_the_metrics_and_a_refused_one_is_not(metadata, monkeypatch):
+    counted = []
+    monkeypatch.setattr(_pages, "count_settled", lambda *settled: counted.append(settled))
+    metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2-4"})}, state="failed")
+    settle(metadata, everybody=True)
+    settle(metadata, everybody=True)
+    assert counted == [("page", 3)]
 
 
 @pytest.mark.parametrize("status", ["sent", "not_sent"])

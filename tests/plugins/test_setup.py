@@ -47,7 +47,7 @@ def test_it_has_the_address_and_the_time_of_the_last_webhook(metadata, webhooks)
     address = "https://airflow.example/pindo/webhooks/pindo_default"
     assert shown["addresses"] == {"any": f"{address}?token={token}", "with_header": address}
     assert (shown["last"], shown["problem"]) == (None, None)
-    _store.add("pindo_default", Webhook("report", "1", "DELIVRD"), "{}")
+    _store.add("pindo_default", Webhook("delivery_report", "1", "DELIVRD"), "{}")
     assert setup(metadata).json()["connections"][0]["last"].startswith("20")
 
 

@@ -102,13 +102,20 @@ function tile(kind, label, value, hint = "") {
   return h("div", { class: `tile ${kind}` }, h("dt", {}, label), h("dd", {}, value), hint ? h("dd", { class: "hint" }, hint) : "");
 }
 
-function tiles(counts, delivery) {
-  const noReports = delivery ? "" : "needs webhooks";
+function tiles(counts, place) {
+  const delivered = tile("", "Delivered", UNKNOWN, "needs webhooks");
+  const failed = tile("", "Not delivered", UNKNOWN, "needs webhooks");
+  ask(`api/delivery?${place}`).then((answer) => {
+    if (!answer) return;
+    const known = `of ${number(answer.of)} with an ID`;
+    delivered.replaceWith(tile(answer.delivered ? "accepted" : "", "Delivered", number(answer.delivered), known));
+    failed.replaceWith(tile(answer.not_delivered ? "rejected" : "", "Not delivered", number(answer.not_delivered), known));
+  }, () => {});
   return h("dl", { class: "tiles", "aria-label": "Totals" },
     tile("", "Messages", number(counts.messages)),
     tile(counts.accepted ? "accepted" : "", "Accepted", number(counts.accepted)),
-    tile("", "Delivered", number(delivery && delivery.delivered), noReports),
-    tile("", "Not delivered", number(delivery && delivery.not_delivered), noReports),
+    delivered,
+    failed,
     tile(counts.unknown ? "unknown" : "", "Unknown", number(counts.unknown)),
     tile(counts.rejected ? "rejected" : "", "Rejected", number(counts.rejected)),
     tile("", "Expired", number(counts.expired), "of bulk sends"),
@@ -338,13 +345,17 @@ const personColumns = [
   ["Number", (row) => h("code", {}, row.number)],
   ["Outcome", outcome],
   ["Reason", (row) => [row.reason, row.settled ? `${row.reason ? "; " : ""}settled by ${settledBy(row.settled)}` : ""].join("")],
-  ["Delivery", (row) => (row.delivery === undefined ? UNKNOWN : row.delivery || UNKNOWN)],
+  ["Delivery", (row) => row.delivery || UNKNOWN],
 ];
 
 function settledBy(text) {
   const at = text.lastIndexOf(", ");
   return `${text.slice(0, at)}, ${time(text.slice(at + 2))}`;
 }
+
+const noDeliveries = (answer) =>
+  answer.has_deliveries || !(answer.people || answer.found).length ? ""
+    : h("p", { class: "quiet" }, "Deliveries are not known. To know them, switch webhooks on: ", h("code", {}, "[pindo] webhooks = True"), ".");
 
 function peopleList(task) {
   const results = h("div", { "aria-live": "polite" });
@@ -361,7 +372,7 @@ function peopleList(task) {
       const shown = rows.length ? table("People of this task", personColumns, rows) : empty("Nobody matches.");
       results.replaceChildren(
         digits.length > 3 ? h("p", { class: "quiet" }, "The ledger keeps masked numbers: only the last three digits are compared.") : "",
-        shown,
+        shown, noDeliveries(answer),
         answer.next ? h("p", { class: "bar" }, h("button", { onclick: () => load(answer.next) }, "Show more")) : "");
     } catch (error) {
       results.replaceChildren(failure(error, () => load(next)));
@@ -411,6 +422,7 @@ function found(answer) {
       ["Task", (row) => link(taskPath(row), taskName(row))],
       ...personColumns.filter(([name]) => name !== "Number"),
     ], answer.found),
+    noDeliveries(answer),
     answer.is_cut ? h("p", { class: "quiet" }, "There may be more: choose a shorter window.") : "",
   ];
 }
@@ -487,7 +499,7 @@ function overviewView(data, done) {
   return [
     head, done || "", attention(data), ...notes(data),
     isEmpty ? empty(`No run of the last ${LONG[chosen]} has sent anything with Pindo.`, "You see the DAGs that you may read.") : "",
-    isEmpty ? "" : tiles(data.tiles, data.delivery),
+    isEmpty ? "" : tiles(data.tiles, data.place),
     isEmpty ? "" : section("Messages over time", chart(data.bars, chosen)),
     isEmpty ? "" : section("By DAG", table("By DAG", [
       ["DAG", (row) => link(`dags/${part(row.dag_id)}/runs`, row.dag_name)],
@@ -505,7 +517,7 @@ function runView(data, done) {
   if (!data.entries) return [empty("No task of this run has sent anything with Pindo.")];
   const waiting = needsAPerson(data, (done) => show(done));
   return [
-    h("h1", { class: "hidden" }, "Pindo"), done || "", ...notes(data), tiles(data.tiles, data.delivery),
+    h("h1", { class: "hidden" }, "Pindo"), done || "", ...notes(data), tiles(data.tiles, data.place),
     section("Tasks", table("Tasks", [
       ["Task", (row) => link(taskPath(row), taskName(row))], ["State", (row) => row.state || UNKNOWN], ...countColumns,
       ...(data.tasks.some((row) => row.report_path) ? [["Report", (row) => (row.report_path ? h("code", {}, row.report_path) : "")]] : []),
@@ -522,7 +534,7 @@ function taskView(data, done) {
   const waiting = needsAPerson(data, (done) => show(done));
   const [task] = data.tasks;
   return [
-    h("h1", { class: "hidden" }, "Pindo"), done || "", ...notes(data), tiles(data.tiles, data.delivery),
+    h("h1", { class: "hidden" }, "Pindo"), done || "", ...notes(data), tiles(data.tiles, data.place),
     task && task.report_path ? section("Report", h("p", {}, "The task wrote everybody’s outcome to ", h("code", {}, task.report_path))) : "",
     waiting.length ? section("Needs a person", waiting) : "",
     task ? peopleList(task) : "",
@@ -534,12 +546,14 @@ function mapIndex() {
 }
 
 async function load() {
-  if (!query.get("run_id")) return [overviewView, await ask(`api/overview?window=${chosen}`)];
-  const at = new URLSearchParams({ dag_id: query.get("dag_id"), run_id: query.get("run_id") });
-  if (!query.get("task_id")) return [runView, await ask(`api/run?${at}`)];
-  at.set("task_id", query.get("task_id"));
-  at.set("map_index", mapIndex());
-  return [taskView, await ask(`api/run?${at}`)];
+  const place = new URLSearchParams(query.get("run_id") ? { dag_id: query.get("dag_id"), run_id: query.get("run_id") } : { window: chosen });
+  if (query.get("run_id") && query.get("task_id")) {
+    place.set("task_id", query.get("task_id"));
+    place.set("map_index", mapIndex());
+  }
+  const view = place.has("task_id") ? taskView : place.has("run_id") ? runView : overviewView;
+  const data = await ask(`${place.has("run_id") ? "api/run" : "api/overview"}?${place}`);
+  return [view, { ...data, place }];
 }
 
 async function show(done = null) {

@@ -1,0 +1,91 @@
+"""What delivery reports say of the messages on the page.
+
+A report names a message by its id. The ledger has the ids of single messages, and of the messages of a bulk send that
+went out one by one. Of other messages nothing is known, and the page says so. Without webhooks there are no reports.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pindo.api.delivery import DeliveryReport, Standing
+from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
+from airflow_provider_pindo.plugins import _models
+from airflow_provider_pindo.plugins._entries import sms_ids
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from airflow_provider_pindo.plugins._models import Window
+
+#: Reports that one answer reads, and batches of bulk sends whose ids it reads.
+_MAX_REPORTS, _MAX_BATCHES = 50_000, 100
+_WORDS = {
+    Standing.DELIVERED: "delivered",
+    Standing.UNDELIVERED: "not delivered",
+    Standing.NO_REPORT: "no report yet",
+}
+
+
+def count_delivered(session: Session, window: Window, most: int) -> dict[str, int] | None:
+    """Return how many messages are ``delivered`` and ``not_delivered``, and ``of`` how many; None without webhooks.
+
+    :param most: most single messages that are counted.
+    """
+    if not webhooks_are_on():
+        return None
+    since: datetime | None = None
+    ids: set[str] = set()
+    for keys, limit, containing in (("pindo_sms", most, ""), ("pindo_bulk_", _MAX_BATCHES, '"sms_ids"')):
+        values = _models.iter_values(session, window, keys, limit, containing=containing)
+        for stored in values:
+            ids |= sms_ids(stored.key, stored.value)
+            since = stored.run_after if since is None else min(since, stored.run_after)
+    standings = _standings(ids, since)
+    if standings is None:
+        return None
+    counts = Counter(standings.values())
+    return {
+        "delivered": counts[Standing.DELIVERED],
+        "not_delivered": counts[Standing.UNDELIVERED],
+        "of": len(ids),
+    }
+
+
+def add_deliveries(people: list[dict[str, Any]]) -> bool:
+    """Add to each message what became of it, as ``delivery``; return whether deliveries are known at all.
+
+    :param people: with the keys ``sms_id`` and ``run_after``, which is taken out.
+    """
+    times = [person.pop("run_after") for person in people]
+    if not webhooks_are_on():
+        return False
+    ids = {person["sms_id"] for person in people} - {""}
+    standings = _standings(ids, min(times, default=None))
+    if standings is None:
+        return False
+    for person in people:
+        standing = standings.get(person["sms_id"], Standing.NO_REPORT)
+        person["delivery"] = _WORDS[standing] if person["sms_id"] else "its ID is not known"
+    return True
+
+
+def _standings(ids: Collection[str], since: datetime | None) -> dict[str, Standing] | None:
+    """Return the highest standing of each message that has a report; None when the reports cannot be read."""
+    from airflow_provider_pindo.plugins import _store
+
+    if not ids or since is None:
+        return {}
+    try:
+        reports = _store.read_reports(ids, since, _MAX_REPORTS)
+    except _store.StoreError:
+        return None
+    standings: dict[str, Standing] = {}
+    for sms_id, status in reports:
+        if sms_id in ids:
+            standing = DeliveryReport(sms_id, status, None, since).standing
+            standings[sms_id] = max(standing, standings.get(sms_id, Standing.NO_REPORT))
+    return standings
