@@ -22,6 +22,7 @@ from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator, PindoVerifyOperator
 from airflow_provider_pindo.sandbox import Sandbox
 from tests.operators.bulk import Store, context, people, send
+from tests.operators.clock import DAY, at, set_clock
 
 importlib.import_module("airflow_provider_pindo._bulk.sender")
 
@@ -120,6 +121,12 @@ def sent_before(sandbox: Sandbox, *_: Any) -> None:
     store = Store()
     text(store)
     text(store)
+
+
+def closed_half_way(sandbox: Sandbox, monkeypatch: Any) -> None:
+    set_clock(monkeypatch, lambda: at(20 if sandbox.messages() else 19))
+    one_by_one = {"recipients": people(2), "chunk_size": 1, "concurrency": 1}
+    send(Store(), send_window=DAY, outside_window="fail", **one_by_one)
 
 
 def no_answer_to_many(sandbox: Sandbox, *_: Any) -> None:
@@ -292,6 +299,7 @@ PROVOKED: list[Callable[..., Any]] = [
     nobody_knows,
     no_ledger,
     too_dear,
+    closed_half_way,
     no_answer_to_many,
     no_store,
     ended,

@@ -71,8 +71,9 @@ class Plan:
     def fields(self) -> tuple[str, ...]:
         """The fields that are read: the number, the name, those that the text mentions, and the expiry."""
         fields = ("phonenumber", "name", *self.extra_fields)
-        is_read = self.expires_field is None or self.expires_field in fields
-        return fields if is_read else (*fields, self.expires_field)
+        if self.expires_field is None or self.expires_field in fields:
+            return fields
+        return (*fields, self.expires_field)
 
     @property
     def extra_fields(self) -> tuple[str, ...]:

@@ -89,5 +89,5 @@ def _trigger(moment: datetime) -> Any:
     try:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
     except ImportError:  # pragma: no cover - Airflow 2.11 without the standard provider
-        from airflow.triggers.temporal import DateTimeTrigger
+        from airflow.triggers.temporal import DateTimeTrigger  # type: ignore[import-not-found,no-redef]
     return DateTimeTrigger(moment=moment)
