@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 from airflow.providers.common.compat import sdk
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_pindo import _metrics
 from airflow_provider_pindo.api.errors import (
@@ -16,11 +17,12 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from airflow_provider_pindo.notifications.sms import PindoNotifier
-from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator, PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 from tests.operators.verification import PHONE, Task
 
 OTHER = "+250781234568"
+OUTCOMES = ("accepted", "rejected", "unknown", "not_sent")
 
 
 class Received:
@@ -142,6 +144,43 @@ def test_a_send_counts_its_outcome_by_kind(stats, sandbox, fault, counted):
         assert stats[f"pindo.messages.{counted}"] == [(1, {"kind": kind})]
         assert bool(stats["pindo.cost"]) == (counted == "accepted" and kind == "single")
         stats.metrics.clear()
+
+
+def test_a_bulk_send_counts_every_recipient_once_over_its_tries(stats, sandbox):
+    people = [{"phonenumber": f"+2507812345{row:02d}", "name": f"Patient {row}"} for row in range(30)]
+    sandbox.add_fault("drop_after", to=people[3]["phonenumber"])
+    sandbox.add_fault(
+        "status", status=409, body={"message": "unsupported telco"}, to=people[4]["phonenumber"]
+    )
+    task = Task(
+        lambda: PindoSendBulkSmsOperator(
+            task_id="everybody",
+            recipients=people,
+            text="Muraho @contact.name @contact.phonenumber",
+            concurrency=4,
+        )
+    )
+    with pytest.raises(AirflowFailException):
+        task.run()
+    counted = {name: sum(value for value, _ in stats[f"pindo.messages.{name}"]) for name in OUTCOMES}
+    assert counted == {"accepted": 28, "rejected": 1, "unknown": 1, "not_sent": 0}
+    assert sum(value for value, _ in stats["pindo.segments"]) == 28
+    assert {tags["kind"] for _, _, tags in stats.metrics if "kind" in tags} == {"bulk"}
+    # The second try sends nothing, and counts nothing again.
+    stats.metrics.clear()
+    with pytest.raises(AirflowFailException):
+        task.run()
+    assert stats["pindo.messages"] == []
+
+
+def test_a_bulk_send_that_stops_counts_who_was_not_sent_to(stats, sandbox):
+    sandbox.add_fault("status", status=401, call="send_bulk_sms", times=None)
+    recipients = [{"phonenumber": PHONE}, {"phonenumber": OTHER}]
+    with pytest.raises(AirflowFailException):
+        Task(
+            lambda: PindoSendBulkSmsOperator(task_id="everybody", recipients=recipients, text="Muraho")
+        ).run()
+    assert stats["pindo.messages"] == [(2, {"outcome": "not_sent", "kind": "bulk"})]
 
 
 def test_metrics_that_cannot_be_reported_fail_no_task(monkeypatch, sandbox):

@@ -40,6 +40,7 @@ from airflow_provider_pindo._policy.suppression import read_suppression_list
 from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo._sources.rows import open_source
+from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.errors import PindoRejectedError, PindoWindowClosedError
 from airflow_provider_pindo.api.json_safe import json_safe
@@ -206,6 +207,7 @@ class BulkSend:
             raise
         verdict = judge(totals, self._stopped(sending, totals) or totals.failure, policies)
         result = self._result(totals, sending.balance)
+        count_messages(BULK, not_sent=result["not_sent"], expired=result["expired"])
         if verdict.is_finished:
             ledger.finish(None if verdict.error else result)
         elif isinstance(sending.stopped, PindoRejectedError):

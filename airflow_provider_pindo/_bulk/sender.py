@@ -25,11 +25,12 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, Outcome
 from airflow_provider_pindo._bulk.gate import Gate
 from airflow_provider_pindo._bulk.recipients import Batch, Plan, chunks_of
+from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo.api import calls
 from airflow_provider_pindo.api.errors import (
     PindoCostLimitError,
@@ -110,6 +111,16 @@ class Spending:
         return None
 
 
+class Reported(NamedTuple):
+    """What Airflow's metrics know of a batch."""
+
+    accepted: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    segments: int = 0
+    cost: float = 0.0
+
+
 @dataclass(slots=True)
 class BatchInFlight:
     """A batch that is being sent.
@@ -122,6 +133,7 @@ class BatchInFlight:
     :param is_prepared: whether no further request of it is prepared.
     :param is_recorded: whether the last write has the present outcome.
     :param is_counted: whether the totals have it.
+    :param reported: what Airflow's metrics know of it.
     """
 
     batch: Batch
@@ -134,6 +146,26 @@ class BatchInFlight:
     is_prepared: bool = False
     is_recorded: bool = True
     is_counted: bool = False
+    reported: Reported = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reported = self._tally()
+
+    def report(self) -> None:
+        """Report what is new since the last time to Airflow's metrics."""
+        before, self.reported = self.reported, self._tally()
+        new = [now - then for now, then in zip(self.reported, before, strict=True)]
+        count_messages(BULK, **dict(zip(Reported._fields, new, strict=True)))
+
+    def _tally(self) -> Reported:
+        outcome = self.outcome
+        return Reported(
+            accepted=outcome.count_accepted(len(self.batch)) - len(self.admitted),
+            rejected=outcome.count_rejected(),
+            unknown=outcome.count_unknown(),
+            segments=outcome.segments,
+            cost=outcome.cost,
+        )
 
     @property
     def has_ended(self) -> bool:
@@ -327,6 +359,8 @@ class BulkSender:
         if self._ledger.is_kept:
             unrecorded = [source for source in self._open if not source.is_recorded]
             await self._in(self._entries, self._ledger.write_last, _snapshots(unrecorded))
+        for source in self._open:
+            source.report()
         await asyncio.gather(*self._adding)
 
     def _read(self) -> None:
@@ -498,6 +532,8 @@ class BulkSender:
                     request.put_back()
                 self._stop(error)
                 return
+            for source in unrecorded:
+                source.report()
         self._admitting = []
         for request in admitted:
             self._queue.put_nowait(request)
@@ -506,6 +542,7 @@ class BulkSender:
         for source in self._open:
             if source.has_ended and not source.is_counted:
                 source.is_counted = True
+                source.report()
                 source.outcome.not_sent.sort()
                 adding = asyncio.get_running_loop().run_in_executor(self._files, self._add, source)
                 self._adding.add(adding)
