@@ -85,6 +85,7 @@ lint: .venv/dev.stamp  ## Check style, types and the workflows
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/hadolint Containerfile
 	.venv/bin/zizmor --quiet --offline --persona=pedantic .
 	$(call check_schema,github-workflows) .github/workflows/*.yml
 	$(call check_schema,dependabot) .github/dependabot.yml

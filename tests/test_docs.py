@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,7 +152,7 @@ def test_the_python_on_a_page_runs(code, monkeypatch, tmp_path):
     names: dict[str, object] = {"__name__": "snippet"}
     exec(compile(code, "snippet.py", "exec"), names)
     for name, value in names.items():
-        if name.startswith("test_") and callable(value):
+        if name.startswith("test_") and [*inspect.signature(value).parameters] == ["monkeypatch"]:
             value(monkeypatch)
     if "@dag" in code:
         (tmp_path / "snippet.py").write_text(code, encoding="utf-8")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from airflow_provider_pindo.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 class Api:
@@ -62,3 +65,18 @@ def api(sandbox: Sandbox) -> Iterator[Api]:
     client = Api(sandbox)
     with client.session:
         yield client
+
+
+@pytest.fixture
+def page(browser: Browser, sandbox: Sandbox) -> Iterator[Page]:
+    """The open page. A script error on it fails the test, and so does any request to another host."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    opened.set_default_timeout(10_000)
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda entry: problems.append(entry.text) if entry.type == "error" else None)
+    opened.on("request", lambda request: request.url.startswith(sandbox.url) or problems.append(request.url))
+    opened.goto(sandbox.url)
+    yield opened
+    opened.close()
+    assert problems == []
