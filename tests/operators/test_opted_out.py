@@ -7,11 +7,17 @@ import json
 import os
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 from tests.operators.bulk import Store, people, report, send, times_texted
+from tests.operators.clock import DAY, at, set_clock
 from tests.operators.verification import Task
 
 LISTED = "+250780000002"
@@ -201,3 +207,19 @@ def test_a_finished_bulk_send_returns_its_first_result_whatever_the_list_says(sa
     stop_list.write_text(f"{LISTED}\n")
     assert send(store, generation=1, recipients=people(4)) == first
     assert len(sandbox.messages()) == 4
+
+
+def test_who_says_stop_while_a_task_waits_for_its_window_is_not_texted(sandbox, stop_list, monkeypatch):
+    stop_list.write_text("")
+    set_clock(monkeypatch, at(22))
+    run = sms(send_window=DAY)
+    store = Store()
+    for waits in (run.run, lambda: send(store, recipients=people(3), send_window=DAY)):
+        with pytest.raises(TaskDeferred):
+            waits()
+    stop_list.write_text(f"{LISTED}\n")
+    set_clock(monkeypatch, at(8, day=25))
+    with pytest.raises(AirflowSkipException, match="suppression_list"):
+        run.run()
+    assert send(store, recipients=people(3), send_window=DAY)["excluded"] == 1
+    assert set(times_texted(sandbox)) == {"+250780000001", "+250780000003"}
