@@ -36,11 +36,11 @@ from airflow_provider_pindo._bulk.recipients import (
 from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
+from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo._policy.suppression import read_suppression_list
 from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo._sources.rows import open_source
-from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo.api.calls import check_sender, check_text
 from airflow_provider_pindo.api.errors import PindoRejectedError, PindoWindowClosedError
 from airflow_provider_pindo.api.json_safe import json_safe
