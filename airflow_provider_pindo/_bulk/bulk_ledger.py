@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from airflow_provider_pindo._ledger.entry import (
     Settlement,
     check_version,
     fingerprint,
+    now,
 )
 from airflow_provider_pindo._ledger.store import Ledger
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -45,6 +46,9 @@ STARTED, FINISHED, REFUSED = "started", "finished", "refused"
 
 #: Recipients that one entry covers, as far as they are a whole number of chunks.
 ROWS_PER_ENTRY = MAX_RECIPIENTS
+
+#: Key of the header: when a question was asked that has no answer yet.
+_QUESTION = "question"
 
 #: Why recipients are unknown whose request had no response yet when the task was killed.
 IN_FLIGHT = "the task ended while they were in flight"
@@ -142,15 +146,15 @@ class Outcome:
         self.unknown = {}
         return rows
 
-    def settle(self, now: SettledRows) -> None:
+    def settle(self, some: SettledRows) -> None:
         """Have unknown rows accepted or not sent, and record who said so.
 
         The unknown rows share their estimated cost equally.
 
         :raises ValueError: a row is not unknown, or is settled in two ways.
         """
-        rows = now.arrived | now.not_arrived
-        if both := now.arrived & now.not_arrived:
+        rows = some.arrived | some.not_arrived
+        if both := some.arrived & some.not_arrived:
             raise ValueError(f"row {format_rows(both)} is given as arrived and as not arrived")
         if certain := rows.difference(chain(*self.unknown.values())):
             raise ValueError(f"row {format_rows(certain)} is not unknown")
@@ -158,11 +162,11 @@ class Outcome:
             return
         share = self.unknown_cost / self.count_unknown()
         self.take(rows)
-        self.not_sent = sorted([*self.not_sent, *now.not_arrived])
-        self.cost += share * len(now.arrived)
+        self.not_sent = sorted([*self.not_sent, *some.not_arrived])
+        self.cost += share * len(some.arrived)
         self.unknown_cost = share * self.count_unknown()
-        earlier = [some.without(rows) for some in self.settled]
-        self.settled = [*(some for some in earlier if some.arrived or some.not_arrived), now]
+        earlier = [each.without(rows) for each in self.settled]
+        self.settled = [*(each for each in earlier if each.arrived or each.not_arrived), some]
         if len(self.settled) > _MAX_SETTLEMENTS:
             oldest, second, *others = self.settled
             self.settled = [oldest.merge(second), *others]
@@ -282,6 +286,41 @@ class StoredBatch:
         return outcome
 
 
+@dataclass(frozen=True, slots=True)
+class RowOutcome:
+    """What an entry says of one recipient.
+
+    :param number: masked.
+    :param outcome: ``accepted``, ``rejected``, ``unknown`` or ``not_sent``.
+    :param reason: why it is rejected or unknown; else empty.
+    :param sms_id: Pindo's id of a message that was sent one by one; else empty.
+    :param settlement: who settled it last, if it was unknown once.
+    """
+
+    row: int
+    number: str
+    outcome: str
+    reason: str = ""
+    sms_id: str = ""
+    settlement: Settlement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEntries:
+    """The entries with somebody unknown.
+
+    :param given: rows of the list.
+    :param values: the entries by their keys.
+    :param rows: what they say of each unknown recipient.
+    :param question: when the question about them was asked; None when the send has gone on since.
+    """
+
+    given: int
+    values: Mapping[str, Any]
+    rows: Sequence[RowOutcome]
+    question: str | None = None
+
+
 class BulkLedger:
     """The entries of one bulk send.
 
@@ -327,15 +366,7 @@ class BulkLedger:
         if header is None:
             self._start(new)
             return None
-        check_version(header, KEY)
-        if not _is_header(header):
-            raise PindoConfigurationError(
-                f"the entry {KEY!r} in the Task State Store (the Storage tab of this task instance) is not as a task "
-                "wrote it, so it is unknown who was texted, and nothing is sent now. (Recipients are settled in "
-                f"{BulkLedger.key(1)!r} and so on.) Restore its value if you have it; else, if everybody must be "
-                "texted, delete that entry and clear the task; if not, mark the task as success"
-            )
-        self._header = dict(header)
+        self._header = _open_header(header)
         self._stored = self._read_all()
         # Lowered `retries` lower the task's generation; a send that starts over must have a higher one all the same.
         new["generation"] = max(self._ledger.generation, header["generation"] + 1)
@@ -374,7 +405,8 @@ class BulkLedger:
             return dict(result)
         self._asks_rejected_again = self._is_finished or self._header.get("status") == REFUSED
         header = {**self._header, "status": STARTED, "last_generation": self._ledger.generation}
-        header.pop("result", None)
+        for key in ("result", _QUESTION):
+            header.pop(key, None)
         header["check"] = _check(header)
         if header != self._header:
             self._start(header)
@@ -433,6 +465,49 @@ class BulkLedger:
         """Return whether this try has read a person's decision on ``batch``."""
         return batch.index in self._settled
 
+    def read_unknown(self) -> UnknownEntries:
+        """Return who is unknown now, as the store has it.
+
+        :raises PindoConfigurationError: the header or an entry is not as a task wrote it, or of another version.
+        """
+        self._header = _open_header(self._ledger.get(KEY))
+        values, unknown = dict[str, Any](), list[RowOutcome]()
+        for index, key, value in self._values():
+            stored = self._read_entry(index, value)
+            if stored is None:
+                continue
+            if stored.outcome is None:
+                raise PindoConfigurationError(
+                    f"the entry {key!r} is not as the task wrote it, so no answer is applied, and nothing is sent now. "
+                    "Restore its value in the Task State Store (the Storage tab of this task instance), and clear the "
+                    "task to be asked again"
+                )
+            if rows := [each for each in read_rows(value) if each.outcome == UNKNOWN]:
+                values[key] = value
+                unknown += rows
+        return UnknownEntries(self._header["given"], values, unknown, self._header.get(_QUESTION))
+
+    def open_question(self) -> str:
+        """Write that a question about the unknown is asked, and return what identifies it: the time.
+
+        The next try, or the answer, removes it before the send goes on. So an answer that Airflow delivers a second
+        time is not about those who became unknown since the first.
+        """
+        question = now()
+        self._start({**self._header, _QUESTION: question})
+        return question
+
+    def settle(self, unknown: UnknownEntries, arrived: Collection[int], settlement: Settlement) -> None:
+        """Write that of the ``unknown`` the rows ``arrived`` got the message, and the others did not.
+
+        :raises Exception: Airflow did not store it. What is not stored stays unknown.
+        """
+        rows = {each.row for each in unknown.rows}
+        for key, value in unknown.values.items():
+            mine = rows.intersection(parse_rows(value["rows"]))
+            settled = settle_rows(value, mine.intersection(arrived), mine.difference(arrived), settlement)
+            self._ledger.set(key, settled)
+
     def write(self, outcomes: Iterable[tuple[Batch, Outcome]]) -> None:
         """Record what came of recipients and admit the next ones.
 
@@ -480,15 +555,19 @@ class BulkLedger:
         }
 
     def _read_all(self) -> dict[int, StoredBatch]:
-        # All of them, also after a missing one: a person may have deleted some.
-        indexes = range(1, math.ceil(self._header["given"] / self.rows_per_entry) + 1)
-        entries = ((index, self._read_entry(index)) for index in indexes)
+        entries = ((index, self._read_entry(index, value)) for index, _, value in self._values())
         return {index: entry for index, entry in entries if entry is not None}
 
-    def _read_entry(self, index: int) -> StoredBatch | None:
-        value = self._ledger.get(self.key(index))
+    def _values(self) -> Iterator[tuple[int, str, Any]]:
+        """Yield the entries that exist, with index and key. All of them: a person may have deleted some between."""
+        for index in range(1, math.ceil(self._header["given"] / self.rows_per_entry) + 1):
+            key = self.key(index)
+            if (value := self._ledger.get(key)) is not None:
+                yield index, key, value
+
+    def _read_entry(self, index: int, value: Any) -> StoredBatch | None:
         check_version(value, self.key(index))
-        if value is None or _is_of_earlier_generation(value, self._header["generation"]):
+        if _is_of_earlier_generation(value, self._header["generation"]):
             return None
         try:
             stored = _parse_entry(value)
@@ -515,25 +594,6 @@ _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 def mask_all(numbers: Iterable[str]) -> str:
     """Return E.164 numbers masked, as :func:`~airflow_provider_pindo.api.phone.mask_phone_number` does, but faster."""
     return " ".join([f"{number[: min(6, len(number) - 7)]}****{number[-3:]}" for number in numbers])
-
-
-@dataclass(frozen=True, slots=True)
-class RowOutcome:
-    """What an entry says of one recipient.
-
-    :param number: masked.
-    :param outcome: ``accepted``, ``rejected``, ``unknown`` or ``not_sent``.
-    :param reason: why it is rejected or unknown; else empty.
-    :param sms_id: Pindo's id of a message that was sent one by one; else empty.
-    :param settlement: who settled it last, if it was unknown once.
-    """
-
-    row: int
-    number: str
-    outcome: str
-    reason: str = ""
-    sms_id: str = ""
-    settlement: Settlement | None = None
 
 
 def read_rows(value: Any) -> Iterator[RowOutcome]:
@@ -661,9 +721,17 @@ def _may_have_sent(stored: StoredBatch) -> bool:
     return stored.outcome is not None and stored.outcome.count_accepted(stored.recipients) > 0
 
 
-def _is_header(value: Any) -> bool:
-    """Return whether the header is as a task wrote it."""
-    return isinstance(value, Mapping) and value.get("check") == _check(value)
+def _open_header(value: Any) -> dict[str, Any]:
+    """Return the header; refuse one that is not as a task wrote it."""
+    check_version(value, KEY)
+    if not isinstance(value, Mapping) or value.get("check") != _check(value):
+        raise PindoConfigurationError(
+            f"the entry {KEY!r} in the Task State Store (the Storage tab of this task instance) is not as a task "
+            "wrote it, so it is unknown who was texted, and nothing is sent now. (Recipients are settled in "
+            f"{BulkLedger.key(1)!r} and so on.) Restore its value if you have it; else, if everybody must be "
+            "texted, delete that entry and clear the task; if not, mark the task as success"
+        )
+    return dict(value)
 
 
 def _check(header: Mapping[str, Any]) -> str:

@@ -90,8 +90,11 @@ class BulkSend:
     _sender: BulkSender | None = field(default=None, init=False)
     _is_to_end: bool = field(default=False, init=False)
 
-    def run(self, context: Context) -> dict[str, Any]:
-        """Check everybody, send, and return the result; raise the error that the verdict names."""
+    def run(self, context: Context) -> dict[str, Any] | None:
+        """Check everybody, send, and return the result; raise the error that the verdict names.
+
+        :return: the result; None when a person must be asked about the unknown first.
+        """
         sender, plan = self._plan()
         checked = self._check(plan)
         try:
@@ -99,7 +102,9 @@ class BulkSend:
         finally:
             checked.spool.close()
 
-    def _run_checked(self, context: Context, sender: str, plan: Plan, checked: Preflight) -> dict[str, Any]:
+    def _run_checked(
+        self, context: Context, sender: str, plan: Plan, checked: Preflight
+    ) -> dict[str, Any] | None:
         ledger = BulkLedger(context)
         first_result = ledger.begin(
             input=checked.fingerprint(self.text, sender),
@@ -176,7 +181,7 @@ class BulkSend:
         source = open_source(self.recipients, self.columns, sheet=self.sheet)
         return preflight(source.blocks(plan.fields, plan.optional_fields), plan, log.warning)
 
-    def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: BulkLedger) -> dict[str, Any]:
+    def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: BulkLedger) -> dict[str, Any] | None:
         spending = self._spending(ledger)
         expiries = self._expiries(checked)
         totals = Totals(checked, self._open_report(), expiries=expiries)
@@ -214,6 +219,9 @@ class BulkSend:
             ledger.refuse()
         if verdict.error is not None:
             raise verdict.error from None  # the log would have its message twice
+        if verdict.asks:
+            log.info("Sent to all others: %s", totals.counts())
+            return None
         log.info("Done: %s", totals.counts())
         return result
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
-from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, Outcome
+from airflow_provider_pindo._bulk.bulk_ledger import NOT_AS_WRITTEN, BulkLedger, Outcome
 from airflow_provider_pindo._bulk.gate import Expiries
 from airflow_provider_pindo._bulk.recipients import (
     DUPLICATE,
@@ -82,6 +82,7 @@ class Totals:
     :param reached: recipients that are excluded now, and stand in another column, where an earlier try put them.
     :param unknown_excluded: those of them that are unknown, and the unknown whose message has expired.
     :param unknown_entries: the first entries of the ledger with somebody unknown, and one more if there are more.
+    :param has_changed_entry: whether one of them is not as a task wrote it.
     """
 
     preflight: Preflight
@@ -99,6 +100,7 @@ class Totals:
     rejections: list[RecipientResult] = field(default_factory=list)
     unknowns: list[RecipientResult] = field(default_factory=list)
     unknown_entries: list[str] = field(default_factory=list)
+    has_changed_entry: bool = False
 
     expiries: Expiries = field(default_factory=Expiries)
     #: One byte for each row that has an outcome, where the rows have expiries of their own.
@@ -131,6 +133,7 @@ class Totals:
         if outcome.unknown:
             unknown = list(_people(batch, outcome.unknown))
             self.unknowns[:] = _first(self.unknowns, unknown)
+            self.has_changed_entry |= NOT_AS_WRITTEN in outcome.unknown
             has_expired = self.expiries.have_expired()
             self.unknown_excluded += sum(
                 person.row in batch.excluded or has_expired(person.row) for person in unknown

@@ -6,12 +6,12 @@ reads nothing. An error has two lines: what happened, with the first rows and th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_pindo._bulk.bulk_ledger import NOT_AS_WRITTEN
+from airflow_provider_pindo._bulk.bulk_ledger import UnknownEntries
 from airflow_provider_pindo._bulk.recipients import abbreviate
 from airflow_provider_pindo._bulk.totals import Counts, Totals
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_change_status
@@ -33,12 +33,14 @@ _NO_LEDGER = (
     "then clear the task. If nobody is left, mark it as success."
 )
 
+_ASK_AGAIN = "To be asked again, clear the task."
+
 
 @dataclass(frozen=True, slots=True)
 class Policies:
     """What the task's arguments say about its end.
 
-    :param on_unknown: ``fail``, ``resend`` or ``accept``.
+    :param on_unknown: ``fail``, ``ask``, ``resend`` or ``accept``.
     :param on_rejected: ``report`` or ``fail``.
     :param is_ledger_kept: whether this Airflow keeps a ledger.
     """
@@ -55,10 +57,12 @@ class Verdict:
     :param error: the error to raise; None for success.
     :param is_finished: whether every recipient was processed, so that there is nothing left to continue. The expired
         are left: a later expiry sends to them.
+    :param asks: whether a person is asked about the unknown before the send can end.
     """
 
     error: Exception | None = None
     is_finished: bool = False
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,26 @@ def judge(totals: Totals, stopped: BaseException | None, policies: Policies) -> 
     :param totals: the counts, and the recipients that an error names.
     :param stopped: why the send stopped early; None when it did not.
     """
+    if stopped is None and totals.unknown and _can_ask(totals, policies):
+        return Verdict(asks=True)
     counts = totals.counts()
     failure = _failure(totals, counts, stopped, policies)
     if failure is None:
         return Verdict(is_finished=not counts.expired)
     return Verdict(_error(failure, counts, policies), failure.is_finished and not counts.expired)
+
+
+def leave_unknown(unknown: UnknownEntries, why: str) -> PindoUnknownOutcomeError:
+    """Return the error of a send whose question got no answer that settles something.
+
+    :param unknown: what is unknown still.
+    :param why: what became of the question.
+    """
+    people = ((each.row, each.number, each.reason) for each in unknown.rows[:FIRST])
+    what = _name_unknown(people, len(unknown.rows), unknown.given)
+    return PindoUnknownOutcomeError(
+        f"{why}. {what}.\n{_ASK_AGAIN} Or {_how_to_change_status(list(unknown.values))}."
+    )
 
 
 def prevent_retry(error: BaseException, totals: Totals, policies: Policies) -> Exception | None:
@@ -112,18 +131,19 @@ def _may_have_texted(counts: Counts, policies: Policies) -> bool:
 def _failure(
     totals: Totals, counts: Counts, stopped: BaseException | None, policies: Policies
 ) -> _Failure | None:
-    asks_person = counts.unknown > 0 and policies.on_unknown == "fail"
+    needs_person = counts.unknown > 0 and policies.on_unknown in ("fail", "ask")
+    how_to_settle = _how_to_settle(totals, policies) if needs_person else None
     if stopped is not None:
-        return _stop(totals, counts, stopped, asks_person=asks_person)
-    if asks_person:
-        return _Failure(_unknown(totals, counts), _how_to_settle(totals), PindoUnknownOutcomeError)
+        return _stop(totals, counts, stopped, how_to_settle)
+    if how_to_settle is not None:
+        return _Failure(_unknown(totals, counts), how_to_settle, PindoUnknownOutcomeError)
     if totals.unknown > totals.unknown_excluded and policies.on_unknown == "resend":
         next_step = "The next try sends to them again, as on_unknown says."
         return _Failure(_unknown(totals, counts), next_step, AirflowException)
     return _rejection(totals, counts, policies)
 
 
-def _stop(totals: Totals, counts: Counts, stopped: BaseException, *, asks_person: bool) -> _Failure:
+def _stop(totals: Totals, counts: Counts, stopped: BaseException, how_to_settle: str | None) -> _Failure:
     what = mask_error(stopped).rstrip(".")
     rest = f"{counts.not_sent:,} recipients that are not sent"
     if isinstance(stopped, PindoWindowClosedError):
@@ -137,8 +157,8 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, *, asks_person
         next_step = f"Fix this and clear the task: it sends to the {rest}."
     else:
         next_step = f"The next try sends to the {rest}."
-    if asks_person:
-        what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {_how_to_settle(totals)}"
+    if how_to_settle is not None:
+        what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {how_to_settle}"
     if isinstance(stopped, PindoError):
         return _Failure(what, next_step, stopped.with_message)
     return _Failure(f"Sending stopped: {what}", next_step, AirflowException)
@@ -164,26 +184,46 @@ def _rejection(totals: Totals, counts: Counts, policies: Policies) -> _Failure |
 
 
 def _unknown(totals: Totals, counts: Counts) -> str:
-    """Name the first recipients whose outcome is unknown, with the reason once for all who share it."""
+    people = (
+        (person.row, mask_phone_number(person.phonenumber) if person.phonenumber else "", person.reason)
+        for person in totals.unknowns[:FIRST]
+    )
+    return _name_unknown(people, totals.unknown, counts.given)
+
+
+def _name_unknown(people: Iterable[tuple[int, str, str]], unknown: int, given: int) -> str:
+    """Name the first recipients whose outcome is unknown, with the reason once for all who share it.
+
+    :param people: row, masked number and reason of each.
+    """
     rows: dict[str, list[str]] = {}
-    for person in totals.unknowns[:FIRST]:
-        number = f" ({mask_phone_number(person.phonenumber)})" if person.phonenumber else ""
-        rows.setdefault(person.reason, []).append(f"row {person.row}{number}")
-    people = "; ".join(f"{', '.join(named)}, {reason}" for reason, named in rows.items())
-    more = totals.unknown - sum(map(len, rows.values()))
+    for row, number, reason in people:
+        rows.setdefault(reason, []).append(f"row {row}{f' ({number})' if number else ''}")
+    named = "; ".join(f"{', '.join(some)}, {reason}" for reason, some in rows.items())
+    more = unknown - sum(map(len, rows.values()))
     return (
-        f"Outcome unknown for {totals.unknown:,} of {counts.given:,} recipients: {people}"
+        f"Outcome unknown for {unknown:,} of {given:,} recipients: {named}"
         f"{f'; and {more:,} more' if more > 0 else ''}"
     )
 
 
-def _how_to_settle(totals: Totals) -> str:
+def _can_ask(totals: Totals, policies: Policies) -> bool:
+    """Return whether a question can settle the unknown: none of them is in an entry that a person has changed."""
+    return policies.on_unknown == "ask" and policies.is_ledger_kept and not totals.has_changed_entry
+
+
+def _how_to_settle(totals: Totals, policies: Policies) -> str:
+    if _can_ask(totals, policies):
+        return "Once the others are sent to, a person is asked about the unknown."
     restore = (
         " First restore an entry that is not as the task wrote it, and change only its status. If its value is lost, "
         "on_unknown='accept' texts nobody of it, and on_unknown='resend' everybody."
     )
-    is_changed = any(person.reason == NOT_AS_WRITTEN for person in totals.unknowns)
     return (
         "Find out whether they were texted (Pindo's dashboard shows it), then "
-        f"{how_to_change_status(abbreviate(totals.unknown_entries), SENT, NOT_SENT)}.{restore if is_changed else ''}"
+        f"{_how_to_change_status(totals.unknown_entries)}.{restore if totals.has_changed_entry else ''}"
     )
+
+
+def _how_to_change_status(entries: Sequence[str]) -> str:
+    return how_to_change_status(abbreviate(entries), SENT, NOT_SENT)

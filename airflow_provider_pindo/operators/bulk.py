@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS, ON_UNKNOWN
+from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
+from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag, read_optional
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
-from airflow_provider_pindo.operators._timed import PindoTimedOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, UnknownEntries
     from airflow_provider_pindo._bulk.run import BulkSend
+
+_log = logging.getLogger(__name__)
 
 #: Recipients of a bulk request. At most two are in flight, so a killed worker leaves at most 200 people unknown.
 _CHUNK_SIZE = 100
@@ -33,7 +38,7 @@ _ON_DUPLICATE = ("drop", "fail", "send")
 _ON_REJECTED = ("report", "fail")
 
 
-class PindoSendBulkSmsOperator(PindoTimedOperator):
+class PindoSendBulkSmsOperator(PindoAskingOperator):
     """Send a text to many, each once, and account for every one of them.
 
     Before the first message leaves, all recipients are checked. A ledger in Airflow's task state store (Airflow 3.3 and
@@ -45,7 +50,9 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
     * at most three times ``concurrency``, 60 by default, for texts that go out one by one;
     * the recipients of at most two requests for bulk requests.
 
-    A person settles them in the *Task State Store* of the task instance's *Storage* tab: they change the status of an
+    With ``on_unknown="ask"`` (Airflow 3.3 and later) the task sends to all others, and asks one question about all of
+    these. A person says that all arrived, none, or which rows did; the task then sends to the others and goes on. Or a
+    person settles them in the *Task State Store* of the task instance's *Storage* tab: they change the status of an
     entry such as ``pindo_bulk_00001`` to ``sent`` or ``not_sent``. A clear then continues the send.
 
     Sending stops when ten requests in a row get no certain response. It also stops when 20 in a row are refused for one
@@ -83,8 +90,13 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
         column ``phonenumber``. Read again on every try; numbers added since are skipped. Those on the connection's
         ``suppression_list`` are left out as well. (templated)
     :param on_unknown: what an unknown outcome does. ``fail`` (default) sends the rest, then fails without retry until a
-        person settles it. ``resend`` sends to them again at the next try, so they may get it twice. ``accept`` succeeds
-        and counts them in the column ``unknown``. (templated)
+        person settles it. ``ask`` (Airflow 3.3 and later) sends the rest, then asks a person in Airflow's UI, and goes
+        on with the answer. ``resend`` sends to them again at the next try, so they may get it twice. ``accept``
+        succeeds and counts them in the column ``unknown``. (templated)
+    :param ask_timeout: how long a person may take to answer, as a ``timedelta``: 7 days by default. Then the task fails
+        as with ``fail``. None waits without end.
+    :param ask_notifiers: notifiers that are called when a question is asked, such as
+        :class:`~airflow_provider_pindo.notifications.sms.PindoNotifier`. Their context has ``question_url``.
     :param on_rejected: what a refusal by Pindo does. ``report`` (default) succeeds. ``fail`` fails after the rest is
         sent. The task fails in any case when everybody was rejected, by Pindo or by ``on_invalid="skip"``. A clear
         then sends only to the rejected.
@@ -127,12 +139,11 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
         "text",
         "sender",
         "exclude",
-        "on_unknown",
         "resend",
         "dry_run",
         "report_path",
         "sheet",
-        *PindoTimedOperator.template_fields,
+        *PindoAskingOperator.template_fields,
     )
     native_fields = ("recipients", "exclude")
 
@@ -148,7 +159,6 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
         on_invalid: str = "fail",
         on_duplicate: str = "drop",
         exclude: Any = None,
-        on_unknown: str = "fail",
         on_rejected: str = "report",
         resend: bool | str = False,
         dry_run: bool | str = False,
@@ -171,7 +181,6 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
         self.on_invalid = on_invalid
         self.on_duplicate = on_duplicate
         self.exclude = _wrap(exclude)
-        self.on_unknown = on_unknown
         self.on_rejected = on_rejected
         self.resend = resend
         # BaseOperator has a method of this name, for `airflow tasks test --dry-run`, which sends nothing either.
@@ -190,11 +199,74 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everybody, send, and return the counts."""
+        return self._run(context)
+
+    def execute_answer(self, context: Context, event: Mapping[str, Any], asked: str) -> dict[str, Any]:
+        """Write a person's answer into the ledger, then go on as a retry does. Airflow calls this in a new process.
+
+        An answer that is not clear settles nobody, and the question is asked again.
+
+        :param event: what Airflow says of the answer.
+        :param asked: when the question was asked.
+        """
+        from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
+
+        with fail_without_retry():
+            ledger = BulkLedger(context)
+            unknown = ledger.read_unknown()
+            if unknown.question != asked:  # Airflow may deliver an answer twice, if its scheduler stops
+                _log.warning("The answer is not used: the send has gone on since the question")
+            elif not self._settle(ledger, unknown, read_answer(event)):
+                self._ask(context, ledger, unknown)
+        return self._run(context)
+
+    def _settle(self, ledger: BulkLedger, unknown: UnknownEntries, answer: Answer) -> bool:
+        """Write an answer into the ledger; return False when it is not clear."""
+        from airflow_provider_pindo._bulk.question import ARRIVED, LEAVE_IT_FAILED, read_arrived
+        from airflow_provider_pindo._bulk.verdict import leave_unknown
+
+        if answer.option is None and unknown.rows:
+            raise leave_unknown(unknown, f"Nobody answered within {self.ask_timeout}")
+        if answer.option is None:  # they were settled on the page, or in the Task State Store
+            return True
+        if answer.option == LEAVE_IT_FAILED:
+            raise leave_unknown(unknown, f"{answer.who} answered {LEAVE_IT_FAILED!r}")
+        rows = {each.row for each in unknown.rows}
+        try:
+            arrived = read_arrived(answer.option, answer.params.get(ARRIVED), rows)
+        except ValueError as error:
+            _log.warning(
+                "The answer of %s was not applied, and nothing was sent: %s. The question is asked again",
+                answer.who,
+                error,
+            )
+            return False
+        ledger.settle(unknown, arrived, answer.settlement)
+        count_settled(answer.settlement.by, len(rows))
+        _log.info(
+            "%s answered %r: of %s unknown recipients %s got the message",
+            answer.who,
+            answer.option,
+            f"{len(rows):,}",
+            f"{len(arrived):,}",
+        )
+        return True
+
+    def _ask(self, context: Context, ledger: BulkLedger, unknown: UnknownEntries) -> NoReturn:
+        """Log who is unknown, and park the task until a person answers."""
+        from airflow_provider_pindo._bulk.question import describe_unknown
+
+        for line in describe_unknown(unknown.rows, list(unknown.values), read_optional(self.report_path)):
+            _log.warning(line)
+        self._park(context, _form(), "execute_answer", asked=ledger.open_question())
+
+    def _run(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
         from airflow_provider_pindo._bulk.gate import WaitForWindow
         from airflow_provider_pindo._bulk.run import BulkSend
 
         with fail_without_retry():
-            check_choice("on_unknown", self.on_unknown, ON_UNKNOWN)
+            on_unknown = self._read_on_unknown()
             dry_run, resend = read_flag("dry_run", self.dry_run), read_flag("resend", self.resend)
             send = self._send = BulkSend(
                 hook=self.hook,
@@ -207,7 +279,7 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
                 on_invalid=self.on_invalid,
                 on_duplicate=self.on_duplicate,
                 exclude=self._exclude(),
-                on_unknown=self.on_unknown,
+                on_unknown=on_unknown,
                 on_rejected=self.on_rejected,
                 resend=resend,
                 max_segments=self.max_segments,
@@ -224,9 +296,13 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
             if self._is_to_end:  # on_kill came before there was anything to interrupt
                 send.interrupt()
             try:
-                return send.dry_run() if dry_run else send.run(context)
+                result = send.dry_run() if dry_run else send.run(context)
             except WaitForWindow as wait:
                 self._wait(wait.until, str(wait))
+            if result is None:
+                ledger = BulkLedger(context)
+                self._ask(context, ledger, ledger.read_unknown())
+            return result
 
     def on_kill(self) -> None:
         """Send nothing more; requests in flight get a short grace. Called when the task must end."""
@@ -266,6 +342,44 @@ class PindoSendBulkSmsOperator(PindoTimedOperator):
                 raise PindoConfigurationError(
                     f"{name} is {value!r}: give a number of USD, such as 2.5, not as text"
                 )
+
+
+def _form() -> Form:
+    """Return the question. Airflow shows the first one of a task instance for ever, so it names no recipient."""
+    from airflow.sdk import Param
+
+    from airflow_provider_pindo._bulk.question import (
+        ALL_ARRIVED,
+        ARRIVED,
+        LEAVE_IT_FAILED,
+        NONE_ARRIVED,
+        OPTIONS,
+        SOME_ARRIVED,
+    )
+
+    return Form(
+        subject="Which recipients got the message? The outcome of some is unknown",
+        body=(
+            "Their requests were sent, and no certain response came back. Everybody else was sent to.\n\n"
+            "**Where to look.** The end of this task's log lists the rows, with masked numbers and the reason. So does "
+            "the report file, if the task has a `report_path`. Pindo's dashboard shows what was sent.\n\n"
+            f"- **{ALL_ARRIVED}**: they count as accepted, and nobody is sent to.\n"
+            f"- **{NONE_ARRIVED}**: the message is sent to all of them now, once.\n"
+            f"- **{SOME_ARRIVED}**: `{ARRIVED}` holds the rows that got it, such as `58-77,80`. The message is sent to "
+            "the others now, once.\n"
+            f"- **{LEAVE_IT_FAILED}**: the task fails. Clear it to be asked again.\n\n"
+            "If an answer is not clear, nothing is sent and you are asked again. The log says what was wrong."
+        ),
+        options=OPTIONS,
+        params={
+            ARRIVED: Param(
+                "",
+                type=["null", "string"],
+                title="Rows that arrived",
+                description=f"Only with {SOME_ARRIVED!r}: row numbers and ranges, such as 58-77,80",
+            ).serialize()
+        },
+    )
 
 
 class _Supplier:

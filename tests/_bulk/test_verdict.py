@@ -31,6 +31,7 @@ def totals(given=9, *, accepted=0, rejected=0, unknown=0, reason=RESET, unknown_
         unknowns=people[:unknown],
         rejections=people[unknown : unknown + rejected],
         unknown_entries=["pindo_bulk_00001"] if unknown else [],
+        has_changed_entry=reason == NOT_AS_WRITTEN,
     )
 
 
@@ -67,6 +68,22 @@ def test_the_first_rows_share_their_reason_and_the_others_are_counted():
 def test_an_entry_that_was_changed_must_be_restored_first():
     _, next_step = lines(judge(totals(unknown=9, reason=NOT_AS_WRITTEN), None, Policies()))
     assert "First restore an entry that is not as the task wrote it" in next_step
+
+
+def test_ask_asks_about_the_unknown_once_the_others_are_sent_to():
+    assert judge(totals(accepted=8, unknown=1), None, Policies("ask")) == Verdict(asks=True)
+    stopped = judge(totals(accepted=2, unknown=1), PindoRateLimitError("429"), Policies("ask"))
+    _, next_step = lines(stopped)
+    assert next_step == (
+        "The next try sends to the 6 recipients that are not sent. Once the others are sent to, a person is asked "
+        "about the unknown."
+    )
+
+
+def test_ask_asks_nothing_about_an_entry_that_was_changed():
+    verdict = judge(totals(unknown=9, reason=NOT_AS_WRITTEN), None, Policies("ask"))
+    assert type(verdict.error) is PindoUnknownOutcomeError
+    assert "First restore an entry" in lines(verdict)[1]
 
 
 @pytest.mark.parametrize(("excluded", "fails"), [(0, True), (1, True), (2, False)])

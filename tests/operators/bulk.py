@@ -60,6 +60,9 @@ class Store:
 class TaskInstance:
     """What the ledger asks of a task instance: clearing raises ``max_tries``."""
 
+    id = "an id"
+    log_url = "http://airflow/dags/d/runs/r/tasks/t?try_number=1"
+
     def __init__(self, generation: int = 0) -> None:
         self.max_tries = generation
 
@@ -73,6 +76,16 @@ def send(store: Store | None, generation: int = 0, **arguments: Any) -> dict[str
     arguments = {"text": "Muraho @contact.name", **arguments}
     operator = PindoSendBulkSmsOperator(task_id="text_all", **arguments)
     result: dict[str, Any] = operator.execute.__wrapped__(operator, context(store, generation))
+    assert sum(result[each] for each in COLUMNS) == result["given"]
+    return result
+
+
+def answer(store: Store, event: dict[str, Any], generation: int = 0, **arguments: Any) -> dict[str, Any]:
+    """Run the operator as Airflow resumes it with an answer to the question that is open."""
+    asked = store.get("pindo_bulk").get("question")
+    arguments = {"text": "Muraho @contact.name", "on_unknown": "ask", **arguments}
+    operator = PindoSendBulkSmsOperator(task_id="text_all", **arguments)
+    result: dict[str, Any] = operator.execute_answer(context(store, generation), event, asked)
     assert sum(result[each] for each in COLUMNS) == result["given"]
     return result
 
