@@ -1,0 +1,197 @@
+"""A bulk send that asks a person, in a real Airflow: the answers, the kills and the races, and what the phones got."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from demo.deployment import AIRFLOW_VERSION
+from demo.rest import wait_until
+from tests.e2e.test_ask import Send
+
+pytestmark = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="a task can park itself from Airflow 3.3 on")
+
+ALL, NONE, SOME, LEFT = "All arrived", "None arrived: send to them", "Some arrived", "Leave it failed"
+PHONES = [f"+25078000000{row}" for row in range(1, 7)]
+COLUMNS = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded", "expired")
+DAG = """
+import time
+from datetime import datetime, timedelta
+from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
+
+
+class SlowToSend(PindoSendBulkSmsOperator):
+    is_answered = False
+
+    def execute_answer(self, context, event, asked):
+        self.is_answered = True
+        return super().execute_answer(context, event, asked)
+
+    def _run(self, context):
+        if self.is_answered and context["params"]["slow"] and context["ti"].try_number == 1:
+            print("The answer is in the ledger")
+            time.sleep(60)
+        return super()._run(context)
+
+
+with DAG("asks_in_bulk", schedule=None, start_date=datetime(2026, 1, 1), params={"slow": False}) as dag:
+    SlowToSend(
+        task_id="text",
+        recipients=PHONES,
+        text="Muraho",
+        chunk_size=2,
+        concurrency=1,
+        on_unknown="ask",
+        retries=2,
+        retry_delay=timedelta(seconds=1),
+    )
+""".replace("PHONES", repr(PHONES))
+
+
+class BulkSend(Send):
+    """A run of the DAG, and what people do to it."""
+
+    def answer(self, option, arrived=""):
+        self.rest.answer(self.dag_id, self.run_id, "text", option, arrived=arrived)
+
+    @property
+    def settled(self):
+        """Who settled which rows, as the ledger has it."""
+        entry = self.rest.task_state(self.dag_id, self.run_id, "text")["pindo_bulk_00001"]
+        return [{name: each[name] for name in each if name != "at"} for each in entry["settled"]]
+
+
+@pytest.fixture
+def send(deployment, sandbox):
+    """A run that is not started."""
+    deployment.add_dag("asks_in_bulk", DAG)
+    return BulkSend(deployment, "asks_in_bulk")
+
+
+def lose(sandbox, action="drop_before", **fault):
+    """Lose the response of the request to the rows 3 and 4."""
+    sandbox.add_fault(call="send_bulk_sms", action=action, skip=1, **fault)
+
+
+def texted(sandbox):
+    return Counter(message["to"] for message in sandbox.messages())
+
+
+def ends_well(send, sandbox, phones=PHONES):
+    """Wait for the end; these phones got one message each, and everybody is in the column accepted."""
+    assert send.wait_for_end() == "success"
+    assert texted(sandbox) == Counter(phones)
+    result = send.result
+    assert [result[name] for name in COLUMNS] == [6, 0, 0, 0, 0, 0, 0]
+    return result["given"] == 6
+
+
+def test_all_arrived_sends_to_nobody(send, sandbox):
+    lose(sandbox, "drop_after")
+    send.start().wait_for_question()
+    log = send.log()
+    assert "row 3 (+25078****003): the connection was reset after the request was sent" in log
+    assert PHONES[2] not in log
+    send.answer(ALL)
+    assert ends_well(send, sandbox)
+    assert send.task["try_number"] == 1
+    assert send.settled == [{"by": "person", "who": "admin", "arrived": "3-4"}]
+
+
+def test_none_arrived_sends_to_them_once_in_the_same_try(send, sandbox):
+    lose(sandbox)
+    send.start().wait_for_question()
+    assert texted(sandbox) == Counter(PHONES[:2] + PHONES[4:])
+    send.answer(NONE)
+    assert ends_well(send, sandbox)
+    assert send.task["try_number"] == 1
+
+
+def test_an_answer_that_is_not_clear_is_asked_again_and_some_arrived_sends_to_the_others(send, sandbox):
+    lose(sandbox)
+    send.start().wait_for_question()
+    send.answer(SOME, "3-5")
+    send.wait_for_question()
+    assert "row 5, whose outcome is not unknown. Unknown are 3-4. The question is asked again" in send.log()
+    assert texted(sandbox) == Counter(PHONES[:2] + PHONES[4:])
+    send.answer(SOME, "4")
+    assert ends_well(send, sandbox, PHONES[:3] + PHONES[4:])
+    assert send.task["try_number"] == 1
+    assert send.settled == [{"by": "person", "who": "admin", "arrived": "4", "not_arrived": "3"}]
+
+
+def test_left_failed_fails_and_a_clear_asks_again(send, sandbox):
+    lose(sandbox, "drop_after")
+    send.start().wait_for_question().answer(LEFT)
+    assert send.wait_for_end() == "failed"
+    assert send.task["try_number"] == 1
+    assert "admin answered 'Leave it failed'. Outcome unknown for 2 of 6 recipients: row 3" in send.log()
+    send.clear()
+    send.wait_for_question().answer(ALL)
+    assert ends_well(send, sandbox)
+
+
+def test_the_retry_of_a_killed_send_sends_to_the_rest_and_asks(send, sandbox):
+    lose(sandbox, "slow_answer", seconds=15)
+    send.start()
+    running = send.rest.wait_for_task(send.dag_id, send.run_id, "text")
+    wait_until(lambda: len(sandbox.messages()) == 4, "the second request has arrived", timeout=30)
+    send.deployment.task_process(running).kill()
+    send.wait_for_question()
+    assert "row 3 (+25078****003): the task ended while they were in flight" in send.log(2)
+    send.answer(ALL)
+    assert ends_well(send, sandbox)
+    assert send.task["try_number"] == 2
+
+
+def test_a_kill_between_the_answer_and_the_requests_sends_once_and_asks_nobody_again(send, sandbox):
+    lose(sandbox)
+    send.start(slow=True).wait_for_question().answer(SOME, "4")
+    wait_until(lambda: "The answer is in the ledger" in send.log(), "the answer is in the ledger", timeout=60)
+    send.deployment.task_process(send.task).kill()
+    assert ends_well(send, sandbox, PHONES[:3] + PHONES[4:])
+    assert send.task["try_number"] == 2
+    assert send.questions == 1
+
+
+def test_an_answer_after_the_run_was_cleared_is_not_applied(send, sandbox):
+    lose(sandbox, "drop_after")
+    send.start().wait_for_question()
+    send.pause(True)
+    try:
+        send.clear()
+        send.answer(NONE)
+    finally:
+        send.pause(False)
+    send.wait_for_question()
+    assert texted(sandbox) == Counter(PHONES)
+    send.answer(ALL)
+    assert ends_well(send, sandbox)
+
+
+def test_two_answers_at_once_right_after_the_task_parks_send_once(send, sandbox):
+    """Airflow may take the task for dead then, so that the next try asks again."""
+    lose(sandbox)
+    send.start().wait_for_question(is_noticed=False)
+
+    def answer(option):
+        try:
+            send.answer(option)
+        except requests.HTTPError as error:
+            return error.response.status_code
+        return 200
+
+    with ThreadPoolExecutor(2) as people:
+        assert set(people.map(answer, (NONE, NONE))) <= {200, 409}
+
+    def end_or_answer_again():
+        if send.task["state"] == "awaiting_input":
+            answer(NONE)
+        return send.task["state"] in ("success", "failed") and send.task["state"]
+
+    assert wait_until(end_or_answer_again, "the task has ended", timeout=120, interval=2) == "success"
+    assert ends_well(send, sandbox)
