@@ -4,8 +4,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-e2e test-airflow2 test-e2e-airflow2 test-pythons test-cluster test-postgres test-many-alerts mutants bench \
-	bench-waiting bench-page bench-cluster lint docs pictures package constraints clean
+.PHONY: help demo up test test-e2e test-airflow2 test-e2e-airflow2 test-pythons test-cluster test-databases test-postgres test-many-alerts mutants bench \
+	bench-waiting bench-page bench-webhooks bench-cluster lint docs pictures package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
@@ -38,13 +38,13 @@ test: .venv/dev.stamp  ## Run the tests on Airflow 3.3, one of them end to end (
 	.venv/bin/python -m pytest $(or $(ARGS),$(MEASURED) $(IN_PARALLEL))
 
 test-e2e: .venv/dev.stamp  ## Run the other end-to-end tests, in a real Airflow
-	.venv/bin/python -m pytest -m 'e2e and not cluster' $(or $(ARGS),tests/e2e)
+	.venv/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),tests/e2e)
 
 test-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test" on Airflow 2.11
 	.venv-airflow2/bin/python -m pytest $(or $(ARGS),$(IN_PARALLEL))
 
 test-e2e-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test-e2e" on Airflow 2.11
-	.venv-airflow2/bin/python -m pytest -m 'e2e and not cluster' $(or $(ARGS),tests/e2e)
+	.venv-airflow2/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),tests/e2e)
 
 test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run the same as "make test" on every Python of the PATH
 	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
@@ -59,6 +59,10 @@ test-postgres: .venv/cluster.stamp  ## Show on Postgres that no message waits fo
 test-cluster: .venv/cluster.stamp  ## Kill parts of a cluster (Celery, Postgres, Redis) while it texts people
 	.venv/bin/python -m pytest -m cluster tests/e2e/cluster $(ARGS)
 
+# Where the servers are: PINDO_TEST_POSTGRES and PINDO_TEST_MARIADB, if they are not where they usually are.
+test-databases: .venv/cluster.stamp  ## Receive webhooks on Postgres and MariaDB
+	.venv/bin/python -m pytest -m databases tests/plugins tests/e2e/test_webhooks.py $(ARGS)
+
 test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a quarter of an hour
 	PINDO_FAILURES=500 .venv/bin/python -m pytest -m e2e tests/e2e/test_alerts.py -k many_failing --timeout 3600 \
 		-o faulthandler_timeout=4000
@@ -69,6 +73,9 @@ mutants: .venv/mutants.stamp  ## Break api/, the inbox, the ledger and the recip
 
 bench: .venv/dev.stamp  ## Measure the speed beside plain Python (ARGS=quick leaves out the real Airflow)
 	.venv/bin/python -m benchmarks $(ARGS)
+
+bench-webhooks: .venv/dev.stamp  ## Measure how many webhooks an API server takes: two minutes
+	.venv/bin/python -m benchmarks.webhooks
 
 bench-waiting: .venv/dev.stamp  ## Measure the cost of a thousand tasks that wait for a reply: twenty minutes
 	.venv/bin/python -m benchmarks.waiting $(ARGS)

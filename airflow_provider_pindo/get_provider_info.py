@@ -145,6 +145,7 @@ def get_provider_info() -> dict[str, Any]:
                         "alert",
                         "hook",
                         "measure",
+                        "see",
                     )
                 ],
                 "logo": "/docs/integration-logos/Pindo.svg",

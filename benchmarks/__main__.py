@@ -100,7 +100,7 @@ def real_tasks(fast: str, slow: str) -> tuple[float, float]:
 
 def main() -> None:
     """Print the table."""
-    from benchmarks import clients
+    from benchmarks import clients, webhooks
 
     with server() as fast, server(LATENCY) as slow, tempfile.TemporaryDirectory() as folder:
         os.environ["AIRFLOW_CONN_BENCH"] = connection(fast)
@@ -126,6 +126,7 @@ def main() -> None:
             at_once, late = real_tasks(fast, slow)
             line("as a real task, real ledger", at_once, "ledger without cost", ours)
             line("the same at 100 ms latency", late, "ledger without cost", without, "0.90")
+            print(webhooks.row(*webhooks.measure()), flush=True)
         bare, ours = medians(
             lambda: clients.bare_bulk(fast, many, 1000),
             lambda: clients.operator(many, text=clients.ONE_TEXT, chunk_size=1000),

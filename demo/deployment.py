@@ -245,9 +245,13 @@ class Deployment:
 
     def airflow(self, *command: str, timeout: float = 180) -> str:
         """Run an ``airflow`` command in this deployment and return its output."""
+        return self.run("airflow", *command, timeout=timeout)
+
+    def run(self, module: str, *arguments: str, timeout: float = 180) -> str:
+        """Run a Python module in this deployment and return its output."""
         with interrupts_wait():
             process = subprocess.Popen(  # noqa: S603
-                python("airflow", *command),
+                python(module, *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -256,16 +260,13 @@ class Deployment:
                 start_new_session=True,
                 text=True,
             )
+        command = " ".join((module, *arguments))
         try:
             printed, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            raise DeploymentError(
-                f"airflow {' '.join(command)}: still running after {timeout:.0f} s"
-            ) from None
+            raise DeploymentError(f"{command}: still running after {timeout:.0f} s") from None
         if process.returncode:
-            raise DeploymentError(
-                f"airflow {' '.join(command)}: exit code {process.returncode}\n{printed[-4000:]}"
-            )
+            raise DeploymentError(f"{command}: exit code {process.returncode}\n{printed[-4000:]}")
         return printed
 
     def add_dag(self, dag_id: str, source: str) -> None:

@@ -1,8 +1,6 @@
-"""Reading the webhook events that the API server keeps: requests as calls, and a cursor that loses no event.
+"""The API server's route for webhook events: its requests as calls, and its answers as values.
 
-Ids are given out in order but may become visible out of order: a transaction with a lower id may commit later. So each
-answer has a ``settled_id``, up to which nothing can appear any more. The cursor moves to it and no further. It keeps
-the ids above it that were read, and drops them when they come again.
+:mod:`~airflow_provider_pindo._inbox.event_scan` reads with them and loses no event.
 
 The route is ``POST /pindo/events/{conn_id}`` of the API server, with ``Authorization: Bearer`` and the token of
 :func:`~airflow_provider_pindo.api.webhooks.reading_token`. Ids and numbers are in the body, since an access log prints
@@ -17,6 +15,9 @@ addresses. Every key of the request is optional::
 
 ``more`` says that another page follows, after ``last_id``. A page may have fewer events than ``limit`` and still be
 followed by another.
+
+Ids are given out in order but may become visible out of order: a transaction with a lower id may commit later. Up to
+``settled_id`` nothing can appear any more. So the next pass starts there, and drops the ids above it that it has read.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def list_events(
 def read_event_page(body: Any) -> EventPage:
     """Parse one answer of the API server.
 
-    :raises MalformedResponse: it is none.
+    :raises MalformedResponse: it is something else.
     """
     try:
         return EventPage(
@@ -136,67 +137,3 @@ def read_event_page(body: Any) -> EventPage:
         )
     except (KeyError, TypeError, ValueError):
         raise MalformedResponse("it is not a list of webhook events") from None
-
-
-@dataclass(frozen=True, slots=True)
-class EventCursor:
-    """The position up to which a reader has read. It can be stored as JSON and read again.
-
-    :param after_id: every event up to this id was read.
-    :param seen: ids above it that were read too.
-    """
-
-    after_id: int = 0
-    seen: frozenset[int] = frozenset()
-
-    def as_json(self) -> dict[str, Any]:
-        """Return this cursor as JSON."""
-        return {"after_id": self.after_id, "seen": sorted(self.seen)}
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> EventCursor:
-        """Return the cursor that :meth:`as_json` stored."""
-        return cls(int(stored["after_id"]), frozenset(map(int, stored["seen"])))
-
-
-#: Before the first event.
-START = EventCursor()
-
-
-class EventScan:
-    """One pass over the events; the caller does the I/O.
-
-    Make :attr:`next_call` and give its answer to :meth:`feed`, until ``next_call`` is None. Every event is returned by
-    exactly one of the passes that hand :attr:`cursor` on from one to the next.
-
-    :param conn_id: the connection whose events are read.
-    :param which: the filter; the same for all passes of a cursor.
-    :param cursor: where the last pass ended.
-    """
-
-    def __init__(self, conn_id: str, which: EventFilter, cursor: EventCursor) -> None:
-        self._conn_id = conn_id
-        self._which = which
-        self._start = cursor
-        self._settled_id: int | None = None
-        self._read: set[int] = set(cursor.seen)
-        self.next_call: Call[EventPage] | None = list_events(conn_id, which, after=cursor.after_id)
-
-    def feed(self, page: EventPage) -> list[WebhookEvent]:
-        """Take the answer to :attr:`next_call`, and return its events that were not read before, oldest first."""
-        if (
-            self._settled_id is None
-        ):  # that of the first page: later pages may have missed events below theirs
-            self._settled_id = page.settled_id
-        events = [event for event in page.events if event.id not in self._read]
-        self._read.update(event.id for event in events)
-        self.next_call = list_events(self._conn_id, self._which, after=page.last_id) if page.more else None
-        return events
-
-    @property
-    def cursor(self) -> EventCursor:
-        """Where the next pass starts. Before the pass has ended: where this one started."""
-        if self.next_call is not None or self._settled_id is None:
-            return self._start
-        after_id = max(self._start.after_id, self._settled_id)
-        return EventCursor(after_id, frozenset(id for id in self._read if id > after_id))

@@ -7,12 +7,11 @@ the address (``[pindo] api_url``), the token (derived from the connection's ``we
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_pindo._inbox.event_scan import PollCursor, SharedEventScan
-from airflow_provider_pindo._inbox.events import START, EventCursor, EventFilter, EventScan, WebhookEvent
+from airflow_provider_pindo._inbox.events import EventFilter, WebhookEvent, list_events
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoConfigurationError,
@@ -31,18 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_pindo._inbox.events import EventPage
     from airflow_provider_pindo._inbox.scan import PollResult
     from airflow_provider_pindo.api.calls import Call
-
-
-@dataclass(frozen=True, slots=True)
-class EventResult:
-    """The result of one pass over the events.
-
-    :param events: those that the cursor had not read, oldest first.
-    :param cursor: where the next pass starts.
-    """
-
-    events: tuple[WebhookEvent, ...]
-    cursor: EventCursor
 
 
 def _event_settings(conn_id: str, settings: PindoSettings) -> PindoSettings:
@@ -75,16 +62,18 @@ class EventReader:
         self._settings = settings or PindoHook(pindo_conn_id).settings
         self._hook = PindoHook(pindo_conn_id, settings=_event_settings(pindo_conn_id, self._settings))
 
-    def read(self, which: EventFilter, cursor: EventCursor = START) -> EventResult:
-        """Return the events that match ``which`` and that ``cursor`` has not read.
+    def read(self, which: EventFilter) -> list[WebhookEvent]:
+        """Return all events that match ``which``, oldest first.
 
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
-        scan = EventScan(self.pindo_conn_id, which, cursor)
         events: list[WebhookEvent] = []
-        while scan.next_call is not None:
-            events += scan.feed(self._send(scan.next_call))
-        return EventResult(tuple(events), scan.cursor)
+        call: Call[EventPage] | None = list_events(self.pindo_conn_id, which)
+        while call is not None:
+            page = self._send(call)
+            events += page.events
+            call = list_events(self.pindo_conn_id, which, after=page.last_id) if page.more else None
+        return events
 
     def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
         """Return what is new to at least one of ``cursors``, from one pass over the events.
@@ -125,14 +114,6 @@ class AsyncEventReader:
         self._settings = settings
         self._hook: PindoAsyncHook | None = None
         self._opening = asyncio.Lock()
-
-    async def read(self, which: EventFilter, cursor: EventCursor = START) -> EventResult:
-        """Return the events that match ``which``; see :meth:`EventReader.read`."""
-        scan = EventScan(self.pindo_conn_id, which, cursor)
-        events: list[WebhookEvent] = []
-        while scan.next_call is not None:
-            events += scan.feed(await self._send(scan.next_call))
-        return EventResult(tuple(events), scan.cursor)
 
     async def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
         """Return what is new to at least one of ``cursors``; see :meth:`EventReader.poll`."""
@@ -189,14 +170,19 @@ def _explained(error: PindoError, conn_id: str, url: str) -> PindoError:
     """Return ``error`` with a message about the API server. The transport's message is about Pindo."""
     what = f"cannot read the webhook events of connection {conn_id!r} from {url}"
     if isinstance(error, PindoAuthError):
-        return error.with_message(
-            f"{what}: it refused the token ({error.status}). The connection's webhook_secret must be the same for the "
-            "API server and for tasks and triggers"
+        why = f"it refused the token ({error.status})"
+        advice = (
+            "The connection's webhook_secret must be the same for the API server and for tasks and triggers"
         )
-    if isinstance(error, PindoNotFoundError):
-        return error.with_message(
-            f"{what}: it has none (404). Set [pindo] webhooks = True for the API server, define the connection there "
-            "too, and check [pindo] api_url"
+    elif isinstance(error, PindoNotFoundError):
+        why = "it has none (404)"
+        advice = (
+            "Set [pindo] webhooks = True for the API server, define the connection there too, and check [pindo] "
+            "api_url"
         )
-    why = error.summary if error.status is None else f"it returned {error.status}"
-    return error.with_message(f"{what}: {why}. Check [pindo] api_url and the API server's log")
+    else:
+        why = error.summary if error.status is None else f"it returned {error.status}"
+        advice = "Check [pindo] api_url and the API server's log"
+    explained = error.with_message(f"{what}: {why}. {advice}")
+    explained.summary = f"{what}: {why}"
+    return explained

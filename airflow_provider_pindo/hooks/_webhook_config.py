@@ -28,7 +28,7 @@ def check_airflow() -> None:
 
 
 def check_webhooks() -> None:
-    """Refuse what needs webhooks where there are none.
+    """Refuse what needs webhooks if they are not on.
 
     :raises PindoConfigurationError: this Airflow is older than 3.1, or ``[pindo] webhooks`` is off.
     """

@@ -48,7 +48,7 @@ def read_sent_events(hook: PindoHook, began: datetime, to: str | None = None) ->
 
     try:
         with EventReader(hook.pindo_conn_id, settings=hook.settings) as reader:
-            events = reader.read(EventFilter(kinds=(SENT,), to=to, since=began - _SKEW)).events
+            events = reader.read(EventFilter(kinds=(SENT,), to=to, since=began - _SKEW))
     except PindoError as error:
         log.warning("There may be evidence, but it cannot be read: %s", error)
         return []

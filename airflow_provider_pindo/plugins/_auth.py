@@ -39,8 +39,8 @@ _REMEMBERED = 10.0
 _REFRESHED = 1.0
 #: Most connections that are remembered. Callers choose the names.
 _MAX_REMEMBERED = 100
-#: Threads for lookups and for the table. Airflow's own routes have other threads, so a slow database or a slow secrets
-#: backend does not stop them.
+#: Threads for the table, and as many for lookups. So names that a stranger makes up do not hold the table up, and
+#: neither holds up Airflow's own routes.
 _THREADS = 4
 
 
@@ -58,6 +58,7 @@ class Callers:
 
     def __init__(self) -> None:
         self._threads = anyio.CapacityLimiter(_THREADS)
+        self._lookups = anyio.CapacityLimiter(_THREADS)
         self._remembered: dict[str, tuple[float, _Tokens]] = {}
 
     async def in_thread(self, work: Callable[..., T], *args: object) -> T:
@@ -98,7 +99,7 @@ class Callers:
             read_at, tokens = self._remembered[conn_id]
             if time.monotonic() - read_at < age:
                 return tokens
-        tokens = await self.in_thread(_read_tokens, conn_id)
+        tokens = await anyio.to_thread.run_sync(_read_tokens, conn_id, limiter=self._lookups)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
         self._remembered[conn_id] = (time.monotonic(), tokens)
@@ -112,7 +113,7 @@ def _read_tokens(conn_id: str) -> _Tokens:
     """
     try:
         connection = BaseHook.get_connection(conn_id)
-    except AirflowException:  # there is none, or a backend denies it
+    except AirflowException:  # it does not exist, or a backend denies it
         connection = None
     if connection is None or connection.conn_type != "pindo":
         raise HTTPException(404, "Not Found")

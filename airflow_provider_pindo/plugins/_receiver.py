@@ -1,7 +1,7 @@
 """The webhook receiver: ``POST`` and ``GET /pindo/webhooks/{conn_id}``.
 
-Pindo sends each event once, so a 2xx goes out only when the event is committed, and everything that can be read is
-kept: an event of no known kind too. Nothing of a body is logged.
+Pindo sends each event once. So a 2xx goes out only when the event is committed, and an event of no known kind is kept
+too. Nothing of a body is logged.
 """
 
 from __future__ import annotations

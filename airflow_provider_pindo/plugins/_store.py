@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from airflow import settings
 from airflow.utils.db import DBLocks, create_global_lock
@@ -35,8 +35,9 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection, Engine, RowMapping
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.types import TypeEngine
 
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
 
@@ -53,26 +54,30 @@ _BATCH = 500
 #: Bytes of bodies in one page of events.
 _MAX_PAGE_BYTES = 4 * 1024**2
 
-_ids = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}  # capitals matter
+#: On MySQL, capitals in an id matter only with this.
+_IDS = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
 
 
-def _text_id(length: int) -> String:
-    return String(length).with_variant(mysql.VARCHAR(length, **_ids), "mysql", "mariadb")
+def _on_mysql(kind: TypeEngine[Any], there: TypeEngine[Any]) -> TypeEngine[Any]:
+    # One name at a time: Airflow 3.1 has SQLAlchemy 1.4.
+    return kind.with_variant(there, "mysql").with_variant(there, "mariadb")
+
+
+def _text_id(length: int) -> TypeEngine[Any]:
+    return _on_mysql(String(length), mysql.VARCHAR(length, **_IDS))
 
 
 TABLE = Table(
     "pindo_webhook_event",
     MetaData(),
-    # SQLite counts by itself only in an INTEGER.
+    # SQLite numbers rows only in an INTEGER.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("conn_id", _text_id(250), nullable=False),
     Column("kind", String(20), nullable=False),
     Column("sms_id", _text_id(MAX_ID_LENGTH)),
     Column("status", String(MAX_STATUS_LENGTH)),
     # MySQL's TEXT ends one byte before the largest body.
-    Column(
-        "body", Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4"), "mysql", "mariadb"), nullable=False
-    ),
+    Column("body", _on_mysql(Text(), mysql.MEDIUMTEXT(charset="utf8mb4")), nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Index("idx_pindo_webhook_event_kind", "conn_id", "kind", "id"),
     Index("idx_pindo_webhook_event_sms_id", "conn_id", "sms_id"),
@@ -107,11 +112,11 @@ class Page:
 
 
 def create_table() -> None:
-    """Create the table, if it is missing. API servers that start together do it one after the other.
+    """Create the table, if it is missing. Of API servers that start together, only one creates it.
 
     :raises StoreError: it could not be created.
     """
-    engine = settings.get_engine()
+    engine = _engine()
     with _without_contents():
         if not inspect(engine).has_table(TABLE.name):
             with create_session() as session, create_global_lock(session, DBLocks.MIGRATIONS):
@@ -230,18 +235,22 @@ def _delete_batch(connection: Connection, before: datetime) -> int:
     return connection.execute(delete(TABLE).where(TABLE.c.id.in_(ids))).rowcount if ids else 0
 
 
+def _engine() -> Engine:
+    return cast("Engine", settings.engine)  # the function get_engine is newer than Airflow 3.1
+
+
 def _run(work: Callable[[Connection], T]) -> T:
     """Run ``work`` in a transaction of its own.
 
-    :raises StoreError: in place of every error of the database.
+    :raises StoreError: for every error of the database.
     """
-    with _without_contents(), settings.get_engine().begin() as connection:
+    with _without_contents(), _engine().begin() as connection:
         return work(connection)
 
 
 @contextmanager
 def _without_contents() -> Iterator[None]:
-    """Raise :class:`StoreError` in place of every error of the database, without its cause."""
+    """Raise :class:`StoreError` for every error of the database, without its cause."""
     try:
         yield
     except (SQLAlchemyError, RuntimeError) as error:  # Airflow's lock raises the latter

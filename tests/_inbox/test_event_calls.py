@@ -1,0 +1,60 @@
+"""The calls of the API server's route for webhook events, and its answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_pindo._inbox.events import (
+    EventFilter,
+    EventPage,
+    WebhookEvent,
+    list_events,
+    read_event_page,
+)
+from airflow_provider_pindo.api.parsers import MalformedResponse
+
+MOMENT = datetime(2026, 11, 29, 8, 0, tzinfo=UTC)
+
+
+def event(id: int) -> WebhookEvent:
+    return WebhookEvent(id, "sent", f"out_{id}", None, {}, MOMENT)
+
+
+def test_the_request_has_everything_in_its_body_and_may_be_repeated():
+    which = EventFilter(
+        kinds=("sent",), sms_ids=("out_1",), to="+250781234567", from_number="+250781234568", since=MOMENT
+    )
+    call = list_events("pindo_default", which, after=7, limit=5)
+    assert (call.method, call.path, call.params) == ("POST", "/pindo/events/pindo_default", None)
+    assert call.safe_to_repeat
+    assert call.json == {
+        "kinds": ["sent"],
+        "sms_ids": ["out_1"],
+        "to": "+250781234567",
+        "from": "+250781234568",
+        "since": "2026-11-29T08:00:00+00:00",
+        "after": 7,
+        "limit": 5,
+    }
+    assert list_events("pindo_default", EventFilter()).json == {"after": 0, "limit": 1000}
+    assert "+25078" not in repr(which) + repr(call)
+
+
+def test_an_answer_is_read_and_anything_else_is_malformed():
+    row = {
+        "id": 7,
+        "kind": "sent",
+        "sms_id": "out_7",
+        "status": None,
+        "body": {},
+        "received_at": MOMENT.isoformat(),
+    }
+    page = {"events": [row], "last_id": 7, "settled_id": 3, "more": False}
+    assert read_event_page(page) == EventPage((event(7),), 7, 3, False)
+    odd = [None, [], {}, {**page, "events": None}, {**page, "events": [{**row, "received_at": "today"}]}]
+    odd += [{key: value for key, value in page.items() if key != missing} for missing in page]
+    for body in odd:
+        with pytest.raises(MalformedResponse, match="not a list of webhook events"):
+            read_event_page(body)

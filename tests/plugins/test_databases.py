@@ -1,0 +1,245 @@
+"""The table on Postgres, MariaDB and SQLite: made once, exact, read by its indexes, and emptied in small batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow import settings
+from sqlalchemy import create_engine, event, func, insert, inspect, select, text
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from airflow_provider_pindo._inbox.event_scan import EventCursor, SharedEventScan
+from airflow_provider_pindo._inbox.events import EventPage, WebhookEvent
+from airflow_provider_pindo.api.webhooks import MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
+from airflow_provider_pindo.plugins import _store
+from tests.databases import new_database
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.databases),
+        pytest.param("mariadb", marks=pytest.mark.databases),
+    ]
+)
+def database(request, tmp_path, monkeypatch) -> Iterator[str]:
+    """Airflow's engine on an empty database; yields the database's kind."""
+    if request.param == "sqlite":
+        yield from use(f"sqlite:///{tmp_path}/empty.db?timeout=60", request.param, monkeypatch)
+    else:
+        with new_database(request.param) as url:
+            yield from use(url, request.param, monkeypatch)
+
+
+def use(url, kind, monkeypatch):
+    engine = create_engine(
+        url, pool_size=20, **({} if kind == "sqlite" else {"isolation_level": "READ COMMITTED"})
+    )
+    monkeypatch.setattr(settings, "engine", engine)
+    monkeypatch.setattr(settings, "Session", scoped_session(sessionmaker(bind=engine)))
+    yield kind
+    settings.Session.remove()
+    engine.dispose()
+
+
+@pytest.fixture
+def table(database) -> str:
+    """The empty table."""
+    _store.create_table()
+    return database
+
+
+def add_old(count: int, age: timedelta, conn_id: str = "pindo_default") -> None:
+    values = {"conn_id": conn_id, "kind": "delivery_report", "body": "{}", "status": "DELIVRD"}
+    rows = [
+        {**values, "sms_id": f"old-{number}", "received_at": datetime.now(UTC) - age}
+        for number in range(count)
+    ]
+    with settings.get_engine().begin() as connection:
+        connection.execute(insert(_store.TABLE), rows)
+
+
+def count_rows() -> int:
+    with settings.get_engine().connect() as connection:
+        return connection.execute(select(func.count()).select_from(_store.TABLE)).scalar_one()
+
+
+def test_api_servers_that_start_together_create_the_table_once(database):
+    with ThreadPoolExecutor(6) as servers:
+        results = list(servers.map(lambda _: create_like_an_api_server(), range(6)))
+    assert all(results)
+    assert inspect(settings.get_engine()).get_table_names() == ["pindo_webhook_event"] or database == "sqlite"
+    indexes = {index["name"] for index in inspect(settings.get_engine()).get_indexes("pindo_webhook_event")}
+    assert indexes >= {
+        "idx_pindo_webhook_event_kind",
+        "idx_pindo_webhook_event_sms_id",
+        "idx_pindo_webhook_event_received_at",
+    }
+
+
+def create_like_an_api_server() -> bool:
+    for _ in range(3):  # SQLite has no lock for it, so one of two may fail once
+        try:
+            _store.create_table()
+        except _store.StoreError:
+            continue
+        return True
+    return False
+
+
+def test_every_character_and_the_longest_values_are_kept_exactly(table):
+    body = '{"text": "Muraho 😀 \\u0000 \\ud83d ' + "é" * 32_000 + '"}'
+    longest = Webhook("delivery_report", "x" * MAX_ID_LENGTH, "Y" * MAX_STATUS_LENGTH)
+    before = datetime.now(UTC)
+    _store.add("c" * 250, longest, body)
+    _store.add("pindo_default", Webhook("unknown"), "{}")
+    (row,) = _store.read("c" * 250, _store.Query()).rows
+    assert (row["sms_id"], row["status"], row["body"]) == (longest.sms_id, longest.status, body)
+    assert before <= row["received_at"] <= datetime.now(UTC)
+    assert _store.last_received("pindo_default") > row["received_at"]
+    assert _store.last_received("no_such") is None
+
+
+def test_capitals_matter_in_ids(table):
+    _store.add("pindo_default", Webhook("sent", "out_Ab"), "{}")
+    assert len(_store.read("pindo_default", _store.Query(sms_ids=["out_Ab"])).rows) == 1
+    assert _store.read("pindo_default", _store.Query(sms_ids=["out_AB"])).rows == []
+    assert _store.read("PINDO_default", _store.Query()).rows == []
+
+
+def test_an_id_is_never_given_out_twice(table):
+    _store.add("pindo_default", Webhook("unknown"), "{}")
+    add_old(1, timedelta(days=40))
+    (first,) = _store.read("pindo_default", _store.Query(kinds=["unknown"])).rows
+    with settings.get_engine().begin() as connection:
+        connection.execute(_store.TABLE.delete())
+    _store.add("pindo_default", Webhook("unknown"), "{}")
+    (second,) = _store.read("pindo_default", _store.Query()).rows
+    assert second["id"] > first["id"] + 1
+
+
+def test_retention_deletes_what_is_too_old_in_small_batches(table, monkeypatch):
+    monkeypatch.setattr(_store, "_BATCH", 50)
+    add_old(120, timedelta(days=31))
+    add_old(7, timedelta(days=29))
+    pauses = []
+    assert _store.delete_old(30, pause=lambda: pauses.append(count_rows())) == 120
+    assert pauses == [77, 27, 7]
+    assert _store.delete_old(30) == 0
+
+
+def test_a_thousand_webhooks_from_many_threads_are_all_kept(table):
+    with ThreadPoolExecutor(8) as clients:
+        list(
+            clients.map(
+                lambda number: _store.add("pindo_default", Webhook("sent", f"out-{number}"), "{}"),
+                range(1000),
+            )
+        )
+    page = _store.read("pindo_default", _store.Query(limit=1000))
+    assert len({row["sms_id"] for row in page.rows}) == 1000
+
+
+def test_no_event_is_missed_when_a_lower_id_becomes_visible_later(table):
+    """A transaction takes its id first and commits last, as on Postgres and MariaDB under load."""
+    if table == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    cursor, read = EventCursor("sent"), []
+    late = settings.get_engine().connect()
+    transaction = late.begin()
+    values = {"conn_id": "pindo_default", "kind": "sent", "body": "{}", "received_at": datetime.now(UTC)}
+    late.execute(insert(_store.TABLE).values(**values, sms_id="late"))
+    _store.add("pindo_default", Webhook("sent", "early"), "{}")
+    for step in range(3):
+        if step == 1:
+            transaction.commit()
+            late.close()
+        scan = SharedEventScan("pindo_default", [cursor], "UTC")
+        while scan.next_call is not None:
+            scan.feed(
+                as_client(_store.read("pindo_default", _store.Query(after=scan.next_call.json["after"])))
+            )
+        result = scan.result(None)
+        read += [event.sms_id for event in cursor.new_in(result).sent.values()]
+        cursor = cursor.after(result)
+    assert read == ["early", "late"]
+
+
+def as_client(page: _store.Page) -> EventPage:
+    events = tuple(
+        WebhookEvent(row["id"], row["kind"], row["sms_id"], row["status"], {}, row["received_at"])
+        for row in page.rows
+    )
+    return EventPage(events, page.last_id, page.settled_id, page.more)
+
+
+def test_the_questions_of_tasks_use_the_indexes(table):
+    """Among 20,000 events, none of them reads the whole table."""
+    add_old(20_000, timedelta(days=3))
+    _store.add("pindo_default", Webhook("sent", "out_7"), "{}")
+    newest = _store.read("pindo_default", _store.Query(kinds=["sent"])).rows[0]["id"]
+    with settings.get_engine().begin() as connection:
+        connection.execute(text("ANALYZE TABLE pindo_webhook_event" if table == "mariadb" else "ANALYZE"))
+    statements = []
+
+    @event.listens_for(settings.get_engine(), "before_cursor_execute")
+    def note(_connection, _cursor, statement, parameters, _context, _many):
+        statements.append((statement, parameters))
+
+    for query in (
+        _store.Query(after=newest - 1),
+        _store.Query(sms_ids=[f"old-{number}" for number in range(100)]),
+        _store.Query(since=datetime.now(UTC) - timedelta(minutes=5)),
+        _store.Query(kinds=["sent"]),
+    ):
+        _store.read("pindo_default", query)
+    event.remove(settings.get_engine(), "before_cursor_execute", note)
+    explain = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mariadb": "EXPLAIN "}[table]
+    for statement, parameters in statements:
+        with settings.get_engine().connect() as connection:
+            plan = connection.exec_driver_sql(explain + statement, parameters).all()
+        shown = "\n".join(map(str, plan))
+        assert "Seq Scan" not in shown, statement
+        assert "SCAN pindo_webhook_event" not in shown or "USING" in shown, statement
+        assert not [row for row in plan if table == "mariadb" and row[3] == "ALL"], statement
+
+
+def test_an_error_of_the_database_shows_nothing_of_the_row(database):
+    with pytest.raises(_store.StoreError) as caught:
+        _store.last_received("pindo_default")
+    assert "pindo" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_write_is_tried_again_while_the_database_is_away(table, monkeypatch):
+    monkeypatch.setattr(_store, "_PAUSE", 0.0)
+    run, failures = _store._run, [_store.StoreError("OperationalError")] * 3
+
+    def flaky(work):
+        if failures:
+            raise failures.pop()
+        return run(work)
+
+    monkeypatch.setattr(_store, "_run", flaky)
+    _store.add("pindo_default", Webhook("sent", "out_7"), "{}")
+    assert count_rows() == 1
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [([1.0], 1), ([20.0, 1.0], 2), ([20.0] * 4, 4)])
+def test_a_row_that_was_committed_late_is_added_again_for_readers_that_have_passed_it(
+    table, monkeypatch, caplog, seconds, rows
+):
+    times = [time for duration in seconds for time in (0.0, duration)]
+
+    class Clock:
+        monotonic = staticmethod(lambda: times.pop(0))
+        sleep = staticmethod(lambda _: None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_store, "time", Clock)
+        _store.add("pindo_default", Webhook("sent", "out_7"), "{}")
+    assert count_rows() == rows
+    assert ("may see it late" in caplog.text) is (rows == 4)

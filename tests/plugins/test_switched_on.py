@@ -1,0 +1,87 @@
+"""What switching webhooks on starts in the API server: the table and its retention."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from fastapi.testclient import TestClient
+
+from airflow_provider_pindo.plugins import _store, _webhooks
+from airflow_provider_pindo.plugins._app import create_app
+from airflow_provider_pindo.plugins._auth import Callers
+from tests.plugins.conftest import post
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    monkeypatch.setattr(_webhooks, "_RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(_webhooks, "_RETENTION_INTERVAL", 0.01)
+
+
+async def until(is_true):
+    async with asyncio.timeout(10):
+        while not is_true():  # noqa: ASYNC110 - what it waits for sets no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_table_that_cannot_be_created_stops_no_api_server_and_is_tried_again(
+    fast, monkeypatch, caplog
+):
+    answers = [_store.StoreError("OperationalError")] * 2
+    deletions = []
+
+    def create():
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(_store, "create_table", create)
+    monkeypatch.setattr(_store, "delete_old", deletions.append)
+    callers = Callers()
+    assert not await _webhooks._create_table(callers)
+    assert (
+        "pindo_webhook_event could not be created, so no webhook is accepted: OperationalError" in caplog.text
+    )
+    maintenance = asyncio.create_task(_webhooks._maintain(callers, False))
+    await until(lambda: deletions)
+    maintenance.cancel()
+    assert deletions[0] == 30
+
+
+async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, monkeypatch, caplog):
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", "7")
+    results = [3, _store.StoreError("OperationalError"), 0]
+    days = []
+
+    def delete_old(age):
+        days.append(age)
+        result = results.pop(0) if results else 0
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(_store, "delete_old", delete_old)
+    with caplog.at_level(logging.INFO):
+        maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True))
+        await until(lambda: len(days) > 3)
+        maintenance.cancel()
+    assert set(days) == {7}
+    assert "Deleted 3 webhook events" in caplog.text
+    assert "could not be deleted: OperationalError" in caplog.text
+
+
+def test_the_app_starts_without_its_table_and_says_503_until_it_is_there(
+    airflow_database, webhooks_on, monkeypatch
+):
+    def fail():
+        raise _store.StoreError("ProgrammingError")
+
+    def no_table(*_):
+        raise _store.StoreError("OperationalError")
+
+    monkeypatch.setattr(_store, "_PAUSE", 0.0)
+    monkeypatch.setattr(_store, "create_table", fail)
+    monkeypatch.setattr(_store, "_run", no_table)
+    with TestClient(create_app()) as client:
+        assert post(client, {"sms_id": "out_1", "status": "DELIVRD"}).status_code == 503
