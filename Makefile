@@ -61,7 +61,7 @@ test-cluster: .venv/cluster.stamp  ## Kill parts of a cluster (Celery, Postgres,
 
 # Where the servers are: PINDO_TEST_POSTGRES and PINDO_TEST_MARIADB, if they are not where they usually are.
 test-databases: .venv/cluster.stamp  ## Receive webhooks on Postgres and MariaDB
-	.venv/bin/python -m pytest -m databases tests/plugins tests/e2e/test_webhooks.py $(ARGS)
+	.venv/bin/python -m pytest -m databases tests/plugins tests/e2e/test_webhooks.py tests/e2e/test_delivered.py $(ARGS)
 
 test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a quarter of an hour
 	PINDO_FAILURES=500 .venv/bin/python -m pytest -m e2e tests/e2e/test_alerts.py -k many_failing --timeout 3600 \

@@ -91,7 +91,7 @@ def test_the_ids_of_many_messages_go_in_several_requests():
 def test_readers_of_each_kind_get_theirs():
     table = Table(report(1), inbound(2))
     results, _ = table.poll(EventCursor(DELIVERY_REPORT), EventCursor(INBOUND), ReportCursor(frozenset("a")))
-    # A reader of all events of a kind drops by itself what it did not ask for.
+    # A reader of all events of a kind drops what it did not ask for.
     assert [len(result.messages) for result in results] == [1, 1, 0]
     assert [list(result.reports) for result in results] == [["a"], ["a"], ["a"]]
     assert table.asked[0]["kinds"] == [DELIVERY_REPORT, INBOUND]

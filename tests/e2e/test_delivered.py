@@ -1,13 +1,10 @@
-"""Delivery in a real Airflow: nothing that was answered 2xx is lost, whatever is killed or restarted.
-
-``PINDO_TEST_DATABASE`` may name an empty database to use instead of SQLite.
-"""
+"""Delivery in a real Airflow: nothing that was answered 2xx is lost, whatever is killed or restarted."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ import requests
 
 from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment
 from demo.rest import FINISHED_RUN, wait_until
+from tests.databases import new_database
 
 if AIRFLOW_VERSION < 3:
     pytest.skip("webhooks need Airflow 3.1", allow_module_level=True)
@@ -63,8 +61,10 @@ with DAG("evidence", schedule=None, start_date=datetime(2026, 1, 1)):
 """
 
 
-@pytest.fixture(scope="module")
-def airflow(sigterm_is_heard: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.databases)])
+def airflow(
+    request: pytest.FixtureRequest, sigterm_is_heard: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
     """An Airflow that receives the sandbox's webhooks, with a scheduler that starts DAGs on events."""
     dags = tmp_path_factory.mktemp("dags")
     (dags / "delivery.py").write_text(DAGS, encoding="utf-8")
@@ -74,9 +74,10 @@ def airflow(sigterm_is_heard: None, tmp_path_factory: pytest.TempPathFactory) ->
         source.replace("seconds=10", "seconds=1").replace("hours=1", "seconds=60")
     )
     settings = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True"}
-    if database := os.environ.get("PINDO_TEST_DATABASE"):
-        settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
-    with Deployment(dags, settings=settings, webhooks=True) as running:
+    with ExitStack() as stack:
+        if request.param != "sqlite":
+            settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = stack.enter_context(new_database(request.param))
+        running = stack.enter_context(Deployment(dags, settings=settings, webhooks=True))
         for dag_id in ("each_report", "waiting", "evidence", "pindo_delivery_followup"):
             running.rest.wait_for_dag(dag_id)
         wait_until(lambda: is_watched(running), "the asset is watched", timeout=120)
