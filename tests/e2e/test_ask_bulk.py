@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -195,3 +196,16 @@ def test_two_answers_at_once_right_after_the_task_parks_send_once(send, sandbox)
 
     assert wait_until(end_or_answer_again, "the task has ended", timeout=120, interval=2) == "success"
     assert ends_well(send, sandbox)
+
+
+@pytest.mark.browser
+def test_a_person_types_the_rows_that_arrived(send, sandbox, page, picture):
+    lose(sandbox)
+    send.start().wait_for_question()
+    (url,) = set(re.findall(r"http://\S+/required_actions", send.log()))
+    page.goto(url)
+    page.get_by_text("Which recipients got the message?").first.wait_for()
+    page.locator("[name=element_arrived]").fill("3")
+    picture(page, "ask-bulk")
+    page.get_by_role("button", name=SOME, exact=True).click()
+    assert ends_well(send, sandbox, PHONES[:2] + PHONES[3:])
