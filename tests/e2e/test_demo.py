@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from demo.__main__ import ROUTER_ID, ROUTER_NAME
+from demo.deployment import AIRFLOW_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP = 120  # seconds to stop everything, on a busy machine
@@ -125,7 +126,8 @@ def usual_ports_are_taken() -> Iterator[None]:
 def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder, usual_ports_are_taken):
     process = run_demo("up")
     printed = read_until(process, "Ctrl-C stops")
-    airflow, phones = re.findall(r"http://127\.0\.0\.1:\d+/", printed)
+    airflow, *_, phones = re.findall(r"http://127\.0\.0\.1:\d+/", printed)
+    assert (f"{airflow}plugin/pindo" in printed) is (AIRFLOW_VERSION >= 3)
     assert requests.get(airflow, timeout=30).ok
     assert requests.get(phones, timeout=30).ok
     assert re.search(r"user admin, password \S+", printed)
