@@ -59,7 +59,8 @@ def up() -> NoReturn:
             about_the_page = f"""\
             user {VIEWER}, password {deployment.viewer_password}: sees everything and changes nothing
   Pindo     {deployment.url}/plugin/pindo
-            One message may or may not have arrived. Settle it there, and its run goes on.
+            One message may or may not have arrived, so its task asks (Airflow 3.3). The page links to the question.
+            Answer it, and the run goes on. Switch on "Responses get lost" on the phones' page, and it asks again.
 """
         print(
             f"""

@@ -9,6 +9,8 @@ same folder as the DAG. Each patient gets one message with their own time.
   lists the first 100. Set ``report_path`` to get all of them in a file.
 - Messages go out from 8:00 to 20:00 in Kigali. The Variable ``pindo_send_window`` sets other hours. A task that starts
   at night waits, but never until the day of the appointment: then its reminders have expired.
+- When Pindo's answer is lost, a reminder may have arrived or not. The task then asks, in Airflow's UI under
+  *Required Actions*, and texts the reception that it does. It goes on with the answer (Airflow 3.3 and later).
 - A late run texts nobody, because its appointments are today or in the past. This happens when an old run is
   cleared. It also happens when the DAG is switched on: Airflow then starts yesterday's run.
 
@@ -28,11 +30,14 @@ from typing import Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import AirflowSkipException, Param, dag, task
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow.timetables.trigger import CronTriggerTimetable
 
+from airflow_provider_pindo.notifications.sms import PindoNotifier
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 
 KIGALI = "Africa/Kigali"
+RECEPTION = "+250780000200"
 
 
 @dag(
@@ -113,6 +118,10 @@ def pindo_appointment_reminders():
         on_invalid="skip",
         send_window="{{ var.value.get('pindo_send_window', '08:00-20:00 Africa/Kigali') }}",
         expires_field="expires",  # in the DAG's time zone
+        on_unknown="ask" if AIRFLOW_V_3_3_PLUS else "fail",
+        ask_notifiers=[
+            PindoNotifier(RECEPTION, "Did the reminders arrive? {{ question_url }}", max_segments=2)
+        ],
         retries=2,
     )
     # [END howto_operator_pindo_send_bulk_sms]

@@ -11,6 +11,7 @@ import pytest
 
 from demo.deployment import AIRFLOW_VERSION, VIEWER
 from demo.reminders import DAG_ID, expected_reminders, lose_a_response
+from tests.e2e.noticed import wait_until_noticed
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, FrameLocator, Page
@@ -45,12 +46,14 @@ with DAG("strange", schedule=None, start_date=datetime(2026, 1, 1), dag_display_
 
 @pytest.fixture(scope="module")
 def lost(examples) -> str:
-    """The ID of a run of the reminders that failed, since one response was lost. An earlier run went well."""
+    """The ID of a run of the reminders that was left failed, since one response was lost. An earlier run went well."""
     examples.sandbox.reset()
     examples.rest.wait_for_dag(DAG_ID)
     examples.rest.wait_for_run(DAG_ID, examples.rest.trigger(DAG_ID))
     run_id = lose_a_response(examples)
-    assert examples.rest.run_state(DAG_ID, run_id) == "failed"
+    wait_until_noticed(examples, run_id, "text_patients")
+    examples.rest.answer(DAG_ID, run_id, "text_patients", "Leave it failed")
+    assert examples.rest.wait_for_run(DAG_ID, run_id) == "failed"
     return run_id
 
 

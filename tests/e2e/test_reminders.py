@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_pindo.sandbox import SandboxClient
-from demo.deployment import Deployment
+from demo.deployment import AIRFLOW_VERSION, Deployment
 from demo.reminders import DAG_ID, DemoError, compare, run_once
+from tests.e2e.noticed import wait_until_noticed
 
 
 @pytest.fixture
@@ -42,6 +43,22 @@ def test_a_refused_message_holds_up_nobody_and_is_reported_with_its_reason(run_r
     reasons = {patient["name"]: patient["reason"] for patient in report["not_texted"]}
     assert set(reasons) == {"Zoë Kayitesi", "Emmanuel Nshuti"}
     assert "409" in reasons["Zoë Kayitesi"]
+
+
+@pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="a task can park itself from Airflow 3.3 on")
+def test_a_lost_response_asks_the_reception_and_its_answer_ends_the_run(examples, sandbox):
+    examples.rest.wait_for_dag(DAG_ID)
+    sandbox.add_fault("drop_after", call="texts", times=1)
+    run_id = examples.rest.trigger(DAG_ID)
+    examples.rest.wait_for_task(DAG_ID, run_id, "text_patients", state="awaiting_input")
+    wait_until_noticed(examples, run_id, "text_patients")
+    (told,) = sandbox.messages(to="+250780000200")
+    assert told["text"].startswith("Did the reminders arrive? http://127.0.0.1:")
+    assert told["text"].endswith("/tasks/text_patients/required_actions")
+    examples.rest.answer(DAG_ID, run_id, "text_patients", "All arrived", arrived="")
+    assert examples.rest.wait_for_run(DAG_ID, run_id) == "success"
+    reminders = [message for message in sandbox.messages() if message != told]
+    assert compare(reminders, examples.rest.xcom(DAG_ID, run_id, "report")) == []
 
 
 def test_a_day_without_appointments_texts_nobody(run_reminders, sandbox, tmp_path):
