@@ -71,9 +71,10 @@ class Plan:
     def fields(self) -> tuple[str, ...]:
         """The fields that are read: the number, the name, those that the text mentions, and the expiry."""
         fields = ("phonenumber", "name", *self.extra_fields)
-        if self.expires_field is None or self.expires_field in fields:
+        expiry = self.expires_field
+        if expiry is None:
             return fields
-        return (*fields, self.expires_field)
+        return fields if expiry in fields else (*fields, expiry)
 
     @property
     def extra_fields(self) -> tuple[str, ...]:
