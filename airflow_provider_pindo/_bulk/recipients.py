@@ -56,6 +56,7 @@ class Plan:
     :param max_segments: most segments of one message, or None.
     :param expires_field: the field of the time after which a recipient is not sent to, or None.
     :param zone: the zone of such a time that names none.
+    :param one_by_one: whether each message is a request of its own, whose response has an id.
     """
 
     template: Template
@@ -66,6 +67,7 @@ class Plan:
     max_segments: int | None = None
     expires_field: str | None = None
     zone: tzinfo = UTC
+    one_by_one: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -75,6 +77,11 @@ class Plan:
         if expiry is None:
             return fields
         return fields if expiry in fields else (*fields, expiry)
+
+    @property
+    def fills_text(self) -> bool:
+        """Whether the text is filled here, and not by Pindo."""
+        return self.one_by_one or self.template.is_personal
 
     @property
     def extra_fields(self) -> tuple[str, ...]:
@@ -124,7 +131,9 @@ def parse_block(block: Block, plan: Plan) -> ParsedBlock:
         }
         values |= {"name": names, **dict.fromkeys(NUMBER_FIELDS, numbers)}
         rows.values = {name: values[name] for name in plan.template.fields}
-        _fill(rows, plan.template, values)
+        _fill(rows, plan, values)
+    elif plan.one_by_one:
+        rows.texts = [plan.template.fill(())] * len(numbers)
     if plan.expires_field is not None:
         column = block.columns[plan.fields.index(plan.expires_field)]
         rows.expires = _read_expiries(plan.expires_field, column, plan.zone, problems)
@@ -191,11 +200,12 @@ def _as_texts(name: str, values: Sequence[Any], problems: dict[int, str]) -> lis
     return texts
 
 
-def _fill(rows: ParsedBlock, template: Template, values: dict[str, list[str]]) -> None:
-    if not template.is_personal and "@" not in "".join(rows.names):
+def _fill(rows: ParsedBlock, plan: Plan, values: dict[str, list[str]]) -> None:
+    template = plan.template
+    if not plan.fills_text and "@" not in "".join(rows.names):
         return
     filled = list(map(template.fill, zip(*(values[name] for name in template.mentioned), strict=True)))
-    if template.is_personal:
+    if plan.fills_text:
         rows.texts = filled
     together = "\n".join(filled)  # one look for all: there is hardly ever anything to find
     written = template.addresses
@@ -557,18 +567,22 @@ def batches_by_row(checked: Preflight, size: int) -> Iterator[Batch]:
 
 
 def chunks_of(
-    batch: Batch, positions: Sequence[int], size: int
+    batch: Batch, positions: Sequence[int], size: int, *, one_by_one: bool = False
 ) -> Iterator[list[tuple[str | None, Sequence[int]]]]:
     """Yield the requests that a batch takes, chunk by chunk: each its text and the positions of those who get it.
 
     :param positions: positions of those in the batch who are sent to.
     :param size: recipients of a chunk: one request when Pindo fills the text, which is None then. Else a chunk has a
         request for each different text.
+    :param one_by_one: a request for each recipient; the texts are filled.
     """
     for start in range(0, len(positions), size):
         chunk = positions[start : start + size]
         if batch.texts is None:
             yield [(None, chunk)]
+            continue
+        if one_by_one:
+            yield [(batch.texts[position], [position]) for position in chunk]
             continue
         by_text: dict[str | None, list[int]] = {}
         for position in chunk:

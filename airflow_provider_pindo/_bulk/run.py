@@ -87,6 +87,7 @@ class BulkSend:
     expires_field: str | None = None
     zone: tzinfo = UTC
     is_callable: bool = False
+    track_delivery: bool = False
     _sender: BulkSender | None = field(default=None, init=False)
     _is_to_end: bool = field(default=False, init=False)
 
@@ -132,7 +133,8 @@ class BulkSend:
         requests = segments = 0
         for batch in batches(checked, rows_per_entry(self.chunk_size)):
             positions = batch.positions([row for row in batch.rows if row not in batch.excluded])
-            requests += sum(map(len, chunks_of(batch, positions, self.chunk_size)))
+            chunks = chunks_of(batch, positions, self.chunk_size, one_by_one=plan.one_by_one)
+            requests += sum(map(len, chunks))
             segments += batch.segments(positions, plan.template)
         expiries = self._expiries(checked)
         counts, cost = Totals(checked, expiries=expiries).counts(), round(segments * self.item_price, 6)
@@ -174,6 +176,7 @@ class BulkSend:
             max_segments=self.max_segments,
             expires_field=self.expires_field,
             zone=self.zone,
+            one_by_one=self.track_delivery,
         )
         return sender, plan
 
@@ -232,7 +235,7 @@ class BulkSend:
     def _requests(self, plan: Plan, checked: Preflight, ledger: BulkLedger) -> int:
         """Return about how many requests are left."""
         recipients = max(0, checked.count(SEND) - ledger.processed)
-        return recipients if plan.template.is_personal else math.ceil(recipients / self.chunk_size)
+        return recipients if plan.fills_text else math.ceil(recipients / self.chunk_size)
 
     def _estimate(self, requests: int, plan: Plan, expiries: Expiries) -> Estimate:
         """Log how long the send takes, and warn if it does not fit."""
@@ -240,7 +243,7 @@ class BulkSend:
             requests,
             self.timing,
             expiries,
-            in_flight=self.concurrency if plan.template.is_personal else min(self.concurrency, 2),
+            in_flight=self.concurrency if plan.fills_text else min(self.concurrency, 2),
             requests_per_second=self.hook.settings.requests_per_second,
         )
         estimated.report()

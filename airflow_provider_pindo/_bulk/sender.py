@@ -268,7 +268,7 @@ class BulkSender:
         self._adding: set[asyncio.Future[None]] = set()
         self._ready: deque[Request] = deque()
         self._chunk: list[Request] = []
-        self._is_personal = plan.template.is_personal
+        self._is_personal = plan.fills_text
         # As many as are sent while a write takes its time; the fewer, the more each write can admit.
         self._low_water = concurrency // 8
         self._window = WINDOW * concurrency if self._is_personal else 2 * chunk_size
@@ -441,7 +441,8 @@ class BulkSender:
         outcome = self._ledger.find(batch) or Outcome(not_sent=batch.rows.copy())
         again = chain(*outcome.unknown.values()) if self._resend_unknown else ()
         rows = set(outcome.not_sent).union(again) - batch.excluded
-        chunks = chunks_of(batch, batch.positions(rows), self._chunk_size)
+        positions = batch.positions(rows)
+        chunks = chunks_of(batch, positions, self._chunk_size, one_by_one=self._plan.one_by_one)
         source = BatchInFlight(batch, outcome, chunks, self._spending.price)
         source.is_recorded = bool(rows) or not self._ledger.was_settled(batch)
         self._open.append(source)

@@ -124,6 +124,10 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         ``expired``, also while the task waits. (templated)
     :param expires_field: the field of ``recipients`` with the time at which each one's message expires, such as
         ``appointment_time``. A time without a zone is in the DAG's. With ``expires_at``, the earlier one counts.
+    :param track_delivery: send every message in a request of its own, so that each has an ``sms_id``. The report names
+        the ids, and :class:`~airflow_provider_pindo.sensors.delivery.PindoDeliverySensor` reads them there. It costs
+        speed: ``concurrency`` messages go out at a time, 200 a second at the default where a response takes 100 ms. A
+        bulk request takes ``chunk_size`` of them, but its response has no ids. A retry must have the same value.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: ``accepted``, ``rejected``, ``unknown``, ``not_sent``, ``duplicates``, ``excluded``, ``expired``, which add
         up to ``given``; ``requests``, ``segments``, ``total_cost`` (USD; estimated where Pindo named no price),
@@ -169,6 +173,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         report_path: str | None = None,
         sheet: str | None = None,
         expires_field: str | None = None,
+        track_delivery: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -192,6 +197,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         self.report_path = report_path
         self.sheet = sheet
         self.expires_field = expires_field
+        self.track_delivery = track_delivery
         self._is_exclude_given = exclude is not None
         self._send: BulkSend | None = None
         self._is_to_end = False
@@ -292,6 +298,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 expires_field=self.expires_field,
                 zone=self._zone(),
                 is_callable=isinstance(self.recipients, _Supplier),
+                track_delivery=self.track_delivery,
             )
             if self._is_to_end:  # on_kill came before there was anything to interrupt
                 send.interrupt()
@@ -332,6 +339,8 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 f"expires_field is {self.expires_field!r}: give the name of a field of recipients, such as "
                 "'appointment_time'"
             )
+        if type(self.track_delivery) is not bool:
+            raise PindoConfigurationError(f"track_delivery is {self.track_delivery!r}: give True or False")
         for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", _MAX_CONCURRENCY)):
             check_whole_number(name, getattr(self, name), most=most)
         if self.max_segments is not None:
