@@ -40,14 +40,15 @@ autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 autodoc_class_signature = "mixed"
 
-# Names of Python, requests and Airflow: their documentation is on other sites, which the build does not request.
+# Names of Python, requests, pytest and Airflow. The build does not request their documentation from other sites.
 nitpick_ignore_regex = [
     ("py:class", r"(collections\.abc|datetime|os|pathlib)\.\w+(\[str)?"),
     (
         "py:class",
         r"timedelta|Session|(requests\.(models\.)?)?Response|Context|airflow\.sdk\.AssetWatcher|str \| tuple\[str",
     ),
-    ("py:exc", r"AirflowFailException"),
+    ("py:exc", r"Airflow(FailException|SkipException|SensorTimeout)"),
+    ("py:class", r"pytest\.MonkeyPatch"),
     # Private: the operators give a hook the settings that they have read already.
     ("py:class", r"airflow_provider_pindo\.hooks\._settings\.PindoSettings"),
 ]

@@ -153,9 +153,16 @@ class BatchInFlight:
 
     def report(self) -> None:
         """Report what is new since the last time to Airflow's metrics."""
-        before, self.reported = self.reported, self._tally()
-        new = [now - then for now, then in zip(self.reported, before, strict=True)]
-        count_messages(BULK, **dict(zip(Reported._fields, new, strict=True)))
+        before, now = self.reported, self._tally()
+        self.reported = now
+        count_messages(
+            BULK,
+            segments=now.segments - before.segments,
+            cost=now.cost - before.cost,
+            accepted=now.accepted - before.accepted,
+            rejected=now.rejected - before.rejected,
+            unknown=now.unknown - before.unknown,
+        )
 
     def _tally(self) -> Reported:
         outcome = self.outcome

@@ -46,7 +46,8 @@ class PindoDeliverySensor(PindoWaitingSensor):
     * A message without a report is never *undelivered*. ``ACCEPTED`` and ``UNKNOWN`` say nothing of the phone, and do
       not end the wait.
 
-    :param sms_ids: the messages: an id, a receipt of :class:`PindoSendSmsOperator`, or a list of either. (templated)
+    :param sms_ids: the messages: an id, a receipt of
+        :class:`~airflow_provider_pindo.operators.sms.PindoSendSmsOperator`, or a list of either. (templated)
     :param report_path: the report of a bulk send, instead of ``sms_ids``: its accepted rows are the messages. They have
         ids if the send was made with ``track_delivery=True``. (templated)
     :param on_no_report: what to do at ``timeout`` about messages without a report. ``fail`` (default) ends the task as

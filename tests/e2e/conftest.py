@@ -61,6 +61,11 @@ def sandbox(deployment: Deployment) -> SandboxClient:
 @pytest.fixture(scope="session")
 def examples(deployment: Deployment) -> Deployment:
     """The same Airflow with the example DAGs in its DAGs folder, except those that reply to every message."""
+    return add_examples(deployment)
+
+
+def add_examples(deployment: Deployment) -> Deployment:
+    """Copy the example DAGs into the DAGs folder, except those that reply to every message."""
     for file in EXAMPLE_DAGS.iterdir():
         if file.suffix in (".py", ".csv", ".xlsx") and b"AssetWatcher" not in file.read_bytes():
             (deployment.dags / file.name).write_bytes(file.read_bytes())

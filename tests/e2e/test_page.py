@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from demo.deployment import AIRFLOW_VERSION, VIEWER
+from demo.deployment import AIRFLOW_VERSION, VIEWER, Deployment
 from demo.reminders import DAG_ID, expected_reminders, lose_a_response
+from tests.e2e.conftest import add_examples
 from tests.e2e.noticed import wait_until_noticed
 
 if TYPE_CHECKING:
@@ -42,6 +43,19 @@ with DAG("strange", schedule=None, start_date=datetime(2026, 1, 1), dag_display_
         on_invalid="skip",
     )
 """
+
+
+@pytest.fixture(scope="module")
+def deployment(sigterm_is_heard, tmp_path_factory) -> Iterator[Deployment]:
+    """An Airflow of its own: the page shows the failed tasks of every DAG, and those of other tests would count."""
+    with Deployment(tmp_path_factory.mktemp("dags")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def examples(deployment) -> Deployment:
+    """The same Airflow with the example DAGs."""
+    return add_examples(deployment)
 
 
 @pytest.fixture(scope="module")
