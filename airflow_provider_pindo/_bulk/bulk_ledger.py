@@ -49,6 +49,8 @@ ROWS_PER_ENTRY = MAX_RECIPIENTS
 
 #: Key of the header: when a question was asked that has no answer yet.
 _QUESTION = "question"
+#: Key of the header: a clear has made the rejected be sent to again, and the send has not ended since.
+_ASKS_REJECTED = "asks_rejected"
 
 #: Why recipients are unknown whose request had no response yet when the task was killed.
 IN_FLIGHT = "the task ended while they were in flight"
@@ -403,8 +405,12 @@ class BulkLedger:
         result = self._header.get("result")
         if self._is_finished and isinstance(result, Mapping):
             return dict(result)
-        self._asks_rejected_again = self._is_finished or self._header.get("status") == REFUSED
+        self._asks_rejected_again = (
+            self._is_finished or self._header.get("status") == REFUSED or _ASKS_REJECTED in self._header
+        )
         header = {**self._header, "status": STARTED, "last_generation": self._ledger.generation}
+        if self._asks_rejected_again:
+            header[_ASKS_REJECTED] = True
         for key in ("result", _QUESTION):
             header.pop(key, None)
         header["check"] = _check(header)
@@ -524,11 +530,15 @@ class BulkLedger:
     def finish(self, result: Mapping[str, Any] | None) -> None:
         """Write that everybody was processed, and what the task returned; None when it fails all the same."""
         returned = {} if result is None else {"result": dict(result)}
-        self._ledger.set_outcome(KEY, {**self._header, "status": FINISHED, **returned})
+        self._end({"status": FINISHED, **returned})
 
     def refuse(self) -> None:
         """Write that Pindo refused everybody for one reason: the next generation sends to the rejected again."""
-        self._ledger.set_outcome(KEY, {**self._header, "status": REFUSED})
+        self._end({"status": REFUSED})
+
+    def _end(self, changed: Mapping[str, Any]) -> None:
+        header = {key: value for key, value in self._header.items() if key != _ASKS_REJECTED}
+        self._ledger.set_outcome(KEY, {**header, **changed})
 
     @staticmethod
     def key(index: int) -> str:

@@ -215,10 +215,11 @@ class BulkSend:
             raise
         verdict = judge(totals, self._stopped(sending, totals) or totals.failure, policies)
         result = self._result(totals, sending.balance)
-        count_messages(BULK, not_sent=result["not_sent"], expired=result["expired"])
+        if not verdict.asks:
+            count_messages(BULK, not_sent=result["not_sent"], expired=result["expired"])
         if verdict.is_finished:
             ledger.finish(None if verdict.error else result)
-        elif isinstance(sending.stopped, PindoRejectedError):
+        elif isinstance(sending.stopped, PindoRejectedError) or isinstance(verdict.error, PindoRejectedError):
             ledger.refuse()
         if verdict.error is not None:
             raise verdict.error from None  # the log would have its message twice
@@ -272,10 +273,11 @@ class BulkSend:
         """
         if not isinstance(sending.stopped, PindoWindowClosedError):
             return sending.stopped
-        counts = totals.counts()
-        if not counts.not_sent:
+        counts, waits = totals.counts(), self.timing.outside_window == "wait"
+        is_to_resend = self.on_unknown == "resend" and totals.unknown > totals.unknown_excluded
+        if not counts.not_sent and not (waits and is_to_resend):
             return None
-        if self.timing.outside_window == "wait":
+        if waits:
             log.info("Until now: %s", counts)
             raise WaitForWindow(self.timing.why_closed(), self._goes_on(totals.expiries))
         return sending.stopped

@@ -7,6 +7,7 @@ opted out.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
@@ -58,8 +59,9 @@ def skip_if_suppressed(settings: PindoSettings, number: str) -> None:
 
 
 def _name(source: str | None) -> str:
-    """Return what an error calls the list."""
-    return f"suppression_list {mask_numbers_in(source or '')!r}"
+    """Return what an error calls the list: an address without its credentials and its query."""
+    address = re.sub(r"(?<=://)[^/@]*@", "", source or "").partition("?")[0]
+    return f"suppression_list {mask_numbers_in(address)!r}"
 
 
 def _read_variable(variable: str, name: str) -> object:

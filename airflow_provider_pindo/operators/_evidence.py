@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_pindo._inbox.events import EventFilter
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How long after the request began its event is waited for.
+#: How long an event is waited for: from the loss of the response on, or in a later try from the request on.
 WAIT = timedelta(seconds=30)
 #: Our clock and that of the API server may differ, so events are read from a little earlier on.
 _SKEW = timedelta(minutes=1)
@@ -56,14 +56,13 @@ def read_sent_events(hook: PindoHook, began: datetime, to: str | None = None) ->
     return [event for event in read if event is not None]
 
 
-def time_left(began: datetime) -> timedelta:
-    """Return how long evidence of a request may still arrive."""
-    return began + WAIT - datetime.now(UTC)
-
-
-def evidence_trigger(hook: PindoHook, began: datetime, messages: Iterable[tuple[str, str]]) -> BaseTrigger:
+def evidence_trigger(
+    hook: PindoHook, began: datetime, until: datetime, messages: Iterable[tuple[str, str]]
+) -> BaseTrigger:
     """Return the trigger that waits for evidence.
 
+    :param began: when the requests began.
+    :param until: when the wait ends.
     :param messages: number and text of each.
     """
     from airflow_provider_pindo.triggers._evidence import EvidenceTrigger, message_fingerprint
@@ -71,7 +70,7 @@ def evidence_trigger(hook: PindoHook, began: datetime, messages: Iterable[tuple[
     return EvidenceTrigger(
         messages=[message_fingerprint(to, text) for to, text in messages],
         since=(began - _SKEW).isoformat(),
-        until=(began + WAIT).isoformat(),
+        until=until.isoformat(),
         pindo_conn_id=hook.pindo_conn_id,
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
@@ -38,6 +38,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
+from airflow_provider_pindo.operators import _evidence
 from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
 from airflow_provider_pindo.operators._evidence import (
@@ -45,7 +46,6 @@ from airflow_provider_pindo.operators._evidence import (
     evidence_trigger,
     read_sent_events,
     settlement,
-    time_left,
 )
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ class PindoOnceOperator(PindoAskingOperator):
             )
             entry = ledger.read()
             if answer is not None:
+                if entry is not None and entry.input == planned.input:  # Pindo may have reported it meanwhile
+                    entry = self._look_for_evidence(request, entry, waited=True)
                 entry, is_left = self._record(answer, entry or replace(planned, began=began), began)
                 on_unknown = "fail" if is_left else on_unknown
             elif entry is not None and entry.input == planned.input:
@@ -330,17 +332,22 @@ class PindoOnceOperator(PindoAskingOperator):
         events = read_sent_events(self.hook, began, message.to)
         if event := find_evidence(events, **asdict(message), began=began):
             result = {"sms_id": event.sms_id, "status": SENT, self.recipient_key: request.recipient}
-            settled = replace(entry.settle(SENT, settlement(event)), result=result)
+            settled = replace(
+                entry.settle(SENT, settlement(event)), result=result, generation=self._ledger.generation
+            )
             self._ledger.write(settled)
             count_settled("evidence")
             self.log.info(
                 "Pindo's webhook says that the %s to %s was sent: %s", self.what, entry.to, event.sms_id
             )
             return settled
-        if not waited and (left := time_left(began)) > timedelta(0):
+        # The response of this try was lost a moment ago, perhaps after a long timeout; that of an earlier one long ago.
+        until = (began if reason is None else datetime.now(UTC)) + _evidence.WAIT
+        left = until - datetime.now(UTC)
+        if not waited and left > timedelta(0):
             self.log.info("The outcome is unknown. Waiting %.0f s for Pindo's webhook", left.total_seconds())
             self.defer(
-                trigger=evidence_trigger(self.hook, began, [(message.to, message.text)]),
+                trigger=evidence_trigger(self.hook, began, until, [(message.to, message.text)]),
                 method_name="execute_evidence",
                 kwargs={"reason": reason},
                 timeout=left + _TRIGGERER_DELAY,

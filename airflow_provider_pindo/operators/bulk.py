@@ -231,10 +231,10 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         from airflow_provider_pindo._bulk.question import ARRIVED, LEAVE_IT_FAILED, read_arrived
         from airflow_provider_pindo._bulk.verdict import leave_unknown
 
-        if answer.option is None and unknown.rows:
-            raise leave_unknown(unknown, f"Nobody answered within {self.ask_timeout}")
-        if answer.option is None:  # they were settled on the page, or in the Task State Store
+        if not unknown.rows:  # they were settled in the Task State Store meanwhile
             return True
+        if answer.option is None:
+            raise leave_unknown(unknown, f"Nobody answered within {self.ask_timeout}")
         if answer.option == LEAVE_IT_FAILED:
             raise leave_unknown(unknown, f"{answer.who} answered {LEAVE_IT_FAILED!r}")
         rows = {each.row for each in unknown.rows}

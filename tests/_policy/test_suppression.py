@@ -105,3 +105,10 @@ def test_the_reason_of_a_skip_masks_the_number_and_names_the_list(tmp_path):
     ):
         skip_if_suppressed(settings(f"{tmp_path}/list.txt"), LISTED)
     skip_if_suppressed(settings(f"{tmp_path}/list.txt"), OTHER)
+
+
+def test_an_error_names_no_credentials_of_an_address():
+    with pytest.raises(AirflowException) as refusal:
+        read_suppression_list(settings("s3://key:hidden@bucket/stop.csv?signature=hidden"))
+    assert "s3://bucket/stop.csv'" in str(refusal.value)
+    assert "hidden" not in str(refusal.value)

@@ -185,6 +185,14 @@ def test_an_answer_that_is_not_clear_sends_nothing_and_the_question_is_asked_aga
     assert times_texted(sandbox) == EVERYBODY
 
 
+@pytest.mark.parametrize("option", ["Some arrived", "Leave it failed"])
+def test_an_answer_about_nobody_lets_the_send_go_on(sandbox, option):
+    store = parked_send(sandbox, "drop_before")
+    store.settle("not_sent")
+    assert answer(store, event(option, "3"), **ARGUMENTS)["accepted"] == 6
+    assert times_texted(sandbox) == EVERYBODY
+
+
 def test_a_second_unknown_asks_again(sandbox):
     store = parked_send(sandbox, "drop_before")
     sandbox.add_fault("drop_after", call="send_bulk_sms")

@@ -175,3 +175,14 @@ def test_everybody_rejected_or_expired_is_not_everybody_rejected(sandbox, clock)
 def test_the_result_of_send_adds_up_too(sandbox, clock):
     clock(at(9))
     assert send(Store(), recipients=people(2), expires_at=at(10))["expired"] == 0
+
+
+def test_a_clear_sends_to_the_rejected_again_though_somebody_has_expired(sandbox, clock):
+    clock(at(9))
+    sandbox.settings(rejected_numbers=["+250780000001"])
+    three = people(3, until=lambda row: (at(8) if row == 3 else at(10)).isoformat())
+    store, arguments = Store(), {"recipients": three, "expires_field": "until", "on_rejected": "fail"}
+    with pytest.raises(AirflowFailException, match="it sends only to them"):
+        run(store, **arguments)
+    sandbox.settings(rejected_numbers=[])
+    assert run(store, generation=1, **arguments) == {"accepted": 2, "expired": 1}

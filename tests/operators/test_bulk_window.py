@@ -195,3 +195,28 @@ def test_a_dry_run_says_when_the_window_opens_and_how_long_it_takes(sandbox, clo
     bulk = send(None, dry_run=True, send_window=DAY, recipients=people(400), concurrency=9)
     assert (bulk["opens_at"], bulk["requests"], bulk["estimated_seconds"]) == (None, 4, 0.2)
     assert sandbox.requests() == []
+
+
+def test_the_rejected_are_sent_to_again_after_a_clear_that_had_to_wait(sandbox, clock):
+    clock(at(19))
+    sandbox.settings(rejected_numbers=[person["phonenumber"] for person in people(3)])
+    store, three = Store(), {"recipients": people(3), "text": "Muraho"}
+    with pytest.raises(AirflowFailException, match="Everybody was rejected"):
+        send(store, send_window=DAY, **three)
+    sandbox.settings(rejected_numbers=[])
+    clock(at(21))
+    wait(store, generation=1, **three)
+    clock(at(8, day=25))
+    assert send(store, generation=1, send_window=DAY, **three)["accepted"] == 3
+
+
+def test_who_is_to_be_sent_to_again_is_waited_for_too(sandbox, clock):
+    clock(at(19))
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    store, one = Store(), {"recipients": people(1), "text": "Muraho", "on_unknown": "resend"}
+    with pytest.raises(Exception, match="The next try sends to them again"):
+        send(store, send_window=DAY, **one)
+    clock(at(21))
+    assert wait(store, **one) == at(8, day=25)
+    clock(at(8, day=25))
+    assert send(store, send_window=DAY, **one)["accepted"] == 1

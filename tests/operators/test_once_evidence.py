@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -153,6 +155,50 @@ def test_a_retry_that_would_send_again_looks_for_evidence_first(webhooks, sandbo
     webhooks.webhook(sent_event())
     assert task.run() == FOUND
     assert len(sandbox.messages()) == 1
+
+
+def test_a_clear_with_resend_sends_nothing_when_evidence_settles_the_unknown(
+    webhooks, sandbox, lost, short_wait
+):
+    task = Task()
+    with pytest.raises(AirflowFailException):
+        task.run()
+    webhooks.webhook(sent_event())
+    cleared = {"ti": SimpleNamespace(max_tries=1), "task_state_store": task.store}
+    operator = PindoSendSmsOperator(task_id="text", resend=True, **task.arguments)
+    assert operator.execute(cleared) == FOUND
+    assert len(sandbox.messages()) == 1
+
+
+def test_an_answer_that_it_did_not_arrive_sends_nothing_when_evidence_came_meanwhile(
+    webhooks, sandbox, lost, short_wait
+):
+    task = Task()
+    with pytest.raises(AirflowFailException):
+        task.run()
+    webhooks.webhook(sent_event())
+    answer = {
+        "chosen_options": ["It did not: send it"],
+        "params_input": {},
+        "responded_at": datetime.now(UTC),
+        "responded_by_user": {"id": "7", "name": "Aline"},
+        "timedout": False,
+    }
+    context = {"ti": SimpleNamespace(max_tries=0), "task_state_store": task.store}
+    operator = PindoSendSmsOperator(task_id="text", on_unknown="ask", **task.arguments)
+    assert operator.execute_answer(context, answer, task.entry["began"]) == FOUND
+    assert len(sandbox.messages()) == 1
+
+
+def test_evidence_is_waited_for_after_a_long_timeout_too(webhooks, sandbox, monkeypatch):
+    monkeypatch.setattr(_evidence, "WAIT", timedelta(seconds=3))
+    connection = json.loads(os.environ["AIRFLOW_CONN_PINDO_DEFAULT"])
+    connection["extra"]["timeout"] = 1.5
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
+    sandbox.add_fault("slow_answer", call="send_sms", seconds=5)
+    task = Task()
+    later(webhooks, sent_event(), seconds=3.5)  # more than three seconds after the request began
+    assert task.run() == FOUND
 
 
 def test_evidence_that_cannot_be_read_proves_nothing(webhooks, sandbox, lost, short_wait, caplog):

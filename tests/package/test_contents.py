@@ -75,10 +75,10 @@ def test_the_metadata_say_what_it_is_and_where_airflow_finds_it(wheel):
     assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
     assert wheel[f"{INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert wheel[f"{INFO}/entry_points.txt"].split() == [
-        "[airflow.plugins]",
-        *["pindo", "=", "airflow_provider_pindo.plugins.pindo:PindoPlugin"],
-        "[apache_airflow_provider]",
-        *["provider_info", "=", "airflow_provider_pindo.get_provider_info:get_provider_info"],
+        *("[airflow.plugins]", "pindo", "=", "airflow_provider_pindo.plugins.pindo:PindoPlugin"),
+        *("[apache_airflow_provider]", "provider_info", "="),
+        "airflow_provider_pindo.get_provider_info:get_provider_info",
+        *("[pytest11]", "pindo", "=", "airflow_provider_pindo.sandbox.pytest_plugin"),
     ]
 
 
