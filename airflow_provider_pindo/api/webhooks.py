@@ -72,7 +72,7 @@ def _short_text(value: Any, most: int) -> str | None:
 def posting_token(secret: str, conn_id: str) -> str:
     """Return the token that allows to post webhooks of ``conn_id``, and nothing else.
 
-    It stands in the address for webhooks to which Pindo adds no header, so access logs show it.
+    It stands in the address for webhooks to which Pindo adds no header, so a proxy's access log shows it.
     """
     return _derived("post webhooks", secret, conn_id)
 

@@ -49,6 +49,15 @@ def _event_settings(conn_id: str, settings: PindoSettings) -> PindoSettings:
     )
 
 
+class _EventsNotFoundError(PindoNotFoundError):
+    """The API server knows no such connection, or has no webhooks.
+
+    Airflow also finds no connection while its database or a secrets backend is away, so a later try may succeed.
+    """
+
+    retry_helps = True
+
+
 class EventReader:
     """Reads webhook events from a task. Use it in a ``with`` block.
 
@@ -175,6 +184,7 @@ def _explained(error: PindoError, conn_id: str, url: str) -> PindoError:
             "The connection's webhook_secret must be the same for the API server and for tasks and triggers"
         )
     elif isinstance(error, PindoNotFoundError):
+        error = _EventsNotFoundError(str(error), status=error.status, reason=error.reason)
         why = "it has none (404)"
         advice = (
             "Set [pindo] webhooks = True for the API server, define the connection there too, and check [pindo] "

@@ -7,7 +7,9 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
-_DEFAULT_RETENTION_DAYS = 30
+_DEFAULT_RETENTION_DAYS = "30"
+#: A hundred years. With many more there is no such date.
+_MAX_RETENTION_DAYS = 36_500
 
 
 def webhooks_are_on() -> bool:
@@ -58,5 +60,16 @@ def _execution_url() -> str:
 
 
 def retention_days() -> int:
-    """Return the days after which an event is deleted; at least 1."""
-    return max(1, int(conf.getint("pindo", "webhook_retention_days", fallback=_DEFAULT_RETENTION_DAYS)))
+    """Return the days after which an event is deleted; at least 1.
+
+    :raises PindoConfigurationError: the option is not an integer.
+    """
+    value = conf.get("pindo", "webhook_retention_days", fallback=_DEFAULT_RETENTION_DAYS)
+    try:
+        days = int(value)
+    except (TypeError, ValueError):
+        raise PindoConfigurationError(
+            f"[pindo] webhook_retention_days is {value!r}: set it to a whole number of days, such as "
+            f"{_DEFAULT_RETENTION_DAYS}, and restart the API server"
+        ) from None
+    return min(max(1, days), _MAX_RETENTION_DAYS)

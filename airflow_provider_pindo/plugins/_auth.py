@@ -6,6 +6,10 @@ connection of that name: an id is no secret.
 
 A connection may come from any backend that Airflow has, and a backend may be slow or charge for each call. So the
 tokens of a connection are remembered for :data:`_REMEMBERED` seconds.
+
+A backend may also be away. Airflow hides that: it finds no connection then. Pindo does not repeat a webhook. So the
+last tokens of a connection stay valid for :data:`_KEPT` seconds after the first lookup that did not find it. For other
+connections the database is asked for a sign of life; without one, the answer is 503.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from starlette.requests import Request
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.webhooks import posting_token, reading_token
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
+from airflow_provider_pindo.plugins import _store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,6 +42,8 @@ SECRET_HEADER = "X-Webhook-Secret"  # noqa: S105
 #: Seconds for which the tokens of a connection are remembered, and for which they are when a caller has others.
 _REMEMBERED = 10.0
 _REFRESHED = 1.0
+#: Seconds for which a connection's last tokens are valid after it was no longer found.
+_KEPT = 60.0
 #: Most connections that are remembered. Callers choose the names.
 _MAX_REMEMBERED = 100
 #: Threads for the table, and as many for lookups. So names that a stranger makes up do not hold the table up, and
@@ -60,6 +67,7 @@ class Callers:
         self._threads = anyio.CapacityLimiter(_THREADS)
         self._lookups = anyio.CapacityLimiter(_THREADS)
         self._remembered: dict[str, tuple[float, _Tokens]] = {}
+        self._missing_since: dict[str, float] = {}
 
     async def in_thread(self, work: Callable[..., T], *args: object) -> T:
         """Run ``work`` in one of the app's own threads."""
@@ -68,7 +76,7 @@ class Callers:
     async def check_may_post(self, request: Request, conn_id: str) -> None:
         """Let through who has the webhook secret, or the posting token in the address.
 
-        :raises HTTPException: 401, or 404 for no such Pindo connection.
+        :raises HTTPException: 401, 404 for no such Pindo connection, or 503 when the database is away.
         """
         in_headers = [*_bearer(request), *request.headers.getlist(SECRET_HEADER)]
         in_address = request.query_params.getlist(TOKEN_PARAMETER)
@@ -99,23 +107,46 @@ class Callers:
             read_at, tokens = self._remembered[conn_id]
             if time.monotonic() - read_at < age:
                 return tokens
-        tokens = await anyio.to_thread.run_sync(_read_tokens, conn_id, limiter=self._lookups)
+        found = await anyio.to_thread.run_sync(_read_tokens, conn_id, limiter=self._lookups)
+        if found is None:
+            return await self._last_tokens(conn_id)
+        self._missing_since.pop(conn_id, None)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
-        self._remembered[conn_id] = (time.monotonic(), tokens)
-        return tokens
+            self._missing_since.clear()
+        self._remembered[conn_id] = (time.monotonic(), found)
+        return found
+
+    async def _last_tokens(self, conn_id: str) -> _Tokens:
+        """Return the last tokens of a connection that is not found now.
+
+        :raises HTTPException: 404, or 503 when the database is away.
+        """
+        if conn_id in self._remembered:
+            now = time.monotonic()
+            if now - self._missing_since.setdefault(conn_id, now) < _KEPT:
+                log.warning("Connection %r is not found now; its last tokens are valid for a while", conn_id)
+                return self._remembered[conn_id][1]
+            del self._remembered[conn_id], self._missing_since[conn_id]
+        try:
+            await anyio.to_thread.run_sync(_store.check_database, limiter=self._lookups)
+        except _store.StoreError as error:
+            log.error("Connection %r cannot be looked up, since the database is away: %s", conn_id, error)
+            raise HTTPException(503, "The connection cannot be looked up now") from None
+        raise HTTPException(404, "Not Found")
 
 
-def _read_tokens(conn_id: str) -> _Tokens:
-    """Return the tokens of a connection, from any backend; none if its secret is missing or cannot be used.
+def _read_tokens(conn_id: str) -> _Tokens | None:
+    """Return the tokens of a connection, from any backend; empty if its secret is missing or cannot be used.
 
-    :raises HTTPException: 404 for no such Pindo connection.
+    :return: None when no connection is found.
+    :raises HTTPException: 404 for a connection of another type.
     """
     try:
         connection = BaseHook.get_connection(conn_id)
-    except AirflowException:  # it does not exist, or a backend denies it
-        connection = None
-    if connection is None or connection.conn_type != "pindo":
+    except AirflowException:  # it does not exist, or a backend denies it or is away
+        return None
+    if connection.conn_type != "pindo":
         raise HTTPException(404, "Not Found")
     try:
         secret = read_webhook_secret(connection)

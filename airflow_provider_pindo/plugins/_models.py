@@ -20,7 +20,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import and_, exists, func, or_, select, tuple_
 
 try:
     from airflow.models.task_state_store import TaskStateStoreModel
@@ -205,8 +205,22 @@ def read_states(session: Session, tasks: Collection[TaskKey]) -> dict[TaskKey, s
     return {TaskKey(*row[:4]): row[4] for row in session.execute(query.limit(len(tasks)))}
 
 
-def read_questions(session: Session, window: Window, limit: int) -> list[Question]:
-    """Return the newest questions that wait for an answer."""
+def read_questions(
+    session: Session, window: Window, keys: Collection[str], prefix: str, limit: int
+) -> list[Question]:
+    """Return the newest questions that wait for an answer. The task must have an entry of the ledger.
+
+    :param keys: keys of such an entry.
+    :param prefix: how other keys start.
+    :param limit: most questions.
+    """
+    store = TaskStateStoreModel
+    ours = exists().where(
+        store.dag_run_id == DagRun.id,
+        store.task_id == TaskInstance.task_id,
+        store.map_index == TaskInstance.map_index,
+        or_(store.key.in_(keys), store.key.startswith(prefix, autoescape=True)),
+    )
     query = (
         select(
             TaskInstance.dag_id,
@@ -219,11 +233,13 @@ def read_questions(session: Session, window: Window, limit: int) -> list[Questio
         .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
         .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
         .where(*window.conditions(), HITLDetail.responded_at.is_(None))
-        .where(TaskInstance.state.in_(("awaiting_input", "deferred")))
+        .where(TaskInstance.state.in_(("awaiting_input", "deferred")), ours)
         .order_by(HITLDetail.created_at.desc())
-        .limit(limit)
     )
-    return [Question(TaskKey(*row[:4]), row.subject, row.created_at) for row in session.execute(query)]
+    if window.task is not None:
+        query = query.where(TaskInstance.task_id == window.task[0], TaskInstance.map_index == window.task[1])
+    rows = session.execute(query.limit(limit))
+    return [Question(TaskKey(*row[:4]), row.subject, row.created_at) for row in rows]
 
 
 def read_dag_names(session: Session, dag_ids: Iterable[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.plugins import _models
 from airflow_provider_pindo.plugins._entries import (
     PREFIX,
+    SINGLE,
     Counts,
     balance,
     count,
@@ -217,8 +218,8 @@ def overview(session: Session, window: Window, now: datetime, name: str) -> dict
     :param name: one of :data:`WINDOWS`.
     """
     summary = summarise(session, window)
-    questions = _models.read_questions(session, window, MAX_LISTED)
-    names = _models.read_dag_names(session, {task.dag_id for task in summary.tasks})
+    questions = _models.read_questions(session, window, SINGLE, BULK, MAX_LISTED)
+    names = _read_names(session, summary, questions)
     return {
         "window": name,
         **_common(summary, names, questions),
@@ -230,14 +231,20 @@ def overview(session: Session, window: Window, now: datetime, name: str) -> dict
 def run_summary(session: Session, window: Window) -> dict[str, Any]:
     """Return what the tab of one run or task shows."""
     summary = summarise(session, window)
-    questions = _models.read_questions(session, window, MAX_LISTED)
-    names = _models.read_dag_names(session, {task.dag_id for task in summary.tasks})
+    questions = _models.read_questions(session, window, SINGLE, BULK, MAX_LISTED)
+    names = _read_names(session, summary, questions)
     tasks = sorted(summary.tasks.values(), key=lambda each: (each.task.task_id, each.task.map_index))
     return {
         **_common(summary, names, questions),
         "tasks": [task.to_value(names) for task in tasks[: 10 * MAX_LISTED]],
         "task_count": len(tasks),
     }
+
+
+def _read_names(session: Session, summary: Summary, questions: list[_models.Question]) -> dict[str, str]:
+    # A question may be older than the entries that the summary reads.
+    dag_ids = {task.dag_id for task in summary.tasks} | {question.task.dag_id for question in questions}
+    return _models.read_dag_names(session, dag_ids)
 
 
 def _common(summary: Summary, names: dict[str, str], questions: list[_models.Question]) -> dict[str, Any]:
@@ -257,7 +264,6 @@ def _common(summary: Summary, names: dict[str, str], questions: list[_models.Que
         "questions": [
             {**_place(each.task, names), "subject": each.subject, "time": _iso(each.created_at)}
             for each in questions
-            if each.task in summary.tasks
         ],
         "rejections": [
             {

@@ -111,6 +111,14 @@ class Page:
     more: bool
 
 
+def check_database() -> None:
+    """Ask the database for a sign of life.
+
+    :raises StoreError: it gave none.
+    """
+    _run(lambda connection: connection.execute(select(1)))
+
+
 def create_table() -> None:
     """Create the table, if it is missing. Of API servers that start together, only one creates it.
 

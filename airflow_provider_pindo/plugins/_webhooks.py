@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
+from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.hooks._webhook_config import retention_days
 from airflow_provider_pindo.plugins import _events, _receiver, _store
 from airflow_provider_pindo.plugins._auth import Callers
@@ -26,6 +27,7 @@ _RETRY_INTERVAL = 10.0
 def add_to(app: FastAPI) -> None:
     """Add the routes to ``app``, and have it create the table when it starts."""
     callers = Callers()
+    app.add_middleware(_receiver.HideParameters)
     app.include_router(_receiver.create_router(callers))
     app.include_router(_events.create_router(callers))
 
@@ -49,6 +51,8 @@ async def _maintain(callers: Callers, is_there: bool) -> None:
         try:
             if deleted := await callers.in_thread(_store.delete_old, retention_days()):
                 log.info("Deleted %d webhook events that were too old", deleted)
+        except PindoConfigurationError as error:
+            log.error("No webhook event is deleted, however old: %s", error)
         except _store.StoreError as error:
             log.warning("Old webhook events could not be deleted: %s", error)
         await asyncio.sleep(_RETENTION_INTERVAL)

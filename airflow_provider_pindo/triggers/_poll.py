@@ -8,6 +8,8 @@ that is new. An oldest-first list costs two: the first page shows the order, and
   gets everything after its cursor from the next pass.
 * A failed pass is reported to all subscribers and repeated as a whole, with growing pauses. The connection is read
   again first, since it may have been fixed.
+* A refused token is reported only when the connection, read again at once, has no better one. A token or a
+  ``webhook_secret`` that is replaced ends no wait.
 * The poll starts with the first subscriber and ends with the last one. A cancelled subscriber affects no other.
 """
 
@@ -19,7 +21,7 @@ import importlib
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol, Self
@@ -29,7 +31,12 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 from airflow_provider_pindo._inbox.backoff import MIN_INTERVAL, poll_backoff
 from airflow_provider_pindo._inbox.scan import LIST, WEBHOOK, PollResult
 from airflow_provider_pindo.api.arguments import read_seconds
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError, PindoServerError
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoConfigurationError,
+    PindoError,
+    PindoServerError,
+)
 from airflow_provider_pindo.api.redaction import safe_message
 
 log = logging.getLogger(__name__)
@@ -216,7 +223,7 @@ class SharedPoll:
         subscriptions = tuple(self._subscriptions)
         result: PollResult | PindoError
         try:
-            result = await self._read(subscription.cursor for subscription in subscriptions)
+            result = await self._read_or_renew([subscription.cursor for subscription in subscriptions])
             self._failures = 0
         except Exception as failure:
             result = failure if isinstance(failure, PindoError) else self._as_server_error(failure)
@@ -237,7 +244,15 @@ class SharedPoll:
             await asyncio.sleep(0)  # a thousand that wake at once would block the event loop
         return result if isinstance(result, PindoError) else None
 
-    async def _read(self, cursors: Iterable[Any]) -> PollResult:
+    async def _read_or_renew(self, cursors: Sequence[Any]) -> PollResult:
+        """Read, and once more with the connection's present token if the one at hand is refused."""
+        try:
+            return await self._read(cursors)
+        except PindoAuthError:
+            await self._renew_reader()
+            return await self._read(cursors)
+
+    async def _read(self, cursors: Sequence[Any]) -> PollResult:
         # The first request is tried once: the next pass is the retry.
         if self.source == WEBHOOK:
             result: PollResult = await self.reader.poll(cursors, retry=False)

@@ -155,6 +155,13 @@ async def test_an_api_server_without_webhooks_is_said_to_have_none(server, monke
     assert "[pindo] webhooks = True for the API server" in await both_errors(PindoNotFoundError)
 
 
+def test_a_connection_that_the_api_server_does_not_find_may_be_found_later(server, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PINDO__API_URL", f"{api_url()}/elsewhere")
+    with EventReader("pindo_default") as reader, pytest.raises(PindoNotFoundError) as missing:
+        reader.read(EventFilter())
+    assert (missing.value.retry_helps, missing.value.status) == (True, 404)
+
+
 async def test_a_failing_api_server_is_asked_again_and_then_named(server, monkeypatch):
     from airflow_provider_pindo.hooks import pindo
     from airflow_provider_pindo.plugins import _store
@@ -217,11 +224,18 @@ def test_the_address_of_the_api_server_is_the_one_that_tasks_use(monkeypatch, en
     assert api_url() == url
 
 
-@pytest.mark.parametrize(("days", "kept"), [(None, 30), ("7", 7), ("0", 1), ("-3", 1)])
+@pytest.mark.parametrize(("days", "kept"), [(None, 30), ("7", 7), ("0", 1), ("-3", 1), ("9" * 9, 36_500)])
 def test_events_are_kept_for_at_least_a_day(monkeypatch, days, kept):
     if days is not None:
         monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", days)
     assert retention_days() == kept
+
+
+@pytest.mark.parametrize("days", ["a month", "7.5", ""])
+def test_a_retention_that_is_no_number_is_named(monkeypatch, days):
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", days)
+    with pytest.raises(PindoConfigurationError, match=rf"webhook_retention_days is {days!r}: set it to"):
+        retention_days()
 
 
 @pytest.mark.parametrize("secret", ["né", "a\nb", 12345, ["x"]])

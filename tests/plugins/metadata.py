@@ -86,13 +86,18 @@ class Metadata:
             self.run_ids[dag_id, run_id] = run.id
         return self.run_ids[dag_id, run_id]
 
-    def ask(self, task_id: str, subject: str) -> None:
+    def ask(self, task_id: str, subject: str, age: timedelta = timedelta(0)) -> None:
         """Have a task wait for the answer to a question."""
         with create_session() as session:
             ti = session.scalar(select(TaskInstance.id).where(TaskInstance.task_id == task_id))
             session.execute(
                 insert(HITLDetail.__table__).values(
-                    ti_id=ti, options=["Yes"], subject=subject, params={}, params_input={}, created_at=NOW
+                    ti_id=ti,
+                    options=["Yes"],
+                    subject=subject,
+                    params={},
+                    params_input={},
+                    created_at=NOW - age,
                 )
             )
 

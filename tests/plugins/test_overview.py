@@ -104,6 +104,49 @@ def test_an_open_question_of_our_tasks_is_listed(metadata):
     assert [question["subject"] for question in overview(metadata)["questions"]] == ["Did it arrive?"]
 
 
+def test_the_questions_of_others_leave_room_for_ours(metadata, monkeypatch):
+    from airflow_provider_pindo.plugins import _overview
+
+    monkeypatch.setattr(_overview, "MAX_LISTED", 2)
+    for number in range(3):
+        metadata.add_task({"pindo_bulk": {"v": 1}}, task_id=f"ours_{number}", state="deferred")
+        metadata.ask(f"ours_{number}", f"Ours {number}", age=timedelta(minutes=10 - number))
+    for number in range(5):
+        metadata.add_task({"pindo_inbound": 1}, task_id=f"theirs_{number}", state="awaiting_input")
+        metadata.ask(f"theirs_{number}", "Approve?")
+    assert [question["subject"] for question in overview(metadata)["questions"]] == ["Ours 2", "Ours 1"]
+
+
+def test_a_question_is_listed_also_when_the_entries_are_too_many_to_read(metadata, monkeypatch):
+    from airflow_provider_pindo.plugins import _overview
+
+    monkeypatch.setattr(_overview, "MAX_ENTRIES", 1)
+    metadata.add_task(
+        {"pindo_sms": single("unknown")},
+        dag_id="campaign",
+        run_id="old",
+        task_id="ours",
+        state="awaiting_input",
+        age=timedelta(hours=2),
+        display_name="Our campaign",
+    )
+    metadata.ask("ours", "Did it arrive?")
+    metadata.add_task({"pindo_sms": single("sent")}, task_id="newer")
+    (question,) = overview(metadata)["questions"]
+    assert (question["subject"], question["dag_name"]) == ("Did it arrive?", "Our campaign")
+
+
+def test_a_task_shows_its_own_question_alone(metadata):
+    for name in ("one", "other"):
+        metadata.add_task({"pindo_sms": single("unknown")}, task_id=name, state="awaiting_input")
+        metadata.ask(name, f"Did {name} arrive?")
+    address = "/ui/api/run?dag_id=reminders&run_id=run_1"
+    run = metadata.client().get(address).json()
+    assert {question["subject"] for question in run["questions"]} == {"Did one arrive?", "Did other arrive?"}
+    task = metadata.client().get(f"{address}&task_id=one&map_index=-1").json()
+    assert [question["subject"] for question in task["questions"]] == ["Did one arrive?"]
+
+
 def test_the_newest_rejections_come_first_with_their_reasons(metadata):
     for hours in (3, 1):
         metadata.add_task(

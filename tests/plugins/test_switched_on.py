@@ -85,3 +85,17 @@ def test_the_app_starts_without_its_table_and_says_503_until_it_is_there(
     monkeypatch.setattr(_store, "_run", no_table)
     with TestClient(create_app()) as client:
         assert post(client, {"sms_id": "out_1", "status": "DELIVRD"}).status_code == 503
+
+
+async def test_a_retention_that_is_no_number_deletes_nothing_and_says_what_to_do(fast, monkeypatch, caplog):
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", "a month")
+    days = []
+    monkeypatch.setattr(_store, "delete_old", days.append)
+    maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True))
+    await until(lambda: caplog.text.count("No webhook event is deleted") > 1)
+    assert not days
+    assert "webhook_retention_days is 'a month': set it to a whole number of days" in caplog.text
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", "7")
+    await until(lambda: days)
+    maintenance.cancel()
+    assert days[0] == 7

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +16,7 @@ if not AIRFLOW_V_3_1_PLUS:
 from airflow_provider_pindo._inbox.event_scan import EventCursor
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT
+from airflow_provider_pindo.plugins import _auth
 from airflow_provider_pindo.triggers import _poll, delivery
 from airflow_provider_pindo.triggers._poll import subscribe
 from airflow_provider_pindo.triggers.delivery import PindoDeliveryEventTrigger, PindoDeliveryTrigger
@@ -69,6 +72,37 @@ async def test_a_wait_in_vain_ends_with_the_reason(webhooks):
 
 async def test_the_poll_survives_an_api_server_that_restarts(webhooks):
     webhooks.faults = [500, 503]
+    await in_thread(webhooks.report, "a")
+    assert await fire(waiting_for("a")) == MATCHED
+
+
+async def test_a_secret_that_is_replaced_ends_no_wait(webhooks, monkeypatch, until):
+    value = json.loads(os.environ["AIRFLOW_CONN_PINDO_DEFAULT"])
+    waiting = asyncio.create_task(fire(waiting_for("a")))
+    await until(lambda: webhooks.requests)
+    value["extra"]["webhook_secret"] = "the new one"
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(value))
+    monkeypatch.setattr(_auth, "_REMEMBERED", 0.0)
+    monkeypatch.setattr(_auth, "_REFRESHED", 0.0)
+    seen = len(webhooks.requests)
+    await until(lambda: len(webhooks.requests) > seen + 3)
+    assert not waiting.done()
+    await in_thread(webhooks.reports, "a")
+    assert await waiting == MATCHED
+
+
+@pytest.mark.parametrize(("refusals", "status"), [(1, "matched"), (2, "failed")])
+async def test_a_refused_token_ends_the_wait_only_when_it_is_refused_again(webhooks, refusals, status):
+    webhooks.faults = [401] * refusals
+    await in_thread(webhooks.report, "a")
+    fired = await fire(waiting_for("a"))
+    assert fired["status"] == status
+    if status == "failed":
+        assert (fired["retry_helps"], "webhook_secret must be the same" in fired["reason"]) == (False, True)
+
+
+async def test_a_connection_that_is_not_found_for_a_while_ends_no_wait(webhooks):
+    webhooks.faults = [404, 404]
     await in_thread(webhooks.report, "a")
     assert await fire(waiting_for("a")) == MATCHED
 

@@ -117,7 +117,7 @@ async def test_a_refused_token_ends_the_waiting_at_once(sandbox, polls, monkeypa
     assert event.payload["status"] == "failed"
     assert event.payload["retry_helps"] is False
     assert "401" in event.payload["reason"]
-    assert polls() == 1
+    assert polls() == 2  # once more with the connection read again
 
 
 async def test_a_sender_that_messages_do_not_name_is_said_and_not_waited_for(sandbox):

@@ -1,0 +1,164 @@
+"""Who is let in while connections cannot be looked up, and what the access log shows of an address."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from airflow import settings
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine
+
+from airflow_provider_pindo.plugins import _auth, _receiver, _store
+from airflow_provider_pindo.plugins._app import create_app
+from tests.plugins.conftest import POSTING, SECRET, ask, events, post
+
+REPORT = {"sms_id": "out_sms_01H7", "status": "DELIVRD"}
+ADDRESS = "/pindo/webhooks/pindo_default"
+SENT = {"text": "Reba 4821", "to": "+250781234567", "sender": "PindoTest"}
+SHOWN = ("4821", "Reba", "250781234567", "token", POSTING)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that have passed for what is remembered."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(_auth, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def no_database(monkeypatch):
+    """Airflow's database is away: its folder does not exist."""
+    engine = create_engine("sqlite:////no/such/folder/airflow.db")
+    monkeypatch.setattr(settings, "engine", engine)
+    monkeypatch.setattr(_store, "_PAUSE", 0.0)
+    yield
+    engine.dispose()
+
+
+def test_a_known_connection_that_is_not_found_keeps_its_tokens_for_a_minute(
+    client, clock, monkeypatch, caplog
+):
+    assert post(client, REPORT).status_code == 200
+    connection = json.dumps({"conn_type": "pindo", "extra": {"webhook_secret": SECRET}})
+    clock.now += 3600
+    monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
+    assert post(client, REPORT).status_code == 200
+    clock.now += 59
+    assert ask(client).status_code == 200
+    assert "Connection 'pindo_default' is not found now" in caplog.text
+    assert post(client, REPORT, headers={"X-Webhook-Secret": "wrong"}).status_code == 401
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection)
+    assert post(client, REPORT).status_code == 200
+    clock.now += 3600
+    monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
+    assert post(client, REPORT).status_code == 200
+    clock.now += 61
+    assert [post(client, REPORT).status_code, post(client, REPORT).status_code] == [404, 404]
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection)
+    assert len(events(client)) == 4
+
+
+def test_a_known_connection_that_becomes_another_type_is_refused_at_once(client, clock, monkeypatch):
+    assert post(client, REPORT).status_code == 200
+    clock.now += 11
+    extra = {"webhook_secret": SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps({"conn_type": "http", "extra": extra}))
+    assert post(client, REPORT).status_code == 404
+
+
+def test_without_its_database_airflow_finds_no_connection_and_nobody_is_told_that_there_is_none(
+    client, no_database, caplog
+):
+    assert post(client, REPORT, "no_such").status_code == 503
+    assert (
+        "Connection 'no_such' cannot be looked up, since the database is away: OperationalError"
+        in caplog.text
+    )
+    assert post(client, REPORT, "no_such", headers={}).status_code == 401
+
+
+class Log:
+    """Records an address after the response, as Airflow's access log does, and when it starts, as uvicorn's does."""
+
+    def __init__(self, app):
+        self.app = app
+        self.seen: list[str] = []
+
+    async def __call__(self, scope, receive, send):
+        async def note(message):
+            self.seen.append(str(scope["query_string"]))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note)
+        finally:
+            self.seen.append(str(scope["query_string"]))
+
+
+@pytest.fixture
+def outer(client) -> tuple[TestClient, Log]:
+    """The app where Airflow mounts it, and a log around it."""
+    airflow = FastAPI()
+    airflow.mount("/pindo", create_app())
+    log = Log(airflow)
+    return TestClient(log, raise_server_exceptions=False), log
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status"),
+    [
+        (ADDRESS, {**SENT, "token": POSTING}, 200),
+        (ADDRESS, {**SENT, "token": "wrong"}, 401),
+        (ADDRESS, SENT, 401),
+        (ADDRESS, {"token": POSTING}, 400),
+        (f"{ADDRESS}/", {**SENT, "token": POSTING}, 307),
+        ("/pindo/webhooks/no_such", {**SENT, "token": POSTING}, 404),
+        ("/pindo/webhooks/a/b", SENT, 404),
+    ],
+)
+def test_no_access_log_sees_a_text_a_number_or_a_token(outer, path, parameters, status):
+    client, log = outer
+    assert client.get(path, params=parameters, follow_redirects=False).status_code == status
+    assert set(log.seen) == {"b''"}
+    assert client.head(path, params=parameters).status_code >= 307
+    assert set(log.seen) == {"b''"}
+
+
+def test_an_error_of_the_receiver_itself_leaves_nothing_in_the_log_either(outer, monkeypatch):
+    client, log = outer
+
+    def fail(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(_receiver, "read_webhook", fail)
+    assert client.get(ADDRESS, params={**SENT, "token": POSTING}).status_code == 500
+    assert set(log.seen) == {"b''"}
+
+
+def test_airflows_own_access_log_shows_the_webhook_without_its_parameters(client, monkeypatch):
+    access = pytest.importorskip("airflow.api_fastapi.common.http_access_log")
+    lines = []
+
+    class Logger:
+        def info(self, _, **fields):
+            lines.append(fields)
+
+    monkeypatch.setattr(access, "logger", Logger())
+    airflow = FastAPI()
+    airflow.mount("/pindo", create_app())
+    airflow.add_middleware(access.HttpAccessLogMiddleware)
+    response = TestClient(airflow).get(ADDRESS, params={**SENT, "token": POSTING})
+    assert response.json() == {"kind": "sent"}
+    (line,) = lines
+    assert (line["path"], line["query"], line["status_code"]) == (ADDRESS, "", 200)
+    assert not [shown for shown in SHOWN if shown in str(line)]
