@@ -98,11 +98,11 @@ class Send:
         (entry,) = self.rest.task_state(self.dag_id, self.run_id, "text").values()
         return entry
 
-    def log(self, *, after):
-        """Return the log of the first try, once ``after`` is in it."""
+    def log(self, *, after, try_number=1):
+        """Return the log of a try, once ``after`` is in it."""
 
         def read():
-            log = self.deployment.task_log(self.dag_id, self.run_id, "text")
+            log = self.deployment.task_log(self.dag_id, self.run_id, "text", try_number=try_number)
             return log if after in log else ""
 
         return wait_until(read, f"the log says {after!r}", timeout=60)
