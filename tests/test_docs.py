@@ -149,6 +149,8 @@ def python_blocks() -> Iterator[tuple[Path, str]]:
     [pytest.param(code, id=f"{name_of(page)}-{at}") for at, (page, code) in enumerate(python_blocks())],
 )
 def test_the_python_on_a_page_runs(code, monkeypatch, tmp_path):
+    if "import Asset, AssetWatcher" in code:
+        pytest.importorskip("airflow.sdk", reason="Airflow 2.11 has no watched assets")
     names: dict[str, object] = {"__name__": "snippet"}
     exec(compile(code, "snippet.py", "exec"), names)
     for name, value in names.items():
