@@ -78,7 +78,9 @@ def links(deployment) -> str:
 def test_the_link_button_opens_the_phone_that_got_the_message(links, page, deployment, task, phone):
     page.goto(f"{deployment.url}/dags/links/runs/{quote(links)}/tasks/{task}/details")
     with page.expect_popup() as opened:
-        page.locator("a[target=_blank]", has_text=re.compile("^Pindo$")).click()  # the others lead to the page
+        page.locator(
+            "a[target=_blank]", has_text=re.compile("^Pindo$")
+        ).click()  # the others lead to the page
     phones = opened.value.locator(".phone")
     phones.first.wait_for()
     assert [phone.get_attribute("data-number") for phone in phones.all()] == [phone]
