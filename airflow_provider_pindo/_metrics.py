@@ -61,7 +61,7 @@ def count_webhook(kind: str) -> None:
 class Attempt(Protocol):
     """A request that is timed."""
 
-    #: HTTP status of the response; None while there is none.
+    #: HTTP status of the response; None before one arrives.
     status: int | None
 
 

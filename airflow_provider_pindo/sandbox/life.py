@@ -44,7 +44,7 @@ class Life(NamedTuple):
     :param status_at: since when it has this status.
     :param reports: the statuses of the delivery reports, oldest first, with commas.
     :param step: number of steps that it has taken. The first is that it is sent.
-    :param due_at: when its next step is due; None when there is none.
+    :param due_at: when its next step is due; None without one.
     :param request: number of the request that sent it, in the log of this process.
     """
 

@@ -252,7 +252,7 @@ class Store:
     def message(self, sms_id: str) -> Message:
         """The message with this id.
 
-        :raises KeyError: there is none.
+        :raises KeyError: no message has this id.
         """
         row = self.database.execute(
             f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE sms_id = ?",  # noqa: S608
