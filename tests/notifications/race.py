@@ -1,8 +1,8 @@
 """The worst case of the throttle, forced: every process has read the names before an older failure appears in them.
 
 The oldest failure should be texted. So the processes take the time of their failure together. Then they write it in
-turn, the youngest first. Each reads the names before the next one writes. So each first believes that its own failure is the
-oldest, and only the second reading tells it otherwise.
+turn, the youngest first. Each reads the names before the next one writes. So each first believes that its own failure
+is the oldest, and only the second reading tells it otherwise.
 """
 
 from __future__ import annotations
