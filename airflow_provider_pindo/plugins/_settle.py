@@ -126,8 +126,6 @@ def _settle_single(
     entry = read_entry(value, key)
     if entry is None or entry.status != UNKNOWN:
         raise SettleError(f"the message is {entry.status if entry else 'gone'}, and no longer unknown")
-    if key == "pindo_verify" and arrived:
-        raise SettleError("a PIN that arrived cannot be checked, since its request_id is not known")
     return entry.settle(SENT if arrived else NOT_SENT, settlement).to_value(), {
         "to": entry.to,
         "arrived": arrived,

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_pindo._ledger.entry import SENT, Settlement, now, read_entry
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.verify import (
     PindoVerifyCancelOperator,
@@ -64,6 +65,18 @@ def test_a_request_id_that_a_person_found_is_used(sandbox, send):
         task.run()
     task.store["pindo_verify"] = {"status": "sent", "result": {"request_id": 1}}
     assert task.clear()["request_id"] == 1
+    assert len(sandbox.messages()) == 1
+
+
+def test_a_pin_that_arrived_by_the_button_on_the_page_has_no_request_id(sandbox, send):
+    sandbox.add_fault("drop_after", call="verify")
+    task = send()
+    with pytest.raises(AirflowFailException, match="request_id is not known"):
+        task.run()
+    entry = read_entry(task.store["pindo_verify"], "pindo_verify")
+    task.store["pindo_verify"] = entry.settle(SENT, Settlement("page", "claudine", now())).to_value()
+    for attempt in (task.clear, task.run):
+        assert attempt() == {"status": "sent", "number": PHONE, "request_id": None}
     assert len(sandbox.messages()) == 1
 
 

@@ -287,9 +287,8 @@ function settleForm(task, people, areMore, reload) {
   }
 
   const choices = (person) => h("span", { class: "group", role: "group", "aria-label": who(person) },
-    task.key === "pindo_verify" || person.key === "pindo_verify" ? null
-      : toggle("Arrived", `${who(person)}: arrived`, () => (everybody ?? words.get(id(person))?.arrived) === true,
-        () => { everybody = null; words.set(id(person), word(person, true)); }),
+    toggle("Arrived", `${who(person)}: arrived`, () => (everybody ?? words.get(id(person))?.arrived) === true,
+      () => { everybody = null; words.set(id(person), word(person, true)); }),
     toggle("Did not arrive", `${who(person)}: did not arrive`, () => (everybody ?? words.get(id(person))?.arrived) === false,
       () => { everybody = null; words.set(id(person), word(person, false)); }));
 
@@ -309,7 +308,7 @@ function settleForm(task, people, areMore, reload) {
     list,
     areMore ? h("p", { class: "quiet" }, `The first ${people.length} of ${number(task.unknown)} are listed.`) : "",
     people.some((person) => person.key === "pindo_verify")
-      ? h("p", { class: "quiet" }, "A PIN that arrived cannot be checked, since its request ID is not known. Have a new one sent.") : "",
+      ? h("p", { class: "quiet" }, "A PIN that arrived cannot be checked, since its request ID is not known. For a new PIN, choose “Did not arrive”.") : "",
     h("p", { class: "bar" }, button), status,
   ];
 }
