@@ -75,13 +75,10 @@ def _shown(typed: str) -> str:
     return repr(mask_numbers_in(typed if len(typed) <= _MAX_TYPED else f"{typed[:_MAX_TYPED]}…"))
 
 
-def describe_unknown(
-    unknown: Sequence[RowOutcome], entries: Sequence[str], report_path: str | None
-) -> Iterator[str]:
+def describe_unknown(unknown: Sequence[RowOutcome], report_path: str | None) -> Iterator[str]:
     """Yield the lines that the log has of a question: the first unknown rows, and where the others are.
 
     :param unknown: the unknown rows.
-    :param entries: the keys of their entries.
     """
     yield (
         f"Outcome unknown for {len(unknown):,} recipients. Find out who of them got the message (Pindo's dashboard "
@@ -90,9 +87,6 @@ def describe_unknown(
     for each in unknown[:MAX_LISTED]:
         yield f"row {each.row} ({each.number}): {each.reason}"
     if len(unknown) > MAX_LISTED:
-        where = (
-            f"the report {report_path} has all of them"
-            if report_path
-            else f"the entries {abbreviate(entries)} in the Task State Store name all of them under 'unknown'"
-        )
+        tab = "the Pindo tab of this task instance"
+        where = f"the report {report_path} and {tab} list all" if report_path else f"{tab} lists all"
         yield f"and {len(unknown) - MAX_LISTED:,} more: {where}"

@@ -607,9 +607,8 @@ class BulkSender:
                 else self._deliver_many(request, attempt)
             )
         except PindoUnknownOutcomeError as error:
-            reason = _why_unknown(error)
-            self._unknown(request, reason)
-            self._count_unanswered(reason)
+            self._unknown(request, error.why)
+            self._count_unanswered(error.why)
         except PindoRejectedError as error:
             self._rejected(request, error)
         except PindoError as error:
@@ -781,9 +780,3 @@ def _refused_everybody(error: PindoRejectedError, sender: str) -> PindoRejectedE
         else "every message"
     )
     return error.with_message(f"Pindo refuses {what} ({_reason(error)}), so nobody else was sent to")
-
-
-def _why_unknown(error: PindoUnknownOutcomeError) -> str:
-    if error.status is None:
-        return error.reason or error.summary
-    return f"Pindo returned {error.status}" + (f" ({error.reason})" if error.reason else "")

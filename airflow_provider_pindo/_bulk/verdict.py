@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_pindo._bulk.bulk_ledger import UnknownEntries
 from airflow_provider_pindo._bulk.recipients import abbreviate
 from airflow_provider_pindo._bulk.totals import Counts, Totals
-from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_change_status
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_settle
 from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoRejectedError,
@@ -98,9 +98,7 @@ def leave_unknown(unknown: UnknownEntries, why: str) -> PindoUnknownOutcomeError
     """
     people = ((each.row, each.number, each.reason) for each in unknown.rows[:FIRST])
     what = _name_unknown(people, len(unknown.rows), unknown.given)
-    return PindoUnknownOutcomeError(
-        f"{why}. {what}.\n{_ASK_AGAIN} Or {_how_to_change_status(list(unknown.values))}."
-    )
+    return PindoUnknownOutcomeError(f"{why}. {what}.\n{_ASK_AGAIN} Or {_by_hand(list(unknown.values))}.")
 
 
 def prevent_retry(error: BaseException, totals: Totals, policies: Policies) -> Exception | None:
@@ -221,9 +219,9 @@ def _how_to_settle(totals: Totals, policies: Policies) -> str:
     )
     return (
         "Find out whether they were texted (Pindo's dashboard shows it), then "
-        f"{_how_to_change_status(totals.unknown_entries)}.{restore if totals.has_changed_entry else ''}"
+        f"{_by_hand(totals.unknown_entries)}.{restore if totals.has_changed_entry else ''}"
     )
 
 
-def _how_to_change_status(entries: Sequence[str]) -> str:
-    return how_to_change_status(abbreviate(entries), SENT, NOT_SENT)
+def _by_hand(entries: Sequence[str]) -> str:
+    return how_to_settle(abbreviate(entries), SENT, NOT_SENT)

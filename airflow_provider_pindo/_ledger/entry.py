@@ -64,6 +64,7 @@ class Entry:
         ``sent``, then empty.
     :param began: when the request began, in ISO 8601 and UTC. It tells one request from the next.
     :param settled: who settled an unknown outcome, as :meth:`Settlement.to_value` returns it.
+    :param reason: why the outcome is unknown; None when it is not, or when the task was killed.
     """
 
     status: str
@@ -73,6 +74,7 @@ class Entry:
     result: dict[str, Any] | None = None
     began: str | None = None
     settled: Mapping[str, Any] | None = None
+    reason: str | None = None
 
     def settle(self, status: str, settlement: Settlement) -> Entry:
         """Return this entry as a person or evidence settled it.
@@ -190,16 +192,24 @@ def read_entry(value: Any, key: str) -> Entry | None:
         result=dict(result) if isinstance(result, Mapping) else None,
         began=fields.get("began"),
         settled=dict(settled) if isinstance(settled, Mapping) else None,
+        reason=fields.get("reason"),
     )
 
 
-def how_to_change_status(entries: str, *words: str) -> str:
-    """Return how a person settles an unknown outcome, for the second line of an error.
+#: The buttons of the Pindo page, and the status that each writes.
+BUTTONS = {SENT: "Arrived", NOT_SENT: "Did not arrive"}
+
+
+def how_to_settle(entries: str, *words: str) -> str:
+    """Return how a person settles an unknown outcome, for the second line of an error: the button, then the entry.
+
+    Only an Airflow with the Pindo page keeps a ledger. The tab is missing where its API server lacks the provider.
 
     :param entries: the keys of the entries.
     :param words: what the status may become.
     """
     return (
-        f"open the Storage tab of this task instance, in its Task State Store change the status of {entries} from "
-        f"'unknown' to {' or '.join(map(repr, words))}, and clear the task"
+        f"choose {' or '.join(BUTTONS[word] for word in words)} in the Pindo tab of this task instance. Without that "
+        f"tab, change the status of {entries} from 'unknown' to {' or '.join(map(repr, words))} in the Storage tab, "
+        "and clear the task"
     )

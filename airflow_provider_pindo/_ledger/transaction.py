@@ -68,7 +68,7 @@ class RequestLedger(Ledger):
         What the block raises decides what is written:
 
         - Nothing: *sent*, with ``tx.result``.
-        - :class:`PindoUnknownOutcomeError`: the entry stays *unknown*.
+        - :class:`PindoUnknownOutcomeError`: *unknown*, with the reason.
         - Any other :class:`PindoError`, or anything before the request was sent: the entry as it was before.
         - Another exception after the request was sent: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
           type is reported, since its message may quote the response.
@@ -88,14 +88,15 @@ class RequestLedger(Ledger):
         transaction = Transaction()
         try:
             yield transaction
-        except PindoUnknownOutcomeError:
+        except PindoUnknownOutcomeError as error:
+            self.write_outcome(replace(planned, reason=error.why))
             raise
         except BaseException as error:
             if isinstance(error, PindoError) or not hook.request_sent():
                 self.write_outcome(before)
             elif isinstance(error, Exception):
-                raise PindoUnknownOutcomeError(
-                    f"{safe_message(error)} was raised after the request was sent: {if_lost}"
-                ) from None
+                why = f"{safe_message(error)} was raised after the request was sent"
+                self.write_outcome(replace(planned, reason=why))
+                raise PindoUnknownOutcomeError(f"{why}: {if_lost}", summary=why) from None
             raise
         self.write_outcome(replace(planned, status=SENT, result=transaction.result))

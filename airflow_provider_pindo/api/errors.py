@@ -103,6 +103,13 @@ class PindoUnknownOutcomeError(PindoError):
     The hook never repeats it, since that could text somebody twice.
     """
 
+    @property
+    def why(self) -> str:
+        """Why the outcome is unknown, in one clause."""
+        if self.status is None:
+            return self.reason or self.summary
+        return f"Pindo returned {self.status}" + (f" ({self.reason})" if self.reason else "")
+
 
 class PindoStoppedError(PindoError):
     """A bulk send stopped, since Pindo seems to be down or an error stopped it. A retry sends to the others."""

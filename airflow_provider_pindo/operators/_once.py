@@ -23,7 +23,7 @@ from airflow_provider_pindo._ledger.entry import (
     Entry,
     decide,
     fingerprint,
-    how_to_change_status,
+    how_to_settle,
     now,
 )
 from airflow_provider_pindo._ledger.evidence import find_evidence
@@ -385,7 +385,8 @@ class PindoOnceOperator(PindoAskingOperator):
             subject=f"Did the {self.what} arrive?",
             body=(
                 f"Pindo gave no certain answer to a request of this task. So the {self.what} may have been sent. The "
-                "number, the time and the reason are in the task's log. Pindo's dashboard shows what was sent.\n\n"
+                "number, the time and the reason are in the task's log and in its Pindo tab. Pindo's dashboard shows "
+                "what was sent.\n\n"
                 f"- **{_ARRIVED}**: {self.if_arrived}\n"
                 f"- **{_NOT_ARRIVED}**: the task sends it now, once.\n"
                 f"- **{_LEFT}**: the task fails and sends nothing. To be asked again, clear it."
@@ -412,11 +413,7 @@ class PindoOnceOperator(PindoAskingOperator):
             )
             return self._result_without_receipt(request, UNKNOWN)
         if action is Action.FAIL_CHANGED:
-            clear = (
-                "clear the task with resend=True"
-                if entry.status == SENT
-                else self._how_to_change_status(NOT_SENT)
-            )
+            clear = "clear the task with resend=True" if entry.status == SENT else self._by_hand(NOT_SENT)
             raise PindoConfigurationError(
                 f"this task has sent, or may have sent, another {self.what} (to {recipient}), and its input has "
                 f"changed since. Nothing is sent now\nTo send the new one as well, {clear}; otherwise mark the task "
@@ -437,7 +434,7 @@ class PindoOnceOperator(PindoAskingOperator):
         find_out = f"Find out whether {request.masked_recipient} got it (Pindo's dashboard shows it)"
         if not self._ledger.is_kept:
             return f"{find_out}: if so, mark the task as success; if not, clear it, which sends again"
-        return f"{find_out}, then {self._how_to_change_status(*self.settled_by)}"
+        return f"{find_out}, then {self._by_hand(*self.settled_by)}"
 
-    def _how_to_change_status(self, *words: str) -> str:
-        return how_to_change_status(f"the entry {self.ledger_key!r}", *words)
+    def _by_hand(self, *words: str) -> str:
+        return how_to_settle(f"the entry {self.ledger_key!r}", *words)

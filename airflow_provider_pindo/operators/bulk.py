@@ -51,9 +51,9 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
     * the recipients of at most two requests for bulk requests.
 
     With ``on_unknown="ask"`` (Airflow 3.3 and later) the task sends to all others, and asks one question about all of
-    these. A person says that all arrived, none, or which rows did; the task then sends to the others and goes on. Or a
-    person settles them in the *Task State Store* of the task instance's *Storage* tab: they change the status of an
-    entry such as ``pindo_bulk_00001`` to ``sent`` or ``not_sent``. A clear then continues the send.
+    these. A person says that all arrived, none, or which rows did; the task then sends to the others and goes on. What
+    a failed task left unknown, a person settles by a button in the task instance's *Pindo* tab. The last resort is to
+    change the status of an entry such as ``pindo_bulk_00001`` in the *Storage* tab, and to clear the task.
 
     Sending stops when ten requests in a row get no certain response. It also stops when 20 in a row are refused for one
     reason that is not about a number. The rest is *not sent*.
@@ -262,7 +262,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         """Log who is unknown, and park the task until a person answers."""
         from airflow_provider_pindo._bulk.question import describe_unknown
 
-        for line in describe_unknown(unknown.rows, list(unknown.values), read_optional(self.report_path)):
+        for line in describe_unknown(unknown.rows, read_optional(self.report_path)):
             _log.warning(line)
         self._park(context, _form(), "execute_answer", asked=ledger.open_question())
 
@@ -370,8 +370,9 @@ def _form() -> Form:
         subject="Which recipients got the message? The outcome of some is unknown",
         body=(
             "Their requests were sent, and no certain response came back. Everybody else was sent to.\n\n"
-            "**Where to look.** The end of this task's log lists the rows, with masked numbers and the reason. So does "
-            "the report file, if the task has a `report_path`. Pindo's dashboard shows what was sent.\n\n"
+            "**Where to look.** The end of this task's log lists the rows, with masked numbers and the reason. So do "
+            "its Pindo tab and the report file, if the task has a `report_path`. Pindo's dashboard shows what was "
+            "sent.\n\n"
             f"- **{ALL_ARRIVED}**: they count as accepted, and nobody is sent to.\n"
             f"- **{NONE_ARRIVED}**: the message is sent to all of them now, once.\n"
             f"- **{SOME_ARRIVED}**: `{ARRIVED}` holds the rows that got it, such as `58-77,80`. The message is sent to "

@@ -55,9 +55,9 @@ class PindoSendSmsOperator(PindoOnceOperator):
     - A clear with the same input returns the first receipt.
     - A clear with another recipient, text or sender fails and says what to do.
     - When the request was sent and no certain response arrived, the outcome is unknown, and the task fails without
-      retry. With ``on_unknown="ask"`` it asks a person instead. Or a person changes the status of the entry
-      ``pindo_sms`` from ``unknown`` to ``sent`` or ``not_sent`` in the *Task State Store*, within the task instance's
-      *Storage* tab. A clear then continues from there.
+      retry. With ``on_unknown="ask"`` it asks a person instead. What a failed task left unknown, a person settles by a
+      button in the task instance's *Pindo* tab. The last resort is to change the status of the entry ``pindo_sms`` in
+      the *Storage* tab to ``sent`` or ``not_sent``, and to clear the task.
 
     Before Airflow 3.3 the retry of a killed task looks like a first try and sends again; the task logs this. For a
     mapped task, the promise holds while the mapped list keeps its order, since the ledger is kept by map index.

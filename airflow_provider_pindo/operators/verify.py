@@ -52,8 +52,9 @@ class PindoVerifyOperator(PindoOnceOperator):
 
     When the response is lost, the PIN may be on the phone, and its ``request_id`` is unknown. This is an unknown
     outcome, as for a message: see ``on_unknown``. With ``ask``, a person answers a question. Otherwise a person who
-    wants a new PIN changes the entry's ``unknown`` to ``not_sent``. A person who found the ``request_id`` elsewhere
-    writes ``{"status": "sent", "result": {"request_id": 4}}`` into it.
+    wants a new PIN chooses *Did not arrive* in the task instance's *Pindo* tab, or, last of all, changes the entry's
+    ``unknown`` to ``not_sent``. A person who found the ``request_id`` elsewhere writes
+    ``{"status": "sent", "result": {"request_id": 4}}`` into it.
 
     Before Airflow 3.3 the retry of a killed task looks like a first try and sends again; the task logs this. For a
     mapped task, the promise holds while the mapped list keeps its order, since the ledger is kept by map index.
@@ -157,7 +158,7 @@ class PindoVerifyOperator(PindoOnceOperator):
             )
 
     def _how_to_settle(self, request: OnceRequest) -> str:
-        clear = self._how_to_change_status(*self.settled_by) if self._ledger.is_kept else "clear the task"
+        clear = self._by_hand(*self.settled_by) if self._ledger.is_kept else "clear the task"
         return (
             f"If {request.masked_recipient} got it, it cannot be checked, since its request_id is not known. For a new "
             f"PIN, {clear}"

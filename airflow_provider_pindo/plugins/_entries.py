@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_pindo._bulk.bulk_ledger import KEY as BULK
@@ -166,15 +168,28 @@ def people(key: str, value: Any) -> Iterator[Person]:
     entry = _read_single(key, value)
     outcome = "accepted" if entry.status == SENT else entry.status
     sms_id = (entry.result or {}).get("sms_id")
-    settled = _settled_by(entry.settled) if entry.settled else ""
     yield Person(
-        key, None, entry.to or "", outcome, sms_id="" if sms_id is None else str(sms_id), settled=settled
+        key,
+        None,
+        entry.to or "",
+        outcome,
+        reason=_why_unknown(entry) if outcome == UNKNOWN else "",
+        sms_id="" if sms_id is None else str(sms_id),
+        settled=_settled_by(entry.settled) if entry.settled else "",
     )
 
 
 def _of_row(key: str, row: RowOutcome) -> Person:
     settled = "" if row.settlement is None else _settled_by(row.settlement.to_value())
     return Person(key, row.row, row.number, row.outcome, row.reason, row.sms_id, settled)
+
+
+def _why_unknown(entry: Entry) -> str:
+    """Return why the outcome of one message is unknown, and when its request began."""
+    reason = entry.reason or "no response to the request"
+    with suppress(ValueError, TypeError):
+        return f"{reason}; it began at {datetime.fromisoformat(str(entry.began)):%Y-%m-%d %H:%M:%S} UTC"
+    return reason
 
 
 def _settled_by(settlement: Mapping[str, Any]) -> str:

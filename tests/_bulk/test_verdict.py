@@ -51,9 +51,9 @@ def test_an_unknown_outcome_names_the_row_the_reason_and_the_next_step():
     assert lines(verdict) == (
         f"Outcome unknown for 1 of 9 recipients: row 1 (+25078****001), {RESET}. 8 accepted, 0 rejected, 1 unknown, "
         "0 not sent, 0 duplicates, 0 excluded of 9.",
-        "Find out whether they were texted (Pindo's dashboard shows it), then open the Storage tab of this task "
-        "instance, in its Task State Store change the status of pindo_bulk_00001 from 'unknown' to 'sent' or "
-        "'not_sent', and clear the task.",
+        "Find out whether they were texted (Pindo's dashboard shows it), then choose Arrived or Did not arrive in "
+        "the Pindo tab of this task instance. Without that tab, change the status of pindo_bulk_00001 from 'unknown' "
+        "to 'sent' or 'not_sent' in the Storage tab, and clear the task.",
     )
     assert verdict.error.counts["unknown"] == 1
 

@@ -18,7 +18,7 @@ from airflow_provider_pindo._ledger.entry import (
     Settlement,
     decide,
     fingerprint,
-    how_to_change_status,
+    how_to_settle,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from tests._ledger.memory import GENERATION, KEY, Store, ledger, needs_store
@@ -85,7 +85,7 @@ def test_what_was_or_may_have_been_sent_goes_out_again_only_when_somebody_said_s
 @needs_store
 def test_an_entry_is_read_back_as_it_was_written():
     store = Store()
-    entry = Entry(UNKNOWN, "this", GENERATION, to="+25078****567", result=RECEIPT, began=AT)
+    entry = Entry(UNKNOWN, "this", GENERATION, to="+25078****567", result=RECEIPT, began=AT, reason="lost")
     entry = entry.settle(SENT, Settlement(by="person", who="Aline", at=AT))
     ledger(store).write(entry)
     assert ledger(store).read() == entry
@@ -99,6 +99,7 @@ def test_an_entry_is_read_back_as_it_was_written():
             "result": RECEIPT,
             "began": AT,
             "settled": {"by": "person", "who": "Aline", "at": AT},
+            "reason": "lost",
         }
     }
 
@@ -136,11 +137,12 @@ def test_a_word_that_is_none_of_the_three_stays_unknown(value, caplog):
     assert "taken as unknown" in caplog.text
 
 
-def test_how_to_settle_is_one_line():
-    assert how_to_change_status(f"{KEY!r}", SENT, NOT_SENT) == (
-        "open the Storage tab of this task instance, in its Task State Store change the status of 'pindo_sms' from "
-        "'unknown' to 'sent' or 'not_sent', and clear the task"
+def test_how_to_settle_is_one_line_and_names_the_button_before_the_entry():
+    assert how_to_settle(f"{KEY!r}", SENT, NOT_SENT) == (
+        "choose Arrived or Did not arrive in the Pindo tab of this task instance. Without that tab, change the status "
+        "of 'pindo_sms' from 'unknown' to 'sent' or 'not_sent' in the Storage tab, and clear the task"
     )
+    assert how_to_settle("the entry", NOT_SENT).startswith("choose Did not arrive in the Pindo tab")
 
 
 def test_another_recipient_text_or_sender_is_another_input():

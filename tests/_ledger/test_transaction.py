@@ -81,7 +81,7 @@ def test_an_unknown_outcome_stays_unknown_and_is_raised_unchanged():
     with pytest.raises(PindoUnknownOutcomeError) as raised:
         request(store, error)
     assert raised.value is error
-    assert store[KEY] == PLANNED.to_value()
+    assert store[KEY] == {**PLANNED.to_value(), "reason": "Pindo returned 503"}
 
 
 def test_a_librarys_error_after_the_request_left_is_an_unknown_outcome_without_its_words():
@@ -92,6 +92,7 @@ def test_a_librarys_error_after_the_request_left_is_an_unknown_outcome_without_i
     assert str(raised.value).endswith(f" was raised after the request was sent: {LOST}")
     assert "LookupError: Your result" not in "".join(traceback.format_exception(raised.value))
     assert store[KEY]["status"] == UNKNOWN
+    assert store[KEY]["reason"] == str(raised.value).removesuffix(f": {LOST}")
 
 
 @pytest.mark.parametrize(("left", "status"), [(True, UNKNOWN), (False, NOT_SENT)])

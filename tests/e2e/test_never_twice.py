@@ -127,7 +127,7 @@ def test_an_unknown_outcome_waits_for_a_person_and_goes_on_from_what_they_say(
     assert len(sandbox.messages()) == arrived
     assert send.entry["status"] == "unknown"
     assert send.entry["to"] == "+25078****567"
-    assert "open the Storage tab of this task instance" in send.log()
+    assert "choose Arrived or Did not arrive in the Pindo tab of this task instance" in send.log()
 
     assert send.clear() == "failed"  # nobody has settled it yet
     assert len(sandbox.messages()) == arrived

@@ -146,7 +146,9 @@ def test_leave_it_failed_fails_and_a_clear_asks_again(sandbox):
         answer(store, event(LEAVE), **ARGUMENTS)
     what, next_step = str(failed.value).split("\n")
     assert "Outcome unknown for 2 of 6 recipients: row 3 (+25078****003), row 4 (+25078****004), " in what
-    assert next_step.startswith("To be asked again, clear the task. Or open the Storage tab")
+    assert next_step.startswith(
+        "To be asked again, clear the task. Or choose Arrived or Did not arrive in the Pindo tab"
+    )
     assert "pindo_bulk_00002" in next_step
     assert store.all() == before
     park(store, generation=1)

@@ -104,7 +104,7 @@ def test_the_question_says_where_to_look_and_names_nobody(capsys, lost, forms):
     assert all(option in form["body"] for option in form["options"])
     assert "+250" not in form["body"]
     assert ("`request_id`" in form["body"]) == (lost.key == "pindo_verify")
-    assert "The number, the time and the reason are in the task's log" in form["body"]
+    assert "The number, the time and the reason are in the task's log and in its Pindo tab" in form["body"]
     assert "+25078****567" in logged
     assert lost.entry["began"] in logged
     assert "may have been sent" in logged

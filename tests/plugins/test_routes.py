@@ -162,6 +162,21 @@ def test_people_are_found_by_the_end_of_their_number_and_by_outcome(metadata):
     assert metadata.client().post("/ui/api/people", json={**PLACE, "ending": "a%"}).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"reason": "Pindo returned 503"}, "Pindo returned 503; it began at 2026-11-24 06:00:00 UTC"),
+        ({}, "no response to the request; it began at 2026-11-24 06:00:00 UTC"),
+        ({"reason": "Pindo returned 503", "began": "today"}, "Pindo returned 503"),
+        ({"began": None}, "no response to the request"),
+    ],
+)
+def test_a_single_unknown_message_says_why_and_when_it_began(metadata, entry, reason):
+    entry = {"began": "2026-11-24T06:00:00+00:00", **entry}
+    metadata.add_task({"pindo_sms": {**single("unknown"), **entry}})
+    assert [one["reason"] for one in people(metadata)["people"]] == [reason]
+
+
 def search(metadata, number, **body):
     return metadata.client("viewer").post("/ui/api/search", json={"number": number, **body})
 
