@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 from airflow.providers.common.compat import sdk
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_provider_pindo import _metrics
 from airflow_provider_pindo.api.errors import (
@@ -22,6 +22,7 @@ from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 from tests.operators.verification import PHONE, Task
 
 OTHER = "+250781234568"
+PAST = "2026-01-01T00:00:00+02:00"
 OUTCOMES = ("accepted", "rejected", "unknown", "not_sent")
 
 
@@ -144,6 +145,23 @@ def test_a_send_counts_its_outcome_by_kind(stats, sandbox, fault, counted):
         assert stats[f"pindo.messages.{counted}"] == [(1, {"kind": kind})]
         assert bool(stats["pindo.cost"]) == (counted == "accepted" and kind == "single")
         stats.metrics.clear()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: PindoSendSmsOperator(task_id="text", to=PHONE, text="Ejo", expires_at=PAST), "single"),
+        (lambda: PindoVerifyOperator(task_id="pin", number=PHONE, expires_at=PAST), "verify"),
+    ],
+)
+def test_a_message_that_has_expired_is_counted_once_over_its_tries(stats, sandbox, make, kind):
+    pytest.importorskip("airflow.sdk.execution_time.context", reason="the ledger needs Airflow 3.3")
+    task = Task(make)
+    for attempt in (task.run, task.run, task.clear):
+        with pytest.raises(AirflowSkipException):
+            attempt()
+    assert stats["pindo.messages.expired"] == [(1, {"kind": kind})]
+    assert sandbox.messages() == []
 
 
 def test_a_bulk_send_counts_every_recipient_once_over_its_tries(stats, sandbox):

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 SENT = "sent"
 NOT_SENT = "not_sent"
 UNKNOWN = "unknown"
+#: Why a message is *not sent*, where it is known. Without either, a later try may send it.
+REJECTED, EXPIRED = "rejected", "expired"
 
 #: What an operator may do about an unknown outcome.
 ON_UNKNOWN = ("fail", "ask", "resend", "accept")
@@ -64,7 +66,8 @@ class Entry:
         ``sent``, then empty.
     :param began: when the request began, in ISO 8601 and UTC. It tells one request from the next.
     :param settled: who settled an unknown outcome, as :meth:`Settlement.to_value` returns it.
-    :param reason: why the outcome is unknown; None when it is not, or when the task was killed.
+    :param outcome: why it is not sent: ``rejected`` or ``expired``; None for any other reason.
+    :param reason: why Pindo rejected it, or why the outcome is unknown; None when the task was killed.
     """
 
     status: str
@@ -74,6 +77,7 @@ class Entry:
     result: dict[str, Any] | None = None
     began: str | None = None
     settled: Mapping[str, Any] | None = None
+    outcome: str | None = None
     reason: str | None = None
 
     def settle(self, status: str, settlement: Settlement) -> Entry:
@@ -192,6 +196,7 @@ def read_entry(value: Any, key: str) -> Entry | None:
         result=dict(result) if isinstance(result, Mapping) else None,
         began=fields.get("began"),
         settled=dict(settled) if isinstance(settled, Mapping) else None,
+        outcome=fields.get("outcome"),
         reason=fields.get("reason"),
     )
 

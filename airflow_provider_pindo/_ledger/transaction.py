@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, Entry, read_entry
+from airflow_provider_pindo._ledger.entry import NOT_SENT, REJECTED, SENT, Entry, read_entry
 from airflow_provider_pindo._ledger.store import Ledger
-from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
+from airflow_provider_pindo.api.errors import PindoError, PindoRejectedError, PindoUnknownOutcomeError
 from airflow_provider_pindo.api.redaction import safe_message
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class RequestLedger(Ledger):
 
         - Nothing: *sent*, with ``tx.result``.
         - :class:`PindoUnknownOutcomeError`: *unknown*, with the reason.
-        - Any other :class:`PindoError`, or anything before the request was sent: the entry as it was before.
+        - Any other :class:`PindoError`, or anything before the request was sent: the entry as it was before. What is
+          *not sent* also gets the reason of a rejection.
         - Another exception after the request was sent: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
           type is reported, since its message may quote the response.
         - A timeout or a kill after the request was sent: *unknown*, raised unchanged.
@@ -93,10 +94,18 @@ class RequestLedger(Ledger):
             raise
         except BaseException as error:
             if isinstance(error, PindoError) or not hook.request_sent():
-                self.write_outcome(before)
+                self.write_outcome(_after_failure(before, error))
             elif isinstance(error, Exception):
                 why = f"{safe_message(error)} was raised after the request was sent"
                 self.write_outcome(replace(planned, reason=why))
                 raise PindoUnknownOutcomeError(f"{why}: {if_lost}", summary=why) from None
             raise
         self.write_outcome(replace(planned, status=SENT, result=transaction.result))
+
+
+def _after_failure(before: Entry, error: BaseException) -> Entry:
+    """Return the entry after a request that sent nothing."""
+    if before.status != NOT_SENT or not isinstance(error, PindoRejectedError):
+        return before
+    reason = " ".join(str(part) for part in (error.status, error.reason) if part)
+    return replace(before, outcome=REJECTED, reason=reason)

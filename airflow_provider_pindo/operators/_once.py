@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._ledger.entry import (
+    EXPIRED,
     NOT_SENT,
     SENT,
     UNKNOWN,
@@ -47,6 +48,7 @@ from airflow_provider_pindo.operators._evidence import (
     read_sent_events,
     settlement,
 )
+from airflow_provider_pindo.operators._timed import MessageExpired
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -194,7 +196,8 @@ class PindoOnceOperator(PindoAskingOperator):
             entry = self._adopt(entry, planned)
             action = decide(entry, planned, ledger.generation, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
-                self._check_may_send()
+                with self._expiry_recorded(planned, entry):
+                    self._check_may_send()
                 self.result = self._send(context, request, planned, before=entry)
             else:
                 self.result = self._skip_send(context, action, request, entry or planned)
@@ -247,6 +250,17 @@ class PindoOnceOperator(PindoAskingOperator):
             self.ledger_key,
         )
         return adopted
+
+    @contextmanager
+    def _expiry_recorded(self, planned: Entry, entry: Entry | None) -> Iterator[None]:
+        """Record that the message expired before it was sent, unless the entry says more than that."""
+        try:
+            yield
+        except MessageExpired:
+            if entry is None or (entry.status == NOT_SENT and entry.outcome != EXPIRED):
+                self._ledger.write_outcome(replace(planned, status=NOT_SENT, began=None, outcome=EXPIRED))
+                count_messages(self.kind, expired=1)
+            raise
 
     def on_kill(self) -> None:
         """End the task at once if its request was not sent yet. Otherwise wait for the response."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
+class MessageExpired(AirflowSkipException):
+    """The message's time is over, so nothing is sent, and the task is skipped."""
+
+
 class PindoTimedOperator(PindoOperator):
     """Base of the operators that send: when they may.
 
@@ -68,10 +72,13 @@ class PindoTimedOperator(PindoOperator):
         )
 
     def _check_may_send(self) -> None:
-        """Return if the one message of this task may go out now. Otherwise wait, skip or fail."""
+        """Return if the one message of this task may go out now. Otherwise wait, skip or fail.
+
+        :raises MessageExpired: its time is over.
+        """
         timing = self._read_timing()
         if timing.has_expired:
-            raise AirflowSkipException(timing.why_expired())
+            raise MessageExpired(timing.why_expired())
         if timing.is_open:
             return
         if timing.outside_window != "wait":

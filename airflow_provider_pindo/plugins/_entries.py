@@ -17,10 +17,11 @@ from typing import Any
 from airflow_provider_pindo._bulk.bulk_ledger import KEY as BULK
 from airflow_provider_pindo._bulk.bulk_ledger import RowOutcome, parse_rows, read_rows
 from airflow_provider_pindo._ledger.entry import (
+    EXPIRED,
     NOT_SENT,
+    REJECTED,
     SENT,
     UNKNOWN,
-    VERSION,
     Entry,
     check_version,
     read_entry,
@@ -71,7 +72,7 @@ class Person:
 
     :param row: the row in the list of a bulk send; None for a single message.
     :param number: masked.
-    :param outcome: ``accepted``, ``rejected``, ``unknown`` or ``not_sent``.
+    :param outcome: ``accepted``, ``rejected``, ``unknown``, ``not_sent`` or ``expired``.
     :param settled: who settled it and when, if it was unknown once.
     """
 
@@ -103,18 +104,20 @@ def count(key: str, value: Any) -> Counts:
     """
     if is_batch(key):
         return _count_batch(key, value)
-    status, result = _status(key, value)
-    if status == SENT:
-        return Counts(accepted=1, cost=usd((result or {}).get("total_cost")) or 0.0)
-    return Counts(unknown=1) if status == UNKNOWN else Counts(not_sent=1)
-
-
-def _status(key: str, value: Any) -> tuple[str, Any]:
-    """Return the status and the result of a single message's entry; fast where a task of this version wrote it."""
-    if type(value) is dict and value.get("v") == VERSION and value.get("status") in (SENT, NOT_SENT, UNKNOWN):
-        return value["status"], value.get("result")
     entry = _read_single(key, value)
-    return entry.status, entry.result
+    counts = Counts(**{_outcome(entry): 1})
+    if entry.status == SENT:
+        counts.cost = usd((entry.result or {}).get("total_cost")) or 0.0
+    return counts
+
+
+def _outcome(entry: Entry) -> str:
+    """Return the column of a single message."""
+    if entry.status == SENT:
+        return "accepted"
+    return (
+        entry.outcome if entry.status == NOT_SENT and entry.outcome in (REJECTED, EXPIRED) else entry.status
+    )
 
 
 def _read_single(key: str, value: Any) -> Entry:
@@ -150,8 +153,11 @@ def _count_rows(ranges: Any) -> int:
     return sum(len(parse_rows(some)) for some in ranges)
 
 
-def rejections(value: Any) -> Iterator[tuple[str, str, int]]:
-    """Yield reason, rows and number of people for each reason why Pindo rejected some of a batch."""
+def rejections(key: str, value: Any) -> Iterator[tuple[str, str, int]]:
+    """Yield reason, rows and number of people for each reason why Pindo rejected some of an entry."""
+    if not is_batch(key):
+        yield str(value.get("reason")), "", 1
+        return
     for reason, rows in value["rejected"].items():
         yield reason, rows, len(parse_rows(rows))
 
@@ -166,14 +172,14 @@ def people(key: str, value: Any) -> Iterator[Person]:
             yield _of_row(key, row)
         return
     entry = _read_single(key, value)
-    outcome = "accepted" if entry.status == SENT else entry.status
+    outcome = _outcome(entry)
     sms_id = (entry.result or {}).get("sms_id")
     yield Person(
         key,
         None,
         entry.to or "",
         outcome,
-        reason=_why_unknown(entry) if outcome == UNKNOWN else "",
+        reason=_reason(entry),
         sms_id="" if sms_id is None else str(sms_id),
         settled=_settled_by(entry.settled) if entry.settled else "",
     )
@@ -184,8 +190,10 @@ def _of_row(key: str, row: RowOutcome) -> Person:
     return Person(key, row.row, row.number, row.outcome, row.reason, row.sms_id, settled)
 
 
-def _why_unknown(entry: Entry) -> str:
-    """Return why the outcome of one message is unknown, and when its request began."""
+def _reason(entry: Entry) -> str:
+    """Return why one message was rejected, or why its outcome is unknown and when its request began."""
+    if entry.status != UNKNOWN:
+        return entry.reason or "" if _outcome(entry) == REJECTED else ""
     reason = entry.reason or "no response to the request"
     with suppress(ValueError, TypeError):
         return f"{reason}; it began at {datetime.fromisoformat(str(entry.began)):%Y-%m-%d %H:%M:%S} UTC"

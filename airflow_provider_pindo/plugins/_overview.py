@@ -89,8 +89,9 @@ class TaskSummary:
     def close(self) -> None:
         """Add what only the task's result says: whose number was invalid, and whose message expired."""
         self.counts.rejected = max(self.counts.rejected, self.rejected_result)
-        self.counts.expired = min(self.counts.not_sent, self.expired_result)
-        self.counts.not_sent -= self.counts.expired
+        expired = min(self.counts.not_sent, self.expired_result)
+        self.counts.expired += expired
+        self.counts.not_sent -= expired
 
     def to_value(self, names: dict[str, str]) -> dict[str, Any]:
         """Return the summary as the page reads it."""
@@ -153,7 +154,7 @@ class Summary:
             task.rejections = list(_rejections_of_result(stored, result.get("rejections")))
 
     def _add_rejections(self, stored: StoredValue) -> None:
-        for reason, rows, people in rejections(stored.value):
+        for reason, rows, people in rejections(stored.key, stored.value):
             self.rejected.append(Rejection(stored.task, reason, rows, people, stored.updated_at))
         if len(self.rejected) > 20 * MAX_LISTED:
             self.rejected = sorted(self.rejected, key=lambda rejection: rejection.time)[-10 * MAX_LISTED :]

@@ -85,7 +85,7 @@ class _Place(BaseModel):
 
 class _List(_Place):
     ending: str = Field("", pattern=r"^[0-9]{0,15}$")
-    outcome: Literal["", "accepted", "rejected", "unknown", "not_sent"] = ""
+    outcome: Literal["", "accepted", "rejected", "unknown", "not_sent", "expired"] = ""
     start: str = Field("", max_length=512)
     skip: int = Field(0, ge=0)
 

@@ -99,6 +99,7 @@ def test_an_entry_is_read_back_as_it_was_written():
             "result": RECEIPT,
             "began": AT,
             "settled": {"by": "person", "who": "Aline", "at": AT},
+            "outcome": None,
             "reason": "lost",
         }
     }

@@ -11,6 +11,7 @@ from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoConnectionError,
     PindoInsufficientBalanceError,
+    PindoRejectedError,
     PindoUnknownOutcomeError,
 )
 from tests._ledger.memory import KEY, Store, ledger, needs_store
@@ -58,6 +59,27 @@ def test_a_request_that_certainly_did_nothing_is_not_sent(kind, left):
     with pytest.raises(kind):
         request(store, kind("refused"), left=left)
     assert store[KEY]["status"] == NOT_SENT
+
+
+def test_a_rejection_is_not_sent_with_pindos_reason():
+    store = Store()
+    with pytest.raises(PindoRejectedError):
+        request(store, PindoRejectedError("no", status=409, reason="Unsupported country"))
+    assert [store[KEY][name] for name in ("status", "outcome", "reason")] == [
+        NOT_SENT,
+        "rejected",
+        "409 Unsupported country",
+    ]
+    request(store, before=Entry(NOT_SENT, outcome="rejected", reason="409"))
+    assert [store[KEY][name] for name in ("status", "outcome", "reason")] == [SENT, None, None]
+
+
+@pytest.mark.parametrize("status", [SENT, UNKNOWN])
+def test_a_rejection_hides_nothing_of_an_earlier_request(status):
+    store, before = Store(), Entry(status, input="other")
+    with pytest.raises(PindoRejectedError):
+        request(store, PindoRejectedError("no", status=409), before=before)
+    assert store[KEY] == before.to_value()
 
 
 @pytest.mark.parametrize(

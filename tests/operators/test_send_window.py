@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import (
     DAG,
+    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     TaskDeferred,
@@ -133,6 +134,34 @@ def test_a_waiting_task_ends_when_its_message_expires_not_when_the_window_opens(
     with pytest.raises(AirflowSkipException, match="expires_at was 2026-11-24 23:00"):
         go_on()
     assert sandbox.messages() == []
+
+
+@needs_store
+def test_an_expired_message_is_recorded_and_goes_out_with_a_later_end(sandbox, clock):
+    store = Store()
+    clock(at(9))
+    for _ in range(2):
+        with pytest.raises(AirflowSkipException):
+            send(store, expires_at=at(9))
+    assert (store["pindo_sms"]["status"], store["pindo_sms"]["outcome"]) == ("not_sent", "expired")
+    assert store["pindo_sms"]["to"] == "+25078****567"
+    assert send(store, expires_at=at(10))["to"] == PHONE
+    assert (store["pindo_sms"]["status"], store["pindo_sms"]["outcome"]) == ("sent", None)
+
+
+@needs_store
+def test_an_expiry_hides_nothing_that_an_earlier_try_left_unknown(sandbox, clock):
+    store = Store()
+    clock(at(9))
+    sandbox.add_fault("drop_after", call="send_sms")
+    with pytest.raises(AirflowException):
+        send(store, expires_at=at(10), on_unknown="resend")
+    before = dict(store["pindo_sms"])
+    clock(at(11))
+    with pytest.raises(AirflowSkipException):
+        send(store, expires_at=at(10), on_unknown="resend")
+    assert store["pindo_sms"] == before
+    assert before["status"] == "unknown"
 
 
 @needs_store

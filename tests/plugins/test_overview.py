@@ -31,6 +31,26 @@ def test_the_tiles_add_up_single_messages_and_bulk_sends(metadata):
     assert tiles["cost"] == pytest.approx(0.04)
 
 
+@pytest.mark.parametrize("key", ["pindo_sms", "pindo_verify"])
+def test_a_single_message_that_was_rejected_or_expired_is_not_among_those_not_sent(metadata, key):
+    rejected = single("not_sent", outcome="rejected", reason="409 Unsupported country")
+    metadata.add_task({key: rejected}, task_id="one", state="failed")
+    metadata.add_task({key: single("not_sent", outcome="expired")}, task_id="two", state="skipped")
+    metadata.add_task({key: single("not_sent", outcome=["?"])}, task_id="three")
+    metadata.add_task({key: single("sent", outcome="rejected")}, task_id="settled")
+    data = overview(metadata)
+    counts = {name: data["tiles"][name] for name in ("rejected", "expired", "not_sent", "accepted")}
+    assert counts == {"rejected": 1, "expired": 1, "not_sent": 1, "accepted": 1}
+    assert sum(bar["expired"] for bar in data["bars"]) == data["dags"][0]["expired"] == 1
+    (rejection,) = data["rejections"]
+    assert (rejection["task_id"], rejection["reason"], rejection["people"], rejection["rows"]) == (
+        "one",
+        "409 Unsupported country",
+        1,
+        "",
+    )
+
+
 def test_what_waits_and_what_checks_a_pin_is_no_message(metadata):
     metadata.add_task({"pindo_inbound": {"first_start": "2026-01-01"}, "pindo_verify_check": single("sent")})
     assert overview(metadata)["tiles"]["messages"] == 0

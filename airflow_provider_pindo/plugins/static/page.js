@@ -8,7 +8,8 @@ const base = new URL("../../", location.href).pathname;
 const page = document.getElementById("page");
 const WINDOWS = { "1h": "1 h", "24h": "24 h", "7d": "7 d", "30d": "30 d" };
 const LONG = { "1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days" };
-const WORDS = { accepted: "Accepted", rejected: "Rejected", unknown: "Unknown", not_sent: "Not sent" };
+const WORDS = { accepted: "Accepted", rejected: "Rejected", unknown: "Unknown", not_sent: "Not sent", expired: "Expired" };
+const STACK = ["accepted", "not_sent", "expired", "rejected", "unknown"]; // of a bar, from the bottom
 const UNKNOWN = "–";
 let chosen = "24h";
 
@@ -118,7 +119,7 @@ function tiles(counts, place) {
     failed,
     tile(counts.unknown ? "unknown" : "", "Unknown", number(counts.unknown)),
     tile(counts.rejected ? "rejected" : "", "Rejected", number(counts.rejected)),
-    tile("", "Expired", number(counts.expired), "of bulk sends"),
+    tile("", "Expired", number(counts.expired)),
     tile("", "Not sent", number(counts.not_sent)),
     tile("", "Cost", money(counts.cost)),
     query.get("run_id") ? "" : tile("", "Last balance", money(counts.balance), counts.balance === null ? "not known" : time(counts.balance_at, { dateStyle: "medium", timeStyle: "short" })),
@@ -143,6 +144,7 @@ const countColumns = [
   ["Rejected", (row) => number(row.rejected), "number"],
   ["Unknown", (row) => number(row.unknown), "number"],
   ["Not sent", (row) => number(row.not_sent), "number"],
+  ["Expired", (row) => number(row.expired), "number"],
   ["Cost", (row) => money(row.cost), "number"],
 ];
 
@@ -177,7 +179,7 @@ function chart(bars, name) {
     let top = height - bottom;
     const x = left + index * step + step * 0.15;
     const group = svg("g", {}, svg("title", {}, `${time(bar.start, { dateStyle: "medium", timeStyle: "short" })}: ${several(bar.messages, "message")}`));
-    for (const kind of ["accepted", "not_sent", "rejected", "unknown"]) {
+    for (const kind of STACK) {
       if (!bar[kind]) continue;
       const tall = Math.max(2, bar[kind] * scale);
       top -= tall;
@@ -188,7 +190,7 @@ function chart(bars, name) {
       drawing.append(svg("text", { x: x + step * 0.35, y: height - 6, "text-anchor": "middle" }, time(bar.start, short)));
     }
   });
-  const kinds = ["accepted", "not_sent", "rejected", "unknown"].filter((kind) => bars.some((bar) => bar[kind]));
+  const kinds = STACK.filter((kind) => bars.some((bar) => bar[kind]));
   return h("div", { class: "panel" }, drawing,
     h("ul", { class: "legend" }, kinds.map((kind) => h("li", {}, h("span", { class: kind }), WORDS[kind]))));
 }
