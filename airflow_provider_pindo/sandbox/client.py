@@ -295,7 +295,8 @@ class SandboxClient:
     def reset(self) -> None:
         """Forget all messages, requests and faults, and restore the first settings and balance.
 
-        Ids keep growing, as Pindo's do, so that a task that waits for a higher id gets the next message.
+        A request that waits out a latency is dropped and not accepted. Ids keep growing, as Pindo's do, so
+        that a task that waits for a higher id gets the next message.
         """
         self._ask("POST", "reset", body={})
 

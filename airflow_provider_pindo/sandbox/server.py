@@ -113,7 +113,10 @@ class Server:
         )
         faults = self._world.faults.take(call, numbers_in(pindo_request.body)) if self._world.faults else []
         entry.faults = tuple(fault.action for fault in faults)
+        resets = self._world.resets
         await _sleep(settings.latency + sum(fault.seconds for fault in faults if fault.action == "latency"))
+        if resets != self._world.resets:
+            return self._drop(request, entry, reset=True)
         fault = next((fault for fault in faults if fault.action != "latency"), None)
         if fault is not None and fault.action in BEFORE:
             return await self._fail_before(request, entry, fault)

@@ -26,7 +26,7 @@ class World:
 
     def __init__(self, state: str | Path | None, settings: Settings) -> None:
         self._first_settings = settings
-        self.changes = 0
+        self.changes = self.resets = 0
         self.changed = asyncio.Event()
         self.store = Store(state, settings.balance)
         self.faults = FaultBook()
@@ -67,7 +67,11 @@ class World:
         self.pindo.receive([InboundSms(sender=number, text=text, created_at=iso(at))])
 
     def reset(self) -> None:
-        """Forget everything but the highest ids, and restore the first settings and balance."""
+        """Forget everything but the highest ids, and restore the first settings and balance.
+
+        The server drops a request that waits at this moment: its message would belong to nobody's test.
+        """
+        self.resets += 1
         self.pindo.settings = self._first_settings
         self.store.clear(self._first_settings.balance)
         self.lives.clear()

@@ -292,5 +292,5 @@ def test_a_person_presses_a_button(add, sandbox, page, picture):
     picture(page, "ask")
     button.click()
     assert send.wait_for_end() == "success"
-    assert len(sandbox.messages()) == 1
+    assert [message["text"] for message in sandbox.messages()] == ["Muraho"]
     assert unquote(url) == f"{send.deployment.url}/dags/clinic/runs/{send.run_id}/tasks/text/required_actions"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 
 import pytest
@@ -64,6 +65,19 @@ def test_latency_delays_and_continues_although_the_client_has_left(api, sandbox)
     assert sandbox.messages() == []
     time.sleep(0.5)
     assert len(sandbox.messages()) == 1
+
+
+def test_a_reset_drops_a_request_that_waits_out_its_latency(api, sandbox):
+    """A test that gave up on a request must not find its message in the next test."""
+    sandbox.add_fault("latency", seconds=1)
+    with ThreadPoolExecutor(1) as threads:
+        sent = threads.submit(api.send)
+        while not sandbox.requests():
+            time.sleep(0.01)
+        sandbox.reset()
+        with pytest.raises(requests.ConnectionError):
+            sent.result()
+    assert sandbox.messages() == []
 
 
 def test_a_slow_answer_is_on_the_phone_before_the_client_has_it(api, sandbox):
