@@ -67,7 +67,7 @@ test-many-alerts: .venv/dev.stamp  ## Fail 500 real tasks and see one text: a qu
 	PINDO_FAILURES=500 .venv/bin/python -m pytest -m e2e tests/e2e/test_alerts.py -k many_failing --timeout 3600 \
 		-o faulthandler_timeout=4000
 
-mutants: .venv/mutants.stamp  ## Break api/, the inbox, the ledger and the recipients, one place at a time; list what tests miss
+mutants: .venv/mutants.stamp  ## Break api/, the inbox, the ledger and what checks a list, one place at a time; list what tests miss
 	nice .venv/bin/mutmut run --max-children 1 $(ARGS)
 	.venv/bin/mutmut results
 

@@ -151,7 +151,8 @@ def read_csv(path: Path) -> float:
 
 def preflight_csv(path: Path) -> float:
     """Read, check and spool a file, as a bulk send does before the first message."""
-    from airflow_provider_pindo._bulk.recipients import Plan, preflight
+    from airflow_provider_pindo._bulk.messages import Plan
+    from airflow_provider_pindo._bulk.preflight import preflight
     from airflow_provider_pindo._sources.rows import open_source
     from airflow_provider_pindo.api.mentions import Template
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from airflow_provider_pindo._bulk.bulk_ledger import RowOutcome, format_rows
-from airflow_provider_pindo._bulk.recipients import MAX_LISTED, abbreviate
+from airflow_provider_pindo._bulk.batch_entry import RowOutcome
+from airflow_provider_pindo._bulk.row_numbers import MAX_LISTED, abbreviate, format_rows
 from airflow_provider_pindo.api.phone import mask_numbers_in
 
 #: The field of the form that holds the rows which arrived.

@@ -22,18 +22,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_pindo._bulk.batches import batches, batches_by_row, chunks_of
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
 from airflow_provider_pindo._bulk.gate import Estimate, Expiries, Gate, WaitForWindow, estimate
-from airflow_provider_pindo._bulk.recipients import (
-    SEND,
-    Plan,
-    Preflight,
-    batches,
-    batches_by_row,
-    chunks_of,
-    preflight,
-)
-from airflow_provider_pindo._bulk.sender import GRACE, BulkSender, Spending
+from airflow_provider_pindo._bulk.messages import Plan
+from airflow_provider_pindo._bulk.preflight import SEND, Preflight, preflight
+from airflow_provider_pindo._bulk.sender import GRACE, BulkSender
+from airflow_provider_pindo._bulk.spending import Spending
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
 from airflow_provider_pindo._metrics import BULK, count_messages

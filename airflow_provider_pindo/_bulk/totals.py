@@ -15,17 +15,12 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any
 
-from airflow_provider_pindo._bulk.bulk_ledger import NOT_AS_WRITTEN, BulkLedger, Outcome
+from airflow_provider_pindo._bulk.batch_entry import entry_key
+from airflow_provider_pindo._bulk.batches import Batch
 from airflow_provider_pindo._bulk.gate import Expiries
-from airflow_provider_pindo._bulk.recipients import (
-    DUPLICATE,
-    EXCLUDED,
-    INVALID,
-    MAX_LISTED,
-    SEND,
-    Batch,
-    Preflight,
-)
+from airflow_provider_pindo._bulk.outcome import NOT_AS_WRITTEN, Outcome
+from airflow_provider_pindo._bulk.preflight import DUPLICATE, EXCLUDED, INVALID, SEND, Preflight
+from airflow_provider_pindo._bulk.row_numbers import MAX_LISTED
 from airflow_provider_pindo._sources.files import storage_path
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
@@ -141,7 +136,7 @@ class Totals:
             if (
                 len(self.unknown_entries) <= MAX_LISTED
             ):  # pragma: no branch - one more says that there are more
-                self.unknown_entries.append(BulkLedger.key(batch.index))
+                self.unknown_entries.append(entry_key(batch.index))
 
     def add_left_out(self, row: int, number: str, name: str, kind: int, reason: str) -> None:
         """Add a row that is in no batch."""

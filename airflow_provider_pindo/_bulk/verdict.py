@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_pindo._bulk.bulk_ledger import UnknownEntries
-from airflow_provider_pindo._bulk.recipients import abbreviate
+from airflow_provider_pindo._bulk.row_numbers import abbreviate
 from airflow_provider_pindo._bulk.totals import Counts, Totals
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_settle
 from airflow_provider_pindo.api.errors import (

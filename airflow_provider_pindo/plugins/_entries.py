@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_pindo._bulk.bulk_ledger import KEY as BULK
-from airflow_provider_pindo._bulk.bulk_ledger import RowOutcome, parse_rows, read_rows
+from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
+from airflow_provider_pindo._bulk.batch_entry import RowOutcome, read_rows
+from airflow_provider_pindo._bulk.row_numbers import parse_rows
 from airflow_provider_pindo._ledger.entry import (
     EXPIRED,
     NOT_SENT,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo._bulk.bulk_ledger import KEY as BULK
-from airflow_provider_pindo._bulk.bulk_ledger import format_rows
+from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
+from airflow_provider_pindo._bulk.row_numbers import format_rows
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.plugins import _models
 from airflow_provider_pindo.plugins._entries import (

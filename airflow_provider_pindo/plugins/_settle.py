@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo._bulk.bulk_ledger import format_rows, read_rows, settle_rows
+from airflow_provider_pindo._bulk.batch_entry import read_rows, settle_rows
+from airflow_provider_pindo._bulk.row_numbers import format_rows
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Settlement, now, read_entry
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.plugins import _models

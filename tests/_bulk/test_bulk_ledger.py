@@ -8,20 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._bulk.bulk_ledger import (
-    IN_FLIGHT,
-    KEY,
-    BulkLedger,
-    Outcome,
-    mask_all,
-    rows_per_entry,
-)
-from airflow_provider_pindo._bulk.recipients import Batch
+from airflow_provider_pindo._bulk.batch_entry import KEY, entry_key, mask_all
+from airflow_provider_pindo._bulk.batches import Batch
+from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
+from airflow_provider_pindo._bulk.outcome import IN_FLIGHT, Outcome
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_phone_number
 from tests.operators.bulk import Store, context
 
-FIRST = BulkLedger.key(1)
+FIRST = entry_key(1)
 OPTIONS = {"input": "0123456789abcdef", "given": 3000, "chunk_size": 100, "resend": False}
 
 

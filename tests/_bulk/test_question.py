@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._bulk.bulk_ledger import RowOutcome
+from airflow_provider_pindo._bulk.batch_entry import RowOutcome
 from airflow_provider_pindo._bulk.question import (
     ALL_ARRIVED,
     NONE_ARRIVED,

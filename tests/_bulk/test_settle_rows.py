@@ -8,13 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._bulk.bulk_ledger import (
-    IN_FLIGHT,
-    Outcome,
-    RowOutcome,
-    read_rows,
-    settle_rows,
-)
+from airflow_provider_pindo._bulk.batch_entry import RowOutcome, read_rows, settle_rows
+from airflow_provider_pindo._bulk.outcome import IN_FLIGHT, Outcome
 from airflow_provider_pindo._ledger.entry import Settlement
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from tests._bulk.test_bulk_ledger import FIRST, batch_of, begun

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_pindo._bulk.bulk_ledger import NOT_AS_WRITTEN
-from airflow_provider_pindo._bulk.recipients import SEND, Preflight
+from airflow_provider_pindo._bulk.outcome import NOT_AS_WRITTEN
+from airflow_provider_pindo._bulk.preflight import SEND, Preflight
 from airflow_provider_pindo._bulk.totals import RecipientResult, Totals
 from airflow_provider_pindo._bulk.verdict import FIRST, Policies, Verdict, judge, prevent_retry
 from airflow_provider_pindo.api.errors import (

@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_pindo._bulk.bulk_ledger import settle_rows
+from airflow_provider_pindo._bulk.batch_entry import settle_rows
 from airflow_provider_pindo._ledger.entry import Settlement
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator

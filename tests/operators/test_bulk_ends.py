@@ -109,7 +109,7 @@ def test_a_send_that_does_not_end_in_time_still_says_what_earlier_tries_did(sand
 
     def end_first(sending, *args, run_apart=bulk.run_apart):
         threading.Thread(target=run_apart, args=(sending, *args), daemon=True).start()
-        while not sending._is_interrupted:
+        while sending.stopped is None:
             time.sleep(0.01)
         raise TimeoutError("the grace is over")
 
@@ -231,7 +231,7 @@ def test_every_fault_at_random_and_the_columns_still_tell_the_truth(sandbox, tmp
     connection = json.loads(sandbox.connection_json())
     connection["extra"]["timeout"] = 0.5
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.UNKNOWN_IN_A_ROW", 50)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.breaker.UNKNOWN_IN_A_ROW", 50)
     details = {
         "latency": {"seconds": 0.05},
         "slow_answer": {"seconds": 1.0},

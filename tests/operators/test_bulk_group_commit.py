@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from airflow_provider_pindo._bulk.bulk_ledger import IN_FLIGHT, parse_rows
+from airflow_provider_pindo._bulk.outcome import IN_FLIGHT
+from airflow_provider_pindo._bulk.row_numbers import parse_rows
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from tests.operators.bulk import PERSONAL, Store, at, people, report, send, times_texted
 

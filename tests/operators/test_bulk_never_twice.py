@@ -9,7 +9,8 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._bulk.bulk_ledger import IN_FLIGHT, BulkLedger
+from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
+from airflow_provider_pindo._bulk.outcome import IN_FLIGHT
 from airflow_provider_pindo.api.errors import (
     PindoInsufficientBalanceError,
 )
@@ -215,7 +216,7 @@ def test_what_earlier_tries_did_counts_also_where_this_one_does_not_come_to(sand
     def fail(*_):
         raise OSError("the spool cannot be read")
 
-    monkeypatch.setattr("airflow_provider_pindo._bulk.recipients.Spool.blocks", fail)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.spool.Spool.blocks", fail)
     arguments["exclude"] += more
     with pytest.raises(AirflowException, match="the spool cannot be read") as failed:
         send(store, **arguments)

@@ -101,7 +101,7 @@ def test_answers_for_some_are_no_sign_that_pindo_is_down(sandbox):
 
 
 def test_an_answer_for_none_is_no_sign_that_pindo_is_down(sandbox, monkeypatch):
-    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.UNKNOWN_IN_A_ROW", 2)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.breaker.UNKNOWN_IN_A_ROW", 2)
     sandbox.add_fault("drop_after", call="send_bulk_sms")
     sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0})
     sandbox.add_fault("drop_after", call="send_bulk_sms")

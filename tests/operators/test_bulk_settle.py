@@ -287,7 +287,7 @@ def test_what_is_settled_after_it_was_accepted_as_unknown_is_taken_up(sandbox, w
 def test_the_entries_to_settle_are_named_also_where_this_try_does_not_come_to_them(
     sandbox, tmp_path, monkeypatch, unknown
 ):
-    monkeypatch.setattr("airflow_provider_pindo._bulk.sender.UNKNOWN_IN_A_ROW", 200)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.breaker.UNKNOWN_IN_A_ROW", 200)
     path = tmp_path / "patients.csv"
     path.write_text("phonenumber,name\n" + "".join(f"{each['phonenumber']},A\n" for each in people(110)))
     store, arguments = Store(), {"recipients": str(path), "chunk_size": 1, "concurrency": 1}

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_pindo._bulk.bulk_ledger import parse_rows
+from airflow_provider_pindo._bulk.row_numbers import parse_rows
 from demo.cluster import Cluster
 from demo.rest import FINISHED_RUN, wait_until
 

@@ -1,75 +1,17 @@
-"""Whom a bulk send reaches: mentions, duplicates and chunks, without any Airflow."""
+"""Whom a bulk send reaches: bad rows, duplicates, exclusions and the fingerprint."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from airflow_provider_pindo._bulk.bulk_ledger import format_rows, parse_rows
-from airflow_provider_pindo._bulk.recipients import (
-    DUPLICATE,
-    EXCLUDED,
-    INVALID,
-    SEND,
-    Batch,
-    Block,
-    Plan,
-    SeenKeys,
-    Spool,
-    SpooledBlock,
-    batches,
-    batches_by_row,
-    chunks_of,
-    preflight,
-    segments_of,
-)
+from airflow_provider_pindo._bulk.batches import batches, batches_by_row
+from airflow_provider_pindo._bulk.messages import Plan
+from airflow_provider_pindo._bulk.preflight import DUPLICATE, EXCLUDED, INVALID, SEND, preflight
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import Template, has_mention
-from airflow_provider_pindo.api.segments import segments
-
-
-@pytest.mark.parametrize(
-    ("text", "fields", "personal"),
-    [
-        ("Muraho", (), False),
-        ("Muraho @contact.name, @contact.name", ("name",), False),
-        ("@contact.time @contact.name", ("time", "name"), True),
-        ("@contact.phone", ("phone",), True),
-        ("ask clinic@contact.", (), False),
-        ("100 % of @contact.names", ("names",), True),
-    ],
-)
-def test_the_mentions_of_a_text(text, fields, personal):
-    template = Template(text)
-    assert template.fields == fields
-    assert template.is_personal is personal
-    assert has_mention(text) is bool(fields)
-    filled = template.fill(["%s"] * len(template.mentioned))
-    assert not has_mention(filled)
-    assert filled.count("%s") == len(template.mentioned)
-
-
-@pytest.mark.parametrize(
-    ("text", "fields"),
-    [
-        ("write to help@contact.example.com", ()),
-        ("first.last+tag@contact.my-clinic.rw or x-@contact.name.rw", ()),
-        ("ask info@contact.example.com about @contact.time", ("time",)),
-        ("RWF@contact.amount. Thank you", ("amount",)),
-        ("Muraho Dr.@contact.name, ref-@contact.ref", ("name", "ref")),
-        ("@contact.name.We expect you", ("name",)),
-        ("(@contact.name.rw)", ("name",)),
-    ],
-)
-def test_an_address_is_no_mention_and_a_mention_beside_a_word_is_one(text, fields):
-    template = Template(text)
-    assert template.fields == fields
-    filled = template.fill(["X"] * len(fields))
-    assert filled.count("@contact.") == template.addresses
-    assert not has_mention(filled, template.addresses)
+from tests._bulk.blocks import PERSONAL, rows
 
 
 def test_what_pindo_could_find_in_an_address_is_a_mention_when_a_value_makes_it():
@@ -80,106 +22,6 @@ def test_what_pindo_could_find_in_an_address_is_a_mention_when_a_value_makes_it(
     assert list(preflight(given, plan, lambda _: None).kinds) == [SEND, INVALID]
     (chunk,) = batches(preflight(given, plan, lambda _: None), 5)
     assert chunk.texts == ["ask info@contact.example.com, 8:00"]
-
-
-def test_everything_but_the_mentions_goes_out_as_it_was_written():
-    assert Template("5 %s off %, @contact.name!").fill(["A %"]) == "5 %s off %, A %!"
-
-
-@given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 10), st.sets(st.integers(0, 9)))
-def test_repeats_are_all_but_the_first_of_each(keys, size, skip):
-    seen, repeats, before = SeenKeys(), [], set()
-    for start in range(0, len(keys), size):
-        repeats += [start + position for position in seen.repeats(keys[start : start + size], skip)]
-    for position, key in enumerate(keys):
-        if position % size in skip:
-            assert position not in repeats
-        else:
-            assert (position in repeats) is (key in before)
-            before.add(key)
-
-
-def test_repeats_are_found_while_the_table_grows():
-    seen = SeenKeys()
-    assert [seen.repeats(range(start, start + 1000)) for start in range(0, 60_000, 1000)] == [[]] * 60
-    assert seen.repeats(range(59_000, 61_000)) == list(range(1000))
-
-
-def test_the_spool_has_no_name_on_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    spool = Spool()
-    block = SpooledBlock(1, {1: "bad"}, ["+250780000001"] * 1000, ["Aline" * 100] * 1000, None)
-    for _ in range(20):
-        spool.append(block)
-    assert spool._file._rolled  # it is larger than what stays in memory
-    assert list(tmp_path.iterdir()) == []
-    assert list(spool.blocks()) == [block] * 20
-    assert len(list(spool.blocks())) == 20
-    spool.close()
-
-
-def test_the_source_is_read_once():
-    plan = Plan(Template("Muraho"))
-    numbers = [f"+2507800000{number:02}" for number in range(20)]
-    checked = preflight(iter(blocks(numbers)), plan, print)
-    assert [number for chunk in batches(checked, 6) for number in chunk.numbers] == numbers
-
-
-@pytest.mark.parametrize("ranges", ["x", "-1", "-", "2-1", "1-2-3", "1,,x", "1-1001", "1-999999999999"])
-def test_what_is_no_range_of_a_chunk_is_refused(ranges):
-    with pytest.raises(ValueError):  # noqa: PT011 - the caller takes any
-        parse_rows(ranges)
-
-
-@given(st.sets(st.integers(1, 60)))
-def test_rows_are_written_as_ranges_and_read_back(rows):
-    assert parse_rows(format_rows(rows)) == sorted(rows)
-
-
-@given(
-    st.lists(st.text("ab€é”", max_size=200), min_size=1, max_size=8),
-    st.sampled_from(["", "Muraho @contact.name"]),
-)
-def test_segments_are_those_of_every_filled_text(names, text):
-    template = Template(text or "Muraho ”")
-    filled = [template.fill([name] * len(template.mentioned)) for name in names]
-    assert segments_of(names, None, template) == [segments(each).count for each in filled]
-
-
-def blocks(numbers, names=None, size=7):
-    names = names or ["A"] * len(numbers)
-    return [
-        Block(start + 1, [numbers[start : start + size], names[start : start + size]])
-        for start in range(0, len(numbers), size)
-    ]
-
-
-@given(st.lists(st.integers(0, 30), max_size=60), st.integers(1, 9), st.integers(1, 9))
-def test_chunks_hold_everybody_who_is_sent_to_once_and_in_order(people, size, block):
-    numbers = [f"+2507800000{number:02}" for number in people]
-    plan = Plan(Template("Muraho"))
-    found = preflight(blocks(numbers, size=block), plan, print)
-    sent = list(batches(found, size))
-    assert [len(each) for each in sent[:-1]] == [size] * (len(sent) - 1)
-    assert all(1 <= len(each) <= size for each in sent)
-    assert all(len(each) == len(each.numbers) == len(each.names) for each in sent)
-    assert [each.index for each in sent] == list(range(1, len(sent) + 1))
-    assert [number for each in sent for number in each.numbers] == list(dict.fromkeys(numbers))
-    assert [row for each in sent for row in each.rows] == [
-        row for row, kind in enumerate(found.kinds, start=1) if kind == SEND
-    ]
-    assert found.count(DUPLICATE) == len(numbers) - len(set(numbers))
-
-
-PERSONAL = "Muraho @contact.name, at @contact.time"
-
-
-def rows(*given, size=3):
-    """Return blocks of rows: each its number, its name, and the other fields."""
-    return [
-        Block(start + 1, list(map(list, zip(*given[start : start + size], strict=True))))
-        for start in range(0, len(given), size)
-    ]
 
 
 def test_each_row_is_read_sorted_and_told_with_its_reason():
@@ -361,26 +203,6 @@ def test_who_is_not_texted_needs_no_values_and_may_have_a_message_of_any_length(
         assert all_of_them.fingerprint() == found.fingerprint()
 
 
-@pytest.mark.parametrize(
-    ("names", "counts"),
-    [
-        (["A", "x" * 153, "x" * 154], [1, 1, 2]),
-        (["A", "ê"], [1, 1]),
-        (["x" * 70, "x" * 70 + "ê"], [1, 2]),
-        (["€" * 80, "b"], [2, 1]),
-        (["b", "a" * 154], [1, 2]),
-        ([], []),
-    ],
-)
-def test_a_long_or_an_odd_name_counts_for_itself_alone(names, counts):
-    assert segments_of(names, None, Template("Hello, @contact.name")) == counts
-
-
-def test_the_segments_of_filled_texts_and_of_one_text_for_all():
-    assert segments_of(["A", "B"], ["x" * 160, "x" * 161], Template(PERSONAL)) == [1, 2]
-    assert segments_of(["x" * 500, "B"], None, Template("x" * 161)) == [2, 2]
-
-
 def test_the_fingerprint_is_of_all_that_decides_who_gets_what():
     def fingerprint(number="+250780000001", *options, excluded=()):
         plan = Plan(Template("Muraho"), excluded=excluded)
@@ -395,30 +217,6 @@ def test_the_fingerprint_is_of_all_that_decides_who_gets_what():
         fingerprint("+250780000001", "Muraho", "PindoTest"),
     ]
     assert len({first, *others}) == 4
-
-
-people_of_one_digit = st.lists(st.sampled_from([*(f"+25078000000{digit}" for digit in range(8)), "07", ""]))
-some_of_them = st.sets(st.sampled_from([f"+25078000000{digit}" for digit in range(8)]))
-
-
-@given(people_of_one_digit, some_of_them, st.sampled_from(["drop", "send"]), st.integers(1, 4))
-def test_who_is_excluded_changes_neither_the_chunks_nor_the_fingerprint(numbers, excluded, duplicates, size):
-    found = {}
-    for out in (frozenset(), excluded):
-        plan = Plan(Template("Muraho"), excluded=out, on_invalid="skip", on_duplicate=duplicates)
-        survey_of = preflight(blocks(numbers), plan, lambda _: None)
-        made = list(batches(survey_of, size))
-        assert [(each.index, each.rows, each.excluded) for each in made] == [
-            (each.index, each.rows, each.excluded) for each in batches_by_row(survey_of, size)
-        ]
-        found[bool(out)] = (
-            survey_of.fingerprint("Muraho"),
-            [(each.index, each.rows, each.numbers) for each in made],
-        )
-        left_out = {row for each in made for row in each.excluded}
-        assert left_out == {row for each in made for row in each.rows if numbers[row - 1] in out}
-        assert len(left_out) == survey_of.count(EXCLUDED)
-    assert len(set(map(str, found.values()))) == 1
 
 
 def test_a_bad_row_is_repeated_by_none_and_repeats_none():
@@ -441,25 +239,3 @@ def test_a_row_that_repeats_an_excluded_one_repeats_it_all_the_same():
     assert list(kinds) == [EXCLUDED] * 3
     with pytest.raises(PindoConfigurationError, match="2 of 3 rows repeat"):
         preflight(given, Plan(Template("Muraho"), excluded=excluded, on_duplicate="fail"), print)
-
-
-def test_the_requests_of_a_chunk_are_its_different_texts():
-    batch = Batch(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], ["x", "y", "x"])
-    assert list(chunks_of(batch, [0, 1, 2], 3)) == [[("x", [0, 2]), ("y", [1])]]
-    assert list(chunks_of(batch, [0, 1, 2], 2)) == [[("x", [0]), ("y", [1])], [("x", [2])]]
-    assert list(chunks_of(batch, [1, 2], 3)) == [[("y", [1]), ("x", [2])]]
-    assert [batch.segments(positions, Template(PERSONAL)) for positions in ([0, 1, 2], [1], [])] == [3, 1, 0]
-    batch.texts = None
-    assert list(chunks_of(batch, [0, 2], 3)) == [[(None, [0, 2])]]
-    assert list(chunks_of(batch, range(3), 2)) == [[(None, range(2))], [(None, range(2, 3))]]
-    assert list(chunks_of(batch, [], 3)) == []
-    assert list(batch.positions([6, 4])) == [0, 2]
-    assert list(batch.positions([4, 5, 6])) == [0, 1, 2]
-
-
-def test_a_chunk_counts_the_segments_of_those_it_is_asked_about():
-    long = "x" * 161
-    filled = Batch(1, [4, 5, 6], ["+250780000001"] * 3, ["A", "B", "C"], [long, "y", long])
-    assert [filled.segments(places, Template("@contact.time")) for places in ([0, 1], [1], [])] == [3, 1, 0]
-    by_name = Batch(1, [4, 5, 6], ["+250780000001"] * 3, [long, "B", long])
-    assert [by_name.segments(places, Template("@contact.name")) for places in ([0, 1, 2], [1])] == [5, 1]

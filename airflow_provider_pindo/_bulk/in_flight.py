@@ -1,0 +1,174 @@
+"""The requests in flight, and the batches that they belong to.
+
+A recipient *waits* for a write of the ledger, is *admitted* by it, and then has an outcome. A request that did not
+leave returns its recipients to the columns they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from airflow_provider_pindo._bulk.batches import Batch
+from airflow_provider_pindo._bulk.gate import Expiries
+from airflow_provider_pindo._bulk.outcome import Outcome
+from airflow_provider_pindo._metrics import BULK, count_messages
+from airflow_provider_pindo.api.mentions import Template
+
+
+class Reported(NamedTuple):
+    """What Airflow's metrics know of a batch."""
+
+    accepted: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    segments: int = 0
+    cost: float = 0.0
+
+
+@dataclass(slots=True)
+class BatchInFlight:
+    """A batch that is being sent.
+
+    :param outcome: what is certain; the admitted rows are in none of its columns.
+    :param chunks: the requests that are not prepared yet, chunk by chunk.
+    :param price: USD for a segment, by which money is reserved for it.
+    :param template: the text, with the mentions that Pindo fills.
+    :param admitted: rows that a worker may send to, with the reason why each was unknown before, or None.
+    :param waiting: requests that are prepared and not admitted.
+    :param is_prepared: whether no further request of it is prepared.
+    :param is_recorded: whether the last write has the present outcome.
+    :param is_counted: whether the totals have it.
+    :param reported: what Airflow's metrics know of it.
+    """
+
+    batch: Batch
+    outcome: Outcome
+    chunks: Iterator[list[tuple[str | None, Sequence[int]]]]
+    price: float
+    template: Template
+    admitted: dict[int, str | None] = field(default_factory=dict)
+    admitted_segments: int = 0
+    waiting: int = 0
+    is_prepared: bool = False
+    is_recorded: bool = True
+    is_counted: bool = False
+    reported: Reported = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reported = self._tally()
+
+    def report(self) -> None:
+        """Report what is new since the last time to Airflow's metrics."""
+        before, now = self.reported, self._tally()
+        self.reported = now
+        count_messages(
+            BULK,
+            segments=now.segments - before.segments,
+            cost=now.cost - before.cost,
+            accepted=now.accepted - before.accepted,
+            rejected=now.rejected - before.rejected,
+            unknown=now.unknown - before.unknown,
+        )
+
+    def _tally(self) -> Reported:
+        outcome = self.outcome
+        return Reported(
+            accepted=outcome.count_accepted(len(self.batch)) - len(self.admitted),
+            rejected=outcome.count_rejected(),
+            unknown=outcome.count_unknown(),
+            segments=outcome.segments,
+            cost=outcome.cost,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it is left to send."""
+        return self.is_prepared and not self.admitted and not self.waiting
+
+    def snapshot(self) -> Outcome:
+        """Return what is known if the task is killed now."""
+        return self.outcome.if_killed(self.admitted, self.admitted_segments * self.price)
+
+    def request(self, positions: Sequence[int], text: str | None, *, is_single: bool = False) -> Request:
+        """Return a request to the recipients at ``positions``."""
+        return Request(self, positions, text, self.batch.segments(positions, self.template), is_single)
+
+    def admit(self, requests: Sequence[Request]) -> None:
+        """Let workers send ``requests``, which were waiting."""
+        rows = [row for request in requests for row in request.rows]
+        self.admitted |= dict.fromkeys(rows)
+        self.admitted |= self.outcome.take(rows)
+        self.admitted_segments += sum(request.segments for request in requests)
+        self.waiting -= len(requests)
+        self.is_recorded = False
+
+
+@dataclass(slots=True)
+class Request:
+    """One request to make.
+
+    :param positions: positions of its recipients in the batch.
+    :param text: the text; None for that of the plan, whose name Pindo fills.
+    :param segments: segments of its messages, as counted here.
+    :param is_single: whether it is one message over the call for one.
+    """
+
+    source: BatchInFlight
+    positions: Sequence[int]
+    text: str | None
+    segments: int
+    is_single: bool = False
+
+    @property
+    def rows(self) -> list[int]:
+        """Row numbers of its recipients."""
+        return [self.source.batch.rows[position] for position in self.positions]
+
+    @property
+    def reserved(self) -> float:
+        """USD that are reserved for it."""
+        return self.segments * self.source.price
+
+    def divide(self, expiries: Expiries) -> tuple[Request | None, Request | None]:
+        """Return the part whose recipients' messages have expired, and the other part."""
+        if not expiries:
+            return None, self
+        has_expired, rows = expiries.have_expired(), self.source.batch.rows
+        expired = [position for position in self.positions if has_expired(rows[position])]
+        if not expired:
+            return None, self
+        if len(expired) == len(self.positions):
+            return self, None
+        live = [position for position in self.positions if not has_expired(rows[position])]
+        is_single = self.text is not None and len(live) == 1
+        return (
+            self.source.request(expired, self.text),
+            self.source.request(live, self.text, is_single=is_single),
+        )
+
+    def take(self) -> dict[int, str | None]:
+        """Take its recipients out of the admitted; return the reason why each was unknown before."""
+        source = self.source
+        source.admitted_segments -= self.segments
+        source.is_recorded = False
+        if len(self.positions) == len(source.admitted):
+            before, source.admitted = source.admitted, {}
+            return before
+        return {row: source.admitted.pop(row) for row in self.rows}
+
+    def put_back(self) -> None:
+        """Return its recipients to their columns, since nothing was sent to them now."""
+        _put_back(self.source.outcome, self.take())
+
+    def put_back_in(self, snapshot: Outcome) -> None:
+        """Do the same in a snapshot, where they are in flight."""
+        before = {row: self.source.admitted[row] for row in self.rows}
+        snapshot.take(before)
+        _put_back(snapshot, before)
+
+
+def _put_back(outcome: Outcome, before: dict[int, str | None]) -> None:
+    for row, reason in before.items():
+        (outcome.not_sent if reason is None else outcome.unknown.setdefault(reason, [])).append(row)

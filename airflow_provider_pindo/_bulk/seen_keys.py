@@ -1,0 +1,57 @@
+"""Which rows repeat an earlier one, in little memory."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Hashable, Sequence
+
+
+class SeenKeys:
+    """Finds keys that were added before, in at most 40 bytes for each.
+
+    A Python set would take 65 MB for a million keys. This is a hash table of indexes into an array of digests.
+    Two different keys count as the same with a chance of one in 37 million among a million: the digest is Python's own
+    64-bit hash, whose seed differs in every process.
+    """
+
+    def __init__(self) -> None:
+        self._digests = array("q")
+        self._slots = array("I", bytes(4 * 4096))
+
+    def repeats(self, keys: Sequence[Hashable], skip: Collection[int] = ()) -> list[int]:
+        """Add keys, in order; return the positions of those that repeat an earlier one.
+
+        :param skip: positions of keys that are neither added nor repeat one.
+        """
+        self._reserve(len(keys))
+        digests, slots, mask = self._digests, self._slots, len(self._slots) - 1
+        count, repeats = len(digests), []
+        for position, digest in enumerate(map(hash, keys)):
+            if skip and position in skip:
+                continue
+            slot = digest & mask
+            while index := slots[slot]:
+                if digests[index - 1] == digest:
+                    repeats.append(position)
+                    break
+                slot = (slot + 1) & mask
+            else:
+                count += 1
+                slots[slot] = count
+                digests.append(digest)
+        return repeats
+
+    def _reserve(self, more: int) -> None:
+        """Grow the table until at most half of it is taken when ``more`` keys are added."""
+        size = len(self._slots)
+        while 2 * (len(self._digests) + more) > size:
+            size *= 4
+        if size == len(self._slots):
+            return
+        slots, mask = array("I", bytes(4 * size)), size - 1
+        for index, digest in enumerate(self._digests, start=1):
+            slot = digest & mask
+            while slots[slot]:
+                slot = (slot + 1) & mask
+            slots[slot] = index
+        self._slots = slots

@@ -1,0 +1,45 @@
+"""What a bulk send costs, and when it must stop for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_provider_pindo.api.errors import PindoCostLimitError, PindoError, PindoInsufficientBalanceError
+
+
+@dataclass(slots=True)
+class Spending:
+    """What a send costs, and when it must stop for that.
+
+    :param min_balance: USD that must stay in the wallet, or None.
+    :param max_cost: USD that the whole send may cost, over all tries, or None.
+    :param price: USD for one segment, as known so far.
+    :param balance: USD in the wallet, as Pindo said last, or None.
+    :param spent: USD that were spent; those of unknown outcome count as spent.
+    :param reserved: USD that the chunks in flight will cost.
+    """
+
+    min_balance: float | None = None
+    max_cost: float | None = None
+    price: float = 0.0
+    balance: float | None = None
+    spent: float = 0.0
+    reserved: float = 0.0
+
+    def problem(self, cost: float = 0.0) -> PindoError | None:
+        """Return why nothing more may be sent; ``cost`` is that of what is in flight or comes next."""
+        if (
+            self.min_balance is not None
+            and self.balance is not None
+            and self.balance - cost < self.min_balance
+        ):
+            return PindoInsufficientBalanceError(
+                f"the wallet holds {self.balance:,.3f} USD, and {cost:,.3f} more are in flight or come next, which "
+                f"leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
+            )
+        if self.max_cost is not None and self.spent + cost > self.max_cost:
+            return PindoCostLimitError(
+                f"{self.spent:,.3f} USD were spent, and {cost:,.3f} more are in flight or come next, which is over "
+                f"max_cost={self.max_cost:,.2f}: raise max_cost and clear the task, which continues the send"
+            )
+        return None

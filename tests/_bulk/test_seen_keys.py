@@ -1,0 +1,27 @@
+"""Which keys repeat an earlier one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pindo._bulk.seen_keys import SeenKeys
+
+
+@given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 10), st.sets(st.integers(0, 9)))
+def test_repeats_are_all_but_the_first_of_each(keys, size, skip):
+    seen, repeats, before = SeenKeys(), [], set()
+    for start in range(0, len(keys), size):
+        repeats += [start + position for position in seen.repeats(keys[start : start + size], skip)]
+    for position, key in enumerate(keys):
+        if position % size in skip:
+            assert position not in repeats
+        else:
+            assert (position in repeats) is (key in before)
+            before.add(key)
+
+
+def test_repeats_are_found_while_the_table_grows():
+    seen = SeenKeys()
+    assert [seen.repeats(range(start, start + 1000)) for start in range(0, 60_000, 1000)] == [[]] * 60
+    assert seen.repeats(range(59_000, 61_000)) == list(range(1000))
