@@ -64,7 +64,7 @@ def markdown_as_rst(app: Any, docname: str, source: list[str]) -> None:
     lines: list[str] = []
     for line in (ROOT / MARKDOWN[docname]).read_text(encoding="utf-8").splitlines():
         marks, _, heading = line.partition(" ")
-        underline = {"#": "=", "##": "-"}.get(marks)
+        underline = {"#": "=", "##": "-", "###": "~"}.get(marks)
         lines += [line] if underline is None else [heading, underline * len(heading)]
     source[0] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
 
