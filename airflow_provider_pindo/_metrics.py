@@ -49,7 +49,7 @@ def outcome_of(error: BaseException | None) -> str:
 
 
 def count_settled(by: str, messages: int = 1) -> None:
-    """Count unknown outcomes that were settled, by ``person``, ``page``, ``evidence`` or ``entry``."""
+    """Count unknown outcomes that were settled, by ``person``, ``page`` or ``evidence``."""
     _count("pindo.settled", messages, by, {}, tag="by")
 
 
