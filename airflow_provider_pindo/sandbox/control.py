@@ -1,7 +1,7 @@
 """The control API, ``/sandbox/…``: reads and sets everything about a sandbox.
 
-It has no token, since the sandbox listens on loopback. It takes JSON only, so that a web page of another
-site cannot use it.
+It has no token, since the sandbox listens on loopback. Changes are taken as JSON or by DELETE. A browser sends
+neither for a web page of another site, unless the server allows it, and this one allows no site.
 """
 
 from __future__ import annotations
@@ -168,10 +168,10 @@ class Control:
     def _change_clock(self, request: web.Request, body: Any) -> dict[str, Any]:
         clock = self._world.clock
         change = _convert(body, _ClockChange, "{'advance': seconds}, {'now': ISO time} or {'running': flag}")
+        if change.now is not None:  # first, since it may be refused
+            clock.move_to(in_utc(change.now).timestamp())
         if change.running is not None:
             (clock.run if change.running else clock.stop)()
-        if change.now is not None:
-            clock.move_to(in_utc(change.now).timestamp())
         clock.advance(change.advance)
         self._world.lives.run_due()
         self._world.lives.wake()

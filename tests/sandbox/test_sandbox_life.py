@@ -220,6 +220,12 @@ def test_what_cannot_be_set_is_refused(api, sandbox, change, sentence):
         change(sandbox, sms_id)
 
 
+def test_a_refused_time_neither_stops_nor_starts_the_clock(api, sandbox):
+    sandbox.run_clock()
+    refused = api.ask("POST", "/sandbox/clock", json={"now": "2020-01-01", "running": False})
+    assert (refused.status_code, api.ask("GET", "/sandbox/clock").json()["running"]) == (400, True)
+
+
 def test_of_all_messages_only_delivered_can_be_set(api):
     answer = api.ask("PATCH", "/sandbox/messages", json={"status": "expired"})
     assert (answer.status_code, "only the status 'delivered'" in answer.text) == (400, True)
