@@ -18,7 +18,7 @@ _TICK_SECONDS = 0.2
 _KEEPALIVE_SECONDS = 15.0
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:"
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
