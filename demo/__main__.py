@@ -52,11 +52,11 @@ def up() -> NoReturn:
         keep_logs=True,
     ) as deployment:
         deployment.rest.wait_for_dag(DAG_ID)
-        about_the_page = ""
+        on_airflow_3 = ""
         if AIRFLOW_VERSION >= 3:
             say("Texting tomorrow's patients, and losing one of Pindo's responses")
             lose_a_response(deployment)
-            about_the_page = f"""\
+            on_airflow_3 = f"""\
             user {VIEWER}, password {deployment.viewer_password}: sees everything and changes nothing
   Pindo     {deployment.url}/plugin/pindo
             One message may or may not have arrived, so its task asks (Airflow 3.3). The page links to the question.
@@ -66,7 +66,7 @@ def up() -> NoReturn:
             f"""
   Airflow   {deployment.url}/dags/{DAG_ID}
             user {deployment.username}, password {deployment.password}
-{about_the_page}  Phones    {deployment.sandbox.url}/
+{on_airflow_3}  Phones    {deployment.sandbox.url}/
   DAGs      {EXAMPLE_DAGS}, reloaded after a change
 
   Press "Trigger" on a DAG and watch the phones. The first trigger also switches the DAG on. A DAG with a schedule then
