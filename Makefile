@@ -19,6 +19,8 @@ FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),
 FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
 # Many tests wait, so more processes than cores run them. A whole run uses these; a run with ARGS uses one process.
 IN_PARALLEL := --numprocesses 4 --dist worksteal
+# An end-to-end test waits most of its time too. Each process starts an Airflow of its own, so there are only two.
+END_TO_END := --numprocesses 2 --dist loadfile tests/e2e
 # COVERAGE=1 measures which lines the tests reach. It more than doubles the time, so only the gate asks for it.
 MEASURED := $(if $(COVERAGE),--cov)
 check_schema = .venv/bin/check-jsonschema --builtin-schema vendor.$(1)
@@ -38,13 +40,13 @@ test: .venv/dev.stamp  ## Run the tests on Airflow 3.3, one of them end to end (
 	.venv/bin/python -m pytest $(or $(ARGS),$(MEASURED) $(IN_PARALLEL))
 
 test-e2e: .venv/dev.stamp  ## Run the other end-to-end tests, in a real Airflow
-	.venv/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),tests/e2e)
+	.venv/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),$(END_TO_END))
 
 test-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test" on Airflow 2.11
 	.venv-airflow2/bin/python -m pytest $(or $(ARGS),$(IN_PARALLEL))
 
 test-e2e-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test-e2e" on Airflow 2.11
-	.venv-airflow2/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),tests/e2e)
+	.venv-airflow2/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),$(END_TO_END))
 
 test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run the same as "make test" on every Python of the PATH
 	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
