@@ -50,9 +50,9 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
     ``soft_fail`` skips only when no reply arrived in time. A refused token, or Pindo being down at the deadline, still
     fails the task. In reschedule mode before Airflow 3.3, failures are not counted and only the timeout ends the task.
 
-    :param pattern: RE2 pattern searched in the text; its named groups are returned. RE2 has no look-around and no
-        backreferences, so no stranger's text can stall the task. An invalid pattern is an error when the DAG is parsed;
-        a template's, when the task runs. (templated)
+    :param pattern: RE2 pattern searched in the text; its named groups are returned. Case counts, unless the pattern
+        begins with ``(?i)``. RE2 has no look-around and no backreferences, so no stranger's text can stall the task.
+        An invalid pattern is an error when the DAG is parsed; a template's, when the task runs. (templated)
     :param from_number: number of the sender. If the account's messages do not name senders, the task fails and says so.
         The connection's ``country`` reads national numbers, here and in the messages. (templated)
     :param inbound_number: the account's number or short code that the message was sent to; None matches all.

@@ -22,7 +22,7 @@ from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 
 with DAG("measured", schedule=None, start_date=datetime(2026, 1, 1)):
     PindoSendSmsOperator(task_id="text", to="{PHONE}", text="{TEXT}") >> PindoInboundSmsSensor(
-        task_id="reply", pattern="yego", poke_interval=1, deferrable=True, timeout=120
+        task_id="reply", pattern="(?i)yego", poke_interval=1, deferrable=True, timeout=120
     )
 """
 
@@ -64,7 +64,7 @@ def test_a_task_a_trigger_and_the_api_server_report_what_they_do(sigterm_is_hear
         run_id = deployment.rest.trigger("measured")
         deployment.rest.wait_for_task("measured", run_id, "reply", state="deferred")
         deployment.sandbox.reply(PHONE, "Yego")
-        deployment.rest.wait_for_run("measured", run_id)
+        assert deployment.rest.wait_for_run("measured", run_id) == "success"
         wait_until(
             lambda: statsd.counters()["pindo.webhooks.delivery_report"], "a report is counted", timeout=60
         )
