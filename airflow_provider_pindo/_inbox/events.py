@@ -7,7 +7,7 @@ The route is ``POST /pindo/events/{conn_id}`` of the API server, with ``Authoriz
 addresses. Every key of the request is optional::
 
     {"after": 120, "limit": 500, "kinds": ["delivery_report"], "sms_ids": ["out_sms_01H7"], "to": "+250781234567",
-     "from": "+250781234567", "since": "2026-11-29T08:00:00+00:00"}
+     "from": "+250781234567", "since": "2026-11-29T08:00:00+00:00", "unclaimed": true}
 
     {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "status": "DELIVRD",
                  "body": {...}, "received_at": "2026-11-29T08:00:04.123456+00:00"}],
@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.api.parsers import MalformedResponse
@@ -79,6 +80,8 @@ class EventFilter:
     :param to: only events whose body has this number as ``to``; whether with a plus, or without, does not matter.
     :param from_number: likewise its ``from``.
     :param since: aware time; only events that were received then or later.
+    :param unclaimed: only events whose message no entry of the ledger names that was written since ``since``, which is
+        needed then. They were received two seconds ago or earlier: the task of their request may write its entry later.
     """
 
     kinds: Sequence[str] = ()
@@ -86,6 +89,7 @@ class EventFilter:
     to: str | None = field(default=None, repr=False)
     from_number: str | None = field(default=None, repr=False)
     since: datetime | None = None
+    unclaimed: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the request's keys for this filter."""
@@ -95,6 +99,7 @@ class EventFilter:
             "to": self.to,
             "from": self.from_number,
             "since": None if self.since is None else self.since.isoformat(),
+            "unclaimed": self.unclaimed,
         }
         return {key: value for key, value in keys.items() if value}
 
@@ -106,7 +111,7 @@ def list_events(
     return Call(
         "list_events",
         "POST",
-        f"/pindo/events/{conn_id}",
+        f"/pindo/events/{quote(conn_id, safe='')}",
         read_event_page,
         json={**which.as_json(), "after": after, "limit": limit},
         safe_to_repeat=True,

@@ -1,23 +1,36 @@
 """What is known of an unknown outcome, from messages that Pindo reports by its ``sent`` webhook.
 
-Evidence only ever moves *unknown* to *sent*. Silence proves nothing: a report may be late or lost.
+Evidence only ever moves *unknown* to *sent*. Silence proves nothing: a report may be late or lost. The task and the
+trigger that waits for it decide by the same function, :func:`find_evidence`.
+
+One event counts for one message. :func:`find_evidence` sees to that among the messages that it is asked about: those of
+one task, which may be a bulk send. The API server leaves out events whose message an entry of the ledger names, of any
+task of this Airflow: as the receipt of a request, or as the evidence for one. It does not know the messages of a bulk
+request, whose response names none, and not those of another Airflow or program. Two tasks whose requests are both open
+at the same moment may count one event for both.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from airflow_provider_pindo._ledger.entry import fingerprint
 from airflow_provider_pindo.api.delivery import read_sms_id
 from airflow_provider_pindo.api.parsers import MalformedResponse, read_time
+
+Key = TypeVar("Key", bound=Hashable)
 
 #: Pindo's times are whole seconds, and its clock may differ from ours.
 _TOLERANCE = timedelta(seconds=2)
 #: A message that Pindo created later belongs to another request with the same text.
 _LATEST = timedelta(minutes=10)
+#: The clocks of a task and of the API server may differ, so events are read from a little earlier on.
+CLOCK_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +38,29 @@ class SentEvent:
     """A message that Pindo reports as sent.
 
     :param sms_id: Pindo's id of the message.
-    :param to: the recipient, in E.164.
-    :param text: the text as the phone gets it.
+    :param message: :func:`message_fingerprint` of its number and text.
     :param sender: the sender ID; None when the report does not name it.
     :param created_at: when Pindo created the message; an aware time.
     """
 
     sms_id: str
-    to: str
-    text: str
+    message: str
     sender: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownMessage:
+    """A message that may have been sent.
+
+    :param message: :func:`message_fingerprint` of its number and text, since a trigger's arguments are stored.
+    :param sender: the sender ID.
+    :param began: when its request began; an aware time.
+    """
+
+    message: str
+    sender: str
+    began: datetime
 
 
 def read_sent_event(body: Mapping[str, Any], timezone: str) -> SentEvent | None:
@@ -56,43 +81,43 @@ def read_sent_event(body: Mapping[str, Any], timezone: str) -> SentEvent | None:
         return None
     return SentEvent(
         sms_id=sms_id,
-        to=canonical_number(body.get("to")),
-        text=text,
+        message=message_fingerprint(body.get("to"), text),
         sender=sender if isinstance(sender, str) and sender else None,
         created_at=created_at,
     )
 
 
-def canonical_number(value: object) -> str:
-    """Return a number of Pindo's in E.164, also when it comes without its plus."""
-    digits = re.sub(r"\D", "", str(value))
-    return f"+{digits.removeprefix('00')}"
+def message_fingerprint(to: object, text: object) -> str:
+    """Return what stands for a number and a text. The number may come without its plus."""
+    digits = re.sub(r"\D", "", str(to))
+    return fingerprint(f"+{digits.removeprefix('00')}", str(text))
 
 
-def find_evidence(
-    events: Iterable[SentEvent],
-    *,
-    to: str,
-    text: str,
-    sender: str,
-    began: datetime,
-    counted: Container[str] = (),
-) -> SentEvent | None:
-    """Return the event which proves that a request sent its message; None when nothing proves it.
+def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEvent]) -> dict[Key, SentEvent]:
+    """Return the events which prove that messages were sent, by the keys of ``unknown``.
 
-    It names the same recipient, text and sender. Pindo created it within ten minutes after the request began. The
-    earliest such event counts.
+    Such an event names the same recipient, text and sender. Pindo created it within ten minutes after the request
+    began. The earliest event counts for the earliest request, and each event for one.
 
-    :param events: what Pindo reported.
-    :param began: when the request began; an aware time.
-    :param counted: ids of messages that belong to other requests.
+    :param events: what Pindo reported, without the messages that are known to be of other requests.
     """
-    matches = (
-        event
-        for event in events
-        if (event.to, event.text) == (to, text)
-        and event.sender in (None, sender)
-        and began - _TOLERANCE <= event.created_at <= began + _LATEST
-        and event.sms_id not in counted
+    by_message = defaultdict[str, list[SentEvent]](list)
+    for event in sorted(
+        {event.sms_id: event for event in events}.values(), key=lambda event: event.created_at
+    ):
+        by_message[event.message].append(event)
+    evidence = {}
+    for key, wanted in sorted(unknown.items(), key=lambda item: item[1].began):
+        candidates = by_message.get(wanted.message, [])
+        proof = next((event for event in candidates if _proves(event, wanted)), None)
+        if proof is not None:
+            candidates.remove(proof)
+            evidence[key] = proof
+    return evidence
+
+
+def _proves(event: SentEvent, wanted: UnknownMessage) -> bool:
+    return (
+        event.sender in (None, wanted.sender)
+        and wanted.began - _TOLERANCE <= event.created_at <= wanted.began + _LATEST
     )
-    return min(matches, key=lambda event: event.created_at, default=None)

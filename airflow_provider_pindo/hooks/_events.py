@@ -7,25 +7,32 @@ the address (``[pindo] api_url``), the token (derived from the connection's ``we
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_pindo._inbox.event_scan import PollCursor, SharedEventScan
 from airflow_provider_pindo._inbox.events import EventFilter, WebhookEvent, list_events
+from airflow_provider_pindo._ledger.evidence import CLOCK_SKEW, SentEvent, read_sent_event
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoConfigurationError,
     PindoError,
     PindoNotFoundError,
 )
-from airflow_provider_pindo.api.webhooks import reading_token
+from airflow_provider_pindo.api.webhooks import SENT, reading_token
 from airflow_provider_pindo.hooks._settings import PindoSettings, is_loopback
 from airflow_provider_pindo.hooks._transport.attempt import Attempt
-from airflow_provider_pindo.hooks._webhook_config import api_url, check_webhooks
+from airflow_provider_pindo.hooks._webhook_config import (
+    ApiCertificates,
+    api_certificates,
+    api_url,
+    check_webhooks,
+)
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from airflow_provider_pindo._inbox.events import EventPage
     from airflow_provider_pindo._inbox.scan import PollResult
@@ -42,9 +49,13 @@ def _event_settings(conn_id: str, settings: PindoSettings) -> PindoSettings:
             "prints"
         )
     url = api_url()
+    tls = api_certificates() if url.startswith("https:") else ApiCertificates()
     return PindoSettings(
         base_url=url,
         token=reading_token(settings.webhook_secret, conn_id),
+        verify=True if tls.trusts_public or not tls.trusted else tls.trusted[0],
+        trusted=tls.trusted,
+        cert=tls.client,
         trust_env=not is_loopback(urlsplit(url).hostname or ""),
     )
 
@@ -83,6 +94,15 @@ class EventReader:
             events += page.events
             call = list_events(self.pindo_conn_id, which, after=page.last_id) if page.more else None
         return events
+
+    def read_sent(self, began: datetime, *, to: str | None = None) -> list[SentEvent]:
+        """Return what may be evidence: the messages that Pindo named as sent, and no entry of the ledger names.
+
+        :param began: when the requests began; an aware time.
+        :param to: only messages to this number.
+        :raises PindoError: the API server cannot be reached, or refuses the request.
+        """
+        return _sent(self.read(_unclaimed(began, to=to)), self._settings.timezone)
 
     def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
         """Return what is new to at least one of ``cursors``, from one pass over the events.
@@ -135,6 +155,14 @@ class AsyncEventReader:
             attempt = Attempt()
         return scan.result(settings.country)
 
+    async def read_sent(self, began: datetime, sms_ids: Sequence[str]) -> list[SentEvent]:
+        """Return those of some messages that may be evidence; see :meth:`EventReader.read_sent`.
+
+        :param sms_ids: at most :data:`~airflow_provider_pindo._inbox.events.MAX_SMS_IDS`.
+        """
+        call = list_events(self.pindo_conn_id, _unclaimed(began, sms_ids=sms_ids))
+        return _sent((await self._send(call)).events, (await self._get_settings()).timezone)
+
     async def _get_settings(self) -> PindoSettings:
         if self._settings is None:
             self._settings = await PindoAsyncHook(self.pindo_conn_id).get_settings()
@@ -167,6 +195,15 @@ class AsyncEventReader:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+
+def _unclaimed(began: datetime, *, to: str | None = None, sms_ids: Sequence[str] = ()) -> EventFilter:
+    return EventFilter(kinds=(SENT,), sms_ids=sms_ids, to=to, since=began - CLOCK_SKEW, unclaimed=True)
+
+
+def _sent(events: Iterable[WebhookEvent], timezone: str) -> list[SentEvent]:
+    read = (read_sent_event(event.body, timezone) for event in events)
+    return [event for event in read if event is not None]
 
 
 def _attempt(retry: bool) -> Attempt:

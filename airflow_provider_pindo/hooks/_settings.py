@@ -60,6 +60,7 @@ class PindoSettings:
     :param suppression_list: path or URL of the numbers that must not be texted, or ``variable:NAME``, or None.
     :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
     :param cert: path of a client certificate, or (certificate, key), or None.
+    :param trusted: paths of further CA bundles to check the server's certificate with.
     :param proxies: proxy address by scheme, as in ``requests``.
     :param trust_env: whether the environment's proxies and certificates are used; never for a host on this machine.
     :param webhook_secret: secret of the webhooks, or None.
@@ -76,6 +77,7 @@ class PindoSettings:
     suppression_list: str | None = None
     verify: bool | str = True
     cert: str | tuple[str, str] | None = None
+    trusted: tuple[str, ...] = ()
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     trust_env: bool = True
     webhook_secret: str | None = field(default=None, repr=False)

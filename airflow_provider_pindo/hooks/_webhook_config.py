@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from airflow import __version__ as _AIRFLOW_VERSION
 from airflow.providers.common.compat.sdk import conf
 
@@ -57,6 +59,35 @@ def _execution_url() -> str:
         base = conf.get("api", "base_url", fallback=None) or "/"
         url = f"http://localhost:8080{base}" if base.startswith("/") else base
     return str(url)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCertificates:
+    """The TLS files with which Airflow's own tasks reach the API server, from the section ``[api]``.
+
+    :param trusted: bundles that its certificate is checked with.
+    :param client: certificate and key that the client shows, or None.
+    :param trusts_public: whether public certificates are trusted as well.
+    """
+
+    trusted: tuple[str, ...] = ()
+    client: tuple[str, str] | None = None
+    trusts_public: bool = True
+
+
+def api_certificates() -> ApiCertificates:
+    """Return what Airflow's Task SDK uses: ``ssl_ca_file``, ``ssl_cert``, and the options of the client."""
+    files = (_api_option("ssl_ca_file"), _api_option("ssl_cert"))
+    certificate, key = _api_option("client_ssl_cert"), _api_option("client_ssl_key")
+    return ApiCertificates(
+        trusted=tuple(file for file in files if file),
+        client=(certificate, key) if certificate and key else None,
+        trusts_public=bool(conf.getboolean("api", "client_use_public_certs", fallback=True)),
+    )
+
+
+def _api_option(name: str) -> str | None:
+    return conf.get("api", name, fallback=None) or None
 
 
 def retention_days() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,7 +27,7 @@ from airflow_provider_pindo._ledger.entry import (
     how_to_settle,
     now,
 )
-from airflow_provider_pindo._ledger.evidence import find_evidence
+from airflow_provider_pindo._ledger.evidence import UnknownMessage, find_evidence, message_fingerprint
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import count_messages, count_settled, outcome_of
 from airflow_provider_pindo._policy.suppression import skip_if_suppressed
@@ -39,15 +39,11 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.operators import _evidence
+from airflow_provider_pindo.hooks import _evidence
+from airflow_provider_pindo.hooks._evidence import can_find_evidence, read_sent_events, settlement
 from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
-from airflow_provider_pindo.operators._evidence import (
-    can_find_evidence,
-    evidence_trigger,
-    read_sent_events,
-    settlement,
-)
+from airflow_provider_pindo.operators._evidence import evidence_trigger
 from airflow_provider_pindo.operators._timed import MessageExpired
 
 if TYPE_CHECKING:
@@ -343,8 +339,9 @@ class PindoOnceOperator(PindoAskingOperator):
         if not can_find_evidence(self.hook):
             return entry
         began = datetime.fromisoformat(entry.began)
+        unknown = UnknownMessage(message_fingerprint(message.to, message.text), message.sender, began)
         events = read_sent_events(self.hook, began, message.to)
-        if event := find_evidence(events, **asdict(message), began=began):
+        if event := find_evidence({message.to: unknown}, events).get(message.to):
             result = {"sms_id": event.sms_id, "status": SENT, self.recipient_key: request.recipient}
             settled = replace(
                 entry.settle(SENT, settlement(event)), result=result, generation=self._ledger.generation
@@ -361,7 +358,7 @@ class PindoOnceOperator(PindoAskingOperator):
         if not waited and left > timedelta(0):
             self.log.info("The outcome is unknown. Waiting %.0f s for Pindo's webhook", left.total_seconds())
             self.defer(
-                trigger=evidence_trigger(self.hook, began, until, [(message.to, message.text)]),
+                trigger=evidence_trigger(self.hook, until, [unknown]),
                 method_name="execute_evidence",
                 kwargs={"reason": reason},
                 timeout=left + _TRIGGERER_DELAY,

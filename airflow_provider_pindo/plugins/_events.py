@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -25,19 +26,26 @@ from airflow_provider_pindo.plugins._body import parse_object, read_text
 
 #: Bytes of a request: room for the most ids that it may have.
 _MAX_BODY = 256 * 1024
+#: The longest time from Pindo's response to the entry of the ledger that names its message.
+_CLAIMING = timedelta(seconds=2)
 
 
 def create_router(callers: Callers) -> APIRouter:
     """Return the reading route."""
     router = APIRouter(prefix="/events")
 
-    @router.post("/{conn_id}")
+    @router.post("/{conn_id:path}")
     async def read(conn_id: str, request: Request) -> Response:
         await callers.check_may_read(request, conn_id)
         body = parse_object(await read_text(request, _MAX_BODY))
         query, to, sender = _query(body), _text(body, "to"), _text(body, "from")
+        unclaimed = _flag(body, "unclaimed")
+        if unclaimed and query.since is None:
+            raise HTTPException(400, "'unclaimed' needs 'since'")
         try:
             page = await callers.in_thread(_store.read, conn_id, query)
+            if unclaimed and page.rows and query.since is not None:
+                page = await callers.in_thread(_unclaimed, page, query.since)
         except _store.StoreError:
             raise HTTPException(503, "The events cannot be read now") from None
         return Response(
@@ -45,6 +53,17 @@ def create_router(callers: Callers) -> APIRouter:
         )
 
     return router
+
+
+def _unclaimed(page: _store.Page, since: datetime) -> _store.Page:
+    """Return a page without the events whose message an entry of the ledger names, or may name in a moment."""
+    # Imported here: it loads Airflow's models, which only this needs.
+    from airflow_provider_pindo.plugins._claims import claimed_ids
+
+    claimed = claimed_ids(since)
+    latest = datetime.now(UTC) - _CLAIMING
+    rows = [row for row in page.rows if row["received_at"] <= latest and row["sms_id"] not in claimed]
+    return replace(page, rows=rows)
 
 
 def _answer(page: _store.Page, numbers: Mapping[str, str | None]) -> bytes:
@@ -102,6 +121,13 @@ def _text(body: Mapping[str, Any], key: str) -> str | None:
     value = body.get(key)
     if value is not None and not (isinstance(value, str) and canonical_digits(value, None)):
         raise HTTPException(400, f"{key!r} is not a number as a string")
+    return value
+
+
+def _flag(body: Mapping[str, Any], key: str) -> bool:
+    value = body.get(key, False)
+    if type(value) is not bool:
+        raise HTTPException(400, f"{key!r} is not true or false")
     return value
 
 

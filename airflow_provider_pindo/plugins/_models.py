@@ -1,8 +1,8 @@
-"""Direct reads and writes of Airflow's own tables, for the page. No other module of the plugin touches them.
+"""Direct reads and writes of Airflow's own tables. No other module of the plugin touches them.
 
-Every query is bounded by a window over ``dag_run.run_after`` or by one run, by the DAGs that the person may read, and
-by a limit. The state store is read as a stream, so a long window needs no more memory than a short one. The summary
-reads only the first :data:`HEAD` characters of a value, since a bulk entry's numbers come last.
+Every query for a person is bounded by a window over ``dag_run.run_after`` or by one run, by the DAGs that the person
+may read, and by a limit. The state store is read as a stream, so a long window needs no more memory than a short one.
+The summary reads only the first :data:`HEAD` characters of a value, since a bulk entry's numbers come last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 HEAD = 2000
 #: Rows that the database sends at a time.
 _CHUNK = 500
+_WEEK = timedelta(days=7)
 #: Where a bulk entry's numbers start.
 _NUMBERS = ', "numbers": '
 
@@ -145,6 +146,25 @@ def iter_values(
         query = query.where(store.key >= start)
     for row in _stream(session, query.order_by(store.map_index, store.key).limit(limit)):
         yield _stored(row, _parse(row.value))
+
+
+def iter_written(session: Session, since: datetime, keys: str, containing: str) -> Iterator[tuple[str, Any]]:
+    """Yield key and value of what was written since a time, by tasks of any DAG. For the API server's own use.
+
+    :param since: runs of the week before it count.
+    :param keys: how the keys start.
+    :param containing: text that a value must contain.
+    """
+    store = TaskStateStoreModel
+    query: Any = (
+        select(store.key, store.value)
+        .join(DagRun, DagRun.id == store.dag_run_id)
+        .where(DagRun.run_after >= since - _WEEK, store.updated_at >= since)
+        .where(store.key.startswith(keys, autoescape=True))
+        .where(store.value.contains(containing, autoescape=True))
+    )
+    for row in _stream(session, query):
+        yield row.key, _parse(row.value)
 
 
 def _values(window: Window, keys: str, value: Any) -> Select[Any]:

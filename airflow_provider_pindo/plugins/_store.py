@@ -125,7 +125,7 @@ def create_table() -> None:
     :raises StoreError: it could not be created.
     """
     engine = _engine()
-    with _without_contents():
+    with without_contents():
         if not inspect(engine).has_table(TABLE.name):
             with create_session() as session, create_global_lock(session, DBLocks.MIGRATIONS):
                 TABLE.metadata.create_all(engine)
@@ -252,12 +252,12 @@ def _run(work: Callable[[Connection], T]) -> T:
 
     :raises StoreError: for every error of the database.
     """
-    with _without_contents(), _engine().begin() as connection:
+    with without_contents(), _engine().begin() as connection:
         return work(connection)
 
 
 @contextmanager
-def _without_contents() -> Iterator[None]:
+def without_contents() -> Iterator[None]:
     """Raise :class:`StoreError` for every error of the database, without its cause."""
     try:
         yield

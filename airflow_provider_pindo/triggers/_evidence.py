@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -11,29 +11,41 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_pindo._inbox.event_scan import EventCursor
-from airflow_provider_pindo._ledger.entry import fingerprint
-from airflow_provider_pindo._ledger.evidence import canonical_number
+from airflow_provider_pindo._inbox.events import MAX_SMS_IDS
+from airflow_provider_pindo._inbox.scan import PollResult
+from airflow_provider_pindo._ledger.evidence import (
+    CLOCK_SKEW,
+    UnknownMessage,
+    find_evidence,
+    message_fingerprint,
+)
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.webhooks import SENT
 from airflow_provider_pindo.triggers._poll import subscribe
 
 #: Seconds between two polls.
 _INTERVAL = 2.0
+#: Seconds before it fires, at least. Airflow may take a task for dead that resumes right after it was deferred.
+_LEAST = 2.0
 
 
 class EvidenceTrigger(BaseTrigger):
-    """Wait until Pindo's ``sent`` webhook names one of some messages. Fires one event, which says nothing.
+    """Wait until Pindo's ``sent`` webhook proves of all of some messages that they were sent.
 
-    :param messages: their fingerprints, of number and text.
-    :param since: ISO time: events received then or later count.
+    Fires one event, which says nothing: the task decides again, by the same function.
+
+    :param messages: fingerprints of number and text, by the ISO time at which their requests began.
+    :param sender: their sender ID.
     :param until: ISO time at which the wait ends.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
 
-    def __init__(self, *, messages: Collection[str], since: str, until: str, pindo_conn_id: str) -> None:
+    def __init__(
+        self, *, messages: Mapping[str, Sequence[str]], sender: str, until: str, pindo_conn_id: str
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.messages = list(messages)
-        self.since = since
+        self.messages = {began: list(some) for began, some in messages.items()}
+        self.sender = sender
         self.until = until
         self.pindo_conn_id = pindo_conn_id
 
@@ -43,7 +55,7 @@ class EvidenceTrigger(BaseTrigger):
             "airflow_provider_pindo.triggers._evidence.EvidenceTrigger",
             {
                 "messages": self.messages,
-                "since": self.since,
+                "sender": self.sender,
                 "until": self.until,
                 "pindo_conn_id": self.pindo_conn_id,
             },
@@ -52,22 +64,46 @@ class EvidenceTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event: also when there is no evidence, and the task does what ``on_unknown`` says."""
         remaining = (datetime.fromisoformat(self.until) - datetime.now(UTC)).total_seconds()
+        least = asyncio.create_task(asyncio.sleep(_LEAST))
         with suppress(TimeoutError):
             async with asyncio.timeout(max(remaining, 0.0)):
                 await self._wait()
+        await least
         yield TriggerEvent({"status": "done"})
 
     async def _wait(self) -> None:
-        """Wait until every message was named."""
-        missing = set(self.messages)
-        cursor = EventCursor(SENT, since=datetime.fromisoformat(self.since))
+        """Wait until there is evidence for every message."""
+        unknown = self._unknown()
+        wanted = {each.message for each in unknown.values()}
+        began = min(each.began for each in unknown.values())
+        named: dict[str, None] = {}
+        cursor = EventCursor(SENT, since=began - CLOCK_SKEW)
         async with subscribe(self.pindo_conn_id, cursor=cursor, interval=_INTERVAL) as subscription:
-            while missing:
-                with suppress(PindoError):  # the poll has logged it, and continues
-                    for event in (await subscription.next_result()).sent.values():
-                        missing.discard(message_fingerprint(event.body.get("to"), event.body.get("text")))
+            from airflow_provider_pindo.hooks._events import AsyncEventReader
+
+            async with AsyncEventReader(self.pindo_conn_id) as reader:
+                while True:
+                    with suppress(PindoError):  # the poll has logged it, and continues
+                        named |= _named(await subscription.next_result(), wanted)
+                        # These are read again, since the poll does not say which messages the ledger names.
+                        if len(named) >= len(unknown):
+                            events = await reader.read_sent(began, list(named)[:MAX_SMS_IDS])
+                            if len(find_evidence(unknown, events)) == len(unknown):
+                                return
+
+    def _unknown(self) -> dict[int, UnknownMessage]:
+        """Return the messages, each with a number of its own."""
+        pairs = [(began, message) for began, some in self.messages.items() for message in some]
+        return {
+            index: UnknownMessage(message, self.sender, datetime.fromisoformat(began))
+            for index, (began, message) in enumerate(pairs)
+        }
 
 
-def message_fingerprint(to: object, text: object) -> str:
-    """Return what stands for a message in a trigger's arguments, which Airflow stores."""
-    return fingerprint(canonical_number(to), str(text))
+def _named(result: PollResult, wanted: Container[str]) -> dict[str, None]:
+    """Return the ids of the messages that a poll names and that may be ``wanted``."""
+    return {
+        event.sms_id: None
+        for event in result.sent.values()
+        if event.sms_id and message_fingerprint(event.body.get("to"), event.body.get("text")) in wanted
+    }

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_pindo._ledger.evidence import SentEvent, read_sent_event
+from airflow_provider_pindo._ledger.evidence import SentEvent, message_fingerprint, read_sent_event
 
 BODY = {
     "id": "out_sms_1",
@@ -16,7 +16,10 @@ BODY = {
     "to": "250781234567",
 }
 EVENT = SentEvent(
-    "out_sms_1", "+250781234567", "Muraho", "PindoTest", datetime(2026, 6, 10, 7, 4, 12, tzinfo=UTC)
+    "out_sms_1",
+    message_fingerprint("+250781234567", "Muraho"),
+    "PindoTest",
+    datetime(2026, 6, 10, 7, 4, 12, tzinfo=UTC),
 )
 
 

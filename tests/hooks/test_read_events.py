@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from airflow_provider_pindo.hooks._events import AsyncEventReader, EventReader
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
 from airflow_provider_pindo.hooks._webhook_config import api_url, check_webhooks, retention_days
 from demo.deployment import AIRFLOW_VERSION
+from tests.hooks.relay import Relay
 
 pytestmark = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2.11 has no apps of plugins")
 
@@ -247,3 +249,37 @@ def test_an_error_about_the_secret_does_not_show_it(secret):
     with pytest.raises(PindoConfigurationError, match="cannot be sent in a header") as caught:
         read_webhook_secret(Given())
     assert str(secret) not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["SSL_CERT", "SSL_CA_FILE"])
+@pytest.mark.parametrize("public", ["True", "False"])
+def test_the_certificate_of_the_api_server_is_trusted_as_airflows_tasks_trust_it(
+    server, monkeypatch, tls, certificate, option, public
+):
+    add("a")
+    with Relay(api_url(), tls=tls) as relay:
+        monkeypatch.setenv("AIRFLOW__PINDO__API_URL", relay.url)
+        with EventReader("pindo_default") as reader, pytest.raises(PindoConnectionError, match="certificate"):
+            reader.read(EventFilter())
+        monkeypatch.setenv(f"AIRFLOW__API__{option}", certificate[0])
+        monkeypatch.setenv("AIRFLOW__API__CLIENT_USE_PUBLIC_CERTS", public)
+        with EventReader("pindo_default") as reader:
+            assert len(reader.read(EventFilter())) == 1
+        assert len(asyncio.run(poll()).reports) == 1
+
+
+def test_a_client_certificate_is_shown_to_the_api_server(server, monkeypatch, tls, certificate):
+    tls.load_verify_locations(certificate[0])
+    tls.verify_mode = ssl.CERT_REQUIRED
+    with Relay(api_url(), tls=tls) as relay:
+        monkeypatch.setenv("AIRFLOW__PINDO__API_URL", relay.url)
+        monkeypatch.setenv("AIRFLOW__API__SSL_CERT", certificate[0])
+        monkeypatch.setenv("AIRFLOW__API__CLIENT_SSL_CERT", certificate[0])
+        monkeypatch.setenv("AIRFLOW__API__CLIENT_SSL_KEY", certificate[1])
+        with EventReader("pindo_default") as reader:
+            assert reader.read(EventFilter()) == []
+
+
+async def poll():
+    async with AsyncEventReader("pindo_default") as reader:
+        return await reader.poll([EventCursor(DELIVERY_REPORT)])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from airflow.exceptions import AirflowException
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_pindo.operators import _evidence
+from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 
@@ -23,9 +24,12 @@ if not AIRFLOW_V_3_3_PLUS:
 
 from airflow_provider_pindo.triggers._evidence import EvidenceTrigger
 from tests.operators.test_once import Store
+from tests.plugins.metadata import Metadata
 
 PHONE = "+250781234567"
 FOUND = {"sms_id": "out_sms_1", "status": "sent", "to": PHONE}
+#: Age of an entry that is written while the tests run; ages count from their start.
+_YOUNGER = timedelta(hours=-1)
 
 
 class Task:
@@ -58,6 +62,12 @@ class Task:
 async def first_event(trigger):
     async for event in trigger.run():
         return event.payload
+
+
+@pytest.fixture(autouse=True)
+def claims_at_once(webhooks, monkeypatch):
+    """An entry of the ledger is there right after the response."""
+    monkeypatch.setattr("airflow_provider_pindo.plugins._events._CLAIMING", timedelta(0))
 
 
 @pytest.fixture
@@ -226,6 +236,67 @@ def test_there_is_no_evidence_of_a_pin(webhooks, sandbox):
     with pytest.raises(AirflowFailException, match="may have been sent"):
         task.run()
     assert (task.deferrals, webhooks.requests) == (0, [])
+
+
+@pytest.fixture
+def ledgers(webhooks):
+    """Airflow's own store of tasks' entries, empty."""
+    Metadata.clear()
+    yield Metadata(None)
+    Metadata.clear()
+
+
+@pytest.mark.parametrize(
+    ("key", "entry"),
+    [
+        ("pindo_sms", {"status": "sent", "result": {"sms_id": "out_sms_1"}}),
+        ("pindo_bulk_00001", {"status": "sent", "sms_ids": "out_sms_0 out_sms_1 -"}),
+    ],
+)
+def test_the_message_of_another_entry_is_no_evidence(
+    webhooks, sandbox, lost, short_wait, ledgers, key, entry
+):
+    ledgers.add_task({key: entry}, age=_YOUNGER)
+    webhooks.webhook(sent_event())
+    task = Task()
+    with pytest.raises(AirflowFailException, match="may have been sent"):
+        task.run()
+    assert task.entry["status"] == "unknown"
+    webhooks.webhook(sent_event(sms_id="out_sms_2"))
+    assert task.run()["sms_id"] == "out_sms_2"
+
+
+def test_an_event_that_came_a_moment_ago_may_be_of_another_request_which_is_being_recorded(
+    webhooks, sandbox, lost, ledgers, monkeypatch
+):
+    monkeypatch.setattr("airflow_provider_pindo.plugins._events._CLAIMING", timedelta(seconds=2))
+    monkeypatch.setattr(_evidence, "WAIT", timedelta(seconds=4))
+    webhooks.webhook(sent_event())
+    threading.Timer(
+        1.0,
+        lambda: ledgers.add_task(
+            {"pindo_sms": {"status": "sent", "result": {"sms_id": "out_sms_1"}}}, age=_YOUNGER
+        ),
+    ).start()
+    task = Task()
+    with pytest.raises(AirflowFailException, match="may have been sent"):
+        task.run()
+
+
+def test_the_task_resumes_two_seconds_after_the_deferral_at_the_earliest(webhooks, sandbox, lost):
+    task = Task()
+    started = time.monotonic()
+    later(webhooks, sent_event(), seconds=0.1)
+    assert task.run() == FOUND
+    assert 2.0 <= time.monotonic() - started < 10.0
+
+
+def test_the_trigger_waits_on_when_the_message_that_is_named_proves_nothing(webhooks, sandbox, lost):
+    task = Task()
+    later(webhooks, sent_event(sender="Another", sms_id="out_sms_0"), seconds=0.1)
+    later(webhooks, sent_event(), seconds=3.0)
+    assert task.run() == FOUND
+    assert task.deferrals == 1
 
 
 def test_the_trigger_stores_no_number_and_no_text(webhooks, sandbox, lost):

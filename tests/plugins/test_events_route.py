@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from airflow import settings
 
 from airflow_provider_pindo.plugins import _store
 from tests.plugins.conftest import POSTING, READING, SECRET, ask, events, post
@@ -154,3 +155,26 @@ def test_a_database_that_does_not_answer_is_a_503(client, monkeypatch):
 
     monkeypatch.setattr(_store, "_run", fail)
     assert ask(client).status_code == 503
+
+
+def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_names(client, metadata):
+    now = datetime.now(UTC)
+    for sms_id in ("out_1", "out_2", "out_3", "7"):
+        post(client, {"id": sms_id, "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})
+    asked = {"kinds": ["sent"], "since": (now - timedelta(minutes=1)).isoformat(), "unclaimed": True}
+    assert events(client, **asked) == []
+    with settings.get_engine().begin() as connection:
+        connection.execute(_store.TABLE.update().values(received_at=now - timedelta(seconds=3)))
+    assert len(events(client, **asked)) == 4
+    entry = {"v": 1, "status": "sent", "result": {"sms_id": 7}}
+    metadata.add_task({"pindo_sms": entry}, task_id="one", age=timedelta(hours=-1))
+    metadata.add_task(
+        {"pindo_bulk_00001": {"sms_ids": "out_1 - out_3"}}, task_id="all", age=timedelta(hours=-1)
+    )
+    metadata.add_task({"other": {"sms_ids": "out_2"}}, task_id="no_entry", age=timedelta(hours=-1))
+    assert [event["sms_id"] for event in events(client, **asked)] == ["out_2"]
+
+
+@pytest.mark.parametrize("asked", [{"unclaimed": True}, {"unclaimed": 1}])
+def test_unclaimed_needs_a_time_from_which_entries_count(client, asked):
+    assert ask(client, **asked).status_code == 400

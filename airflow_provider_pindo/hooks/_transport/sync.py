@@ -17,6 +17,7 @@ import io
 import json
 import math
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -126,10 +127,11 @@ def _open_session(settings: PindoSettings) -> requests.Session:
     session.trust_env = False
     proxy = settings.proxy()
     session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
-    if session.verify is not True or session.cert:
-        ssl_context(settings)  # says what is wrong with the files; requests would not
+    context = None
+    if session.verify is not True or session.cert or settings.trusted:
+        context = ssl_context(settings)  # says what is wrong with the files; requests would not
     for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter())
+        session.mount(scheme, _Adapter(context if settings.trusted else None))
     return session
 
 
@@ -322,10 +324,19 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class _Adapter(HTTPAdapter):
-    """Has requests use the connections of this module."""
+    """Has requests use the connections of this module.
+
+    :param context: what checks the server's certificate besides what requests knows.
+    """
+
+    def __init__(self, context: ssl.SSLContext | bool | None) -> None:
+        self._context = context
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Build the pools of direct connections."""
+        if self._context:
+            kwargs["ssl_context"] = self._context
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = _POOLS

@@ -23,12 +23,14 @@ def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
             context = ssl.create_default_context(capath=bundle)
         else:
             context = ssl.create_default_context(cafile=bundle)
+        for trusted in settings.trusted:
+            context.load_verify_locations(trusted)
         if settings.cert is not None:
             context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
     except OSError as error:  # ssl.SSLError is one
         raise PindoConfigurationError(
-            f"the certificates cannot be used ({error}): check the extras 'verify' and 'cert' of the connection, and "
-            "the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+            f"the certificates cannot be used ({error}): check the extras 'verify' and 'cert' of the connection, "
+            "REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE; and, for webhooks, ssl_cert and ssl_ca_file in the section [api]"
         ) from error
     if settings.verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
