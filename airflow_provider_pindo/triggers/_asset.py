@@ -160,7 +160,9 @@ class PindoInboundSmsEventTrigger(AssetTrigger):
     ``event.extra["payload"]["messages"]``, each as the sensor returns it. There is at most one event per poll.
 
     * Airflow merges events that come close together into one run. Read all of them, and drop repeats by ``id``.
-    * One empty event follows a burst, to flush events that Airflow queued.
+    * Up to four empty events follow a burst, to flush events that Airflow queued: 10 s, 1 min, 6 min and 36 min
+      after each other. A DAG with ``max_active_runs=1`` whose run takes longer gets the rest of a burst with the next
+      event.
     * Airflow stores the payload of an asset event, texts included.
 
     :param pattern: RE2 pattern searched in the text; None (default) matches every text.
@@ -255,7 +257,9 @@ class PindoDeliveryEventTrigger(AssetTrigger):
     There is at most one event per poll.
 
     * Airflow merges events that come close together into one run. Read all of them, and drop repeats by ``id``.
-    * One empty event follows a burst, to flush events that Airflow queued.
+    * Up to four empty events follow a burst, to flush events that Airflow queued: 10 s, 1 min, 6 min and 36 min
+      after each other. A DAG with ``max_active_runs=1`` whose run takes longer gets the rest of a burst with the next
+      event.
     * Pindo may report on a message more than once, and in any order.
 
     :param since: aware time, or one as ISO text: reports received then or later count. Airflow 3.3 uses it for the

@@ -23,11 +23,12 @@ WatcherCursor = Cursor | EventCursor
 MAX_ITEMS = 500
 
 #: When a second event comes within this time, the DAG run of the first may not exist yet. Airflow then gives that run
-#: only the first event, and the second waits for a third. So an empty event follows, once nothing more arrives.
+#: only the first event, and the second waits for a third. So empty events follow, once nothing more arrives.
 BURST = timedelta(seconds=60)
 
-#: Time without an event after which the empty event follows.
-QUIET = timedelta(seconds=10)
+#: Time without an event after which each empty event follows. With ``max_active_runs=1``, Airflow gives an event to no
+#: run while one is active. So a run of up to forty minutes strands nothing; after a longer one, the next message does.
+FLUSH_PAUSES = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=6), timedelta(minutes=36))
 
 
 class Arrival(TriggerEvent):
@@ -45,7 +46,7 @@ class Watcher:
 
     :param cursor: the position up to which it has fired.
     :param last_event: time of its last event; None: it has not fired yet.
-    :param owes_flush: whether an empty event is due.
+    :param flushes: how many empty events are still due, of :data:`FLUSH_PAUSES`.
     :param what: key of the payload.
     """
 
@@ -54,12 +55,12 @@ class Watcher:
         cursor: WatcherCursor,
         last_event: datetime | None = None,
         *,
-        owes_flush: bool = False,
+        flushes: int = 0,
         what: str = "messages",
     ) -> None:
         self.cursor = cursor
         self.last_event = last_event
-        self.owes_flush = owes_flush
+        self.flushes = flushes
         self._what = what
         self._read_cursor = cursor
         self._backlog: list[dict[str, Any]] = []
@@ -72,18 +73,19 @@ class Watcher:
         try:
             cursor, last = self.cursor.from_json(stored), stored.get("last_event")
             last_event = None if last is None else read_since(last)
+            flushes = min(max(0, int(stored.get("flushes", 0))), len(FLUSH_PAUSES))
         except (AttributeError, KeyError, TypeError, ValueError):
             raise PindoConfigurationError(
                 f"the cursor in the asset's state store is {stored!r}: delete it, and the watcher starts anew"
             ) from None
-        return Watcher(cursor, last_event, owes_flush=bool(stored.get("owes_flush")), what=self._what)
+        return Watcher(cursor, last_event, flushes=flushes, what=self._what)
 
     def as_json(self) -> dict[str, Any]:
         """Return what a later watcher continues from."""
         return {
             **self.cursor.as_json(),
             "last_event": self.last_event and self.last_event.isoformat(),
-            "owes_flush": self.owes_flush,
+            "flushes": self.flushes,
         }
 
     def position(self) -> tuple[int, int, float]:
@@ -106,9 +108,10 @@ class Watcher:
         if items:
             ids = [item["id"] for item in items]
             self.cursor = self.cursor.past(ids) if self._backlog else self._read_cursor
-            self.owes_flush = self.owes_flush or (quiet is not None and quiet < BURST)
-        elif self.owes_flush and (quiet is None or quiet >= QUIET):
-            self.owes_flush = False
+            if self.flushes or (quiet is not None and quiet < BURST):
+                self.flushes = len(FLUSH_PAUSES)
+        elif self.flushes and (quiet is None or quiet >= FLUSH_PAUSES[-self.flushes]):
+            self.flushes -= 1
         else:
             return None
         self.last_event = now

@@ -197,24 +197,39 @@ async def test_a_backlog_comes_in_events_of_limited_size(sandbox, triggerer, mon
     assert ids(persisted) == list(range(1, 11))
 
 
-def test_an_empty_event_follows_a_burst():
-    """Airflow may give the first event a run of its own, and the second then waits for a third."""
-    watcher = Watcher(Cursor(since=NOW))
+class Clocked:
+    """A watcher and the seconds at which it is asked what to fire."""
 
-    def fire(second, *messages):
+    def __init__(self):
+        self.watcher = Watcher(Cursor(since=NOW))
+
+    def fire(self, second, *messages):
         result = PollResult((), max(messages, default=None), None)
-        watcher.add([{"id": number} for number in messages], result)
-        event = watcher.next_event(NOW + timedelta(seconds=second))
+        self.watcher.add([{"id": number} for number in messages], result)
+        event = self.watcher.next_event(NOW + timedelta(seconds=second))
         return event and ids(event.payload["messages"])
 
-    assert fire(0, 1) == [1]
-    assert fire(20) is None  # alone: its run was made long ago
-    assert fire(100, 2) == [2]
-    assert fire(101, 3) == [3]
-    assert fire(105) is None
-    assert Watcher(Cursor()).restore(watcher.as_json()).owes_flush  # also after a kill
-    assert fire(112) == []
-    assert fire(200) is None
+
+def test_empty_events_follow_a_burst_with_growing_pauses():
+    """Airflow may give the first event a run of its own, and the second then waits for a third."""
+    clocked = Clocked()
+    assert clocked.fire(0, 1) == [1]
+    assert clocked.fire(20) is None  # alone: its run was made long ago
+    assert clocked.fire(100, 2) == [2]
+    assert clocked.fire(101, 3) == [3]
+    assert clocked.fire(105) is None
+    clocked.watcher = Watcher(Cursor()).restore(clocked.watcher.as_json())  # also after a kill
+    flushes = [second for second in range(106, 10_000) if clocked.fire(second) == []]
+    assert flushes == [111, 171, 531, 2691]
+
+
+def test_a_message_after_a_flush_begins_the_pauses_anew():
+    clocked = Clocked()
+    for second in (0, 1):
+        clocked.fire(second, second + 1)
+    assert [second for second in range(2, 100) if clocked.fire(second) == []] == [11, 71]
+    assert clocked.fire(200, 3) == [3]
+    assert [second for second in range(201, 280) if clocked.fire(second) == []] == [210, 270]
 
 
 async def test_a_task_that_uses_it_by_mistake_fails_with_what_to_use(sandbox):
