@@ -128,6 +128,23 @@ def test_a_dag_file_that_is_parsed_loads_no_http_client_and_no_phone_numbers():
     }
 
 
+@pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2.11 has no apps of plugins")
+@pytest.mark.parametrize("are_on", [False, True], ids=["off", "on"])
+def test_the_api_server_imports_webhook_code_only_where_webhooks_are_on(monkeypatch, are_on):
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", str(are_on))
+    added = loaded_by(
+        "from airflow_provider_pindo.plugins.pindo import PindoPlugin; PindoPlugin().fastapi_apps"
+    )
+    code = {
+        "api.webhooks",
+        *(f"plugins.{name}" for name in ("_address", "_auth", "_body", "_events", "_receiver")),
+    }
+    code |= {"plugins._store", "plugins._webhooks", "_inbox.events", "hooks._events"}
+    imported = {name for name in code if f"airflow_provider_pindo.{name}" in added}
+    assert "airflow_provider_pindo.plugins._pages" in added
+    assert imported == (code - {"plugins._address", "hooks._events"} if are_on else set())
+
+
 def test_every_module_says_what_it_is_for():
     for file in PACKAGE.rglob("*.py"):
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file

@@ -15,7 +15,6 @@ from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
 from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
 from airflow_provider_pindo.plugins import _models
-from airflow_provider_pindo.plugins._address import webhook_addresses
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -38,7 +37,9 @@ def setup(session: Session) -> dict[str, Any]:
 
 def _connection(conn_id: str) -> dict[str, Any] | None:
     """Return what the corner shows of a connection; None if it is no Pindo connection that can be read here."""
+    # Webhook code is imported only where webhooks are on.
     from airflow_provider_pindo.plugins import _store
+    from airflow_provider_pindo.plugins._address import webhook_addresses
 
     try:
         connection = BaseHook.get_connection(conn_id)
