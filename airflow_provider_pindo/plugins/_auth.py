@@ -46,9 +46,11 @@ _REFRESHED = 1.0
 _KEPT = 60.0
 #: Most connections that are remembered. Callers choose the names.
 _MAX_REMEMBERED = 100
-#: Threads for the table, and as many for lookups. So names that a stranger makes up do not hold the table up, and
-#: neither holds up Airflow's own routes.
+#: Threads for the table, as many for lookups of connections that were found before, and as many for others. So names
+#: that a stranger makes up hold up neither the table nor real webhooks, and none of it holds up Airflow's own routes.
 _THREADS = 4
+#: Most lookups of other connections at a time, with those that wait for a thread. The next caller gets 503 at once.
+_MAX_FIRST_LOOKUPS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Callers:
     def __init__(self) -> None:
         self._threads = anyio.CapacityLimiter(_THREADS)
         self._lookups = anyio.CapacityLimiter(_THREADS)
+        self._first_lookups = anyio.CapacityLimiter(_THREADS)
+        self._first_lookups_now = 0
+        self._found: set[str] = set()
         self._remembered: dict[str, tuple[float, _Tokens]] = {}
         self._missing_since: dict[str, float] = {}
 
@@ -107,15 +112,31 @@ class Callers:
             read_at, tokens = self._remembered[conn_id]
             if time.monotonic() - read_at < age:
                 return tokens
-        found = await anyio.to_thread.run_sync(_read_tokens, conn_id, limiter=self._lookups)
+        found = await self._look_up(conn_id, _read_tokens, conn_id)
         if found is None:
             return await self._last_tokens(conn_id)
+        self._found.add(conn_id)
         self._missing_since.pop(conn_id, None)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
             self._missing_since.clear()
         self._remembered[conn_id] = (time.monotonic(), found)
         return found
+
+    async def _look_up(self, conn_id: str, work: Callable[..., T], *args: object) -> T:
+        """Run ``work`` in a thread for lookups.
+
+        :raises HTTPException: 503 when too many wait for names of which no connection was ever found.
+        """
+        if conn_id in self._found:
+            return await anyio.to_thread.run_sync(partial(work, *args), limiter=self._lookups)
+        if self._first_lookups_now >= _MAX_FIRST_LOOKUPS:
+            raise HTTPException(503, "Too many connections are looked up now")
+        self._first_lookups_now += 1
+        try:
+            return await anyio.to_thread.run_sync(partial(work, *args), limiter=self._first_lookups)
+        finally:
+            self._first_lookups_now -= 1
 
     async def _last_tokens(self, conn_id: str) -> _Tokens:
         """Return the last tokens of a connection that is not found now.
@@ -129,7 +150,7 @@ class Callers:
                 return self._remembered[conn_id][1]
             del self._remembered[conn_id], self._missing_since[conn_id]
         try:
-            await anyio.to_thread.run_sync(_store.check_database, limiter=self._lookups)
+            await self._look_up(conn_id, _store.check_database)
         except _store.StoreError as error:
             log.error("Connection %r cannot be looked up, since the database is away: %s", conn_id, error)
             raise HTTPException(503, "The connection cannot be looked up now") from None

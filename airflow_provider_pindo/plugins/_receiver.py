@@ -54,15 +54,17 @@ def create_router(callers: Callers) -> APIRouter:
     """Return the receiver's routes."""
     router = APIRouter(prefix="/webhooks")
 
-    @router.post("/{conn_id}")
+    @router.post("/{conn_id:path}")
     async def post(conn_id: str, request: Request) -> dict[str, str]:
+        conn_id = conn_id.removesuffix("/")  # which people add to an address
         await callers.check_may_post(request, conn_id)
         text = await read_text(request, MAX_BODY)
         body = parse_object(text)
         return await _keep(callers, conn_id, body, readable(text, body))
 
-    @router.get("/{conn_id}")
+    @router.get("/{conn_id:path}")
     async def get(conn_id: str, request: Request) -> dict[str, str]:
+        conn_id = conn_id.removesuffix("/")
         await callers.check_may_post(request, conn_id)
         body = {key: value for key, value in request.query_params.items() if key != TOKEN_PARAMETER}
         if not body:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import pytest
 from airflow import settings
@@ -10,6 +12,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
+from airflow_provider_pindo._inbox.events import EventFilter, list_events
+from airflow_provider_pindo.api.webhooks import reading_token
 from airflow_provider_pindo.plugins import _auth, _receiver, _store
 from airflow_provider_pindo.plugins._app import create_app
 from tests.plugins.conftest import POSTING, SECRET, ask, events, post
@@ -121,16 +125,17 @@ def outer(client) -> tuple[TestClient, Log]:
         (ADDRESS, {**SENT, "token": "wrong"}, 401),
         (ADDRESS, SENT, 401),
         (ADDRESS, {"token": POSTING}, 400),
-        (f"{ADDRESS}/", {**SENT, "token": POSTING}, 307),
+        (f"{ADDRESS}/", {**SENT, "token": POSTING}, 200),
         ("/pindo/webhooks/no_such", {**SENT, "token": POSTING}, 404),
-        ("/pindo/webhooks/a/b", SENT, 404),
+        ("/pindo/webhooks/a/b", SENT, 401),
+        ("/pindo/no_such/a/b", SENT, 404),
     ],
 )
 def test_no_access_log_sees_a_text_a_number_or_a_token(outer, path, parameters, status):
     client, log = outer
     assert client.get(path, params=parameters, follow_redirects=False).status_code == status
     assert set(log.seen) == {"b''"}
-    assert client.head(path, params=parameters).status_code >= 307
+    assert client.head(path, params=parameters).status_code >= 400
     assert set(log.seen) == {"b''"}
 
 
@@ -162,3 +167,36 @@ def test_airflows_own_access_log_shows_the_webhook_without_its_parameters(client
     (line,) = lines
     assert (line["path"], line["query"], line["status_code"]) == (ADDRESS, "", 200)
     assert not [shown for shown in SHOWN if shown in str(line)]
+
+
+async def test_names_that_a_stranger_makes_up_do_not_delay_a_real_webhook(client, clock, monkeypatch):
+    callers = _auth.Callers()
+    assert (await callers._tokens("pindo_default", 0)).secret == SECRET
+    slow, read_tokens = threading.Event(), _auth._read_tokens
+
+    def read(conn_id):
+        return read_tokens(conn_id) if conn_id == "pindo_default" else slow.wait(20) and None
+
+    monkeypatch.setattr(_auth, "_read_tokens", read)
+    flood = [asyncio.create_task(callers._tokens(f"made_up_{number}", 0)) for number in range(100)]
+    try:
+        await asyncio.sleep(0.5)
+        async with asyncio.timeout(2):
+            assert (await callers._tokens("pindo_default", 0)).secret == SECRET
+        refused = [task.exception().status_code for task in flood if task.done()]
+        assert refused == [503] * (100 - _auth._MAX_FIRST_LOOKUPS)
+    finally:
+        slow.set()
+        await asyncio.gather(*flood, return_exceptions=True)
+
+
+def test_a_connection_with_a_slash_in_its_name_receives_and_is_read(client, monkeypatch):
+    value = {"conn_type": "pindo", "extra": {"webhook_secret": SECRET}}
+    monkeypatch.setenv("AIRFLOW_CONN_CLINIC/PINDO", json.dumps(value))
+    assert post(client, REPORT, "clinic%2Fpindo").status_code == 200
+    call = list_events("clinic/pindo", EventFilter())
+    token = reading_token(SECRET, "clinic/pindo")
+    response = client.post(
+        call.path.removeprefix("/pindo"), json=call.json, headers={"Authorization": f"Bearer {token}"}
+    )
+    assert [event["sms_id"] for event in response.json()["events"]] == ["out_sms_01H7"]
