@@ -29,7 +29,7 @@ from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, Fail
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo._templates import TextFields
 from airflow_provider_pindo.api.arguments import check_whole_number
-from airflow_provider_pindo.api.errors import PindoError, PindoServerError
+from airflow_provider_pindo.api.errors import PindoAuthError, PindoError, PindoServerError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
     def _poll_once(self, context: Context, *, retry: bool) -> PokeReturnValue:
         try:
             self._waiting = waiting = self._waiting or self._begin(context)
-            result = self.read(waiting, retry=retry)
+            result = self._read_or_renew(waiting, retry=retry)
         except PindoError as error:
             self._tolerate(error)
             return PokeReturnValue(is_done=False)
@@ -208,6 +208,19 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
         self._store_failures(waiting)
         self._backoff, self._poll_error = 0.0, None
         return result
+
+    def _read_or_renew(self, waiting: Any, *, retry: bool) -> PokeReturnValue:
+        """Read, and once more if the token or secret is refused and the connection has another one meanwhile."""
+        try:
+            return self.read(waiting, retry=retry)
+        except PindoAuthError:
+            refused = self.hook.settings
+            self.close()
+            for name in ("hook", "events"):
+                self.__dict__.pop(name, None)
+            if self.hook.settings == refused:
+                raise
+            return self.read(waiting, retry=retry)
 
     def _begin(self, context: Context) -> Any:
         memory = WaitingMemory(context, self.memory_key)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -146,6 +148,25 @@ def test_an_undelivered_message_is_one_when_pindo_has_had_time_to_retry(webhooks
     webhooks.report("a", "UNDELIV")
     result = Task(retry_window=timedelta(seconds=0.5), **mode).run()
     assert (result["undelivered"], result["no_report"]) == (1, 0)
+
+
+def test_a_delivery_after_the_retry_window_counts_while_the_task_still_waits(webhooks, mode):
+    webhooks.report("a", "UNDELIV")
+    later(webhooks.report, "a", "DELIVRD", seconds=0.6)
+    later(webhooks.report, "b", "DELIVRD", seconds=1.2)
+    result = Task(sms_ids=["a", "b"], retry_window=0.1, **mode).run()
+    assert result == {**ALL, "delivered": 2, "of": 2}
+
+
+def test_a_secret_that_is_replaced_while_it_waits_fails_no_task(webhooks, mode, monkeypatch):
+    """The connection has the new secret before the task reads it, and the API server at once."""
+    connection = json.loads(os.environ["AIRFLOW_CONN_PINDO_DEFAULT"])
+    connection["extra"]["webhook_secret"] = "the-next-secret-0123456789012345"
+    later(monkeypatch.setenv, "AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection), seconds=0.5)
+    later(webhooks.reports, "a", seconds=1.5)
+    monkeypatch.setattr("airflow_provider_pindo.plugins._auth._REMEMBERED", 0.0)
+    monkeypatch.setattr("airflow_provider_pindo.plugins._auth._REFRESHED", 0.0)
+    assert Task(**mode).run() == ALL
 
 
 def test_at_the_timeout_an_undelivered_message_is_one_without_more_waiting(webhooks, mode):
