@@ -37,21 +37,19 @@ PEOPLE = [
 
 def pindo_delivery_followup():
     # Without show_return_value_in_logs=False, Airflow logs the return value.
-    @task(task_display_name="Write the messages", show_return_value_in_logs=False)
-    def write_messages(params=None) -> list[dict[str, str]]:
-        """Return one message for each person."""
-        return [
-            {
-                "to": person["to"],
-                "text": f"Hello {person['name']}, the clinic is closed tomorrow. Kigali Family Clinic",
-            }
-            for person in params["people"]
-        ]
+    @task(task_display_name="List the numbers", show_return_value_in_logs=False)
+    def list_numbers(params=None) -> list[str]:
+        """Return the number of each person."""
+        return [person["to"] for person in params["people"]]
 
     # [START howto_sensor_pindo_delivery]
+    # The name is a value of the template. Within expand_kwargs, Airflow would render it as a template.
     send = PindoSendSmsOperator.partial(
-        task_id="text_person", task_display_name="Text the person", retries=2
-    ).expand_kwargs(write_messages())
+        task_id="text_person",
+        task_display_name="Text the person",
+        text="Hello {{ params.people[ti.map_index].name }}, the clinic is closed tomorrow. Kigali Family Clinic",
+        retries=2,
+    ).expand(to=list_numbers())
 
     wait = PindoDeliverySensor(
         task_id="wait_for_delivery",

@@ -13,7 +13,20 @@ from demo.deployment import EXAMPLE_DAGS
 if not AIRFLOW_V_3_1_PLUS:
     pytest.skip("webhooks need Airflow 3.1", allow_module_level=True)
 
-SOURCE = (EXAMPLE_DAGS / "pindo_delivery_followup.py").read_text(encoding="utf-8")
+def quick_source() -> str:
+    """The example, with a sensor that polls each second and ends after four."""
+    source = (EXAMPLE_DAGS / "pindo_delivery_followup.py").read_text(encoding="utf-8")
+    source = source.replace("timedelta(hours=1)", "timedelta(seconds=4)").replace("seconds=10", "seconds=1")
+    source = source.replace("deferrable=True", "deferrable=False, retry_window=0")
+    head, _, tail = source.rpartition("    dag(\n")
+    return f"{head}    dag = dag(\n{tail}"
+
+
+def test_a_name_that_looks_like_a_template_stays_text(run_dag, sandbox, webhooks):
+    people = [{"name": "{{ 6 * 7 }}", "to": "+250780000301"}, {"name": "Eric", "to": "+250780000302"}]
+    run_dag(quick_source(), run_conf={"people": people})
+    greeted = {message["to"]: message["text"].partition(",")[0] for message in sandbox.messages()}
+    assert greeted == {"+250780000301": "Hello {{ 6 * 7 }}", "+250780000302": "Hello Eric"}
 
 
 def test_the_call_list_names_who_was_not_reached_and_why(run_dag, sandbox, webhooks):
@@ -25,10 +38,7 @@ def test_the_call_list_names_who_was_not_reached_and_why(run_dag, sandbox, webho
         webhooks.report(ids["+250780000302"], "UNDELIV")
 
     threading.Thread(target=report, daemon=True).start()
-    source = SOURCE.replace("timedelta(hours=1)", "timedelta(seconds=4)").replace("seconds=10", "seconds=1")
-    source = source.replace("deferrable=True", "deferrable=False, retry_window=0")
-    head, _, tail = source.rpartition("    dag(\n")
-    run = run_dag(f"{head}    dag = dag(\n{tail}")
+    run = run_dag(quick_source())
     results = {each.task_id: each.xcom_pull(each.task_id) for each in run.get_task_instances()}
     assert run.state == "success"
     assert [(call["name"], call["reason"]) for call in results["write_call_list"]] == [
