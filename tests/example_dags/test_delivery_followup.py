@@ -13,6 +13,7 @@ from demo.deployment import EXAMPLE_DAGS
 if not AIRFLOW_V_3_1_PLUS:
     pytest.skip("webhooks need Airflow 3.1", allow_module_level=True)
 
+
 def quick_source() -> str:
     """The example, with a sensor that polls each second and ends after four."""
     source = (EXAMPLE_DAGS / "pindo_delivery_followup.py").read_text(encoding="utf-8")
