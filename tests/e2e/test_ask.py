@@ -281,7 +281,7 @@ def test_a_pin_that_arrived_has_no_request_id(add, sandbox):
 
 
 @pytest.mark.browser
-def test_a_person_presses_a_button(add, sandbox, page, picture):
+def test_a_person_presses_each_button(add, sandbox, page, picture):
     send = add("clinic", TEXT.replace("SlowToSend", "PindoSendSmsOperator"))
     lose(sandbox)
     send.start().wait_for_question()
@@ -289,10 +289,22 @@ def test_a_person_presses_a_button(add, sandbox, page, picture):
     page.set_viewport_size({"width": 1100, "height": 560})
     page.goto(url)
     page.get_by_text("Did the message arrive?").first.wait_for()
-    button = page.get_by_role("button", name=NOT_ARRIVED, exact=True)
-    button.wait_for()
+
+    def button(option):
+        return page.get_by_role("button", name=option, exact=True)
+
+    button(LEFT).wait_for()
     picture(page, "ask")
-    button.click()
+    button(LEFT).click()
+    assert send.wait_for_end() == "failed"
+    send.clear()
+    send.wait_for_question()
+    page.goto(url)
+    lose(sandbox, "drop_after")
+    button(NOT_ARRIVED).click()
+    send.wait_for_question()
+    page.goto(url)
+    button(ARRIVED).click()
     assert send.wait_for_end() == "success"
     assert [message["text"] for message in sandbox.messages()] == ["Muraho"]
     assert unquote(url) == f"{send.deployment.url}/dags/clinic/runs/{send.run_id}/tasks/text/required_actions"

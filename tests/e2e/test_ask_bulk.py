@@ -112,28 +112,59 @@ def test_none_arrived_sends_to_them_once_in_the_same_try(send, sandbox):
     assert send.task["try_number"] == 1
 
 
-def test_an_answer_that_is_not_clear_is_asked_again_and_some_arrived_sends_to_the_others(send, sandbox):
+def test_an_unclear_answer_and_a_second_unknown_ask_again_and_some_arrived_sends_to_the_others(send, sandbox):
     lose(sandbox)
     send.start().wait_for_question()
     send.answer(SOME, "3-5")
     send.wait_for_question()
     send.log(after="row 5, whose outcome is not unknown. Unknown are 3-4. The question is asked again")
     assert texted(sandbox) == Counter(PHONES[:2] + PHONES[4:])
+    sandbox.add_fault(call="send_bulk_sms", action="drop_after")
     send.answer(SOME, "4")
+    send.wait_for_question()
+    send.log(after="Outcome unknown for 1 recipients")
+    send.answer(ALL)
     assert ends_well(send, sandbox, PHONES[:3] + PHONES[4:])
     assert send.task["try_number"] == 1
-    assert send.settled == [{"by": "person", "who": "admin", "arrived": "4", "not_arrived": "3"}]
+    assert send.settled == [
+        {"by": "person", "who": "admin", "arrived": "4"},
+        {"by": "person", "who": "admin", "arrived": "3"},
+    ]
 
 
-def test_left_failed_fails_and_a_clear_asks_again(send, sandbox):
-    lose(sandbox, "drop_after")
+def test_left_failed_asks_again_after_a_clear_and_an_entry_that_is_edited_meanwhile_counts(send, sandbox):
+    lose(sandbox)
     send.start().wait_for_question().answer(LEFT)
     assert send.wait_for_end() == "failed"
     assert send.task["try_number"] == 1
     send.log(after="admin answered 'Leave it failed'. Outcome unknown for 2 of 6 recipients: row 3")
     send.clear()
-    send.wait_for_question().answer(ALL)
-    assert ends_well(send, sandbox)
+    send.wait_for_question()
+    key, entry = (
+        "pindo_bulk_00001",
+        send.rest.task_state(send.dag_id, send.run_id, "text")["pindo_bulk_00001"],
+    )
+    send.rest.patch_task_state(send.dag_id, send.run_id, "text", key, {**entry, "status": "sent"})
+    send.answer(NONE)
+    assert ends_well(send, sandbox, PHONES[:2] + PHONES[4:])
+
+
+def test_without_an_answer_in_time_it_fails_and_the_log_names_a_hundred_of_the_unknown(
+    deployment, sandbox, tmp_path
+):
+    many, report = [f"+25078000{row:04}" for row in range(1, 124)], tmp_path / "report.csv"
+    arguments = f"ask_timeout=timedelta(seconds=1), report_path={str(report)!r}, chunk_size=123"
+    dag = DAG.replace(repr(PHONES), repr(many)).replace("chunk_size=2", arguments)
+    deployment.add_dag("asks_in_bulk_briefly", dag.replace('"asks_in_bulk"', '"asks_in_bulk_briefly"'))
+    sandbox.add_fault(call="send_bulk_sms", action="drop_before")
+    send = BulkSend(deployment, "asks_in_bulk_briefly").start()
+    assert send.wait_for_end() == "failed"
+    assert send.task["try_number"] == 1
+    log = send.log(after="Nobody answered within 0:00:01. Outcome unknown for 123 of 123 recipients: row 1")
+    assert len(set(re.findall(r"row (\d+) \(\+25078\*{4}\d{3}\): the connection", log))) == 100
+    assert f"and 23 more: the report {report} and the Pindo tab of this task instance list all" in log
+    assert report.read_text(encoding="utf-8").count(",unknown,") == 123
+    assert sandbox.messages() == []
 
 
 def test_the_retry_of_a_killed_send_sends_to_the_rest_and_asks(send, sandbox):
@@ -200,13 +231,31 @@ def test_two_answers_at_once_right_after_the_task_parks_send_once(send, sandbox)
 
 
 @pytest.mark.browser
-def test_a_person_types_the_rows_that_arrived(send, sandbox, page, picture):
+def test_a_person_presses_each_button_and_types_the_rows_that_arrived(send, sandbox, page, picture):
     lose(sandbox)
     send.start().wait_for_question()
     (url,) = set(re.findall(r"http://\S+/required_actions", send.log(after="/required_actions")))
+
+    def press(option):
+        page.get_by_role("button", name=option, exact=True).click()
+
     page.goto(url)
     page.get_by_text("Which recipients got the message?").first.wait_for()
+    press(LEFT)
+    assert send.wait_for_end() == "failed"
+    send.clear()
+    send.wait_for_question()
+    page.goto(url)
     page.locator("[name=element_arrived]").fill("3")
     picture(page, "ask-bulk")
-    page.get_by_role("button", name=SOME, exact=True).click()
+    sandbox.add_fault(call="send_bulk_sms", action="drop_before")
+    press(SOME)
+    send.wait_for_question()
+    page.goto(url)
+    sandbox.add_fault(call="send_bulk_sms", action="drop_after")
+    press(NONE)
+    send.wait_for_question()
+    assert texted(sandbox) == Counter(PHONES[:2] + PHONES[3:])
+    page.goto(url)
+    press(ALL)
     assert ends_well(send, sandbox, PHONES[:2] + PHONES[3:])
