@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from contextlib import suppress
 
 import pytest
@@ -19,6 +21,8 @@ from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from airflow_provider_pindo.notifications.sms import PindoNotifier
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator, PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyOperator
+from tests.operators.bulk import TaskInstance
+from tests.operators.clock import DAY, at, set_clock
 from tests.operators.verification import HAS_STORE, PHONE, Task
 
 OTHER = "+250781234568"
@@ -164,6 +168,71 @@ def test_a_message_that_has_expired_is_counted_once_over_its_tries(stats, sandbo
             attempt()
     assert stats["pindo.messages.expired"] == [(1, {"kind": kind})]
     assert sandbox.messages() == []
+
+
+@pytest.fixture
+def stop_list(monkeypatch, sandbox):
+    """A connection that keeps texts from ``OTHER``."""
+    connection = json.loads(os.environ["AIRFLOW_CONN_PINDO_DEFAULT"])
+    connection["extra"]["suppression_list"] = "variable:stop_list"
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_VAR_STOP_LIST", json.dumps([OTHER]))
+
+
+NIGHT = {"send_window": DAY, "outside_window": "skip"}
+
+
+@pytest.mark.usefixtures("stop_list")
+@pytest.mark.parametrize(
+    ("arguments", "outcome"),
+    [
+        ({"to": OTHER}, "excluded"),
+        (NIGHT, "skipped"),
+        ({**NIGHT, "outside_window": "fail"}, "not_sent"),
+        ({"expires_at": at(8)}, "expired"),
+    ],
+)
+def test_a_message_that_time_or_the_stop_list_holds_back_is_counted(stats, monkeypatch, arguments, outcome):
+    set_clock(monkeypatch, at(22))
+    verify = {"number": arguments["to"]} if "to" in arguments else {"number": PHONE, **arguments}
+    for operator, given, kind in (
+        (PindoSendSmsOperator, {"to": PHONE, "text": "Ejo saa tatu", **arguments}, "single"),
+        (PindoVerifyOperator, verify, "verify"),
+    ):
+        with pytest.raises((AirflowSkipException, AirflowFailException)):
+            operator(task_id="text", **given).execute({"ti": TaskInstance(), "task_state_store": None})
+        assert stats["pindo.messages"] == [(1, {"outcome": outcome, "kind": kind})]
+        stats.metrics.clear()
+
+
+@pytest.mark.usefixtures("stop_list")
+def test_a_bulk_send_counts_who_is_held_back(stats, monkeypatch):
+    def outcomes(**arguments):
+        stats.metrics.clear()
+        people = [{"phonenumber": PHONE}, {"phonenumber": OTHER}]
+        operator = PindoSendBulkSmsOperator(
+            task_id="all", recipients=people, text="Ejo saa tatu", **arguments
+        )
+        with suppress(AirflowSkipException, AirflowFailException):
+            operator.execute.__wrapped__(operator, {"ti": TaskInstance(), "task_state_store": None})
+        return {tags["outcome"]: value for value, tags in stats["pindo.messages"]}
+
+    set_clock(monkeypatch, at(22))
+    assert outcomes() == {"accepted": 1, "excluded": 1}
+    assert outcomes(expires_at=at(8)) == {"expired": 1, "excluded": 1}
+    assert outcomes(**NIGHT) == {"skipped": 1, "excluded": 1}
+    assert outcomes(**{**NIGHT, "outside_window": "fail"}) == {"not_sent": 1, "excluded": 1}
+
+
+@pytest.mark.usefixtures("stop_list")
+def test_an_alert_that_is_held_back_is_counted(stats, monkeypatch):
+    PindoNotifier([PHONE, OTHER], "the pipeline broke", respect_suppression=True).notify({})
+    assert stats["pindo.messages.excluded"] == [(1, {"kind": "alert"})]
+    assert stats["pindo.messages.accepted"] == [(1, {"kind": "alert"})]
+    stats.metrics.clear()
+    set_clock(monkeypatch, at(22))
+    PindoNotifier([PHONE, OTHER], "the pipeline broke", send_window=DAY).notify({})
+    assert stats["pindo.messages"] == [(2, {"outcome": "skipped", "kind": "alert"})]
 
 
 @pytest.fixture

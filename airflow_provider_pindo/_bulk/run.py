@@ -118,7 +118,7 @@ class BulkSend:
         if self.timing.window or expiries:
             self._estimate(self._requests(plan, checked, ledger), plan, expiries)
         if not (ledger.has_earlier or self.timing.is_open or expiries.are_over()):
-            self._stay_outside_window(expiries)
+            self._stay_outside_window(checked, expiries)
         return self._send(sender, plan, checked, ledger)
 
     def dry_run(self) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class BulkSend:
         verdict = judge(totals, self._stopped(sending, totals) or totals.failure, policies)
         result = self._result(totals, sending.balance)
         if not verdict.asks:
-            count_messages(BULK, not_sent=result["not_sent"], expired=result["expired"])
+            count_messages(BULK, **{name: result[name] for name in ("not_sent", "excluded", "expired")})
         if verdict.is_finished:
             ledger.finish(None if verdict.error else result)
         elif isinstance(sending.stopped, PindoRejectedError) or isinstance(verdict.error, PindoRejectedError):
@@ -250,10 +250,13 @@ class BulkSend:
             )
         return estimated
 
-    def _stay_outside_window(self, expiries: Expiries) -> NoReturn:
+    def _stay_outside_window(self, checked: Preflight, expiries: Expiries) -> NoReturn:
         """Do what ``outside_window`` says before anybody was sent to."""
         if self.timing.outside_window == "wait":
             raise WaitForWindow(self.timing.why_closed(), self._goes_on(expiries))
+        counts = Totals(checked, expiries=expiries).counts()
+        held_back = {self.timing.refused_outcome: counts.not_sent}
+        count_messages(BULK, **held_back, excluded=counts.excluded, expired=counts.expired)
         raise self.timing.refusal()
 
     def _goes_on(self, expiries: Expiries) -> datetime:

@@ -70,6 +70,11 @@ class Timing:
         opens = self.opens_at().astimezone(self.window.zone)
         return f"the send window {str(self.window)!r} is closed. It opens at {opens:%H:%M %Z on %A %d %B %Y}"
 
+    @property
+    def refused_outcome(self) -> str:
+        """What the metrics call a message that :meth:`refusal` holds back."""
+        return "skipped" if self.outside_window == "skip" else "not_sent"
+
     def refusal(self) -> Exception:
         """Return what ends a task outside its window, where it does not wait."""
         reason = f"{self.why_closed()}, and outside_window is {self.outside_window!r}"

@@ -195,8 +195,9 @@ def _without_suppressed(numbers: Iterable[str], settings: PindoSettings) -> list
     """Return the numbers that are not on the connection's list, and log the others."""
     from airflow_provider_pindo._policy.suppression import read_suppression_list
 
-    suppressed = read_suppression_list(settings)
-    for number in suppressed.intersection(numbers):
+    suppressed = read_suppression_list(settings).intersection(numbers)
+    count_messages(ALERT, excluded=len(suppressed))
+    for number in suppressed:
         _log.warning(
             "No alert was sent to %s: the number is on the connection's suppression_list",
             mask_phone_number(number),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar
 from airflow.providers.common.compat.sdk import BaseNotifier
 from jinja2 import ChainableUndefined
 
+from airflow_provider_pindo._metrics import ALERT, count_messages
 from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo._templates import TextTemplater
 from airflow_provider_pindo.api.arguments import check_whole_number, read_flag, read_optional, read_seconds
@@ -195,6 +196,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         timing = Timing(parse_window("send_window", self.send_window, getattr(dag, "timezone", UTC)))
         if not timing.is_open:
             _log.warning("%s: %s", _NOT_SENT, timing.why_closed())
+            count_messages(ALERT, skipped=len(self.to) if isinstance(self.to, list | tuple | set) else 1)
         return timing.is_open
 
     def _render_alert(self, context: Any) -> Alert:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
 from airflow_provider_pindo._ledger.entry import (
     EXPIRED,
@@ -104,8 +104,6 @@ class PindoOnceOperator(PindoAskingOperator):
 
     #: Name of the ledger's entry, as the Task State Store shows it.
     ledger_key: str
-    #: Kind of its messages, for the metrics.
-    kind: str
     #: What the task sends, for its messages.
     what: str
     #: What the answer that it arrived does.
@@ -268,7 +266,11 @@ class PindoOnceOperator(PindoAskingOperator):
         self, context: Context, request: OnceRequest, planned: Entry, *, before: Entry | None
     ) -> dict[str, Any]:
         if self.respect_suppression:
-            skip_if_suppressed(self.hook.settings, request.recipient)
+            try:
+                skip_if_suppressed(self.hook.settings, request.recipient)
+            except AirflowSkipException:
+                count_messages(self.kind, excluded=1)
+                raise
         if_lost = f"the {self.what} to {planned.to} may have been sent"
         try:
             with (

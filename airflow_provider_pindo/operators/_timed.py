@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
+from airflow_provider_pindo._metrics import count_messages
 from airflow_provider_pindo._policy.timing import Timing, check_untemplated, read_timing
 from airflow_provider_pindo.operators._base import PindoOperator
 
@@ -33,6 +34,8 @@ class PindoTimedOperator(PindoOperator):
 
     template_fields: Sequence[str] = ("send_window", "expires_at", *PindoOperator.template_fields)
 
+    #: Kind of its messages, for the metrics.
+    kind: str
     #: Whether the connection's window binds a task that names none.
     takes_connection_window = True
 
@@ -82,6 +85,7 @@ class PindoTimedOperator(PindoOperator):
         if timing.is_open:
             return
         if timing.outside_window != "wait":
+            count_messages(self.kind, **{timing.refused_outcome: 1})
             raise timing.refusal()
         self._wait(timing.waits_until(), timing.why_closed())
 
