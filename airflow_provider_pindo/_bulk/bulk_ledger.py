@@ -90,6 +90,11 @@ class BulkLedger:
         """Whether this Airflow keeps the entries."""
         return self._ledger.is_kept
 
+    def has_finished(self) -> bool:
+        """Return whether earlier tries have processed everybody."""
+        header = self._ledger.get(KEY)
+        return isinstance(header, Mapping) and header.get("status") == FINISHED
+
     def begin(self, *, input: str, given: int, chunk_size: int, resend: bool) -> dict[str, Any] | None:
         """Read what earlier tries did, and write that this one starts.
 

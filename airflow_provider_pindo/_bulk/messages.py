@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any
@@ -43,7 +43,7 @@ class Plan:
 
     template: Template
     country: str | None = None
-    excluded: Collection[str] = ()
+    excluded: Container[str] = ()
     on_invalid: str = "fail"
     on_duplicate: str = "drop"
     max_segments: int | None = None

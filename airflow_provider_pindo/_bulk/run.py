@@ -14,7 +14,7 @@ import gc
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -54,6 +54,7 @@ class BulkSend:
     """One bulk send. The arguments are those of the operator, rendered and checked.
 
     :param hook: the hook of the task's connection.
+    :param exclude: returns the argument, or what its callable returns.
     :param timing: when it may send.
     :param zone: the zone of a time in ``expires_field`` that names none.
     :param is_callable: whether a callable gave ``recipients``.
@@ -68,7 +69,7 @@ class BulkSend:
     concurrency: int
     on_invalid: str
     on_duplicate: str
-    exclude: Any
+    exclude: Callable[[], Any]
     on_unknown: str
     on_rejected: str
     resend: bool
@@ -91,17 +92,23 @@ class BulkSend:
 
         :return: the result; None when a person must be asked about the unknown first.
         """
-        sender, plan = self._plan()
+        ledger, unread = BulkLedger(context), None
+        try:
+            excluded: Container[str] = self._read_excluded()
+        except Exception as error:
+            if not ledger.has_finished():
+                raise
+            excluded, unread = _Everybody(), error
+        sender, plan = self._plan(excluded)
         checked = self._check(plan)
         try:
-            return self._run_checked(context, sender, plan, checked)
+            return self._run_checked(ledger, sender, plan, checked, unread)
         finally:
             checked.spool.close()
 
     def _run_checked(
-        self, context: Context, sender: str, plan: Plan, checked: Preflight
+        self, ledger: BulkLedger, sender: str, plan: Plan, checked: Preflight, unread: Exception | None
     ) -> dict[str, Any] | None:
-        ledger = BulkLedger(context)
         first_result = ledger.begin(
             input=checked.fingerprint(self.text, sender),
             given=checked.given,
@@ -114,6 +121,8 @@ class BulkSend:
                 "again, clear the task with resend=True"
             )
             return first_result
+        if unread is not None:
+            raise unread
         expiries = self._expiries(checked)
         if self.timing.window or expiries:
             self._estimate(self._requests(plan, checked, ledger), plan, expiries)
@@ -123,7 +132,7 @@ class BulkSend:
 
     def dry_run(self) -> dict[str, Any]:
         """Check everybody, and return the counts and the estimated cost; send nothing."""
-        _, plan = self._plan()
+        _, plan = self._plan(self._read_excluded())
         checked = self._check(plan)
         requests = segments = 0
         for batch in batches(checked, rows_per_entry(self.chunk_size)):
@@ -156,11 +165,16 @@ class BulkSend:
         if self._sender is not None:
             self._sender.interrupt()
 
-    def _plan(self) -> tuple[str, Plan]:
+    def _read_excluded(self) -> frozenset[str]:
+        """Return who must not be texted: ``exclude`` and the connection's list."""
         settings = self.hook.settings
         excluded = read_suppression_list(settings)
-        if self.exclude is not None:
-            excluded |= read_numbers(self.exclude, settings.country)
+        if (exclude := self.exclude()) is not None:
+            excluded |= read_numbers(exclude, settings.country)
+        return excluded
+
+    def _plan(self, excluded: Container[str]) -> tuple[str, Plan]:
+        settings = self.hook.settings
         sender = check_sender(self.sender or settings.sender)
         plan = Plan(
             template=Template(check_text(self.text)),
@@ -320,6 +334,13 @@ class BulkSend:
             "report_path": self.report_path or None,
             "rejections": json_safe([asdict(person) for person in totals.rejections]),
         }
+
+
+class _Everybody:
+    """Stands for lists that cannot be read. A send that has finished sends to nobody and needs none."""
+
+    def __contains__(self, number: object) -> bool:
+        return True
 
 
 def run_apart(sending: BulkSender, hook: PindoHook) -> None:

@@ -284,7 +284,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 concurrency=self.concurrency,
                 on_invalid=self.on_invalid,
                 on_duplicate=self.on_duplicate,
-                exclude=self._exclude(),
+                exclude=self._exclude,
                 on_unknown=on_unknown,
                 on_rejected=self.on_rejected,
                 resend=resend,
@@ -370,8 +370,8 @@ def _form() -> Form:
         subject="Which recipients got the message? The outcome of some is unknown",
         body=(
             "Their requests were sent, and no certain response came back. Everybody else was sent to.\n\n"
-            "**Where to look.** The end of this task's log lists the rows, with masked numbers and the reason. So do "
-            "its Pindo tab and the report file, if the task has a `report_path`. Pindo's dashboard shows what was "
+            "**Where to look.** The end of this task's log lists the rows, with masked numbers and the reason. So does "
+            "its Pindo tab, and the report file if the task has a `report_path`. Pindo's dashboard shows what was "
             "sent.\n\n"
             f"- **{ALL_ARRIVED}**: they count as accepted, and nobody is sent to.\n"
             f"- **{NONE_ARRIVED}**: the message is sent to all of them now, once.\n"

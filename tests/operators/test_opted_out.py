@@ -209,6 +209,70 @@ def test_a_finished_bulk_send_returns_its_first_result_whatever_the_list_says(sa
     assert len(sandbox.messages()) == 4
 
 
+@pytest.mark.parametrize("exclude", [None, "gone.csv"])
+def test_a_finished_bulk_send_returns_its_first_result_when_its_lists_cannot_be_read(
+    sandbox, stop_list, tmp_path, exclude
+):
+    (tmp_path / "gone.csv").write_text(f"{LISTED}\n")
+    path = exclude and str(tmp_path / exclude)
+    recipients = [
+        {"phonenumber": f"+25078000000{row}", "name": "" if row == 2 else "A"} for row in range(1, 5)
+    ]
+    arguments = {"recipients": recipients, "text": "Muraho @contact.name"}  # who is excluded needs no name
+    store = Store()
+    first = send(store, exclude=path, **arguments)
+    stop_list.unlink()
+    (tmp_path / "gone.csv").unlink()
+    assert send(store, generation=1, exclude=path, **arguments) == first
+    before = store.all()
+    for changes in ({"resend": True}, {"text": "Mwiriwe"}):
+        with pytest.raises(AirflowException, match=r"cannot be read|changed since"):
+            send(store, generation=1, exclude=path, **{**arguments, **changes})
+        assert {key: store.get(key) for key in before if key != "pindo_bulk"} == {
+            key: before[key] for key in before if key != "pindo_bulk"
+        }
+    assert len(sandbox.messages()) == 3
+
+
+@needs_store
+def test_a_finished_bulk_send_needs_no_callable_of_its_excluded(sandbox):
+    store, listed = Store(), [LISTED]
+
+    def exclude():
+        return [listed.pop()]
+
+    first = send(store, recipients=people(4), exclude=exclude)
+    assert send(store, generation=1, recipients=people(4), exclude=exclude) == first
+    assert first["excluded"] == 1
+
+
+@needs_store
+def test_a_send_that_has_not_finished_stops_when_its_list_cannot_be_read(sandbox, stop_list):
+    sandbox.set_balance(0.006 * 2)
+    store, arguments = Store(), {"recipients": people(5), "chunk_size": 1, "concurrency": 1}
+    with pytest.raises(Exception, match="402"):
+        send(store, **arguments)
+    stop_list.unlink()
+    with pytest.raises(AirflowException, match="cannot be read, and nothing was sent"):
+        send(store, **arguments)
+    assert len(sandbox.messages()) == 2
+
+
+def test_who_says_stop_while_a_bulk_send_waits_half_way_is_not_texted(sandbox, stop_list, monkeypatch):
+    stop_list.write_text("")
+    set_clock(monkeypatch, lambda: at(20 if sandbox.messages() else 19))
+    store = Store()
+    arguments = {"recipients": people(4), "chunk_size": 1, "concurrency": 1, "send_window": DAY}
+    with pytest.raises(TaskDeferred):
+        send(store, **arguments)
+    (texted,) = times_texted(sandbox)
+    stop_list.write_text(f"{texted}\n+250780000004\n")
+    set_clock(monkeypatch, at(8, day=25))
+    result = send(store, **arguments)
+    assert (result["accepted"], result["excluded"]) == (3, 1)  # who was texted before stays accepted
+    assert "+250780000004" not in times_texted(sandbox)
+
+
 def test_who_says_stop_while_a_task_waits_for_its_window_is_not_texted(sandbox, stop_list, monkeypatch):
     stop_list.write_text("")
     set_clock(monkeypatch, at(22))
