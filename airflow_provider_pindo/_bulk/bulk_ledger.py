@@ -50,6 +50,8 @@ STARTED, FINISHED, REFUSED = "started", "finished", "refused"
 #: Recipients that one entry covers, as far as they are a whole number of chunks.
 ROWS_PER_ENTRY = MAX_RECIPIENTS
 
+#: Key of the header: recipients a second, as the last try measured that had to wait.
+_PACE = "pace"
 #: Key of the header: when a question was asked that has no answer yet.
 _QUESTION = "question"
 #: Key of the header: a clear has made the rejected be sent to again, and the send has not ended since.
@@ -196,6 +198,18 @@ class BulkLedger:
     def spent(self) -> float:
         """USD that earlier tries spent, with what they left unknown counted as spent."""
         return sum(stored.spent for stored in self._stored.values())
+
+    @property
+    def pace(self) -> float | None:
+        """Recipients a second, as an earlier try measured; None when none did."""
+        pace = self._header.get(_PACE)
+        return pace if isinstance(pace, float) and pace > 0 else None
+
+    def keep_pace(self, pace: float | None) -> None:
+        """Write how many recipients a second this try has sent to, for the estimate of the next."""
+        if pace is not None:
+            self._header[_PACE] = pace
+            self._ledger.set_outcome(KEY, self._header)
 
     def rest(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Outcome]]:
         """Yield what earlier tries did in batches that this one did not come to.

@@ -21,7 +21,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoWind
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a response takes, for estimates.
+#: Seconds that a response takes, for the estimate of a send that has measured nothing.
 _RESPONSE_TIME = 0.1
 _NO_TIME = "is not a date with a time of day: write one such as 2026-11-24 09:30"
 
@@ -111,19 +111,17 @@ class Estimate:
     """When a send starts, how long it takes, and whether it fits.
 
     :param starts: when the window opens; the present if it is open.
-    :param seconds: how long it takes at ``rate`` requests per second.
     :param ends: when the window closes after that, or the last message expires; None if neither happens.
+    :param what: how many requests or recipients.
+    :param seconds: how long they take.
+    :param basis: the rate, and where it is from.
     """
 
-    requests: int
-    rate: float
     starts: datetime
     ends: datetime | None
-
-    @property
-    def seconds(self) -> float:
-        """How long it takes."""
-        return self.requests / self.rate
+    what: str
+    seconds: float
+    basis: str
 
     @property
     def fits(self) -> bool:
@@ -133,13 +131,13 @@ class Estimate:
     def report(self) -> None:
         """Log it, and warn if it does not fit."""
         log.info(
-            "%s%s requests take about %s at %g a second",
+            "%s%s take about %s at %s",
             f"The send window opens at {self.starts:%Y-%m-%d %H:%M} UTC. "
             if self.starts > timing.now()
             else "",
-            f"{self.requests:,}",
+            self.what,
             timedelta(seconds=math.ceil(self.seconds)),
-            self.rate,
+            self.basis,
         )
         if self.ends is not None and not self.fits:
             log.warning(
@@ -149,20 +147,47 @@ class Estimate:
             )
 
 
-def estimate(
-    requests: int, plan: Timing, expiries: Expiries, *, in_flight: int, requests_per_second: float | None
-) -> Estimate:
-    """Return how long ``requests`` take, if a response takes a tenth of a second.
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a send is.
+
+    :param per_second: requests a second, or recipients.
+    :param source: where the number is from.
+    """
+
+    per_second: float
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.per_second:.3g} a second, {self.source}"
+
+
+def expected_rate(in_flight: int, requests_per_second: float | None) -> Rate:
+    """Return the requests a second of a send that has measured nothing.
 
     :param in_flight: requests in flight at a time.
     :param requests_per_second: the connection's limit.
+    """
+    if requests_per_second is not None and requests_per_second < in_flight / _RESPONSE_TIME:
+        return Rate(requests_per_second, "the connection's requests_per_second")
+    return Rate(in_flight / _RESPONSE_TIME, f"if a response takes {_RESPONSE_TIME:g} s")
+
+
+def measured_rate(pace: float) -> Rate:
+    """Return the recipients a second of a send that goes on."""
+    return Rate(pace, "as measured before")
+
+
+def estimate(count: int, unit: str, rate: Rate, plan: Timing, expiries: Expiries) -> Estimate:
+    """Return how long ``count`` requests or recipients take.
+
+    :param unit: ``requests`` or ``recipients``.
     """
     starts = plan.opens_at()
     closes = None if plan.window is None else plan.window.closes_at(starts)
     last = expiries.last()
     ends = [moment for moment in (closes, _moment(last)) if moment is not None]
-    rate = min(in_flight / _RESPONSE_TIME, requests_per_second or math.inf)
-    return Estimate(requests, rate, starts, min(ends, default=None))
+    return Estimate(starts, min(ends, default=None), f"{count:,} {unit}", count / rate.per_second, str(rate))
 
 
 def _moment(timestamp: float) -> datetime | None:

@@ -24,7 +24,16 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row, chunks_of
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
-from airflow_provider_pindo._bulk.gate import Estimate, Expiries, Gate, WaitForWindow, estimate
+from airflow_provider_pindo._bulk.gate import (
+    Estimate,
+    Expiries,
+    Gate,
+    Rate,
+    WaitForWindow,
+    estimate,
+    expected_rate,
+    measured_rate,
+)
 from airflow_provider_pindo._bulk.messages import Plan
 from airflow_provider_pindo._bulk.preflight import SEND, Preflight, preflight
 from airflow_provider_pindo._bulk.sender import GRACE, BulkSender
@@ -125,7 +134,7 @@ class BulkSend:
             raise unread
         expiries = self._expiries(checked)
         if self.timing.window or expiries:
-            self._estimate(self._requests(plan, checked, ledger), plan, expiries)
+            self._estimate_rest(plan, checked, ledger, expiries)
         if not (ledger.has_earlier or self.timing.is_open or expiries.are_over()):
             self._stay_outside_window(checked, expiries)
         return self._send(sender, plan, checked, ledger)
@@ -149,7 +158,7 @@ class BulkSend:
             f"{requests:,}",
             cost,
         )
-        estimated = self._estimate(requests, plan, expiries)
+        estimated = self._estimate(requests, "requests", self._expected_rate(plan), expiries)
         return {
             **asdict(counts),
             "requests": requests,
@@ -222,7 +231,7 @@ class BulkSend:
             if replacement := prevent_retry(error, totals, policies):
                 raise replacement from None
             raise
-        verdict = judge(totals, self._stopped(sending, totals) or totals.failure, policies)
+        verdict = judge(totals, self._stopped(sending, totals, ledger) or totals.failure, policies)
         result = self._result(totals, sending.balance)
         if not verdict.asks:
             count_messages(BULK, **{name: result[name] for name in ("not_sent", "excluded", "expired")})
@@ -242,20 +251,22 @@ class BulkSend:
         end = self.timing.expires_at
         return Expiries(math.inf if end is None else end.timestamp(), checked.expires)
 
-    def _requests(self, plan: Plan, checked: Preflight, ledger: BulkLedger) -> int:
-        """Return about how many requests are left."""
+    def _estimate_rest(self, plan: Plan, checked: Preflight, ledger: BulkLedger, expiries: Expiries) -> None:
+        """Estimate what is left: by the rate that an earlier try measured, or else by what is expected."""
         recipients = max(0, checked.count(SEND) - ledger.processed)
-        return recipients if plan.fills_text else math.ceil(recipients / self.chunk_size)
+        if ledger.pace is not None:
+            self._estimate(recipients, "recipients", measured_rate(ledger.pace), expiries)
+        else:
+            requests = recipients if plan.fills_text else math.ceil(recipients / self.chunk_size)
+            self._estimate(requests, "requests", self._expected_rate(plan), expiries)
 
-    def _estimate(self, requests: int, plan: Plan, expiries: Expiries) -> Estimate:
+    def _expected_rate(self, plan: Plan) -> Rate:
+        in_flight = self.concurrency if plan.fills_text else min(self.concurrency, 2)
+        return expected_rate(in_flight, self.hook.settings.requests_per_second)
+
+    def _estimate(self, count: int, unit: str, rate: Rate, expiries: Expiries) -> Estimate:
         """Log how long the send takes, and warn if it does not fit."""
-        estimated = estimate(
-            requests,
-            self.timing,
-            expiries,
-            in_flight=self.concurrency if plan.fills_text else min(self.concurrency, 2),
-            requests_per_second=self.hook.settings.requests_per_second,
-        )
+        estimated = estimate(count, unit, rate, self.timing, expiries)
         estimated.report()
         if self.is_callable and self.timing.window and not estimated.fits:
             log.warning(
@@ -278,7 +289,7 @@ class BulkSend:
         opens, last = self.timing.opens_at(), expiries.last()
         return datetime.fromtimestamp(last, UTC) if last < opens.timestamp() else opens
 
-    def _stopped(self, sending: BulkSender, totals: Totals) -> BaseException | None:
+    def _stopped(self, sending: BulkSender, totals: Totals, ledger: BulkLedger) -> BaseException | None:
         """Return why the send stopped. If its window has closed and somebody is left, wait for the next.
 
         :raises WaitForWindow: the task goes on later.
@@ -291,6 +302,7 @@ class BulkSend:
             return None
         if waits:
             log.info("Until now: %s", counts)
+            ledger.keep_pace(sending.pace)
             raise WaitForWindow(self.timing.why_closed(), self._goes_on(totals.expiries))
         return sending.stopped
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -55,6 +56,9 @@ T = TypeVar("T")
 GRACE = 3.0
 #: Seconds between two lines of progress in the log.
 PROGRESS = 5.0
+
+#: Fewer recipients say nothing about the rate.
+_MIN_MEASURED = 20
 
 #: Statuses of a bulk request that is sent again in halves: 409 is about a number in it, 413 about its size.
 _SPLIT = frozenset({409, TOO_LARGE})
@@ -118,6 +122,8 @@ class BulkSender:
         self._low_water = concurrency // 8
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working: dict[asyncio.Task[None], Attempt | None] = {}
+        #: Recipients of the requests that have ended, and when the first began and the last ended.
+        self._sent_to, self._first_began, self._last_ended = 0, math.inf, math.inf
 
     async def run(self, hook: PindoAsyncHook) -> None:
         """Send everything, or until something stops it; see :attr:`stopped`."""
@@ -172,6 +178,12 @@ class BulkSender:
     def balance(self) -> float | None:
         """USD in the wallet, as Pindo said last."""
         return self._spending.balance
+
+    @property
+    def pace(self) -> float | None:
+        """Recipients a second; None when there were too few to tell."""
+        seconds = self._last_ended - self._first_began
+        return self._sent_to / seconds if self._sent_to >= _MIN_MEASURED and seconds > 0 else None
 
     # -- the coordinator
 
@@ -296,7 +308,12 @@ class BulkSender:
             request = self._take_due(await self._queue.get())
             if request is not None and self._breaker.starts_requests:
                 attempt = self._working[me] = Attempt()
+                self._first_began = min(self._first_began, time.monotonic())
                 await self._deliver(request, attempt)
+                self._sent_to, self._last_ended = (
+                    self._sent_to + len(request.positions),
+                    time.monotonic(),
+                )
                 self._working[me] = None
             elif request is not None:
                 request.put_back()

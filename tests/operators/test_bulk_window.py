@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
@@ -165,10 +168,35 @@ def test_the_first_line_says_when_the_window_opens_and_how_long_it_takes(sandbox
     wait(Store(), **EVERYBODY)
     lines = logged()
     assert (
-        "The send window opens at 2026-11-25 06:00 UTC. 200 requests take about 0:00:05 at 40 a second"
-        in lines
+        "The send window opens at 2026-11-25 06:00 UTC. 200 requests take about 0:00:05 at 40 a second, if a response "
+        "takes 0.1 s" in lines
     )
     assert "does not fit" not in lines
+
+
+def test_the_connections_limit_is_the_rate_where_it_is_lower(sandbox, clock, logged, monkeypatch):
+    connection = json.loads(sandbox.connection_json())
+    connection["extra"]["requests_per_second"] = 2
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
+    clock(at(9))
+    assert send(None, dry_run=True, send_window=DAY, **EVERYBODY)["estimated_seconds"] == 100
+    assert "take about 0:01:40 at 2 a second, the connection's requests_per_second" in logged()
+
+
+def test_a_send_that_goes_on_estimates_by_the_rate_that_it_measured(sandbox, clock, logged):
+    store = Store()
+    sandbox.add_fault("latency", seconds=0.2, times=None)  # 4 in flight are 20 a second, and not 40
+    closes_after(sandbox, clock, 28)
+    wait(store, **EVERYBODY)
+    pace = store.get("pindo_bulk")["pace"]
+    left = 200 - len(sandbox.messages())
+    assert 0 < pace <= 20
+    logged()
+    clock(at(22))
+    wait(store, **EVERYBODY)
+    seconds = timedelta(seconds=math.ceil(left / pace))
+    assert f"{left} recipients take about {seconds} at {pace:.3g} a second, as measured before" in logged()
+    assert store.get("pindo_bulk")["pace"] == pace
 
 
 def test_a_list_that_does_not_fit_is_warned_of_and_so_is_a_callable(sandbox, clock, logged):
