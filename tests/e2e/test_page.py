@@ -45,6 +45,10 @@ with DAG("strange", schedule=None, start_date=datetime(2026, 1, 1), dag_display_
 """
 
 
+#: USD, of the sandbox.
+SEGMENT_PRICE = 0.006
+
+
 @pytest.fixture(scope="module")
 def deployment(sigterm_is_heard, tmp_path_factory) -> Iterator[Deployment]:
     """An Airflow of its own: the page shows the failed tasks of every DAG, and those of other tests would count."""
@@ -119,6 +123,9 @@ def test_the_navigation_leads_to_what_was_sent_and_what_needs_a_person(lost, pag
     frame.get_by_text("1 task needs a person").wait_for()
     assert int(tile(frame, "Messages")) >= len(expected_reminders()[0])
     assert tile(frame, "Delivered") == NOT_KNOWN
+    segments = float(tile(frame, "Cost").removeprefix("$")) / SEGMENT_PRICE
+    assert segments == pytest.approx(round(segments)), "the cost is rounded"
+    assert segments >= int(tile(frame, "Accepted"))
     frame.get_by_role("group", name="Row 1").get_by_role("button", name="Arrived").wait_for()
     assert violations(page) == []
     picture(page, "page")

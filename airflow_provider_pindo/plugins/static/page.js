@@ -68,10 +68,11 @@ function time(iso, options = { dateStyle: "medium", timeStyle: "medium" }) {
 }
 
 const number = (value) => (value === null || value === undefined ? UNKNOWN : value.toLocaleString("en"));
+// A text costs less than a cent, so small sums have a third place.
 const money = (value) =>
   value === null || value === undefined
     ? UNKNOWN
-    : `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
+    : `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: value < 10 ? 3 : 2 })}`;
 const several = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 
 function announce(text) {
