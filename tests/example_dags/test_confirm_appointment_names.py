@@ -8,8 +8,10 @@ import threading
 from demo.deployment import EXAMPLE_DAGS
 from demo.rest import wait_until
 
-SOURCE = (EXAMPLE_DAGS / "pindo_confirm_appointment.py").read_text(encoding="utf-8")
-NAMES = ["Aline", "Eric", "Chantal"]
+NAMES = ["Aline", "Eric", "{{ 6 * 7 }}"]  # the last looks like a template, and stays a name
+SOURCE = (
+    (EXAMPLE_DAGS / "pindo_confirm_appointment.py").read_text(encoding="utf-8").replace("Chantal", NAMES[-1])
+)
 
 
 def test_each_task_of_a_patient_that_ran_shows_the_patients_name(run_dag, sandbox):
@@ -40,3 +42,5 @@ def test_each_task_of_a_patient_that_ran_shows_the_patients_name(run_dag, sandbo
     }
     for each in ran:
         assert each.rendered_map_index == NAMES[each.map_index], each.task_id
+    greetings = {message["text"].partition(",")[0] for message in sandbox.messages()}
+    assert greetings == {f"Hello {name}" for name in NAMES}
