@@ -15,6 +15,7 @@ from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoConnectionError,
     PindoRejectedError,
+    PindoServerError,
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
@@ -118,6 +119,15 @@ def test_a_request_without_a_response_has_no_status(stats, sandbox, monkeypatch)
     with PindoHook() as hook, pytest.raises(PindoUnknownOutcomeError):
         hook.send_sms(PHONE, "Ejo saa tatu")
     assert [tags for _, tags in stats["pindo.request"]] == [{"call": "send_sms", "status": "none"}]
+
+
+def test_a_try_without_a_response_does_not_report_the_status_of_the_try_before(stats, sandbox, monkeypatch):
+    monkeypatch.setattr(_metrics, "_requests", iter((0, 0)))
+    sandbox.add_fault("status", status=503, call="get_balance")
+    sandbox.add_fault("drop_after", call="get_balance")
+    with PindoHook(max_attempts=2) as hook, pytest.raises(PindoServerError):
+        hook.get_balance()
+    assert [tags["status"] for _, tags in stats["pindo.request"]] == ["503", "none"]
 
 
 def test_an_alert_counts_what_became_of_each_of_its_messages(stats, sandbox):

@@ -16,7 +16,7 @@ class Attempt:
     """One call in flight, which other code may have to interrupt.
 
     :ivar sent: whether the request was handed to an open connection, so that its outcome may be unknown.
-    :ivar status: HTTP status of the response; None before one arrives.
+    :ivar status: HTTP status of this try's response; None before it arrives.
     :ivar whole_timeout: most seconds from the sending to the end of the response.
     :ivar deadline: when the whole response must have arrived, in seconds of ``time.monotonic``.
     :ivar is_last: whether there is no further try; other code may set it.
@@ -45,6 +45,7 @@ class Attempt:
     def failed(self, error: PindoError) -> None:
         """Note that a try failed and certainly did nothing."""
         self.sent = False
+        self.status = None
         self.deadline = math.inf
         self.error = error
 
