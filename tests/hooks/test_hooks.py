@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.hooks._transport.retry import retry_delay
+from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from airflow_provider_pindo.sandbox import Sandbox
 
 PHONE = "+250781234567"
@@ -419,6 +421,18 @@ def test_all_hooks_of_a_connection_share_its_requests_per_second(make_pindo, san
     for _ in range(6):
         make_pindo(pindo_conn_id="pindo_shared").send_sms(PHONE, "Muraho")
     assert time.monotonic() - started >= 5 / 20
+
+
+async def test_requests_that_waited_for_a_slot_do_not_leave_all_at_once(sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, extra={"requests_per_second": 20})
+    sandbox.add_fault(call="get_balance", action="slow_answer", seconds=0.5)
+    async with PindoAsyncHook(concurrency=1) as hook:
+        first = asyncio.create_task(hook.get_balance())
+        others = [asyncio.create_task(hook.get_balance()) for _ in range(6)]
+        await first
+        started = time.monotonic()
+        await asyncio.gather(*others)
+    assert time.monotonic() - started >= 4 / 20
 
 
 # Where nothing is published, every reading is taken.

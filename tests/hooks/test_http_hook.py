@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from airflow.providers.http.hooks.http import HttpHook
@@ -105,6 +106,15 @@ def test_what_run_returns_is_a_whole_answer(hook):
     assert answer.json() == json.loads(answer.content) == json.loads(answer.text) == {"amount": 500.0}
     assert b"".join(answer.iter_content(4)) == answer.content
     assert list(answer.iter_lines()) == answer.content.splitlines()
+
+
+def test_run_makes_no_more_requests_a_second_than_the_connection_allows(sandbox, monkeypatch):
+    connect(monkeypatch, sandbox, extra={"requests_per_second": 20})
+    with PindoHook() as hook:
+        started = time.monotonic()
+        for _ in range(6):
+            hook.run("/wallets/self")
+    assert time.monotonic() - started >= 5 / 20
 
 
 def test_the_address_of_an_endpoint_is_read_as_for_every_other_call(sandbox, monkeypatch):

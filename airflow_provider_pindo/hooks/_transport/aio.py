@@ -99,14 +99,14 @@ class AsyncTransport:
         """
         url = self._settings.url(call.path)
         content = call.content()
-        if delay := self._pacer.delay():
-            await asyncio.sleep(delay)
         attempt = current_attempt()
         attempt.whole_timeout = self._settings.whole_timeout
         try:
-            async with (
-                self._slots,
-                self._session.request(
+            async with self._slots:
+                # Behind the slot: requests that waited for it would otherwise leave all at once.
+                if delay := self._pacer.delay():
+                    await asyncio.sleep(delay)
+                async with self._session.request(
                     call.method,
                     url,
                     params=call.params,
@@ -114,11 +114,10 @@ class AsyncTransport:
                     headers=self._authorization,
                     allow_redirects=False,
                     proxy=self._proxy,
-                ) as response,
-            ):
-                body = Body()
-                async for piece in response.content.iter_any():
-                    body.add(piece)
+                ) as response:
+                    body = Body()
+                    async for piece in response.content.iter_any():
+                        body.add(piece)
         except _FAILURES as error:
             # A proxy can end a request with many errors before it forwards it. Without a proxy, only these errors are
             # certain: a future aiohttp might send a request without calling PindoConnector.connect.

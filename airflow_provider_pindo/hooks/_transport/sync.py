@@ -70,9 +70,7 @@ class SyncTransport:
         """
         url = self.settings.url(call.path)
         content = call.content()
-        if delay := self._pacer.delay():
-            time.sleep(delay)
-        current_attempt().whole_timeout = self.settings.whole_timeout
+        self._begin()
         try:
             response = self.session.request(
                 call.method,
@@ -94,7 +92,7 @@ class SyncTransport:
         :raises PindoError: no response came.
         """
         environment = session.merge_environment_settings(request.url, {}, True, None, None)
-        current_attempt().whole_timeout = self.settings.whole_timeout
+        self._begin()
         try:
             response = session.send(request, timeout=self._timeout, allow_redirects=False, **environment)
             response.raw = io.BytesIO(_read_body(response))
@@ -113,6 +111,12 @@ class SyncTransport:
     def close(self) -> None:
         """Close the connections."""
         self.session.close()
+
+    def _begin(self) -> None:
+        """Wait for this request's turn, and give its attempt a time limit."""
+        if delay := self._pacer.delay():
+            time.sleep(delay)
+        current_attempt().whole_timeout = self.settings.whole_timeout
 
 
 def _open_session(settings: PindoSettings) -> requests.Session:
