@@ -241,14 +241,16 @@ class VariableStore:
         """Return the names of the Variables in Airflow's database with this prefix."""
         from airflow.providers.common.compat.sdk import Variable
 
+        _check_listable(Variable)
         if hasattr(Variable, "keys"):
             return list(Variable.keys(prefix=prefix))
-        return _names_in_database(prefix)
+        return _names_in_database(prefix)  # pragma: no cover - Airflow 2.11
 
     def write(self, name: str, value: str) -> None:
         """Write a Variable."""
         from airflow.providers.common.compat.sdk import Variable
 
+        _check_listable(Variable)  # a name that nobody can list would never be deleted
         Variable.set(name, value, description="Holds back repeated alerts. PindoNotifier deletes it")
 
     def delete(self, name: str) -> None:
@@ -258,20 +260,23 @@ class VariableStore:
         Variable.delete(name)
 
 
-def _names_in_database(prefix: str) -> list[str]:
-    """List the names with a database session, which callbacks have in Airflow 2.11."""
+def _check_listable(variable: Any) -> None:
+    """Raise :class:`StoreUnavailable` where Airflow cannot list its Variables."""
     from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-    if AIRFLOW_V_3_0_PLUS:
+    if AIRFLOW_V_3_0_PLUS and not hasattr(variable, "keys"):
         raise StoreUnavailable("Airflow 3.0 to 3.2 cannot list Variables; 2.11 and 3.3 can")
-    else:  # pragma: no cover - Airflow 2.11
-        from airflow.models.variable import Variable
-        from airflow.utils.session import create_session
-        from sqlalchemy import select
 
-        with create_session() as session:
-            query: Any = select(Variable.key).where(Variable.key.startswith(prefix, autoescape=True))
-            return list(session.scalars(query))
+
+def _names_in_database(prefix: str) -> list[str]:  # pragma: no cover - Airflow 2.11
+    """List the names with a database session, which callbacks have in Airflow 2.11."""
+    from airflow.models.variable import Variable
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        query: Any = select(Variable.key).where(Variable.key.startswith(prefix, autoescape=True))
+        return list(session.scalars(query))
 
 
 def _digest(text: str, length: int = 12) -> str:
