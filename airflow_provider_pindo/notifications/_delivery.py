@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_pindo._metrics import ALERT, count_messages, outcome_of
@@ -58,8 +58,8 @@ class Alert:
     :param respect_suppression: leave out the numbers on the connection's ``suppression_list``.
     """
 
-    to: Sequence[str]
-    text: str
+    to: Sequence[str] = field(repr=False)
+    text: str = field(repr=False)
     log_url: str
     sender: str | None
     max_segments: int

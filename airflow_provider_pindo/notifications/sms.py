@@ -100,7 +100,8 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         read, no alert is sent. Default False, since an alert is for people on call.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :param context: set by Airflow for a notifier that it awaits.
-    :raises PindoConfigurationError: in a DAG file, for an invalid number.
+    :raises PindoConfigurationError: in a DAG file, for an invalid ``max_segments``, ``throttle``, ``send_window``,
+        ``timeout`` or ``respect_suppression``.
     :raises TypeError: in a DAG file, without ``to`` or with an unknown argument.
     """
 
@@ -132,7 +133,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         for name in unknown:
             _log.error("Deadline alert: PindoNotifier has no argument %r; it is ignored", name)
         self.context = context or {}
-        self.to = to
+        self.to = list(to) if isinstance(to, Iterator) else to  # each callback reads it anew
         self.text = text
         self.sender = sender
         self.max_segments = _check(

@@ -103,6 +103,13 @@ def test_each_number_gets_one_text(sandbox, to):
     assert sorted(phones(sandbox)) == [(PHONE, "Muraho"), (OTHER, "Muraho")]
 
 
+def test_numbers_from_a_generator_get_every_text(sandbox):
+    notifier = PindoNotifier(number for number in (PHONE, OTHER))
+    for _ in range(2):
+        notifier({})
+    assert len(sandbox.messages()) == 4
+
+
 @pytest.mark.parametrize("action", ["drop_before", "drop_after", "status_after"])
 def test_one_number_that_fails_does_not_stop_the_others(sandbox, action):
     sandbox.add_fault(action, call="send_sms", to=OTHER, status=500, times=None)
