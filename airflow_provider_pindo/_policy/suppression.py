@@ -7,11 +7,11 @@ opted out.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
+from airflow_provider_pindo._sources.files import address_of
 from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import VARIABLE_PREFIX
@@ -59,9 +59,8 @@ def skip_if_suppressed(settings: PindoSettings, number: str) -> None:
 
 
 def _name(source: str | None) -> str:
-    """Return what an error calls the list: an address without its credentials and its query."""
-    address = re.sub(r"(?<=://)[^/@]*@", "", source or "").partition("?")[0]
-    return f"suppression_list {mask_numbers_in(address)!r}"
+    """Return what an error calls the list."""
+    return f"suppression_list {mask_numbers_in(address_of(source or ''))!r}"
 
 
 def _read_variable(variable: str, name: str) -> object:

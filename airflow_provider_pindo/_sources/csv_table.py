@@ -27,7 +27,7 @@ BLOCK = 1000
 _SEPARATORS = ",;\t"
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # The first line that Excel writes to name the separator.
-_names_separator = re.compile(r'"?sep=(.)"?[\s,;]*', re.IGNORECASE).fullmatch
+_names_separator = re.compile(r'"?sep=([^"\r\n])"?[\s,;]*', re.IGNORECASE).fullmatch
 
 
 class CsvTable:
@@ -125,13 +125,18 @@ class CsvTable:
 def split_header(where: str, line: str, separators: str = _SEPARATORS) -> dict[str, list[str]]:
     """Return the names in a header line, for each separator that it can have.
 
-    :raises PindoConfigurationError: a quote in it stands wrong.
+    :raises PindoConfigurationError: a quote in it stands wrong, or a name has more than 131,072 characters.
     """
-    headers = {
-        separator: next(csv.reader([line], delimiter=separator, strict=True))
-        for separator in separators
-        if '"' not in line or _patterns(separator)[0].fullmatch(line)
-    }
+    try:
+        headers = {
+            separator: next(csv.reader([line], delimiter=separator, strict=True))
+            for separator in separators
+            if '"' not in line or _patterns(separator)[0].fullmatch(line)
+        }
+    except csv.Error as error:
+        raise PindoConfigurationError(
+            f"the first line of {where} cannot be read as the names of its columns ({error}): export it again"
+        ) from None
     if not headers:
         _Lines(where, iter([line]), separators[0]).refuse(line, 1)
     return headers

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,12 +48,13 @@ class File:
     @property
     def name(self) -> str:
         """Its name without the folder, for errors."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1]
+        return address_of(self.path).rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def suffix(self) -> str:
         """What its name ends in, such as ``.csv``."""
-        return f".{self.name.rsplit('.', 1)[-1].lower()}" if "." in self.name else ""
+        name = self.path.rstrip("/").rsplit("/", 1)[-1]
+        return f".{name.rsplit('.', 1)[-1].lower()}" if "." in name else ""
 
 
 def storage_path(path: str) -> Any:
@@ -124,8 +126,8 @@ def _missing(file: File) -> Exception:
     """Return the error for a file that is not there; it may come later, unless the text is no path at all."""
     if "/" in file.path or file.suffix:
         return FileNotFoundError(
-            f"there is no file {mask_numbers_in(file.path)!r}, which {file.argument} names: put it there, or give "
-            "the path of another"
+            f"there is no file {mask_numbers_in(address_of(file.path))!r}, which {file.argument} names: put it there, "
+            "or give the path of another"
         )
     return PindoConfigurationError(
         f"{file.argument} is {shown(file.path)}, and there is no file of this name: give the numbers as a list, even "
@@ -134,5 +136,12 @@ def _missing(file: File) -> Exception:
 
 
 def shown(value: object) -> str:
-    """Return a value for an error: not all of a long one, and no number."""
-    return mask_numbers_in(repr(value))[:80]
+    """Return a value for an error: not all of a long one, no number, and no secret of an address."""
+    return mask_numbers_in(repr(address_of(value) if isinstance(value, str) else value))[:80]
+
+
+def address_of(path: str) -> str:
+    """Return a path or URL for an error: a URL without its credentials and its query, which may be a signature."""
+    if "://" not in path:
+        return path
+    return re.sub(r"(?<=://)[^/@]*@", "", path).partition("?")[0]

@@ -65,7 +65,7 @@ def open_source(
     ):
         return RowsSource(recipients, names, argument)
     raise PindoConfigurationError(
-        f"{argument} is of type {type(recipients).__name__}, {_why_no_list(recipients)}"
+        f"{argument} is of type {type(recipients).__name__}, {_why_no_list(recipients, argument)}"
     )
 
 
@@ -73,18 +73,17 @@ def _has_number(row: Mapping[Any, Any], names: Mapping[str, str]) -> bool:
     return FieldMap([NUMBER], names).position(NUMBER, list(row), "recipients") is not None
 
 
-def _why_no_list(recipients: object) -> str:
+def _why_no_list(recipients: object, argument: str) -> str:
     if recipients is None:
         return "so the upstream task or the callable returned nothing: return a list, even an empty one"
     if isinstance(recipients, Set):
         return "whose order is another at every try: give a list, such as sorted(…) of it"
     if hasattr(recipients, "iterrows"):
         return "which has no Arrow interface: give a list of rows, such as its to_dict('records')"
-    return (
-        "which is no list of rows: give a list, the path of a file, or a callable that returns one"
-        if not isinstance(recipients, Mapping)
-        else f"which is no list of rows: give a list, the path of a file, or one mapping with {NUMBER!r}"
-    )
+    other = "a callable that returns one"
+    if isinstance(recipients, Mapping) and argument == "recipients":
+        other = f"one mapping with {NUMBER!r}"
+    return f"which is not a list of rows: give a list, the path of a file, or {other}"
 
 
 def _check_columns(columns: object) -> dict[str, str]:
@@ -342,7 +341,7 @@ def _json_record(file: File, number: int, line: str) -> Mapping[str, Any]:
         row = json.loads(line, object_pairs_hook=once)
     except PindoConfigurationError:
         raise
-    except ValueError:
+    except (ValueError, RecursionError):
         row = None
     if not isinstance(row, Mapping):
         raise PindoConfigurationError(f"{file.name}: row {number} is not a JSON object, one to a line")

@@ -61,7 +61,7 @@ def test_a_list_is_a_variable_with_json_or_lines(monkeypatch, value, numbers):
         (f'["{LISTED}"', r"the Variable is not JSON. Write a list such as \[\"\+2507XXXXXXXX\"\]"),
         (
             '{"numbers": []}',
-            "suppression_list 'variable:pindo_stop_list' is of type dict, which is no list of rows",
+            "suppression_list 'variable:pindo_stop_list' is of type dict, which is not a list of rows",
         ),
         (f'["{LISTED}", "nobody"]', "row 2 of suppression_list 'variable:pindo_stop_list' cannot be read"),
         ("[7]", "row 1 of suppression_list 'variable:pindo_stop_list' cannot be read"),
@@ -107,8 +107,17 @@ def test_the_reason_of_a_skip_masks_the_number_and_names_the_list(tmp_path):
     skip_if_suppressed(settings(f"{tmp_path}/list.txt"), OTHER)
 
 
-def test_an_error_names_no_credentials_of_an_address():
+@pytest.mark.parametrize("scheme", ["s3", "file"])
+def test_an_error_names_no_credentials_of_an_address(scheme):
     with pytest.raises(AirflowException) as refusal:
-        read_suppression_list(settings("s3://key:hidden@bucket/stop.csv?signature=hidden"))
-    assert "s3://bucket/stop.csv'" in str(refusal.value)
+        read_suppression_list(settings(f"{scheme}://key:hidden@bucket/stop.csv?signature=hidden"))
+    assert f"{scheme}://bucket/stop.csv'" in str(refusal.value)
     assert "hidden" not in str(refusal.value)
+
+
+def test_one_mapping_is_not_a_list(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_PINDO_STOP_LIST", json.dumps({"phonenumber": LISTED}))
+    with pytest.raises(PindoConfigurationError) as refusal:
+        read_suppression_list(settings("variable:pindo_stop_list"))
+    assert "is not a list of rows: give a list" in str(refusal.value)
+    assert "one mapping" not in str(refusal.value)

@@ -118,6 +118,14 @@ def test_a_parquet_file_is_read(sandbox, tmp_path):
         ("a.jsonl", "{}", "a.jsonl has no field 'phonenumber' in its first row; row 1 has nothing. Name"),
         ("a.jsonl", '{"phonenumber": "+250781234567"}\n{', "a.jsonl: row 2 is not a JSON object"),
         ("a.jsonl", "[1]", "a.jsonl: row 1 is not a JSON object"),
+        pytest.param("a.jsonl", "[" * 100_000, "a.jsonl: row 1 is not a JSON object", id="deep"),
+        pytest.param(
+            "a.csv",
+            f"phonenumber,{'x' * 200_000}\n",
+            "the first line of a.csv cannot be read as the names of its columns (field larger than field limit",
+            id="long",
+        ),
+        ("a.csv", "sep=\r\nphonenumber\r\n", "a.csv has no column 'phonenumber'; it has 'sep='"),
         (
             "a.csv",
             "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
@@ -267,7 +275,7 @@ def test_a_callable_is_shown_by_its_name_and_not_by_its_address():
     [
         (iter(["+250781234567"]), "recipients is of type list_iterator, which a retry finds empty"),
         ((number for number in ["+250781234567"]), "type generator, which a retry finds empty: make a list"),
-        ({}, "recipients is of type dict, which is no list of rows: give a list"),
+        ({}, "recipients is of type dict, which is not a list of rows: give a list"),
         ({"+250781234567"}, "of type set"),
         (7, "of type int"),
         (None, "of type NoneType"),
