@@ -78,7 +78,7 @@ class InboundFilter:
             "id": message.id,
             "text": text,
             "created_at": message.created_at.isoformat(),
-            "inbound_sms_number": message.inbound_sms_number,
+            "inbound_sms_number": json_safe(message.inbound_sms_number),
             "groups": match.groupdict() if match is not None else {},
             "raw": json_safe(dict(message.raw)),
         }

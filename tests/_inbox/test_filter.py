@@ -30,6 +30,12 @@ def test_a_match_has_all_that_a_task_returns():
     }
 
 
+def test_a_match_can_be_stored_whatever_its_number_is():
+    match = InboundFilter().match(message("Yes", inbound_sms_number="78\0 78\ud800"))
+    assert match is not None
+    assert match["inbound_sms_number"] == "78\ufffd 78\ufffd"
+
+
 def test_another_persons_code_does_not_match():
     assert InboundFilter(r"\b4821\b").match(message("YES 48210")) is None
 
