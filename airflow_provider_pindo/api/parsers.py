@@ -24,6 +24,8 @@ _NUMBER_TYPES = (str, int, float)
 _ID_TYPES = (str, int)
 #: Seconds since 1970, with ten digits from 2001 to 2286; or milliseconds, with thirteen.
 _EPOCH = re.compile(r"([0-9]{10})([0-9]{3})?(?:\.[0-9]+)?").fullmatch
+#: Characters of the longest time, with room to spare. Some parsers take seconds for a long text.
+_MAX_TIME_LENGTH = 64
 #: The largest plausible count, and the most USD spent. The sum of millions of them can still be stored.
 _MAX_COUNT = 2**31
 #: Values of ``status`` that contradict a receipt. Pindo documents only "sent".
@@ -208,10 +210,13 @@ def read_time(value: Any, timezone: str) -> datetime:
     :param value: ISO 8601 with or without a time zone, also with `` UTC`` behind it; ``24-07-2020, 23:35:32`` as in
         older webhooks; RFC 2822; or seconds or milliseconds since 1970.
     :param timezone: IANA name of the time zone of a time without one.
+    :raises ValueError: it has another form. The error is a :class:`MalformedResponse` if it is not text, or too long.
     """
     import pendulum
 
     text = str(value) if _is_number(value) else _text(value).strip()
+    if len(text) > _MAX_TIME_LENGTH:
+        raise MalformedResponse
     if epoch := _EPOCH(text):
         return datetime.fromtimestamp(float(text) / 1000 if epoch[2] else float(text), UTC)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 
 import pendulum
@@ -13,6 +14,7 @@ from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoUnknownOutcomeError,
 )
+from airflow_provider_pindo.api.parsers import MalformedResponse, read_time
 from airflow_provider_pindo.api.responses import (
     parse_response,
 )
@@ -280,6 +282,13 @@ def test_times_become_aware_utc(created_at, timezone, utc):
     )
     assert page.messages[0].created_at == datetime.fromisoformat(utc)
     assert page.messages[0].created_at.utcoffset().total_seconds() == 0
+
+
+def test_a_long_time_blocks_nobody():
+    started = time.monotonic()
+    with pytest.raises(MalformedResponse):
+        read_time("a" + " " * 20_000 + "b", "UTC")
+    assert time.monotonic() - started < 1
 
 
 def test_times_are_utc_in_any_time_zone_of_the_machine():
