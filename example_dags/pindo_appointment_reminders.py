@@ -83,7 +83,7 @@ def pindo_appointment_reminders():
             raise AirflowSkipException(
                 f"nobody is reminded: this run is for the appointments of {day}, and today is {today}"
             )
-        with Path(params["csv"]).open(newline="", encoding="utf-8") as file:
+        with Path(params["csv"]).open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if row["date"] in ("tomorrow", day.isoformat())]
         of_the_day = {
             "date": day.isoformat(),

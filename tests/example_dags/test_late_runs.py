@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,9 +39,9 @@ def appointments_of() -> Callable[..., list[dict[str, Any]]]:
     """Read the appointments like a run of the given date."""
     read = function_of("pindo_appointment_reminders", "read_appointments")
 
-    def read_as_the_run_of(logical_date=None, run_after=None):
+    def read_as_the_run_of(logical_date=None, run_after=None, csv=CSV):
         run = SimpleNamespace(logical_date=logical_date, run_after=run_after)
-        return read(dag_run=run, params={"csv": CSV})
+        return read(dag_run=run, params={"csv": csv})
 
     return read_as_the_run_of
 
@@ -111,3 +112,11 @@ def test_a_scheduled_look_into_the_wallet_that_comes_hours_late_asks_nobody(
         read_wallet = function_of("pindo_low_balance", "read_wallet")
         assert bool(read_wallet(params={"least": 20.0}, run_id="run", dag_run=run)) is is_asked
         assert ("Nobody is asked: this run should have started at" in capsys.readouterr().out) is not is_asked
+
+
+def test_a_file_that_excel_saved_as_csv_utf_8_is_read(appointments_of, tmp_path):
+    """Excel begins it with a byte order mark."""
+    file = tmp_path / "appointments.csv"
+    file.write_text(Path(CSV).read_text(encoding="utf-8"), encoding="utf-8-sig")
+    now = pendulum.now("UTC")
+    assert appointments_of(now, csv=str(file)) == appointments_of(now)
