@@ -49,7 +49,7 @@ class EventCursor:
     seen: frozenset[int] = frozenset()
 
     def new_in(self, result: PollResult) -> PollResult:
-        """Return ``result`` with the events alone that this cursor does not cover."""
+        """Return ``result`` with only the events that this cursor does not cover."""
         messages = tuple(
             message for message in result.messages if not self._covers(message.id, message.created_at)
         )
@@ -75,7 +75,7 @@ class EventCursor:
         return self._moved(frozenset(ids), 0)
 
     def position(self) -> tuple[int, int, float]:
-        """Return what is lower for a cursor that is further behind."""
+        """Return a sort key: the cursor that is furthest behind has the lowest."""
         return self.after_id or 0, len(self.seen), self.since.timestamp() if self.since else 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class ReportCursor:
     after_id: int | None = None
 
     def new_in(self, result: PollResult) -> PollResult:
-        """Return ``result`` with the reports of these messages alone."""
+        """Return ``result`` with only the reports of these messages."""
         return replace(
             result,
             messages=(),
@@ -136,14 +136,14 @@ class ReportCursor:
         return replace(self, after_id=max(self.after_id or 0, result.settled_id))
 
 
-#: What a pass takes.
+#: The position of a reader, of either kind.
 PollCursor = EventCursor | ReportCursor
 
 
 class SharedEventScan:
     """One pass for all ``cursors``; the caller does the I/O.
 
-    Make :attr:`next_call` and give its answer to :meth:`feed`, until ``next_call`` is None.
+    Send :attr:`next_call` and give its response to :meth:`feed`, until ``next_call`` is None.
 
     :param conn_id: the connection whose events are read.
     :param cursors: the readers' positions.
@@ -162,7 +162,7 @@ class SharedEventScan:
         self.next_call: Call[EventPage] | None = next(self._reading, None)
 
     def feed(self, page: EventPage) -> None:
-        """Take the answer to :attr:`next_call`, and choose the next call."""
+        """Take the response to :attr:`next_call`, and choose the next call."""
         try:
             self.next_call = self._reading.send(page)
         except StopIteration:

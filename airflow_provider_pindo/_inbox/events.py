@@ -1,4 +1,4 @@
-"""The API server's route for webhook events: its requests as calls, and its answers as values.
+"""The API server's route for webhook events: its requests as calls, and its responses as values.
 
 :mod:`~airflow_provider_pindo._inbox.event_scan` reads with them and loses no event.
 
@@ -58,7 +58,7 @@ class WebhookEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """One answer of the API server.
+    """One response of the API server.
 
     :param last_id: the next page comes after it.
     :param settled_id: no event with an id up to this one can appear any more.
@@ -73,11 +73,11 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to read. What is not given matches every event.
+    """Which events to read. A filter that is left out matches every event.
 
     :param kinds: only these kinds.
     :param sms_ids: only events of these messages; at most :data:`MAX_SMS_IDS`.
-    :param to: only events whose body has this number as ``to``; whether with a plus, or without, does not matter.
+    :param to: only events whose body has this number as ``to``; a plus makes no difference.
     :param from_number: likewise its ``from``.
     :param since: aware time; only events that were received then or later.
     :param unclaimed: only events whose message no entry of the ledger names that was written since ``since``, which is
@@ -119,7 +119,7 @@ def list_events(
 
 
 def read_event_page(body: Any) -> EventPage:
-    """Parse one answer of the API server.
+    """Parse one response of the API server.
 
     :raises MalformedResponse: it is something else.
     """

@@ -62,7 +62,7 @@ class Cursor:
         return replace(self, after_id=message_id)
 
     def new_in(self, result: PollResult) -> PollResult:
-        """Return ``result`` with the messages alone that this cursor does not cover."""
+        """Return ``result`` with only the messages that this cursor does not cover."""
         return replace(
             result, messages=tuple(message for message in result.messages if not self.covers(message))
         )
@@ -76,7 +76,7 @@ class Cursor:
         return self.advance_to(max(ids))
 
     def position(self) -> tuple[int, int, float]:
-        """Return what is lower for a cursor that is further behind."""
+        """Return a sort key: the cursor that is furthest behind has the lowest."""
         return self.after_id or 0, 0, self.since.timestamp() if self.since else 0.0
 
     def as_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Who must not be texted, whatever the task: the numbers on the connection's ``suppression_list``.
 
-The list is read anew by each try that may send. A list that cannot be read stops the send, since somebody on it has
-opted out.
+Each try that may send reads the list again. A list that cannot be read stops the send, since somebody on it has opted
+out.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Timing:
         return None if self.window is None else self.window.closes_at(now())
 
     def waits_until(self) -> datetime:
-        """Return when a task that waits for the window goes on: when it opens, and at the latest when it expires."""
+        """Return when a task that waits for the window resumes: when it opens, or when the message expires."""
         opens = self.opens_at()
         return opens if self.expires_at is None else min(opens, self.expires_at)
 

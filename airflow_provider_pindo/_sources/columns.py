@@ -1,7 +1,7 @@
-"""Where the fields of a bulk send stand in a header that people wrote.
+"""Where each field of a bulk send is in a header that people wrote.
 
-A column is found by its exact name, else by its name without regard to case and outer white space. A column that stands
-twice, or that two names could be, is refused: a guess could text a stranger.
+A column is found by its exact name, else by its name without regard to case and outer white space. A column that
+appears twice, or that two columns could be, is refused: a guess could text a stranger.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
 
-#: Digits in the name of a column from which on it counts as somebody's number.
+#: A column name with this many digits counts as somebody's number.
 _DIGITS_OF_A_NUMBER = 7
 #: Names of columns that an error lists.
 _MAX_NAMES = 30
@@ -26,10 +26,10 @@ class FieldMap:
     """The fields that are read, and their names in the source.
 
     :param fields: what is read, in order.
-    :param names: the name that a field has in the source, where it is another: the argument ``columns``.
+    :param names: the name in the source, by field, where it differs: the argument ``columns``.
     :param optional: fields that the source may lack, unless ``names`` has them.
     :param argument: the argument that gave the source, for errors.
-    :param advice: how to name the right column; None where ``columns`` does.
+    :param advice: how to name the right column, for errors; None if ``columns`` names it.
     """
 
     fields: Sequence[str]
@@ -53,7 +53,7 @@ class FieldMap:
         """Return the position of each field in a header; None for a field that may be missing, and is.
 
         :param where: the name of the source, for errors.
-        :raises PindoConfigurationError: a column is missing, or stands twice.
+        :raises PindoConfigurationError: a column is missing, or appears twice.
         """
         for name in self.required():
             if self.position(name, header, where) is None:
@@ -65,7 +65,7 @@ class FieldMap:
     def position(self, field: str, header: Sequence[object], where: str) -> int | None:
         """Return the position of a field in a header, or None.
 
-        :raises PindoConfigurationError: it stands twice, or two columns could be it.
+        :raises PindoConfigurationError: it appears twice, or two columns could be it.
         """
         column = self.name(field)
         exact = [position for position, name in enumerate(header) if name == column]
@@ -107,7 +107,7 @@ class FieldMap:
         return f"it has {shown or 'nothing'}{hint}. {self._how_to_name(field)}"
 
     def _how_to_name(self, field: str) -> str:
-        """Return what to do where a field has another name: ``columns`` does not hold for ``exclude``."""
+        """Return how to name the right column. ``exclude`` has no argument ``columns``."""
         if self.advice is not None:
             return self.advice
         if self.argument == "recipients":

@@ -1,7 +1,7 @@
-"""CSV, read strictly: a quote that stands wrong stops the task, and so nobody gets the text of another row.
+"""CSV, read strictly: a misplaced quote stops the task, so that nobody gets the text of another row.
 
 Python's ``csv`` accepts a quote that swallows the lines below it, up to the next quote or the end of the file. So each
-line with a quote in it is checked here first. Decided:
+line with a quote in it is checked here first, by these rules:
 
 * A quote opens at the start of a field, and its field ends right after the closing quote. Anything else is a fault.
 * A field that is read (the number, the name, a mention) holds no line break, also when it is quoted properly.
@@ -48,7 +48,7 @@ class CsvTable:
             first = next(lines, None)
         if first is None:
             raise PindoConfigurationError(
-                f"{where} is empty: see that what writes it has written it, at least a first line with the names "
+                f"{where} is empty: check the program that writes it. It needs at least a first line with the names "
                 "of its columns, such as phonenumber,name"
             )
         if not first.strip(' \t\r\n,;"'):
@@ -96,7 +96,7 @@ class CsvTable:
             ) from None
 
     def _even(self, row: int, values: list[str]) -> list[str]:
-        """Return a row as long as the header: a short one has empty fields, a long one may have empty ones too many."""
+        """Return a row as long as the header: a short one gets empty fields, and a long one loses them."""
         length = len(self.header)
         if len(values) > length and any(map(str.strip, values[length:])):
             raise PindoConfigurationError(
@@ -125,7 +125,7 @@ class CsvTable:
 def split_header(where: str, line: str, separators: str = _SEPARATORS) -> dict[str, list[str]]:
     """Return the names in a header line, for each separator that it can have.
 
-    :raises PindoConfigurationError: a quote in it stands wrong, or a name has more than 131,072 characters.
+    :raises PindoConfigurationError: a quote in it is misplaced, or a name has more than 131,072 characters.
     """
     try:
         headers = {
@@ -208,7 +208,7 @@ class _Lines:
             self.refuse(line, self.row)
 
     def refuse(self, line: str, row: int) -> None:
-        """Raise the error for a line whose quotes stand wrong."""
+        """Raise the error for a line whose quotes are misplaced."""
         if self._opened.fullmatch(line):
             raise _fault(self._where, row, _NOT_CLOSED)
         start = self._fields.match(line)

@@ -71,7 +71,7 @@ def open_binary(file: File, target: Any = None) -> Iterator[Any]:
     The error for a missing file shows no number. What a retry cannot fix is a :class:`PindoConfigurationError`, also
     while the file is being read.
 
-    :param target: the path to open, where it is not that of ``file``: one of the files in a folder.
+    :param target: the path to open, if ``file`` is a folder: one of the files in it.
     """
     try:
         with (target if target is not None else storage_path(file.path)).open("rb") as opened:

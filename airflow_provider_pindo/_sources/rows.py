@@ -1,6 +1,6 @@
 """Where recipients come from: a list, an XCom, a generator, a DataFrame, or a file.
 
-A source is read once at each try, in blocks of rows. A file is CSV, JSON Lines, Parquet or Excel, on this machine or in
+Each try reads a source once, in blocks of rows. A file is CSV, JSON Lines, Parquet or Excel, on this machine or in
 a bucket. It is read in a stream, and may be of any length; only an Excel workbook is read as a whole.
 """
 
@@ -46,10 +46,10 @@ def open_source(
     """Return the rows that ``recipients`` stands for.
 
     :param recipients: mappings or numbers in a list or a generator; one mapping; a DataFrame; or a path.
-    :param columns: the name that a field has there, where it is another.
+    :param columns: the name in the source, by field, where it differs.
     :param argument: the name of the argument that gave ``recipients``, for errors.
     :param sheet: the sheet of an Excel workbook; None for the first.
-    :raises PindoConfigurationError: it is nothing of the kind.
+    :raises PindoConfigurationError: it is something else.
     """
     names = _check_columns(columns)
     if is_path(recipients):
@@ -77,7 +77,7 @@ def _why_no_list(recipients: object, argument: str) -> str:
     if recipients is None:
         return "so the upstream task or the callable returned nothing: return a list, even an empty one"
     if isinstance(recipients, Set):
-        return "whose order is another at every try: give a list, such as sorted(…) of it"
+        return "whose order changes from try to try: give a list, such as sorted(…) of it"
     if hasattr(recipients, "iterrows"):
         return "which has no Arrow interface: give a list of rows, such as its to_dict('records')"
     other = "a callable that returns one"
@@ -107,7 +107,7 @@ class RowsSource:
 
     :param rows: the rows; each element of a mapped task's XCom may be a list of them. Other lists in it are refused,
         such as the rows of a database: they do not name which value is the number.
-    :param names: the name that a field has there, where it is another.
+    :param names: the name in the source, by field, where it differs.
     :param argument: see :func:`open_source`.
     :param where: what has the rows, for errors: a file, or the argument.
     """

@@ -1,8 +1,8 @@
 """Tables with a header: CSV, Excel, Parquet, and what has the Arrow C stream interface (DataFrames, Arrow tables).
 
 Each is read in blocks of rows, with the row numbers that a person sees. In CSV the header is row 1, in Excel it has its
-row in the sheet, and in both blank rows count. In the others the first row is 1. A row whose fields are all blank is no
-row.
+row in the sheet, and in both blank rows count. In the others the first row is 1. A row whose fields are all blank is
+skipped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Table(Protocol):
 
     @property
     def positions(self) -> Sequence[int | None]:
-        """Where the columns that are read stand; None for a missing one that may be missing."""
+        """The position of each column that is read; None for an optional one that is missing."""
 
     def blocks(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Sequence[Any]]]]:
         """Read all rows but blank ones: their row numbers, and the columns at ``positions``."""
@@ -105,7 +105,7 @@ def _find_header(
                 names_of_row = [name for name in header if name]
                 first_error, most = _error_of_header(where, names_of_row, columns, error), names
     raise first_error or PindoConfigurationError(
-        f"{where} has no rows in its sheet: see that what writes it has written it, or name another with sheet=…"
+        f"{where} has no rows in its sheet: check the program that writes it, or name another sheet with sheet=…"
     )
 
 
@@ -142,7 +142,7 @@ def _open_excel(file: File, columns: FieldMap) -> Table:
         ) from None
     except CalamineError as error:
         raise PindoConfigurationError(
-            f"{file.name} cannot be read as an Excel workbook ({mask_numbers_in(str(error))}): save it anew as .xlsx, "
+            f"{file.name} cannot be read as an Excel workbook ({mask_numbers_in(str(error))}): save it again as .xlsx, "
             "without a password"
         ) from None
 
@@ -209,13 +209,13 @@ def _open_parquet(file: File, columns: FieldMap) -> Iterator[Table]:
             header = opened[0].schema_arrow.names
             if any(each.schema_arrow.names != header for each in opened):
                 raise PindoConfigurationError(
-                    f"the files in {file.name} do not all have the same columns: write it anew"
+                    f"the files in {file.name} do not all have the same columns: write it again"
                 )
             batches = chain.from_iterable(each.iter_batches(batch_size=BLOCK) for each in opened)
             yield _ArrowTable(file.name, header, batches, columns)
         except pyarrow.ArrowException as error:
             raise PindoConfigurationError(
-                f"{file.name} cannot be read as Parquet ({mask_numbers_in(str(error))}): write it anew"
+                f"{file.name} cannot be read as Parquet ({mask_numbers_in(str(error))}): write it again"
             ) from None
 
 

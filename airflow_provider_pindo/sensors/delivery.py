@@ -30,7 +30,7 @@ _MAX_DEFERRED = 1000
 
 
 class PindoDeliverySensor(PindoWaitingSensor):
-    """Wait until it is known of every message whether the phone has it, and return the counts.
+    """Wait until it is known whether each phone has its message, and return the counts.
 
     ::
 

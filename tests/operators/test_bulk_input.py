@@ -101,7 +101,7 @@ def test_a_parquet_file_is_read(sandbox, tmp_path):
             "tel,name\n+250781234567,A\n",
             "a.csv has no column 'phonenumber'; it has 'tel', 'name'. Name the right one: columns={'phonenumber': …}",
         ),
-        ("a.csv", "", "a.csv is empty: see that what writes it has written it"),
+        ("a.csv", "", "a.csv is empty: check the program that writes it"),
         ("a.csv", "\nphonenumber,name\n", "the first line of a.csv is blank: take it out"),
         ("a.csv", ",\nphonenumber,name\n", "the first line of a.csv is blank: take it out"),
         (
@@ -219,7 +219,7 @@ def test_a_broken_parquet_file_is_named_and_not_retried(sandbox, tmp_path, argum
     pytest.importorskip("pyarrow")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(
-        AirflowFailException, match=r"a\.parquet cannot be read as Parquet \(.*\): write it anew"
+        AirflowFailException, match=r"a\.parquet cannot be read as Parquet \(.*\): write it again"
     ):
         send(Store(), **{"recipients": people(1), argument: tmp_path / "a.parquet"})
     assert sandbox.messages() == []

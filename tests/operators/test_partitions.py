@@ -110,7 +110,7 @@ def test_a_file_without_a_header_line_says_so_and_names_nobody(tmp_path):
             "phonenumber,name\n+250781234567,A\n+250781234568,Doe, John\n",
             "a.csv: row 3 has 3 fields",
         ),
-        ("a.csv", "", "a.csv is empty: see that what writes it"),
+        ("a.csv", "", "a.csv is empty: check the program that writes it"),
         ("a.csv", "\nphonenumber,name\n+250781234567,A\n", "the first line of a.csv is blank"),
         ("a.csv", "phonenumber|name\n+250781234567|A\n", "separated by pipes: save it with commas"),
         ("a.jsonl", '{"phonenumber": "+250781234567"}\n\n{', "a.jsonl: row 2 is not a JSON object"),
