@@ -25,7 +25,7 @@ ENTRIES_OF_A_RUN = 50
 DAYS = 30
 ROUNDS = 7
 #: Times that the page is asked to see whether memory grows.
-REPEATS = 30
+REPEATS = 50
 WINDOWS = ("1h", "24h", "7d", "30d")
 
 
@@ -122,7 +122,9 @@ def measure() -> None:
     manager = init_auth_manager()
     client = TestClient(create_app())
     client.cookies["_token"] = manager.generate_jwt(SimpleAuthManagerUser(username="ada", role="admin"))
-    print("| window | entries | page | of it our CPU | bare SELECT |\n|---|---|---|---|---|")
+    print(
+        "| window | entries | page | of it our CPU | bare SELECT | ratio | load |\n|---|---|---|---|---|---|---|"
+    )
     for window in WINDOWS:
         pages, busy, selects = [], [], []
         for _ in range(ROUNDS):
@@ -132,13 +134,17 @@ def measure() -> None:
             selects.append(seconds(partial(select_rows, window)))
         count = ask(client, window)["entries"]
         times = " | ".join(f"{median(times) * 1000:.0f} ms" for times in (pages, busy, selects))
-        print(f"| {window} | {count:,} | {times} |")
+        ratio = median(pages) / median(selects)
+        print(f"| {window} | {count:,} | {times} | {ratio:.1f} | {os.getloadavg()[0]:.1f} |")
     process = psutil.Process()
     before = process.memory_info().rss
     for _ in range(REPEATS):
         ask(client, "30d")
-    grown = (process.memory_info().rss - before) / 1024**2
-    print(f"Memory after {REPEATS} more requests for 30 days: {before / 1024**2:.0f} MB {grown:+.1f} MB")
+    after = process.memory_info().rss
+    print(
+        f"Memory over {REPEATS} more requests for 30 days: {before / 1024**2:.1f} MB before, "
+        f"{after / 1024**2:.1f} MB after"
+    )
 
 
 def ask(client: Any, window: str) -> Any:

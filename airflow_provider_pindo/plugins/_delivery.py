@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_pindo.plugins._models import Window
 
-#: Reports that one answer reads, and batches of bulk sends whose ids it reads.
-_MAX_REPORTS, _MAX_BATCHES = 50_000, 100
+#: Batches of bulk sends whose ids one answer reads.
+_MAX_BATCHES = 100
 _WORDS = {
     Standing.DELIVERED: "delivered",
     Standing.UNDELIVERED: "not delivered",
@@ -30,20 +30,25 @@ _WORDS = {
 }
 
 
-def count_delivered(session: Session, window: Window, most: int) -> dict[str, int] | None:
+def count_delivered(session: Session, window: Window, most: int) -> dict[str, Any] | None:
     """Return how many messages are ``delivered`` and ``not_delivered``, and ``of`` how many; None without webhooks.
 
     :param most: most single messages that are counted.
+    :return: also ``is_cut``, whether there are more messages than were counted.
     """
     if not webhooks_are_on():
         return None
     since: datetime | None = None
     ids: set[str] = set()
+    is_cut = False
     for keys, limit, containing in (("pindo_sms", most, ""), ("pindo_bulk_", _MAX_BATCHES, '"sms_ids"')):
         values = _models.iter_values(session, window, keys, limit, containing=containing)
+        read = 0
         for stored in values:
+            read += 1
             ids |= sms_ids(stored.key, stored.value)
             since = stored.run_after if since is None else min(since, stored.run_after)
+        is_cut = is_cut or read == limit
     standings = _standings(ids, since)
     if standings is None:
         return None
@@ -52,6 +57,7 @@ def count_delivered(session: Session, window: Window, most: int) -> dict[str, in
         "delivered": counts[Standing.DELIVERED],
         "not_delivered": counts[Standing.UNDELIVERED],
         "of": len(ids),
+        "is_cut": is_cut,
     }
 
 
@@ -80,12 +86,11 @@ def _standings(ids: Collection[str], since: datetime | None) -> dict[str, Standi
     if not ids or since is None:
         return {}
     try:
-        reports = _store.read_reports(ids, since, _MAX_REPORTS)
+        reports = _store.read_reports(ids, since)
     except _store.StoreError:
         return None
     standings: dict[str, Standing] = {}
     for sms_id, status in reports:
-        if sms_id in ids:
-            standing = DeliveryReport(sms_id, status, None, since).standing
-            standings[sms_id] = max(standing, standings.get(sms_id, Standing.NO_REPORT))
+        standing = DeliveryReport(sms_id, status, None, since).standing
+        standings[sms_id] = max(standing, standings.get(sms_id, Standing.NO_REPORT))
     return standings

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
 from airflow_provider_pindo._bulk.batch_entry import RowOutcome, read_rows
@@ -86,6 +88,47 @@ class Person:
     settled: str = ""
 
 
+class _Receipt(msgspec.Struct, gc=False):
+    total_cost: Any = None
+    remaining_balance: Any = None
+
+
+class Message(msgspec.Struct, gc=False):
+    """The entry of a single message as a task of this version writes it, as far as the tiles need it."""
+
+    v: Literal[1]
+    status: Literal["sent", "not_sent", "unknown"]
+    result: _Receipt | None = None
+    outcome: Any = None
+    reason: Any = None
+
+    @property
+    def column(self) -> str:
+        """The column that counts it."""
+        return _column(self.status, self.outcome)
+
+    @property
+    def cost(self) -> float:
+        """USD."""
+        return 0.0 if self.result is None else usd(self.result.total_cost) or 0.0
+
+    @property
+    def balance(self) -> float | None:
+        """What Pindo named after the request, in USD."""
+        return None if self.result is None else usd(self.result.remaining_balance)
+
+
+_decode_message = msgspec.json.Decoder(Message).decode
+
+
+def read_message(text: str) -> Message | None:
+    """Return a single message's entry; None if a person, or another version, wrote it. Then :func:`count` reads it."""
+    try:
+        return _decode_message(text)
+    except msgspec.DecodeError:
+        return None
+
+
 def is_batch(key: str) -> bool:
     """Return whether ``key`` is that of a batch of a bulk send."""
     return _is_batch_key(key) is not None
@@ -106,19 +149,17 @@ def count(key: str, value: Any) -> Counts:
     if is_batch(key):
         return _count_batch(key, value)
     entry = _read_single(key, value)
-    counts = Counts(**{_outcome(entry): 1})
+    counts = Counts(**{_column(entry.status, entry.outcome): 1})
     if entry.status == SENT:
         counts.cost = usd((entry.result or {}).get("total_cost")) or 0.0
     return counts
 
 
-def _outcome(entry: Entry) -> str:
+def _column(status: str, outcome: Any) -> str:
     """Return the column of a single message."""
-    if entry.status == SENT:
+    if status == SENT:
         return "accepted"
-    return (
-        entry.outcome if entry.status == NOT_SENT and entry.outcome in (REJECTED, EXPIRED) else entry.status
-    )
+    return outcome if status == NOT_SENT and outcome in (REJECTED, EXPIRED) else status
 
 
 def _read_single(key: str, value: Any) -> Entry:
@@ -173,7 +214,7 @@ def people(key: str, value: Any) -> Iterator[Person]:
             yield _of_row(key, row)
         return
     entry = _read_single(key, value)
-    outcome = _outcome(entry)
+    outcome = _column(entry.status, entry.outcome)
     sms_id = (entry.result or {}).get("sms_id")
     yield Person(
         key,
@@ -194,7 +235,7 @@ def _of_row(key: str, row: RowOutcome) -> Person:
 def _reason(entry: Entry) -> str:
     """Return why one message was rejected, or why its outcome is unknown and when its request began."""
     if entry.status != UNKNOWN:
-        return entry.reason or "" if _outcome(entry) == REJECTED else ""
+        return entry.reason or "" if _column(entry.status, entry.outcome) == REJECTED else ""
     reason = entry.reason or "no response to the request"
     with suppress(ValueError, TypeError):
         return f"{reason}; it began at {datetime.fromisoformat(str(entry.began)):%Y-%m-%d %H:%M:%S} UTC"
@@ -224,6 +265,4 @@ def balance(key: str, value: Any) -> float | None:
 
 def usd(value: Any) -> float | None:
     """Return an amount of an entry; None when it is not a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if type(value) in (float, int) and math.isfinite(value) else None

@@ -20,7 +20,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from sqlalchemy import and_, exists, func, or_, select, tuple_
+from sqlalchemy import TIMESTAMP, and_, exists, func, or_, select, tuple_, type_coerce
 
 try:
     from airflow.models.task_state_store import TaskStateStoreModel
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 #: Characters of a value that a summary reads.
-HEAD = 2000
+HEAD = 1000
 #: Rows that the database sends at a time.
 _CHUNK = 500
 _WEEK = timedelta(days=7)
@@ -105,25 +105,84 @@ def has_store() -> bool:
     return TaskStateStoreModel is not None
 
 
-def iter_summaries(session: Session, window: Window, keys: str, limit: int) -> Iterator[StoredValue]:
-    """Yield the newest values without the numbers of their recipients.
+def iter_heads(session: Session, window: Window, keys: str, limit: int) -> Iterator[tuple[Any, str]]:
+    """Yield the newest values without the numbers of their recipients, as JSON text.
+
+    The page waits for this, so the rows come as the driver reads them: see :func:`as_utc` for their times.
 
     :param keys: how the keys start.
     :param limit: most values.
+    :return: rows with ``dag_run_id``, ``dag_id``, ``run_id``, ``task_id``, ``map_index``, ``key`` and ``updated_at``,
+        each with the text of its value.
     """
-    head = func.substr(TaskStateStoreModel.value, 1, HEAD)
     cut_off = []
-    for row in _stream(session, _values(window, keys, head).order_by(DagRun.run_after.desc()).limit(limit)):
-        if len(row.value) < HEAD:
-            yield _stored(row, _parse(row.value))
-        elif (value := _parse_head(row.value)) is not None:
-            yield _stored(row, value)
+    store = TaskStateStoreModel.__table__.c
+    heads = _heads(window, keys, func.substr(store.value, 1, HEAD))
+    for row in _stream_core(session, heads.order_by(DagRun.__table__.c.run_after.desc()).limit(limit)):
+        text = row.value
+        if len(text) < HEAD:
+            yield row, text
+            continue
+        before, found, _ = text.partition(_NUMBERS)
+        if found:
+            yield row, before + "}"
         else:
             cut_off.append(row.id)
-    for first in range(0, len(cut_off), _CHUNK):
-        whole = _values(window, keys, TaskStateStoreModel.value)
-        for row in _stream(session, whole.where(TaskStateStoreModel.id.in_(cut_off[first : first + _CHUNK]))):
-            yield _stored(row, _parse(row.value))
+    whole = _heads(window, keys, store.value)
+    for ids in _chunks(cut_off):
+        for row in _stream_core(session, whole.where(store.id.in_(ids))):
+            yield row, row.value
+
+
+def _heads(window: Window, keys: str, value: Any) -> Select[Any]:
+    store, run = TaskStateStoreModel.__table__.c, DagRun.__table__.c
+    columns = (
+        store.id,
+        store.dag_run_id,
+        store.dag_id,
+        store.run_id,
+        store.task_id,
+        store.map_index,
+        store.key,
+        value.label("value"),
+        type_coerce(store.updated_at, TIMESTAMP(timezone=True)).label("updated_at"),
+    )
+    return (
+        select(*columns)
+        .join(DagRun.__table__, run.id == store.dag_run_id)
+        .where(*window.conditions(), store.key.startswith(keys, autoescape=True), *_of_task(window, store))
+    )
+
+
+def _stream_core(session: Session, query: Select[Any]) -> Iterable[Any]:
+    """Stream rows past the ORM, which would take as long as the database."""
+    return session.connection().execute(query.execution_options(yield_per=_CHUNK))
+
+
+def _chunks(ids: list[int]) -> Iterator[list[int]]:
+    return (ids[first : first + _CHUNK] for first in range(0, len(ids), _CHUNK))
+
+
+def as_utc(time: datetime) -> datetime:
+    """Return a time as the driver read it, in UTC. SQLite and MySQL give it without a zone."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def read_run_times(session: Session, run_ids: Iterable[int]) -> Iterator[tuple[int, datetime]]:
+    """Yield for which time each DAG run was due.
+
+    :param run_ids: the ``dag_run_id`` of entries.
+    """
+    for ids in _chunks(list(run_ids)):
+        for row in session.execute(select(DagRun.id, DagRun.run_after).where(DagRun.id.in_(ids))):
+            yield row.id, row.run_after
+
+
+def _of_task(window: Window, store: Any) -> list[Any]:
+    """Return the condition that a row of the store is of the window's task."""
+    if window.task is None:
+        return []
+    return [store.task_id == window.task[0], store.map_index == window.task[1]]
 
 
 def iter_values(
@@ -145,7 +204,7 @@ def iter_values(
     if start:
         query = query.where(store.key >= start)
     for row in _stream(session, query.order_by(store.map_index, store.key).limit(limit)):
-        yield _stored(row, _parse(row.value))
+        yield _stored(row, parse(row.value))
 
 
 def iter_written(session: Session, since: datetime, keys: str, containing: str) -> Iterator[tuple[str, Any]]:
@@ -164,14 +223,13 @@ def iter_written(session: Session, since: datetime, keys: str, containing: str) 
         .where(store.value.contains(containing, autoescape=True))
     )
     for row in _stream(session, query):
-        yield row.key, _parse(row.value)
+        yield row.key, parse(row.value)
 
 
 def _values(window: Window, keys: str, value: Any) -> Select[Any]:
     store = TaskStateStoreModel
-    query = (
+    return (
         select(
-            store.id,
             store.dag_id,
             store.run_id,
             store.task_id,
@@ -182,11 +240,8 @@ def _values(window: Window, keys: str, value: Any) -> Select[Any]:
             DagRun.run_after,
         )
         .join(DagRun, DagRun.id == store.dag_run_id)
-        .where(*window.conditions(), store.key.startswith(keys, autoescape=True))
+        .where(*window.conditions(), store.key.startswith(keys, autoescape=True), *_of_task(window, store))
     )
-    if window.task is not None:
-        query = query.where(store.task_id == window.task[0], store.map_index == window.task[1])
-    return query
 
 
 def _stream(session: Session, query: Select[Any]) -> Iterable[Any]:
@@ -198,17 +253,11 @@ def _stored(row: Any, value: Any) -> StoredValue:
     return StoredValue(task, row.key, value, row.updated_at, row.run_after)
 
 
-def _parse(text: str) -> Any:
+def parse(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return None
-
-
-def _parse_head(head: str) -> Any:
-    """Return what comes before the numbers; None when the head does not reach them."""
-    before, found, _ = head.partition(_NUMBERS)
-    return _parse(before + "}") if found else None
 
 
 def read_states(session: Session, tasks: Collection[TaskKey]) -> dict[TaskKey, str | None]:
@@ -312,7 +361,7 @@ def lock_unknown(session: Session, task: TaskKey, keys: Collection[str], limit: 
 
 def value_of(row: Any) -> Any:
     """Return the parsed value of a locked row."""
-    return _parse(row.value)
+    return parse(row.value)
 
 
 def set_value(row: Any, value: Any) -> None:

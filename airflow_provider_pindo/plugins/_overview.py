@@ -6,9 +6,9 @@ is not known is None, never zero.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
@@ -19,13 +19,15 @@ from airflow_provider_pindo.plugins._entries import (
     PREFIX,
     SINGLE,
     Counts,
+    Message,
     balance,
     count,
     is_batch,
     is_message,
+    read_message,
     rejections,
 )
-from airflow_provider_pindo.plugins._models import StoredValue, TaskKey, Window
+from airflow_provider_pindo.plugins._models import TaskKey, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,7 @@ WINDOWS = {
 MAX_ENTRIES = 20_000
 #: Most tasks whose state one summary reads.
 MAX_STATES = 500
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: Most lines of a list below the tiles.
 MAX_LISTED = 50
 
@@ -62,6 +65,16 @@ class Rejection:
 
 
 @dataclass(slots=True)
+class RunSummary:
+    """What the entries of one DAG run say together. Those of its :class:`TaskSummary` are added at the end."""
+
+    dag_id: str
+    run_id: str
+    counts: Counts = field(default_factory=Counts)
+    run_after: datetime = _LONG_AGO
+
+
+@dataclass(slots=True)
 class TaskSummary:
     """What the entries of one task instance say together.
 
@@ -71,7 +84,8 @@ class TaskSummary:
     """
 
     task: TaskKey
-    run_after: datetime
+    run: RunSummary
+    updated_at: datetime
     state: str | None = None
     counts: Counts = field(default_factory=Counts)
     is_bulk: bool = False
@@ -79,7 +93,6 @@ class TaskSummary:
     rejected_result: int = 0
     expired_result: int = 0
     rejections: list[Rejection] = field(default_factory=list)
-    updated_at: datetime | None = None
 
     @property
     def needs_a_person(self) -> bool:
@@ -92,6 +105,7 @@ class TaskSummary:
         expired = min(self.counts.not_sent, self.expired_result)
         self.counts.expired += expired
         self.counts.not_sent -= expired
+        self.run.counts.add(self.counts)
 
     def to_value(self, names: dict[str, str]) -> dict[str, Any]:
         """Return the summary as the page reads it."""
@@ -100,15 +114,21 @@ class TaskSummary:
             "state": self.state,
             "is_bulk": self.is_bulk,
             "report_path": self.report_path,
-            "time": _iso(self.updated_at or self.run_after),
+            "time": self.updated_at.isoformat(),
             **self.counts.to_value(),
         }
 
 
 @dataclass(slots=True)
 class Summary:
-    """What the entries of a window say together."""
+    """What the entries of a window say together.
 
+    :param keeps_tasks: whether every task is kept. Otherwise only those of bulk sends and those with an unknown
+        message are: the others add to their run alone, which takes less time.
+    """
+
+    keeps_tasks: bool
+    runs: dict[int, RunSummary] = field(default_factory=dict)
     tasks: dict[TaskKey, TaskSummary] = field(default_factory=dict)
     rejected: list[Rejection] = field(default_factory=list)
     balance: float | None = None
@@ -117,45 +137,73 @@ class Summary:
     unreadable: int = 0
     is_cut: bool = False
 
-    def add(self, stored: StoredValue) -> None:
-        """Add a value of the task state store."""
+    def add(self, row: Any, text: str) -> None:
+        """Add a value of the task state store.
+
+        :param row: its row, see :func:`~airflow_provider_pindo.plugins._models.iter_heads`.
+        :param text: its JSON.
+        """
         self.entries += 1
-        self._note_balance(stored)
-        if stored.key == BULK:
-            self._add_header(stored)
-        elif is_message(stored.key):
+        key = row.key
+        if key in SINGLE and (message := read_message(text)) is not None:
+            self._add_message(row, message)
+            return
+        value = _models.parse(text)
+        self._note_balance(row, balance(key, value))
+        if key == BULK:
+            self._add_header(row, value)
+        elif is_message(key):
             try:
-                counts = count(stored.key, stored.value)
+                counts = count(key, value)
             except PindoConfigurationError:
                 self.unreadable += 1
                 return
-            task = self._task(stored)
-            task.counts.add(counts)
+            self._task(row, is_bulk=is_batch(key)).counts.add(counts)
             if counts.rejected:
-                self._add_rejections(stored)
+                for reason, rows, people in rejections(key, value):
+                    self._add_rejection(row, reason, rows, people)
 
-    def _task(self, stored: StoredValue) -> TaskSummary:
-        task = self.tasks.get(stored.task)
+    def _add_message(self, row: Any, message: Message) -> None:
+        column = message.column
+        is_kept = self.keeps_tasks or column == "unknown"
+        counts = (self._task(row) if is_kept else self._run(row)).counts
+        if column == "accepted":  # almost all of them
+            counts.accepted += 1
+            counts.cost += message.cost
+            if self.balance_at is None or row.updated_at > self.balance_at:
+                self._note_balance(row, message.balance)
+            return
+        counts.add(Counts(**{column: 1}))
+        if column == "rejected":
+            self._add_rejection(row, str(message.reason), "", 1)
+
+    def _run(self, row: Any) -> RunSummary:
+        key = row.dag_run_id
+        if key not in self.runs:
+            self.runs[key] = RunSummary(row.dag_id, row.run_id)
+        return self.runs[key]
+
+    def _task(self, row: Any, *, is_bulk: bool = False) -> TaskSummary:
+        key = _key(row)
+        time = _models.as_utc(row.updated_at)
+        task = self.tasks.get(key)
         if task is None:
-            task = self.tasks[stored.task] = TaskSummary(stored.task, stored.run_after)
-        if task.updated_at is None or stored.updated_at > task.updated_at:
-            task.updated_at = stored.updated_at
-        task.is_bulk = task.is_bulk or is_batch(stored.key)
+            task = self.tasks[key] = TaskSummary(key, self._run(row), time)
+        task.updated_at = max(task.updated_at, time)
+        task.is_bulk = task.is_bulk or is_bulk
         return task
 
-    def _add_header(self, stored: StoredValue) -> None:
-        task = self._task(stored)
-        task.is_bulk = True
-        result = stored.value.get("result") if isinstance(stored.value, dict) else None
+    def _add_header(self, row: Any, value: Any) -> None:
+        task = self._task(row, is_bulk=True)
+        result = value.get("result") if isinstance(value, dict) else None
         if isinstance(result, dict):
             path = result.get("report_path")
             task.report_path = path if isinstance(path, str) else None
             task.rejected_result, task.expired_result = _whole(result, "rejected"), _whole(result, "expired")
-            task.rejections = list(_rejections_of_result(stored, result.get("rejections")))
+            task.rejections = list(_rejections_of_result(row, result.get("rejections")))
 
-    def _add_rejections(self, stored: StoredValue) -> None:
-        for reason, rows, people in rejections(stored.key, stored.value):
-            self.rejected.append(Rejection(stored.task, reason, rows, people, stored.updated_at))
+    def _add_rejection(self, row: Any, reason: str, rows: str, people: int) -> None:
+        self.rejected.append(Rejection(_key(row), reason, rows, people, _models.as_utc(row.updated_at)))
         if len(self.rejected) > 20 * MAX_LISTED:
             self.rejected = sorted(self.rejected, key=lambda rejection: rejection.time)[-10 * MAX_LISTED :]
 
@@ -167,19 +215,20 @@ class Summary:
         newest = sorted([*of_results, *others], key=lambda rejection: rejection.time, reverse=True)
         return newest[:MAX_LISTED]
 
-    def _note_balance(self, stored: StoredValue) -> None:
-        if self.balance_at is not None and stored.updated_at <= self.balance_at:
-            return
-        amount = balance(stored.key, stored.value)
-        if amount is not None:
-            self.balance, self.balance_at = amount, stored.updated_at
+    def _note_balance(self, row: Any, amount: float | None) -> None:
+        if amount is not None and (self.balance_at is None or row.updated_at > self.balance_at):
+            self.balance, self.balance_at = amount, row.updated_at
 
     def total(self) -> Counts:
-        """Return the counts of all tasks."""
+        """Return the counts of all runs."""
         total = Counts()
-        for task in self.tasks.values():
-            total.add(task.counts)
+        for run in self.runs.values():
+            total.add(run.counts)
         return total
+
+
+def _key(row: Any) -> TaskKey:
+    return TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index)
 
 
 def _whole(result: dict[str, Any], name: str) -> int:
@@ -187,27 +236,29 @@ def _whole(result: dict[str, Any], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _rejections_of_result(stored: StoredValue, listed: Any) -> Iterator[Rejection]:
+def _rejections_of_result(row: Any, listed: Any) -> Iterator[Rejection]:
     """Yield the rejections that a bulk send's result lists, by reason. Their numbers and names are not read."""
     rows: dict[str, list[int]] = defaultdict(list)
     for person in listed if isinstance(listed, list) else ():
         if isinstance(person, dict) and isinstance(person.get("row"), int):
             rows[str(person.get("reason"))].append(person["row"])
     for reason, some in rows.items():
-        yield Rejection(stored.task, reason, format_rows(some), len(some), stored.updated_at)
+        yield Rejection(_key(row), reason, format_rows(some), len(some), _models.as_utc(row.updated_at))
 
 
 def summarise(session: Session, window: Window) -> Summary:
     """Return what the entries of ``window`` say together."""
-    summary = Summary()
-    for stored in _models.iter_summaries(session, window, PREFIX, MAX_ENTRIES):
-        summary.add(stored)
+    summary = Summary(keeps_tasks=window.run is not None)
+    for row, text in _models.iter_heads(session, window, PREFIX, MAX_ENTRIES):
+        summary.add(row, text)
     summary.is_cut = summary.entries >= MAX_ENTRIES
+    for dag_run_id, run_after in _models.read_run_times(session, summary.runs):
+        summary.runs[dag_run_id].run_after = run_after
     for task in summary.tasks.values():
         task.close()
     # The newest, as far as a page lists them; reading the state with each entry would take ten times as long.
     unknown = [task for task in summary.tasks.values() if task.counts.unknown or window.run]
-    unknown.sort(key=lambda task: task.run_after, reverse=True)
+    unknown.sort(key=lambda task: task.run.run_after, reverse=True)
     for key, state in _models.read_states(session, [task.task for task in unknown[:MAX_STATES]]).items():
         summary.tasks[key].state = state
     return summary
@@ -244,18 +295,18 @@ def run_summary(session: Session, window: Window) -> dict[str, Any]:
 
 def _read_names(session: Session, summary: Summary, questions: list[_models.Question]) -> dict[str, str]:
     # A question may be older than the entries that the summary reads.
-    dag_ids = {task.dag_id for task in summary.tasks} | {question.task.dag_id for question in questions}
+    dag_ids = {run.dag_id for run in summary.runs.values()} | {question.task.dag_id for question in questions}
     return _models.read_dag_names(session, dag_ids)
 
 
 def _common(summary: Summary, names: dict[str, str], questions: list[_models.Question]) -> dict[str, Any]:
     waiting = [task for task in summary.tasks.values() if task.needs_a_person]
-    waiting.sort(key=lambda each: each.run_after, reverse=True)
+    waiting.sort(key=lambda each: each.run.run_after, reverse=True)
     return {
         "tiles": {
             **summary.total().to_value(),
             "balance": summary.balance,
-            "balance_at": _iso(summary.balance_at),
+            "balance_at": summary.balance_at and _models.as_utc(summary.balance_at).isoformat(),
         },
         "entries": summary.entries,
         "is_cut": summary.is_cut,
@@ -263,7 +314,7 @@ def _common(summary: Summary, names: dict[str, str], questions: list[_models.Que
         "unknown": [task.to_value(names) for task in waiting[:MAX_LISTED]],
         "unknown_count": len(waiting),
         "questions": [
-            {**_place(each.task, names), "subject": each.subject, "time": _iso(each.created_at)}
+            {**_place(each.task, names), "subject": each.subject, "time": each.created_at.isoformat()}
             for each in questions
         ],
         "rejections": [
@@ -272,7 +323,7 @@ def _common(summary: Summary, names: dict[str, str], questions: list[_models.Que
                 "reason": each.reason,
                 "rows": each.rows,
                 "people": each.people,
-                "time": _iso(each.time),
+                "time": each.time.isoformat(),
             }
             for each in summary.newest_rejections()
         ],
@@ -284,8 +335,8 @@ def _bars(summary: Summary, now: datetime, length: timedelta, width: timedelta) 
     bars: dict[int, Counts] = defaultdict(Counts)
     last = int(now.timestamp() // width.total_seconds())
     first = last - int(length / width)
-    for task in summary.tasks.values():
-        bars[int(task.run_after.timestamp() // width.total_seconds())].add(task.counts)
+    for run in summary.runs.values():
+        bars[int(run.run_after.timestamp() // width.total_seconds())].add(run.counts)
     for index in range(first, last + 1):
         start = datetime.fromtimestamp(index * width.total_seconds(), now.tzinfo)
         yield {"start": start.isoformat(), **bars[index].to_value()}
@@ -293,15 +344,14 @@ def _bars(summary: Summary, now: datetime, length: timedelta, width: timedelta) 
 
 def _by_dag(summary: Summary, names: dict[str, str]) -> list[dict[str, Any]]:
     counts: dict[str, Counts] = defaultdict(Counts)
-    runs: dict[str, set[str]] = defaultdict(set)
-    for task in summary.tasks.values():
-        counts[task.task.dag_id].add(task.counts)
-        runs[task.task.dag_id].add(task.task.run_id)
+    runs = Counter(run.dag_id for run in summary.runs.values())
+    for run in summary.runs.values():
+        counts[run.dag_id].add(run.counts)
     rows = [
         {
             "dag_id": dag_id,
             "dag_name": names.get(dag_id, dag_id),
-            "runs": len(runs[dag_id]),
+            "runs": runs[dag_id],
             **each.to_value(),
         }
         for dag_id, each in counts.items()
@@ -317,7 +367,3 @@ def _place(task: TaskKey, names: dict[str, str]) -> dict[str, Any]:
         "task_id": task.task_id,
         "map_index": task.map_index,
     }
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()

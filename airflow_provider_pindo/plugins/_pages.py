@@ -173,7 +173,7 @@ def read_delivery(
     run_id: str = "",
     task_id: str | None = None,
     map_index: int = -1,
-) -> dict[str, int] | None:
+) -> dict[str, Any] | None:
     """Return how many messages of a window, a run or a task were delivered; null without webhooks."""
     if not _models.has_store():
         return None

@@ -199,19 +199,39 @@ def _id_at(connection: Connection, moment: datetime) -> int:
     return connection.execute(newest.limit(1)).scalar() or 0
 
 
-def read_reports(sms_ids: Collection[str], since: datetime, limit: int) -> list[tuple[str, str]]:
-    """Return message and status of the newest delivery reports that arrived since a time.
+def read_reports(sms_ids: Collection[str], since: datetime) -> set[tuple[str, str]]:
+    """Return message and status of the delivery reports that arrived since a time.
 
-    :param sms_ids: the messages. Reports of others may be among them when there are more than a few hundred.
+    :param sms_ids: the messages; a few hundred are looked up at a time.
     :raises StoreError: the database did not answer.
     """
+    ids = sorted(sms_ids)
+    slices = [ids[first : first + _BATCH] for first in range(0, len(ids), _BATCH)]
+    return _run(lambda connection: _read_reports(connection, slices, since))
+
+
+def _read_reports(
+    connection: Connection, slices: Sequence[Sequence[str]], since: datetime
+) -> set[tuple[str, str]]:
+    conn_ids = list(_iter_conn_ids(connection))  # the index of messages begins with the connection
     asked = select(TABLE.c.sms_id, TABLE.c.status).where(
-        TABLE.c.kind == DELIVERY_REPORT, TABLE.c.received_at >= since
+        TABLE.c.conn_id.in_(conn_ids), TABLE.c.kind == DELIVERY_REPORT, TABLE.c.received_at >= since
     )
-    if len(sms_ids) <= _BATCH:
-        asked = asked.where(TABLE.c.sms_id.in_(sms_ids))
-    newest = asked.order_by(TABLE.c.received_at.desc()).limit(limit)
-    return _run(lambda connection: [(row.sms_id, row.status) for row in connection.execute(newest)])
+    return {
+        (row.sms_id, row.status)
+        for some in slices
+        for row in connection.execute(asked.where(TABLE.c.sms_id.in_(some)))
+    }
+
+
+def _iter_conn_ids(connection: Connection) -> Iterator[str]:
+    """Yield the connections that have events; one look into the index for each."""
+    after: str | None = ""
+    while after is not None:
+        query = select(func.min(TABLE.c.conn_id)).where(TABLE.c.conn_id > after)
+        after = connection.execute(query).scalar()
+        if after is not None:
+            yield after
 
 
 def last_received(conn_id: str) -> datetime | None:

@@ -63,16 +63,22 @@ def examples(deployment) -> Deployment:
 
 
 @pytest.fixture(scope="module")
-def lost(examples) -> str:
-    """The ID of a run of the reminders that was left failed, since one response was lost. An earlier run went well."""
+def parked(examples) -> str:
+    """The ID of a run of the reminders that asks a person, since one response was lost. An earlier run went well."""
     examples.sandbox.reset()
     examples.rest.wait_for_dag(DAG_ID)
     examples.rest.wait_for_run(DAG_ID, examples.rest.trigger(DAG_ID))
     run_id = lose_a_response(examples)
     wait_until_noticed(examples, run_id, "text_patients")
-    examples.rest.answer(DAG_ID, run_id, "text_patients", "Leave it failed")
-    assert examples.rest.wait_for_run(DAG_ID, run_id) == "failed"
     return run_id
+
+
+@pytest.fixture(scope="module")
+def lost(examples, parked) -> str:
+    """The same run, which a person left failed."""
+    examples.rest.answer(DAG_ID, parked, "text_patients", "Leave it failed")
+    assert examples.rest.wait_for_run(DAG_ID, parked) == "failed"
+    return parked
 
 
 @pytest.fixture
@@ -113,6 +119,16 @@ def violations(page: Page) -> list[str]:
     (frame,) = (frame for frame in page.frames[1:] if "/pindo/ui/" in frame.url)
     found = Axe().run(frame).response["violations"]
     return [f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}" for each in found]
+
+
+def test_a_question_leads_to_airflows_own_form(parked, page, deployment):
+    frame = open_pindo(page, deployment)
+    frame.get_by_text("1 task needs a person").wait_for()
+    assert violations(page) == []
+    frame.get_by_role("link", name="Answer the question").click()
+    page.wait_for_url(re.compile(rf"{re.escape(quote(parked))}|{re.escape(parked)}"))
+    for option in ("All arrived", "None arrived: send to them", "Some arrived", "Leave it failed"):
+        page.get_by_role("button", name=option).wait_for()
 
 
 def test_the_navigation_leads_to_what_was_sent_and_what_needs_a_person(lost, page, deployment, picture):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_pindo.api.webhooks import Webhook
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins import _delivery, _store
 from tests.plugins.metadata import batch, single
 
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
@@ -37,9 +37,9 @@ def test_the_tiles_count_the_messages_whose_id_is_known(metadata, report):
     metadata.add_task({"pindo_sms": single("unknown")}, task_id="lost")
     for sms_id, status in (("out_1", "DELIVRD"), ("7", "UNDELIV"), ("stranger", "DELIVRD")):
         report(sms_id, status)
-    assert delivery(metadata) == {"delivered": 1, "not_delivered": 1, "of": 3}
+    assert delivery(metadata) == {"delivered": 1, "not_delivered": 1, "of": 3, "is_cut": False}
     of_a_task = "dag_id=reminders&run_id=run_1&task_id=one"
-    assert delivery(metadata, of_a_task) == {"delivered": 0, "not_delivered": 1, "of": 1}
+    assert delivery(metadata, of_a_task) == {"delivered": 0, "not_delivered": 1, "of": 1, "is_cut": False}
     assert delivery(metadata, "dag_id=reminders&run_id=run_1")["of"] == 3
 
 
@@ -50,7 +50,7 @@ def test_a_message_that_was_delivered_at_last_counts_as_delivered(metadata, repo
     send(metadata, "out_1")
     for status in statuses:
         report("out_1", status)
-    assert delivery(metadata) == {"delivered": 1, "not_delivered": 0, "of": 1}
+    assert delivery(metadata) == {"delivered": 1, "not_delivered": 0, "of": 1, "is_cut": False}
 
 
 def test_everybody_of_a_task_and_a_search_have_a_word_for_each(metadata, report):
@@ -69,12 +69,22 @@ def test_everybody_of_a_task_and_a_search_have_a_word_for_each(metadata, report)
     assert [message["delivery"] for message in found] == ["not delivered"]
 
 
-def test_many_messages_are_looked_up_at_once(metadata, report, monkeypatch):
-    monkeypatch.setattr(_store, "_BATCH", 1)
+def test_reports_are_looked_up_by_message_however_many_newer_ones_there_are(metadata, report, monkeypatch):
+    monkeypatch.setattr(_store, "_BATCH", 2)
+    monkeypatch.setattr(_delivery, "_MAX_REPORTS", 2, raising=False)
+    send(metadata, "out_1", "out_2", "out_3")
+    report("out_1", "DELIVRD")
+    other = Webhook("delivery_report", "out_3", "UNDELIV")
+    _store.add("pindo_other", other, "{}")
+    for number in range(4):
+        report(f"stranger_{number}", "DELIVRD")
+    assert delivery(metadata) == {"delivered": 1, "not_delivered": 1, "of": 3, "is_cut": False}
+
+
+def test_the_tiles_say_that_not_all_messages_are_counted(metadata, report, monkeypatch):
+    monkeypatch.setattr(_delivery, "_MAX_BATCHES", 1)
     send(metadata, "out_1", "out_2")
-    report("out_2", "DELIVRD")
-    report("stranger", "DELIVRD")
-    assert delivery(metadata) == {"delivered": 1, "not_delivered": 0, "of": 2}
+    assert delivery(metadata)["is_cut"] is True
 
 
 def test_without_webhooks_and_without_the_database_nothing_is_known(metadata, report, monkeypatch):
@@ -96,7 +106,7 @@ def test_without_webhooks_and_without_the_database_nothing_is_known(metadata, re
 
 def test_where_nothing_was_sent_nothing_is_looked_up(metadata, report):
     metadata.add_task({"pindo_sms": [1]})
-    assert delivery(metadata) == {"delivered": 0, "not_delivered": 0, "of": 0}
+    assert delivery(metadata) == {"delivered": 0, "not_delivered": 0, "of": 0, "is_cut": False}
 
 
 def test_only_those_who_may_read_the_dag_are_told(metadata, report, monkeypatch):

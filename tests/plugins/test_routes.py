@@ -32,7 +32,7 @@ POSTS = {
 
 def test_a_stranger_gets_401_before_anything_is_looked_up(metadata, monkeypatch):
     metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
-    for name in ("iter_summaries", "iter_values", "lock_task", "read_questions"):
+    for name in ("iter_heads", "iter_values", "lock_task", "read_questions"):
         monkeypatch.setattr(_models, name, None)
     client = metadata.client(role=None)
     assert {client.get(path).status_code for path in GETS} == {401}

@@ -109,7 +109,7 @@ function tiles(counts, place) {
   const failed = tile("", "Not delivered", UNKNOWN, "needs webhooks");
   ask(`api/delivery?${place}`).then((answer) => {
     if (!answer) return;
-    const known = `of ${number(answer.of)} with an ID`;
+    const known = `of ${answer.is_cut ? "the newest " : ""}${number(answer.of)} with an ID`;
     delivered.replaceWith(tile(answer.delivered ? "accepted" : "", "Delivered", number(answer.delivered), known));
     failed.replaceWith(tile(answer.not_delivered ? "rejected" : "", "Not delivered", number(answer.not_delivered), known));
   }, () => {});
