@@ -60,7 +60,8 @@ def up() -> NoReturn:
             user {VIEWER}, password {deployment.viewer_password}: sees everything and changes nothing
   Pindo     {deployment.url}/plugin/pindo
             One message may or may not have arrived, so its task asks (Airflow 3.3). The page links to the question.
-            Answer it, and the run goes on. Switch on "Responses get lost" on the phones' page, and it asks again.
+            Answer it, and the run goes on. Switch on "Responses get lost" on the phones' page, and it asks again. The
+            webhooks "sent" are switched off in the sandbox, since with them no person is needed.
 """
         print(
             f"""

@@ -56,6 +56,8 @@ def lose_a_response(deployment: Deployment) -> str:
     the run fails instead.
     """
     deployment.sandbox.add_fault("drop_after", call="texts", times=1)
+    # With the webhook "sent" Pindo would say that it arrived, and nobody would be asked.
+    deployment.sandbox.add_fault("receiver_down", call="sent", times=None)
     deployment.rest.request("PATCH", f"/dags/{DAG_ID}", json={"is_paused": False})
     run_id = deployment.rest.trigger(DAG_ID)
     states = {"awaiting_input", "failed", "success"}

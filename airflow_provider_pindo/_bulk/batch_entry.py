@@ -14,6 +14,8 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._bulk.outcome import NOT_AS_WRITTEN, Outcome, SettledRows
@@ -185,7 +187,11 @@ def read_rows(value: Any) -> Iterator[RowOutcome]:
 
 
 def settle_rows(
-    value: Any, arrived: Collection[int], not_arrived: Collection[int], settlement: Settlement
+    value: Any,
+    arrived: Collection[int],
+    not_arrived: Collection[int],
+    settlement: Settlement,
+    sms_ids: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return an entry with unknown rows settled. The next try of the task takes it up.
 
@@ -195,6 +201,7 @@ def settle_rows(
     :param arrived: unknown rows that got the message; they become accepted.
     :param not_arrived: unknown rows that did not; they become not sent.
     :param settlement: who or what settles them. Its ``sms_id`` is that of the ``arrived``.
+    :param sms_ids: or an id of each of them.
     :raises PindoConfigurationError: a row is not unknown in this entry; or the entry is not as a task wrote it, or
         another version of this provider wrote it.
     """
@@ -206,7 +213,9 @@ def settle_rows(
         raise PindoConfigurationError(f"{error} in this entry, and nothing was settled") from None
     if settlement.sms_id is not None:
         outcome.sms_ids |= dict.fromkeys(arrived, settlement.sms_id)
+    outcome.sms_ids |= sms_ids
     settled = _format_outcome(outcome, stored.recipients) | _format_ids(outcome, rows)
+    value = {key: part for key, part in value.items() if key != "began"}
     return {**value, "status": outcome.status, **settled, _NEW_SETTLEMENT: True}
 
 
@@ -246,6 +255,7 @@ def _format_outcome(outcome: Outcome, recipients: int) -> dict[str, Any]:
         "segments": outcome.segments,
         "cost": round(outcome.cost, 6),
         "unknown_cost": round(outcome.unknown_cost, 6),
+        **({"began": "/".join(outcome.began)} if outcome.unknown and outcome.began else {}),
         **({"settled": list(map(_format_settled, outcome.settled))} if outcome.settled else {}),
     }
 
@@ -304,7 +314,17 @@ def _parse_outcome(value: Mapping[str, Any]) -> Outcome:
         cost=_usd(value["cost"]),
         unknown_cost=_usd(value["unknown_cost"]),
         settled=list(map(_parse_settled, value.get("settled", ()))),
+        began=_parse_began(value.get("began")),
     )
+
+
+def _parse_began(value: str | None) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    first, _, last = value.partition("/")
+    for moment in (first, last):
+        datetime.fromisoformat(moment)
+    return first, last
 
 
 def _parse_settled(value: Mapping[str, str]) -> SettledRows:

@@ -40,9 +40,12 @@ from airflow_provider_pindo._ledger.entry import (
 )
 from airflow_provider_pindo._ledger.store import Ledger
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.hooks._evidence import settlement
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_pindo._ledger.evidence import SentEvent
 
 #: Status of the header. A refused send stopped because Pindo refused everybody for one reason.
 STARTED, FINISHED, REFUSED = "started", "finished", "refused"
@@ -189,6 +192,14 @@ class BulkLedger:
         return bool(self._stored)
 
     @property
+    def may_have_evidence(self) -> bool:
+        """Whether earlier tries left somebody unknown, and no person has changed an entry."""
+        stored = self._stored.values()
+        return any(
+            each.status == UNKNOWN and each.outcome and each.outcome.unknown for each in stored
+        ) and all(each.outcome is not None for each in stored)
+
+    @property
     def processed(self) -> int:
         """Recipients to whom earlier tries have sent, or may have."""
         outcomes = ((each.recipients, each.outcome) for each in self._stored.values())
@@ -281,6 +292,16 @@ class BulkLedger:
             mine = rows.intersection(parse_rows(value["rows"]))
             settled = settle_rows(value, mine.intersection(arrived), mine.difference(arrived), settlement)
             self._ledger.set(key, settled)
+
+    def settle_by_evidence(self, unknown: UnknownEntries, evidence: Mapping[int, SentEvent]) -> None:
+        """Write that the messages of some ``unknown`` rows were sent, each with its id.
+
+        :raises Exception: Airflow did not store it. What is not stored stays unknown.
+        """
+        for key, value in unknown.values.items():
+            ids = {row: evidence[row].sms_id for row in parse_rows(value["rows"]) if row in evidence}
+            if ids:
+                self._ledger.set(key, settle_rows(value, ids.keys(), (), settlement(), ids))
 
     def write(self, outcomes: Iterable[tuple[Batch, Outcome]]) -> None:
         """Record what came of recipients and admit the next ones.

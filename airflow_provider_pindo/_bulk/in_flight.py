@@ -13,6 +13,7 @@ from typing import NamedTuple
 from airflow_provider_pindo._bulk.batches import Batch
 from airflow_provider_pindo._bulk.gate import Expiries
 from airflow_provider_pindo._bulk.outcome import Outcome
+from airflow_provider_pindo._ledger.entry import now
 from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo.api.mentions import Template
 
@@ -97,6 +98,9 @@ class BatchInFlight:
 
     def admit(self, requests: Sequence[Request]) -> None:
         """Let workers send ``requests``, which were waiting."""
+        first, _ = self.outcome.began or ("", "")
+        moment = now()
+        self.outcome.began = (first if self.admitted or self.outcome.unknown else "") or moment, moment
         rows = [row for request in requests for row in request.rows]
         self.admitted |= dict.fromkeys(rows)
         self.admitted |= self.outcome.take(rows)

@@ -65,6 +65,7 @@ class Outcome:
     :param cost: USD that the accepted messages cost, estimated where Pindo did not say.
     :param unknown_cost: USD that the unknown ones cost if they were sent: an estimate.
     :param settled: who settled which rows that were unknown once, the oldest first.
+    :param began: when the first and the last request began that may have left somebody unknown, in ISO 8601 and UTC.
     """
 
     rejected: dict[str, list[int]] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Outcome:
     cost: float = 0.0
     unknown_cost: float = 0.0
     settled: list[SettledRows] = field(default_factory=list)
+    began: tuple[str, str] | None = None
 
     @property
     def status(self) -> str:

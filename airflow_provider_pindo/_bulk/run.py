@@ -14,7 +14,7 @@ import gc
 import logging
 import math
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -24,6 +24,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row, chunks_of
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
+from airflow_provider_pindo._bulk.evidence import WaitForEvidence, settle_by_evidence, unknown_messages
 from airflow_provider_pindo._bulk.gate import (
     Estimate,
     Expiries,
@@ -50,10 +51,15 @@ from airflow_provider_pindo.api.errors import PindoRejectedError, PindoWindowClo
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.mentions import Template
 from airflow_provider_pindo.api.redaction import mask_error
+from airflow_provider_pindo.hooks import _evidence
+from airflow_provider_pindo.hooks._evidence import can_find_evidence
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_pindo._bulk.bulk_ledger import UnknownEntries
+    from airflow_provider_pindo._ledger.evidence import UnknownMessage
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +73,8 @@ class BulkSend:
     :param timing: when it may send.
     :param zone: the zone of a time in ``expires_field`` that names none.
     :param is_callable: whether a callable gave ``recipients``.
+    :param has_waited: whether this is the rest of a try that has waited for evidence.
+    :param sends_unknown: whether it may send to the unknown, as ``on_unknown`` says. False: the next try does.
     """
 
     hook: PindoHook
@@ -93,6 +101,8 @@ class BulkSend:
     zone: tzinfo = UTC
     is_callable: bool = False
     track_delivery: bool = False
+    has_waited: bool = False
+    sends_unknown: bool = True
     _sender: BulkSender | None = field(default=None, init=False)
     _is_to_end: bool = field(default=False, init=False)
 
@@ -118,12 +128,8 @@ class BulkSend:
     def _run_checked(
         self, ledger: BulkLedger, sender: str, plan: Plan, checked: Preflight, unread: Exception | None
     ) -> dict[str, Any] | None:
-        first_result = ledger.begin(
-            input=checked.fingerprint(self.text, sender),
-            given=checked.given,
-            chunk_size=self.chunk_size,
-            resend=self.resend,
-        )
+        started = datetime.now(UTC)
+        first_result = self._begin(ledger, sender, checked)
         if first_result is not None:
             log.warning(
                 "This was sent before: nothing is sent now, and the first result is returned. To send to everybody "
@@ -132,12 +138,59 @@ class BulkSend:
             return first_result
         if unread is not None:
             raise unread
+        if ledger.may_have_evidence and self._can_find_evidence(ledger):
+            self._settle_by_evidence(ledger, sender, plan, checked)
         expiries = self._expiries(checked)
         if self.timing.window or expiries:
             self._estimate_rest(plan, checked, ledger, expiries)
         if not (ledger.has_earlier or self.timing.is_open or expiries.are_over()):
             self._stay_outside_window(checked, expiries)
-        return self._send(sender, plan, checked, ledger)
+        return self._send(sender, plan, checked, ledger, started)
+
+    def _begin(self, ledger: BulkLedger, sender: str, checked: Preflight) -> dict[str, Any] | None:
+        return ledger.begin(
+            input=checked.fingerprint(self.text, sender),
+            given=checked.given,
+            chunk_size=self.chunk_size,
+            resend=self.resend,
+        )
+
+    def _settle_by_evidence(self, ledger: BulkLedger, sender: str, plan: Plan, checked: Preflight) -> None:
+        """Settle those whom an earlier try left unknown and an event names.
+
+        :raises WaitForEvidence: the others would be sent to again, and an event may still arrive.
+        """
+        unknown = ledger.read_unknown()
+        messages = self._unknown_messages(unknown, ledger, sender, plan, checked)
+        rest = settle_by_evidence(self.hook, ledger, unknown, messages)
+        if len(rest) < len(messages):
+            self._begin(ledger, sender, checked)  # reads the entries again
+        if self.on_unknown == "resend" and not self.has_waited:
+            self._wait_for_evidence(rest.values(), resends=True)
+
+    def _can_find_evidence(self, ledger: BulkLedger) -> bool:
+        return ledger.is_kept and can_find_evidence(self.hook)
+
+    def _unknown_messages(
+        self, unknown: UnknownEntries, ledger: BulkLedger, sender: str, plan: Plan, checked: Preflight
+    ) -> dict[int, UnknownMessage]:
+        return unknown_messages(unknown, batches(checked, ledger.rows_per_entry), plan, sender)
+
+    def _wait_for_evidence(
+        self, messages: Iterable[UnknownMessage], started: datetime | None = None, *, resends: bool = False
+    ) -> None:
+        """Wait as long as an event may still arrive: from now on for messages of this try, else from their request on.
+
+        :param started: when this try began to send.
+        :raises WaitForEvidence: the task goes on later.
+        """
+        now, until = datetime.now(UTC), {}
+        for each in messages:
+            latest = each.latest or each.began
+            is_of_this_try = started is not None and latest >= started
+            until[each] = (now if is_of_this_try else latest) + _evidence.WAIT
+        if waiting := [each for each, moment in until.items() if moment > now]:
+            raise WaitForEvidence(waiting, max(until.values()), resends=resends)
 
     def dry_run(self) -> dict[str, Any]:
         """Check everybody, and return the counts and the estimated cost; send nothing."""
@@ -202,7 +255,9 @@ class BulkSend:
         source = open_source(self.recipients, self.columns, sheet=self.sheet)
         return preflight(source.blocks(plan.fields, plan.optional_fields), plan, log.warning)
 
-    def _send(self, sender: str, plan: Plan, checked: Preflight, ledger: BulkLedger) -> dict[str, Any] | None:
+    def _send(
+        self, sender: str, plan: Plan, checked: Preflight, ledger: BulkLedger, started: datetime
+    ) -> dict[str, Any] | None:
         spending = self._spending(ledger)
         expiries = self._expiries(checked)
         totals = Totals(checked, self._open_report(), expiries=expiries)
@@ -216,7 +271,7 @@ class BulkSend:
             gate=Gate(self.timing, expiries, is_bound=ledger.is_kept),
             concurrency=self.concurrency,
             chunk_size=min(self.chunk_size, ledger.rows_per_entry),
-            resend_unknown=self.on_unknown == "resend",
+            resend_unknown=self.on_unknown == "resend" and self.sends_unknown,
             read_to_the_end=ledger.has_earlier or totals.report is not None,
         )
         if self._is_to_end:  # on_kill came before there was a sender to interrupt
@@ -231,7 +286,12 @@ class BulkSend:
             if replacement := prevent_retry(error, totals, policies):
                 raise replacement from None
             raise
-        verdict = judge(totals, self._stopped(sending, totals, ledger) or totals.failure, policies)
+        stopped = self._stopped(sending, totals, ledger) or totals.failure
+        may_wait = stopped is None and totals.unknown and not (totals.has_changed_entry or self.has_waited)
+        if may_wait and self._can_find_evidence(ledger):
+            messages = self._unknown_messages(ledger.read_unknown(), ledger, sender, plan, checked)
+            self._wait_for_evidence(messages.values(), started)
+        verdict = judge(totals, stopped, policies)
         result = self._result(totals, sending.balance)
         if not verdict.asks:
             count_messages(BULK, **{name: result[name] for name in ("not_sent", "excluded", "expired")})

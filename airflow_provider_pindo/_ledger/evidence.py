@@ -4,10 +4,11 @@ Evidence only ever moves *unknown* to *sent*. Silence proves nothing: a report m
 trigger that waits for it decide by the same function, :func:`find_evidence`.
 
 One event counts for one message. :func:`find_evidence` sees to that among the messages that it is asked about: those of
-one task, which may be a bulk send. The API server leaves out events whose message an entry of the ledger names, of any
-task of this Airflow: as the receipt of a request, or as the evidence for one. It does not know the messages of a bulk
-request, whose response names none, and not those of another Airflow or program. Two tasks whose requests are both open
-at the same moment may count one event for both.
+one task, which may be a bulk send. The API server leaves out events whose message the ledger of any task names, as the
+receipt of a request or as the evidence for one. It reads the entries of the last week's runs.
+
+It does not know the messages of a bulk request, whose response names none, and not those of another Airflow or program.
+Two tasks whose requests are both open at the same moment may count one event for both.
 """
 
 from __future__ import annotations
@@ -56,11 +57,13 @@ class UnknownMessage:
     :param message: :func:`message_fingerprint` of its number and text, since a trigger's arguments are stored.
     :param sender: the sender ID.
     :param began: when its request began; an aware time.
+    :param latest: when it began at the latest, if its time is known no better; an aware time.
     """
 
     message: str
     sender: str
     began: datetime
+    latest: datetime | None = None
 
 
 def read_sent_event(body: Mapping[str, Any], timezone: str) -> SentEvent | None:
@@ -119,5 +122,5 @@ def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEv
 def _proves(event: SentEvent, wanted: UnknownMessage) -> bool:
     return (
         event.sender in (None, wanted.sender)
-        and wanted.began - _TOLERANCE <= event.created_at <= wanted.began + _LATEST
+        and wanted.began - _TOLERANCE <= event.created_at <= (wanted.latest or wanted.began) + _LATEST
     )

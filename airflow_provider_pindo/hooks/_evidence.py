@@ -46,6 +46,9 @@ def read_sent_events(hook: PindoHook, began: datetime, to: str | None = None) ->
         return []
 
 
-def settlement(event: SentEvent) -> Settlement:
-    """Return the evidence as an entry of the ledger names it."""
-    return Settlement(by="evidence", who="sent webhook", at=now(), sms_id=event.sms_id)
+def settlement(sms_id: str | None = None) -> Settlement:
+    """Return the evidence as an entry of the ledger names it.
+
+    :param sms_id: the id of the one message that it is about.
+    """
+    return Settlement(by="evidence", who="sent webhook", at=now(), sms_id=sms_id)

@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from datetime import datetime
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from airflow.triggers.base import BaseTrigger
+    from airflow.providers.common.compat.sdk import BaseOperator
 
     from airflow_provider_pindo._ledger.evidence import UnknownMessage
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
+log = logging.getLogger(__name__)
+
 #: Most messages that one trigger waits for, since Airflow stores its arguments.
 _MAX_MESSAGES = 1000
 
+#: How late a triggerer may be, until Airflow ends the wait. The next try then does what on_unknown says.
+_TRIGGERER_DELAY = timedelta(minutes=1)
 
-def evidence_trigger(hook: PindoHook, until: datetime, unknown: Iterable[UnknownMessage]) -> BaseTrigger:
-    """Return the trigger that waits for evidence.
+
+def wait_for_evidence(
+    operator: BaseOperator,
+    hook: PindoHook,
+    until: datetime,
+    unknown: Collection[UnknownMessage],
+    method_name: str,
+    **kwargs: Any,
+) -> NoReturn:
+    """Defer the task until there is evidence, or the wait ends.
 
     :param until: when the wait ends.
     :param unknown: the messages, of one sender. It waits for the first thousand.
+    :param method_name: the operator's method that goes on, and ``kwargs`` its arguments besides ``event``.
     """
     from airflow_provider_pindo.triggers._evidence import EvidenceTrigger
 
-    first = list(unknown)[:_MAX_MESSAGES]
-    messages = defaultdict[str, list[str]](list)
-    for each in first:
-        messages[each.began.isoformat()].append(each.message)
-    return EvidenceTrigger(
-        messages=messages, sender=first[0].sender, until=until.isoformat(), pindo_conn_id=hook.pindo_conn_id
+    remaining = until - datetime.now(UTC)
+    log.info(
+        "The outcome of %s is unknown. Waiting up to %.0f s for Pindo's webhook",
+        "1 message" if len(unknown) == 1 else f"{len(unknown):,} messages",
+        remaining.total_seconds(),
     )
+    operator.defer(
+        trigger=EvidenceTrigger.of(list(unknown)[:_MAX_MESSAGES], until, hook.pindo_conn_id),
+        method_name=method_name,
+        kwargs=kwargs,
+        timeout=remaining + _TRIGGERER_DELAY,
+    )
+    raise AssertionError  # pragma: no cover - defer() raises

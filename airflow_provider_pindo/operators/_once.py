@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
@@ -43,7 +43,7 @@ from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.hooks._evidence import can_find_evidence, read_sent_events, settlement
 from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
-from airflow_provider_pindo.operators._evidence import evidence_trigger
+from airflow_provider_pindo.operators._evidence import wait_for_evidence
 from airflow_provider_pindo.operators._timed import MessageExpired
 
 if TYPE_CHECKING:
@@ -54,9 +54,6 @@ _NOT_ARRIVED = "It did not: send it"
 _LEFT = "Leave it failed"
 #: What the ledger says after each answer.
 _STATUS_AFTER = {_ARRIVED: SENT, _NOT_ARRIVED: NOT_SENT, _LEFT: UNKNOWN}
-
-#: How late a triggerer may be, until Airflow ends the wait for evidence. The next try then does what on_unknown says.
-_TRIGGERER_DELAY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +343,9 @@ class PindoOnceOperator(PindoAskingOperator):
         if event := find_evidence({message.to: unknown}, events).get(message.to):
             result = {"sms_id": event.sms_id, "status": SENT, self.recipient_key: request.recipient}
             settled = replace(
-                entry.settle(SENT, settlement(event)), result=result, generation=self._ledger.generation
+                entry.settle(SENT, settlement(event.sms_id)),
+                result=result,
+                generation=self._ledger.generation,
             )
             self._ledger.write(settled)
             count_settled("evidence")
@@ -356,15 +355,8 @@ class PindoOnceOperator(PindoAskingOperator):
             return settled
         # The response of this try was lost a moment ago, perhaps after a long timeout; that of an earlier one long ago.
         until = (began if reason is None else datetime.now(UTC)) + _evidence.WAIT
-        left = until - datetime.now(UTC)
-        if not waited and left > timedelta(0):
-            self.log.info("The outcome is unknown. Waiting %.0f s for Pindo's webhook", left.total_seconds())
-            self.defer(
-                trigger=evidence_trigger(self.hook, until, [unknown]),
-                method_name="execute_evidence",
-                kwargs={"reason": reason},
-                timeout=left + _TRIGGERER_DELAY,
-            )
+        if not waited and until > datetime.now(UTC):
+            wait_for_evidence(self, self.hook, until, [unknown], "execute_evidence", reason=reason)
         return entry
 
     def _end_unknown(

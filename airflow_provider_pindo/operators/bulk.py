@@ -13,6 +13,7 @@ from airflow_provider_pindo.api.arguments import check_choice, check_whole_numbe
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
+from airflow_provider_pindo.operators._evidence import wait_for_evidence
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -226,6 +227,14 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 self._ask(context, ledger, unknown)
         return self._run(context)
 
+    def execute_evidence(self, context: Context, event: Mapping[str, Any], resends: bool) -> dict[str, Any]:
+        """Go on after the wait for evidence of the unknown. Airflow calls this in a new process.
+
+        :param event: what the trigger said; what is known by now decides.
+        :param resends: whether it may send to those who are unknown still, as ``on_unknown`` says.
+        """
+        return self._run(context, has_waited=True, sends_unknown=resends)
+
     def _settle(self, ledger: BulkLedger, unknown: UnknownEntries, answer: Answer) -> bool:
         """Write an answer into the ledger; return False when it is not clear."""
         from airflow_provider_pindo._bulk.question import ARRIVED, LEAVE_IT_FAILED, read_arrived
@@ -266,8 +275,11 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
             _log.warning(line)
         self._park(context, _form(), "execute_answer", asked=ledger.open_question())
 
-    def _run(self, context: Context) -> dict[str, Any]:
+    def _run(
+        self, context: Context, *, has_waited: bool = False, sends_unknown: bool = True
+    ) -> dict[str, Any]:
         from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
+        from airflow_provider_pindo._bulk.evidence import WaitForEvidence
         from airflow_provider_pindo._bulk.gate import WaitForWindow
         from airflow_provider_pindo._bulk.run import BulkSend
 
@@ -299,6 +311,8 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 zone=self._zone(),
                 is_callable=isinstance(self.recipients, _Supplier),
                 track_delivery=self.track_delivery,
+                has_waited=has_waited,
+                sends_unknown=sends_unknown,
             )
             if self._is_to_end:  # on_kill came before there was anything to interrupt
                 send.interrupt()
@@ -306,6 +320,10 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 result = send.dry_run() if dry_run else send.run(context)
             except WaitForWindow as wait:
                 self._wait(wait.until, str(wait))
+            except WaitForEvidence as wait:
+                wait_for_evidence(
+                    self, self.hook, wait.until, wait.messages, "execute_evidence", resends=wait.resends
+                )
             if result is None:
                 ledger = BulkLedger(context)
                 self._ask(context, ledger, ledger.read_unknown())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,7 +35,8 @@ class EvidenceTrigger(BaseTrigger):
 
     Fires one event, which says nothing: the task decides again, by the same function.
 
-    :param messages: fingerprints of number and text, by the ISO time at which their requests began.
+    :param messages: fingerprints of number and text, by the ISO times between which their requests began:
+        ``first/latest``.
     :param sender: their sender ID.
     :param until: ISO time at which the wait ends.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
@@ -48,6 +50,17 @@ class EvidenceTrigger(BaseTrigger):
         self.sender = sender
         self.until = until
         self.pindo_conn_id = pindo_conn_id
+
+    @classmethod
+    def of(cls, unknown: Sequence[UnknownMessage], until: datetime, pindo_conn_id: str) -> EvidenceTrigger:
+        """Return the trigger that waits for messages of one sender."""
+        messages = defaultdict[str, list[str]](list)
+        for each in unknown:
+            latest = each.latest or each.began
+            messages[f"{each.began.isoformat()}/{latest.isoformat()}"].append(each.message)
+        return cls(
+            messages=messages, sender=unknown[0].sender, until=until.isoformat(), pindo_conn_id=pindo_conn_id
+        )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments by which Airflow stores this trigger."""
@@ -93,11 +106,12 @@ class EvidenceTrigger(BaseTrigger):
 
     def _unknown(self) -> dict[int, UnknownMessage]:
         """Return the messages, each with a number of its own."""
-        pairs = [(began, message) for began, some in self.messages.items() for message in some]
-        return {
-            index: UnknownMessage(message, self.sender, datetime.fromisoformat(began))
-            for index, (began, message) in enumerate(pairs)
-        }
+        unknown = [
+            UnknownMessage(message, self.sender, *map(datetime.fromisoformat, times.split("/")))
+            for times, some in self.messages.items()
+            for message in some
+        ]
+        return dict(enumerate(unknown))
 
 
 def _named(result: PollResult, wanted: Container[str]) -> dict[str, None]:

@@ -23,7 +23,7 @@ BURST = 1000
 DAGS = """
 from datetime import datetime, timedelta
 from airflow.sdk import DAG, Asset, AssetWatcher, task
-from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator, PindoSendSmsOperator
 from airflow_provider_pindo.sensors.delivery import PindoDeliverySensor
 from airflow_provider_pindo.triggers.delivery import PindoDeliveryEventTrigger
 
@@ -58,6 +58,14 @@ with DAG("waiting", schedule=None, start_date=datetime(2026, 1, 1)):
 
 with DAG("evidence", schedule=None, start_date=datetime(2026, 1, 1)):
     PindoSendSmsOperator(task_id="text", to="+250781234567", text="Muraho neza")
+
+with DAG("bulk_evidence", schedule=None, start_date=datetime(2026, 1, 1)):
+    PindoSendBulkSmsOperator(
+        task_id="text",
+        recipients=[{"phonenumber": f"+25078123456{row}", "name": f"Name {row}"} for row in range(3)],
+        text="Mwiriwe @contact.name",
+        on_unknown="ask",
+    )
 """
 
 
@@ -78,7 +86,7 @@ def airflow(
         if request.param != "sqlite":
             settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = stack.enter_context(new_database(request.param))
         running = stack.enter_context(Deployment(dags, settings=settings, webhooks=True))
-        for dag_id in ("each_report", "waiting", "evidence", "pindo_delivery_followup"):
+        for dag_id in ("each_report", "waiting", "evidence", "bulk_evidence", "pindo_delivery_followup"):
             running.rest.wait_for_dag(dag_id)
         wait_until(lambda: is_watched(running), "the asset is watched", timeout=120)
         yield running
@@ -174,6 +182,20 @@ def test_a_lost_answer_is_settled_by_the_webhook_and_nobody_is_asked(airflow):
     assert receipt["sms_id"] == message["sms_id"]
     [entry] = airflow.rest.task_state("evidence", run_id, "text").values()
     assert entry["settled"]["by"] == "evidence"
+
+
+@pytest.mark.timeout(600)
+def test_the_unknown_rows_of_a_bulk_send_are_settled_by_the_webhooks(airflow):
+    airflow.sandbox.add_fault(call="texts", action="drop_after")
+    run_id = airflow.rest.trigger("bulk_evidence")
+    assert airflow.rest.wait_for_run("bulk_evidence", run_id, timeout=180) == "success"
+    result = airflow.rest.xcom("bulk_evidence", run_id, "text")
+    assert (result["accepted"], result["unknown"], result["requests"]) == (3, 0, 1)
+    texted = [message for message in airflow.sandbox.messages() if message["text"].startswith("Mwiriwe")]
+    assert len(texted) == 3
+    entry = airflow.rest.task_state("bulk_evidence", run_id, "text")["pindo_bulk_00001"]
+    assert entry["sms_ids"].split(" ") == [message["sms_id"] for message in texted]
+    assert [(each["by"], each["arrived"]) for each in entry["settled"]] == [("evidence", "1-3")]
 
 
 def test_no_log_shows_a_secret_a_text_or_a_number(airflow):

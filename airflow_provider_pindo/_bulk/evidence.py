@@ -1,0 +1,98 @@
+"""Evidence for the unknown recipients of a bulk send: which messages may be theirs, and the wait for it.
+
+The ledger has only masked numbers. So the messages come from the list, whose rows are those of the entries.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_pindo._bulk.batch_entry import entry_key, read_rows
+from airflow_provider_pindo._ledger.entry import UNKNOWN
+from airflow_provider_pindo._ledger.evidence import UnknownMessage, find_evidence, message_fingerprint
+from airflow_provider_pindo._metrics import count_settled
+from airflow_provider_pindo.hooks._evidence import read_sent_events
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo._bulk.batches import Batch
+    from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, UnknownEntries
+    from airflow_provider_pindo._bulk.messages import Plan
+    from airflow_provider_pindo.hooks.pindo import PindoHook
+
+log = logging.getLogger(__name__)
+
+
+class WaitForEvidence(Exception):
+    """The task waits for evidence without a worker slot.
+
+    :param messages: those that may have been sent.
+    :param until: when the wait ends.
+    :param resends: whether the task then may send again to those who are unknown still.
+    """
+
+    def __init__(self, messages: Sequence[UnknownMessage], until: datetime, *, resends: bool) -> None:
+        super().__init__(f"{len(messages):,} recipients are unknown until {until.isoformat()}")
+        self.messages = messages
+        self.until = until
+        self.resends = resends
+
+
+def unknown_messages(
+    unknown: UnknownEntries, batches: Iterable[Batch], plan: Plan, sender: str
+) -> dict[int, UnknownMessage]:
+    """Return the messages that may have been sent, by row.
+
+    A message is left out if another row was accepted with the same one, and the response named no id. An event of it
+    would be ambiguous.
+
+    :param batches: the whole list, in the batches of the ledger's entries.
+    """
+    messages: dict[int, UnknownMessage] = {}
+    others = set[str]()
+    for batch in batches:
+        value = unknown.values.get(entry_key(batch.index))
+        if value is None and plan.on_duplicate != "send":
+            continue
+        rows = dict(zip(batch.rows, _fingerprints(batch, plan), strict=True))
+        if value is None:
+            others.update(rows.values())
+            continue
+        first, last = (
+            map(datetime.fromisoformat, value["began"].split("/")) if "began" in value else (None, None)
+        )
+        for each in read_rows(value):
+            if each.outcome == UNKNOWN and first is not None:
+                messages[each.row] = UnknownMessage(rows[each.row], sender, first, last)
+            elif each.outcome == "accepted" and not each.sms_id:
+                others.add(rows[each.row])
+    return {row: each for row, each in messages.items() if each.message not in others}
+
+
+def _fingerprints(batch: Batch, plan: Plan) -> Iterator[str]:
+    texts = batch.texts
+    if texts is None:
+        mentioned = len(plan.template.mentioned)
+        texts = [plan.template.fill([name] * mentioned) for name in batch.names]
+    return map(message_fingerprint, batch.numbers, texts)
+
+
+def settle_by_evidence(
+    hook: PindoHook, ledger: BulkLedger, unknown: UnknownEntries, messages: Mapping[int, UnknownMessage]
+) -> dict[int, UnknownMessage]:
+    """Settle those whose messages Pindo's webhook names as sent; return the others."""
+    if not messages:
+        return {}
+    events = read_sent_events(hook, min(each.began for each in messages.values()))
+    evidence = find_evidence(messages, events)
+    if evidence:
+        ledger.settle_by_evidence(unknown, evidence)
+        count_settled("evidence", len(evidence))
+        log.info(
+            "Pindo's webhook says that the messages to %s of %s unknown recipients were sent",
+            f"{len(evidence):,}",
+            f"{len(unknown.rows):,}",
+        )
+    return {row: each for row, each in messages.items() if row not in evidence}
