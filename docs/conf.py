@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from docutils import nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["AIRFLOW_HOME"] = str(ROOT / "build" / "airflow")
@@ -69,6 +70,18 @@ def markdown_as_rst(app: Any, docname: str, source: list[str]) -> None:
     source[0] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
 
 
+def dark_pictures(app: Any, doctree: nodes.document) -> None:
+    """Show ``NAME-dark.png`` instead of ``NAME.png`` to readers whose page is dark."""
+    for light in list(doctree.findall(nodes.image)):
+        uri = light["uri"].replace(".png", "-dark.png")
+        if uri != light["uri"]:
+            dark = light.deepcopy()
+            dark["uri"] = uri
+            light["classes"].append("only-light")
+            dark["classes"].append("only-dark")
+            light.parent.insert(light.parent.index(light) + 1, dark)
+
+
 def short_signatures(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
@@ -85,3 +98,4 @@ def setup(app: Any) -> None:
     """Register the functions above with Sphinx."""
     app.connect("autodoc-process-signature", short_signatures)
     app.connect("source-read", markdown_as_rst)
+    app.connect("doctree-read", dark_pictures, priority=400)  # before Sphinx collects the images

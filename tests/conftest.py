@@ -182,9 +182,22 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Callable[[Page | Locator, str], None]:
-    """Take a picture of a page or of a part. The docs' pictures go to the folder PINDO_SCREENSHOTS if it is set."""
+    """Take a picture of a page or of a part, light and dark.
+
+    The docs' pictures go to the folder PINDO_SCREENSHOTS if it is set.
+    """
+    folder = Path(os.environ.get("PINDO_SCREENSHOTS", tmp_path))
+    # The sandbox follows the browser, Airflow the class of its root.
+    switch = "([before, after]) => document.documentElement.classList.replace(before, after)"
 
     def take(shown: Page | Locator, name: str) -> None:
-        shown.screenshot(path=Path(os.environ.get("PINDO_SCREENSHOTS", tmp_path)) / f"{name}.png")
+        page = getattr(shown, "page", shown)
+        shown.screenshot(path=folder / f"{name}.png")
+        page.emulate_media(color_scheme="dark")
+        page.evaluate(switch, ["light", "dark"])
+        page.wait_for_timeout(500)  # for the transitions of colours
+        shown.screenshot(path=folder / f"{name}-dark.png")
+        page.evaluate(switch, ["dark", "light"])
+        page.emulate_media(color_scheme="light")
 
     return take

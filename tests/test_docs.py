@@ -186,6 +186,13 @@ def test_the_commands_and_files_that_a_page_names_are_there(page):
     assert missing == []
 
 
+def test_every_picture_of_a_page_is_there_light_and_dark():
+    pictures = {picture.stem for picture in (DOCS / "images").glob("*.png")}
+    light = {picture for picture in pictures if not picture.endswith("-dark")}
+    assert len(light) > 5
+    assert pictures - light == {f"{picture}-dark" for picture in light}
+
+
 def test_the_picture_of_the_layers_is_drawn_from_the_imports_of_today(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS))
     draw_layers = importlib.import_module("draw_layers")

@@ -207,8 +207,6 @@ def test_it_is_dark_when_airflow_is_and_fits_a_phone(lost, page, deployment, pic
     frame.locator("html.dark").wait_for()
     assert frame.locator("html").evaluate(f"() => {colour}") != light
     assert violations(page) == []
-    page.set_viewport_size({"width": 1280, "height": 800})
-    picture(page, "page-dark")
     page.evaluate("document.documentElement.classList.replace('dark', 'light')")
     page.set_viewport_size({"width": 390, "height": 844})
     frame = open_pindo(page, deployment)
