@@ -95,14 +95,14 @@ def pindo_appointment_reminders():
 
     @task(task_display_name="Report who was not texted", show_return_value_in_logs=False)
     def report(appointments: list[dict[str, Any]], sent: dict[str, Any]) -> dict[str, Any]:
-        """Return and log the number of texted patients, and the others with the reason."""
+        """Return the number of texted patients, and the others with the reason. The log has no names."""
         not_texted = [
             {**appointments[rejection["row"] - 1], "reason": rejection["reason"]}
             for rejection in sent["rejections"]
         ]
         print(f"{sent['accepted']} texted, {len(not_texted)} not, {sent['expired']} too late")
         for patient in not_texted:
-            print(f"Not texted: {patient['name']}, {patient['time']}: {patient['reason']}")
+            print(f"Not texted, for {patient['time']}: {patient['reason']}")
         return {"texted": sent["accepted"], "not_texted": not_texted}
 
     appointments = read_appointments()
