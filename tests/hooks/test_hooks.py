@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
@@ -46,6 +47,11 @@ def test_a_message_reaches_the_phone(pindo, sandbox):
     assert (message["text"], message["sender"]) == ("Muraho, Rémy", "PindoTest")
     assert receipt.sms_id == message["sms_id"]
     assert receipt.raw["status"] == "sent"
+
+
+def test_a_connection_that_does_not_exist_is_airflows_own_error(make_pindo, airflow_database):
+    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+        make_pindo(pindo_conn_id="nowhere").get_balance()
 
 
 def test_a_national_number_is_read_by_the_connections_country(pindo, sandbox):
