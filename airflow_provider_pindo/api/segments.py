@@ -13,7 +13,7 @@ them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,11 +74,15 @@ def truncate_to_segments(text: str, max_segments: int, tail: str = "") -> str:
     """
     if segments(text + tail).count <= max_segments:
         return text + tail
-    for head in _heads(text.strip(), max_segments * _SINGLE_LIMIT["GSM-7"]):
-        shortened = head + _ellipsis(head, tail) + tail
-        if segments(shortened).count <= max_segments:
-            return shortened
-    return "..." + tail
+    text = text.strip()
+    ends = _ends(text, max_segments * _SINGLE_LIMIT["GSM-7"])
+
+    def shortened(end: int) -> str:
+        return text[:end] + _ellipsis(text[:end], tail) + tail
+
+    # A longer beginning never takes fewer segments.
+    fitting = bisect_left(ends, True, key=lambda end: segments(shortened(end)).count > max_segments)
+    return shortened(ends[fitting - 1]) if fitting else "..." + tail
 
 
 def _count(encoding: Encoding, text: str, wide: re.Pattern[str]) -> Segments:
@@ -104,15 +108,12 @@ def _padding(wide_at: list[int], limit: int) -> int:
     return padding
 
 
-def _heads(text: str, limit: int) -> Iterator[str]:
-    """Yield the beginnings of ``text`` of at most ``limit`` characters, longest first, cut between words."""
-    ends = [gap.start() for gap in re.finditer(r"\s+", text[: limit + 1])]
-    for end in reversed(ends):
-        yield text[:end]
-    first_word = text[: ends[0]] if ends else text
-    if not _has_address(first_word):
-        for end in range(min(len(first_word), limit), 0, -1):
-            yield first_word[:end]
+def _ends(text: str, limit: int) -> list[int]:
+    """Return where ``text`` may be cut, ascending, up to ``limit``: between words, or else within the first word."""
+    gaps = [gap.start() for gap in re.finditer(r"\s+", text[: limit + 1])]
+    first_word = text[: gaps[0]] if gaps else text
+    within = [] if _has_address(first_word) else range(1, min(len(first_word), limit) + 1)
+    return [*within, *gaps]
 
 
 def _ellipsis(head: str, tail: str) -> str:

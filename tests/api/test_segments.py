@@ -108,3 +108,17 @@ def test_many_surrogate_pairs_that_do_not_fit_are_each_moved_whole(runs):
 @given(any_texts, any_texts)
 def test_a_longer_text_never_costs_less(text, more):
     assert segments(text + more).count >= segments(text).count
+
+
+def test_a_long_text_is_shortened_with_few_looks(monkeypatch):
+    """The shortening is outside the time limit of an alert."""
+    counted = []
+
+    def count(text):
+        counted.append(len(text))
+        return segments(text)
+
+    monkeypatch.setattr("airflow_provider_pindo.api.segments.segments", count)
+    shortened = truncate_to_segments("x" * 200_000, 255)
+    assert segments(shortened).count == 255
+    assert len(counted) < 50
