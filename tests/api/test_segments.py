@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo.api.segments import GSM_BASIC, GSM_EXTENSION, Segments, segments
+from airflow_provider_pindo.api.segments import (
+    GSM_BASIC,
+    GSM_EXTENSION,
+    Segments,
+    segments,
+    truncate_to_segments,
+)
 
 gsm_texts = st.text(alphabet=GSM_BASIC + GSM_EXTENSION, max_size=700)
 any_texts = st.text(alphabet=st.characters(), max_size=300) | st.text("aé€😀ñ~", max_size=400)
