@@ -88,7 +88,7 @@ def test_the_sdist_has_the_package_its_documentation_and_its_examples_and_no_tes
     folders = [ROOT / folder for folder in ("airflow_provider_pindo", "docs", "example_dags")]
     assert names == {
         *(name for folder in folders for name in files_below(folder)),
-        *("CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"),
+        *("CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
         *("hatch_build.py", "pyproject.toml", "PKG-INFO", ".gitignore"),  # what hatchling adds
     }
 
