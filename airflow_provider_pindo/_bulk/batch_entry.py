@@ -290,19 +290,17 @@ def _is_of_earlier_generation(value: Any, generation: int) -> bool:
 
 
 def _parse_entry(value: Any) -> StoredBatch | None:
-    """Return what an entry says; None when its counts do not add up.
+    """Return what an entry says; None when its counts do not add up, or a person wrote it without a version.
 
     :raises Exception: one of :data:`_MALFORMED`, when a person has changed more than its status.
     """
     outcome, recipients = _parse_outcome(value), int(value["recipients"])
-    if outcome.count_accepted(recipients) != value["accepted"]:
+    if "v" not in value or outcome.count_accepted(recipients) != value["accepted"]:
         return None
     return StoredBatch(_word(value["status"]), outcome, recipients, value.get(_NEW_SETTLEMENT) is True)
 
 
 def _parse_outcome(value: Mapping[str, Any]) -> Outcome:
-    if value["v"] != VERSION:
-        raise ValueError(value["v"])
     sms_ids = value.get("sms_ids")
     return Outcome(
         rejected=_parse_reasons(value["rejected"]),

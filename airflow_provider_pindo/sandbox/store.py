@@ -250,16 +250,11 @@ class Store:
         return [Message._make(row) for row in rows]
 
     def message(self, sms_id: str) -> Message:
-        """The message with this id.
-
-        :raises KeyError: no message has this id.
-        """
-        row = self.database.execute(
+        """The message with this id, which must exist."""
+        (row,) = self.database.execute(
             f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE sms_id = ?",  # noqa: S608
             (sms_id,),
-        ).fetchone()
-        if row is None:
-            raise KeyError(sms_id)
+        )
         return Message._make(row)
 
     def newest_phones(self, limit: int, find: str = "") -> list[str]:

@@ -104,6 +104,18 @@ def test_an_entry_without_a_version_is_not_as_a_task_wrote_it():
     assert begun(store).find(batch_of([1, 2])).count_unknown() == 2
 
 
+def test_the_unknown_of_an_earlier_generation_are_not_asked_about():
+    store = Store()
+    ledger = begun(store)
+    ledger.write([(batch_of([1, 2]), Outcome(unknown={"the connection was reset": [1]}))])
+    ledger.finish(None)
+    again = BulkLedger(context(store, generation=1))
+    again.begin(**{**OPTIONS, "resend": True})
+    assert again.read_unknown().rows == []
+    again.write([(batch_of([1, 2]), Outcome(unknown={"the connection was reset": [2]}))])
+    assert [each.row for each in again.read_unknown().rows] == [2]
+
+
 @given(st.lists(st.integers(10_000_000, 999_999_999_999_999)))
 def test_numbers_are_masked_as_everywhere(digits):
     numbers = [f"+{number}" for number in digits]

@@ -202,7 +202,7 @@ def test_columns_that_point_to_no_column_are_refused(sandbox, tmp_path, suffix, 
 @pytest.mark.parametrize("suffix", [*WRITERS, "list"])
 def test_blank_rows_are_no_rows_and_keep_their_numbers(sandbox, tmp_path, suffix):
     blank = [("", "", ""), (" ", "", "  ")] if suffix in ("csv", "list") else [(None, None, None)] * 2
-    rows = [ROWS[0], *blank, ("0799912", "C", "7:00"), *blank * 600, ROWS[1], *blank]
+    rows = [ROWS[0], *blank, ("0799912", "C", "7:00"), *blank * 1200, ROWS[1], *blank]
     path, exclude = tmp_path / f"a.{suffix}", tmp_path / f"exclude.{suffix}"
     if suffix == "list":
         path = [dict(zip(HEADER, row, strict=True)) for row in rows]
@@ -221,7 +221,7 @@ def test_blank_rows_are_no_rows_and_keep_their_numbers(sandbox, tmp_path, suffix
     )
     assert (result["given"], result["accepted"], result["rejected"]) == (3, 2, 1)
     assert texts(sandbox) == TEXTS
-    numbers = [str(first), str(first + 3), str(first + 4 + 1200)]
+    numbers = [str(first), str(first + 3), str(first + 4 + 2400)]
     assert sorted((each["row"] for each in report(tmp_path / "report.csv")), key=int) == numbers
     assert result["rejections"][0]["row"] == first + 3
     assert (

@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from airflow_provider_pindo.operators._secret import PrivateArg
+from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator
 
 PIN = "0471"
 
@@ -159,3 +160,11 @@ def test_what_a_person_typed_is_not_rendered_as_a_template(run_check, sandbox, m
     monkeypatch.setenv("TYPED", typed)
     run_check(way)
     assert [request["json"]["code"] for request in sandbox.requests(call="check_verification")] == [typed]
+
+
+def test_a_code_that_is_assigned_to_the_operator_is_private_once_it_is_rendered():
+    operator = PindoVerifyCheckOperator(task_id="check", request_id=1, code="1234")
+    operator.code = "{{ pin }}"
+    operator.render_template_fields({"pin": PIN})
+    assert str(operator.code) == "***"
+    assert operator.code.reveal() == PIN

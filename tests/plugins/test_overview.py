@@ -233,6 +233,13 @@ def test_the_result_of_a_bulk_send_is_read_without_its_list_of_rejections(metada
     assert overview(metadata)["tiles"]["balance"] == 4.5
 
 
+def test_what_is_no_rejection_in_a_result_is_passed_over(metadata):
+    rejections = [{"row": 3, "reason": "x"}, "a word", {"row": "4", "reason": "x"}, {"row": 5, "reason": "x"}]
+    header = {"v": 1, "status": "finished", "result": {"rejected": 2, "rejections": rejections}}
+    metadata.add_task({"pindo_bulk": header})
+    assert [(each["reason"], each["rows"]) for each in overview(metadata)["rejections"]] == [("x", "3,5")]
+
+
 def test_a_summary_that_does_not_read_everything_says_so(metadata, monkeypatch):
     from airflow_provider_pindo.plugins import _overview
 

@@ -151,6 +151,17 @@ async def test_queued_events_are_dropped_when_the_webhook_address_is_removed(rec
     assert receiver.events == [{"text": "comes after it"}]
 
 
+async def test_events_that_wait_at_a_reset_are_forgotten(receiver):
+    webhooks = Webhooks(lambda: Settings(webhook_url=receiver.url), FaultBook(), lambda: None)
+    webhooks.announce(Event("sent", "PindoTest", PHONE, {"text": "waits"}))
+    webhooks.clear()
+    webhooks.start()
+    webhooks.announce(Event("sent", "PindoTest", PHONE, {"text": "comes after it"}))
+    await asyncio.to_thread(receiver.wait_for, 1)
+    await webhooks.stop()
+    assert receiver.events == [{"text": "comes after it"}]
+
+
 def test_a_full_queue_drops_events_with_one_warning_and_sends_continue(monkeypatch, caplog):
     monkeypatch.setattr("airflow_provider_pindo.sandbox.webhooks.QUEUE_LIMIT", 100)
     with Sandbox(webhook_url="http://127.0.0.1:9/nobody") as sandbox:
