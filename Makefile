@@ -17,12 +17,14 @@ PYTHONS3 := 11 13
 PYTHONS2 := 11 12
 FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
 FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
-# Many tests wait, so more processes than cores run them. A whole run uses these; a run with ARGS uses one process.
-IN_PARALLEL := --numprocesses 4 --dist worksteal
+# Many tests wait, so more processes than cores run them. A whole run uses these; a run with ARGS uses one process. The
+# tests of a file share a process, and so what is dear to start: a browser, or processes that have loaded Airflow.
+IN_PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 # An end-to-end test waits most of its time too. Each process starts an Airflow of its own, so there are only two.
 END_TO_END := --numprocesses 2 --dist loadfile tests/e2e
-# COVERAGE=1 measures which lines the tests reach. It more than doubles the time, so only the gate asks for it.
-MEASURED := $(if $(COVERAGE),--cov)
+# COVERAGE=1 measures which lines a whole run reaches. It more than doubles the time, so only the gate asks for it. It
+# starts with Python, since pytest imports our plugin before its own plugins could start to measure.
+MEASURED := $(if $(ARGS),,$(COVERAGE))
 check_schema = .venv/bin/check-jsonschema --builtin-schema vendor.$(1)
 QUIETLY := --quiet --disable-pip-version-check
 
@@ -37,7 +39,9 @@ up: $(DEMO)/run.stamp  ## Run Airflow's UI, the example DAGs and the sandbox unt
 	@$(DEMO)/bin/python -m demo up
 
 test: .venv/dev.stamp  ## Run the tests on Airflow 3.3, one of them end to end (ARGS="-k ledger" for some of them)
-	.venv/bin/python -m pytest $(or $(ARGS),$(MEASURED) $(IN_PARALLEL))
+	$(if $(MEASURED),.venv/bin/coverage erase)
+	$(if $(MEASURED),COVERAGE_PROCESS_START=pyproject.toml) .venv/bin/python -m pytest $(or $(ARGS),$(IN_PARALLEL))
+	$(if $(MEASURED),.venv/bin/coverage combine --quiet && .venv/bin/coverage report)
 
 test-e2e: .venv/dev.stamp  ## Run the other end-to-end tests, in a real Airflow
 	.venv/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),$(END_TO_END))

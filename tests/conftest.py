@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ def _escape_surrogates(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(_escape_surrogates, value))
     return value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_this_process_is_measured() -> None:
+    """What a test starts is not measured: it would be slower, and a test may kill it."""
+    os.environ.pop("COVERAGE_PROCESS_START", None)
 
 
 @pytest.fixture(autouse=True)
@@ -135,10 +142,13 @@ def airflow_database(airflow_home: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def run_dag(airflow_database: None, request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Write a DAG file with one ``dag`` in it, run it by ``dag.test()`` and return the DAG run."""
+def dag_file(
+    airflow_database: None, request: pytest.FixtureRequest
+) -> Callable[[str], AbstractContextManager[Any]]:
+    """Write a file into the folder of the DAGs, and import it as long as the block lasts."""
 
-    def run(source: str, **kwargs: Any) -> Any:
+    @contextmanager
+    def load(source: str) -> Iterator[Any]:
         name = f"{request.node.originalname}_{os.urandom(4).hex()}"
         file = Path(f"{_home.name}/dags/{name}.py")
         file.write_text(source.replace("DAG_ID", name), encoding="utf-8")
@@ -150,10 +160,21 @@ def run_dag(airflow_database: None, request: pytest.FixtureRequest) -> Callable[
         spec.loader.exec_module(module)
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
-            return module.dag.test(**kwargs)
+            yield module
         finally:
             file.unlink()  # dag.test() of Airflow 3 reads every file of the folder, those of earlier tests too
             signal.signal(signal.SIGTERM, on_sigterm)  # Airflow's task runner leaves its own
+
+    return load
+
+
+@pytest.fixture
+def run_dag(dag_file: Callable[[str], AbstractContextManager[Any]]) -> Callable[..., Any]:
+    """Write a DAG file with one ``dag`` in it, run it by ``dag.test()`` and return the DAG run."""
+
+    def run(source: str, **kwargs: Any) -> Any:
+        with dag_file(source) as module:
+            return module.dag.test(**kwargs)
 
     return run
 

@@ -36,7 +36,16 @@ LAYERS = {
     "sandbox": {"api", "sandbox"},
     "get_provider_info.py": {"api"},
 }
-HEAVY = {"requests", "aiohttp", "urllib3", "phonenumbers", "re2", "airflow.providers.http", "pyarrow"}
+HEAVY = {
+    "requests",
+    "aiohttp",
+    "urllib3",
+    "phonenumbers",
+    "re2",
+    "tenacity",
+    "airflow.providers.http",
+    "pyarrow",
+}
 
 
 def imports(file: Path) -> set[str]:
@@ -109,13 +118,15 @@ def loaded_by(code: str) -> set[str]:
 
 def modules_that_dags_import() -> list[str]:
     folders = [
-        PACKAGE / layer for layer in ("operators", "sensors", "notifications") if (PACKAGE / layer).exists()
+        PACKAGE / layer
+        for layer in ("operators", "sensors", "notifications", "triggers")
+        if (PACKAGE / layer).exists()
     ]
     return [
         module_of(file)
         for folder in folders
         for file in sorted(folder.rglob("*.py"))
-        if file.stem != "__init__"
+        if not file.stem.startswith("_")
     ]
 
 

@@ -87,7 +87,10 @@ class InboundFilter:
         """Search the text as received, then normalized, since people type on many kinds of keyboards."""
         if self._pattern is None:
             return None
-        return self._pattern.search(text) or self._pattern.search(_normalize(text))
+        match = self._pattern.search(text)
+        if match is None and not text.isascii():  # ASCII is normal
+            match = self._pattern.search(_normalize(text))
+        return match
 
     def matches(self, messages: Iterable[InboundSms]) -> list[dict[str, Any]]:
         """Return those of ``messages`` that match, oldest first."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import signal
 import threading
 import time
 
 import pytest
 
+from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
 from airflow_provider_pindo._bulk.outcome import IN_FLIGHT
 from airflow_provider_pindo._bulk.row_numbers import parse_rows
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
@@ -94,8 +96,24 @@ def wait_until_quiet(sandbox):
         time.sleep(0.3)
 
 
-def run_task(connection, path, arguments):
+def run_until_killed(connection, path, arguments, moment, delay):
+    """Send, and kill this process ``delay`` seconds after it has begun to send to ``moment`` recipients.
+
+    It never comes to its end: once everybody was processed, it waits for the kill.
+    """
     os.environ["AIRFLOW_CONN_PINDO_DEFAULT"] = connection
+    kill = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
+    before, begun = PindoAsyncHook.send, 0
+
+    async def counted(hook, call, attempt):
+        nonlocal begun
+        begun += len(call.json.get("recipients", [call]))
+        if begun >= moment and not kill.is_alive():
+            kill.start()
+        return await before(hook, call, attempt)
+
+    PindoAsyncHook.send = counted
+    BulkLedger.finish = lambda *_: kill.join()
     send(Store(path), **arguments)
 
 
@@ -120,14 +138,13 @@ def test_kill_9_at_a_random_moment_leaves_only_what_was_in_flight_unknown(
         "on_unknown": on_unknown,
     }
     sandbox.settings(latency=chance.choice([0.0, 0.005, 0.02]))
-    path, moment = tmp_path / "store", chance.randrange(1, 600)
-    task = processes.Process(target=run_task, args=(sandbox.connection_json(), path, arguments))
+    path, moment, delay = tmp_path / "store", chance.randrange(1, 600), 0.02 * chance.random()
+    task = processes.Process(
+        target=run_until_killed, args=(sandbox.connection_json(), path, arguments, moment, delay)
+    )
     task.start()
-    while sandbox.state()["messages"] < moment:
-        assert task.exitcode is None
-        time.sleep(0.003)
-    task.kill()
     task.join()
+    assert task.exitcode == -signal.SIGKILL
     wait_until_quiet(sandbox)
     sandbox.settings(latency=0)
     store, before = Store(path), times_texted(sandbox)

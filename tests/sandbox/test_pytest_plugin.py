@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = "airflow_provider_pindo.sandbox.pytest_plugin"
 
 
-def run_pytest(file: Path, *arguments: str, **variables: str) -> str:
+def run_pytest(file: Path, *arguments: str) -> str:
     """Run pytest on a file in a process of its own, and return what it prints. It must pass."""
     installed = any(point.name == "pindo" for point in entry_points(group="pytest11"))
     options = [*([] if installed else ["-p", PLUGIN]), "-p", "no:cacheprovider", *arguments]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"--rootdir={file.parent}", *options, str(file)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=240,
@@ -103,7 +103,7 @@ def test_each_test_of_each_process_has_its_own_sandbox(tmp_path):
     assert "8 passed" in run_pytest(file, "-n", "2")
 
 
-def test_the_test_of_a_dag_on_the_page_runs(airflow_database, airflow_home, tmp_path):
+def test_the_test_of_a_dag_on_the_page_runs(dag_file, pindo_sandbox):
     page = (ROOT / "docs" / "sandbox.rst").read_text(encoding="utf-8")
     (code,) = (
         dedent(block)
@@ -111,9 +111,5 @@ def test_the_test_of_a_dag_on_the_page_runs(airflow_database, airflow_home, tmp_
         if "(pindo_sandbox)" in block
     )
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    file = tmp_path / "test_remind.py"
-    file.write_text(
-        code.replace("from airflow.sdk", "from airflow.providers.common.compat.sdk"), encoding="utf-8"
-    )
-    printed = run_pytest(file, AIRFLOW__CORE__DAGS_FOLDER=str(tmp_path))
-    assert "1 passed" in printed
+    with dag_file(code) as page_test:
+        page_test.test_the_reminder_reaches_the_phone(pindo_sandbox)

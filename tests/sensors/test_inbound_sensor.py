@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -217,16 +215,9 @@ def test_it_says_why_it_is_deferred_from_the_worker(sandbox, monkeypatch):
         assert reason in lines[-1] or not AIRFLOW_V_3_3_PLUS
 
 
-@pytest.mark.parametrize(
-    "module", ["airflow_provider_pindo.sensors.sms", "airflow_provider_pindo.triggers.sms"]
-)
-def test_importing_it_loads_no_matcher_and_no_client(module):
-    """Airflow itself may load a client: what counts is what this module adds to it."""
-    check = (
-        "import sys, airflow.triggers.base, airflow.providers.common.compat.sdk as sdk; sdk.BaseSensorOperator\n"
-        f"before = set(sys.modules); import {module}\n"
-        "added = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
-        "print(added & {'re2', 'aiohttp', 'requests', 'phonenumbers', 'tenacity'})"
-    )
-    printed = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout
-    assert printed.splitlines()[-1] == "set()"
+def test_a_reply_from_the_webhook_is_returned(webhooks, mode):
+    body = {"to": "7878", "created_at": "24-07-2020, 23:35:32", "sms_id": 1058918, "telco": "MTN"}
+    for number, text in (("+250781234568", "YES"), (PHONE, "NO"), (PHONE, "YES")):
+        webhooks.webhook({**body, "from": number, "text": text})
+    matches = Task(source="webhook", from_number=PHONE, **mode).run()
+    assert [match["text"] for match in matches] == ["YES"]
