@@ -149,10 +149,10 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
         with closing(self), self._skipping():
             self._raise_failure(event)
             try:
-                return self._read_matches(set(event["ids"]))
+                matches = self._read_matches(set(event["ids"]))
             except PindoError as error:
-                matches: list[dict[str, Any]] = self._wait_on(context, error, failures)
-                return matches
+                matches = self._wait_on(context, error, failures)
+            return matches
 
     def _read_matches(self, ids: set[int]) -> list[dict[str, Any]]:
         if self.source == WEBHOOK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -217,7 +218,13 @@ def test_it_says_why_it_is_deferred_from_the_worker(sandbox, monkeypatch):
 
 def test_a_reply_from_the_webhook_is_returned(webhooks, mode):
     body = {"to": "7878", "created_at": "24-07-2020, 23:35:32", "sms_id": 1058918, "telco": "MTN"}
-    for number, text in (("+250781234568", "YES"), (PHONE, "NO"), (PHONE, "YES")):
-        webhooks.webhook({**body, "from": number, "text": text})
+
+    def reply_after_a_poll():
+        while not webhooks.requests:
+            time.sleep(0.01)
+        for number, text in (("+250781234568", "YES"), (PHONE, "NO"), (PHONE, "YES")):
+            webhooks.webhook({**body, "from": number, "text": text})
+
+    threading.Thread(target=reply_after_a_poll, daemon=True).start()
     matches = Task(source="webhook", from_number=PHONE, **mode).run()
     assert [match["text"] for match in matches] == ["YES"]
