@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_provider_pindo._bulk.gate import read_expiry
 from airflow_provider_pindo._sources.blocks import BadCell, Block
-from airflow_provider_pindo.api.cells import text_of
+from airflow_provider_pindo.api.cells import FORMULA_ERRORS, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
 from airflow_provider_pindo.api.phone import are_e164, parse_phone_number
@@ -177,6 +177,12 @@ def _as_texts(name: str, values: Sequence[Any], problems: dict[int, str]) -> lis
             except PindoConfigurationError as error:
                 texts.append("")
                 problems.setdefault(position, f"{name!r}: {error}")
+    if not FORMULA_ERRORS.isdisjoint(texts):
+        for position, text in enumerate(texts):
+            if text in FORMULA_ERRORS:
+                problems.setdefault(
+                    position, f"{name!r}: the formula of the cell has failed ({text}): correct it"
+                )
     if not unicodedata.is_normalized("NFC", "\n".join(texts)):
         texts = [unicodedata.normalize("NFC", text) for text in texts]
     return texts

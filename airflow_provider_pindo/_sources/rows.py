@@ -195,6 +195,9 @@ def _without_blank_rows(first: int, rows: Sequence[Any], values: list[list[Any]]
     numbers = values[0]
     if set(map(type, numbers)) == {str} and all(map(str.strip, numbers)):
         return Block(first, values)
+    values[0] = [
+        str(number) if isinstance(number, str) else number for number in numbers
+    ]  # NumPy's are no str
     kept = [position for position, row in enumerate(rows) if not _is_blank(row)]
     if len(kept) == len(rows):
         return Block(first, values)

@@ -15,6 +15,10 @@ from uuid import UUID
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
+#: What a spreadsheet shows, and exports, where a formula has failed.
+FORMULA_ERRORS = frozenset(
+    {"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!"}
+)
 _NOT_TEXT = (bytes, bytearray, memoryview, Mapping, Collection)
 
 
@@ -48,7 +52,7 @@ def text_of(value: object) -> str:
 
     White space around it is removed. A whole number has no ``.0``. A missing value is the empty text.
 
-    :raises PindoConfigurationError: the cell holds a list, an object, bytes or a bool, which is not a text.
+    :raises PindoConfigurationError: the cell holds a list, an object, bytes, a bool or infinity, which is not a text.
     """
     if type(value) is str:
         return value.strip()
@@ -58,12 +62,12 @@ def text_of(value: object) -> str:
         return str(value).strip()
     if is_whole_number(value):
         return str(int(value))  # type: ignore[call-overload]
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal) and value.is_finite():
         return format(value.normalize(), "f")
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
         return str(float(value))
     if isinstance(value, date | time | UUID) and not isinstance(value, _NOT_TEXT):
         return str(value)
     raise PindoConfigurationError(
-        f"a value of type {type(value).__name__} is not a text: give a string or a number"
+        f"a value of type {type(value).__name__} is not a text: give a string or a finite number"
     )

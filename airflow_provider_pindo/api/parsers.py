@@ -220,7 +220,7 @@ def read_time(value: Any, timezone: str) -> datetime:
     if epoch := _EPOCH(text):
         return datetime.fromtimestamp(float(text) / 1000 if epoch[2] else float(text), UTC)
     try:
-        moment = datetime.fromisoformat(re.sub(r"\s+(?:UTC|GMT)$", "+00:00", text))
+        moment = datetime.fromisoformat(re.sub(r"\s+(?:UTC|GMT)$", "+00:00", text, flags=re.I))
     except ValueError:
         moment = _read_other_time(text)
     return pendulum.instance(moment, tz=timezone).in_timezone("UTC")
@@ -230,7 +230,7 @@ def _read_other_time(text: str) -> datetime:
     try:
         return datetime.strptime(text, "%d-%m-%Y, %H:%M:%S")
     except ValueError:
-        return parsedate_to_datetime(text)
+        return parsedate_to_datetime(re.sub(r"-0000$", "+0000", text))  # UTC, and Python gives it no zone
 
 
 def _is_number(value: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,7 @@ _has_e164_form = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 _NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[\s()./,*'\u2019_\u2010-\u2015-]{0,3}[0-9]){6,}")
 # What a spreadsheet makes of a number: 781234567.0, 2.50781E+11.
 _DECIMAL = re.compile(r"(\+?[0-9]+)([.,]0{1,2})").fullmatch
+_FRACTION = re.compile(r"\+?[0-9]{7,}[.,][0-9]{1,2}").fullmatch
 _ROUNDED = re.compile(r"[+-]?([0-9]+(?:[.,][0-9]+)?)(E[+-]?[0-9]+)", re.IGNORECASE).fullmatch
 _BETWEEN_NUMBERS = re.compile(r"[/;,|&\n]|\b(?:or|and|ou|et|na)\b", re.IGNORECASE)
 _ALLOWED = frozenset("0123456789+ ()-./'*#~,")
@@ -115,6 +117,10 @@ def _parse(text: str, country: str | None) -> str:
         )
     if decimal := _DECIMAL(number):
         number = decimal[1]
+    elif _FRACTION(number):
+        raise PindoConfigurationError(
+            f"phone number {shown} has a fraction, so it is from another column or was calculated: {_WRITE_E164}"
+        )
     if is_e164(number):
         return number
     _refuse_two_numbers(number, shown)
@@ -182,6 +188,8 @@ def _parse_with_library(text: str, region: str | None, shown: str) -> str:
     if number.extension:
         raise PindoConfigurationError(f"phone number {shown} has an extension: {_WRITE_E164}")
     if phonenumbers.is_valid_number(number):
+        if region is not None:
+            _refuse_two_readings(text, e164, shown)
         return e164
     if region is None:  # a new range of numbers is not refused, as long as its length is right
         if is_e164(e164):
@@ -193,6 +201,23 @@ def _parse_with_library(text: str, region: str | None, shown: str) -> str:
             f"{_WRITE_E164}"
         )
     raise PindoConfigurationError(f"phone number {shown} is not a valid number{of}: {_WRITE_E164}")
+
+
+def _refuse_two_readings(text: str, e164: str, shown: str) -> None:
+    """Refuse digits that are a national number, and another one if they begin with the country code."""
+    import phonenumbers
+
+    international = "+" + re.sub(r"\D", "", text)
+    if international == e164:
+        return
+    with suppress(phonenumbers.NumberParseException):
+        number = phonenumbers.parse(international)
+        code = f"+{number.country_code}"
+        if e164.startswith(code) and phonenumbers.is_valid_number(number):
+            raise PindoConfigurationError(
+                f"phone number {shown} may begin with the country code {code}, or be a national number that begins "
+                f"with the same digits: {_WRITE_E164}"
+            )
 
 
 #: phonenumbers.NumberParseException.error_type as a reason; its own text repeats the number.

@@ -227,7 +227,16 @@ def test_a_zero_after_the_country_code_is_dropped_where_it_is_no_part_of_the_num
         ("2.50781E+11", "RW", r"2\.\*\*\*\*E\+11 was rounded by a spreadsheet"),
         ("2,50781E+11", None, "was rounded by a spreadsheet"),
         ("2.50781234567e+11", "RW", "was rounded by a spreadsheet"),
-        ("781234567.5", "RW", "not a valid number|too long"),
+        ("781234567.5", "RW", r"781\*\*\*\*675 has a fraction"),
+        ("812345678.5", "ID", "has a fraction"),  # as punctuation, the point would make another valid number
+        ("812345678,25", "ID", "has a fraction"),
+        ("+6281234567.8", None, "has a fraction"),
+        (
+            "62812345678",
+            "ID",
+            r"may begin with the country code \+62, or be a national number that begins with the same",
+        ),
+        (62812345678.0, "ID", r"may begin with the country code \+62"),
         ("812345678.0", None, r"phone number 81\*\*\*\*678\.0 is not in E\.164"),
         ("0781234567 / 0781234568", "RW", "two numbers in one cell"),
         ("0781234567;0781234568", "RW", "two numbers in one cell"),

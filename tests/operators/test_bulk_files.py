@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -106,13 +108,39 @@ def test_a_missing_value_is_no_text(sandbox, value):
     refused(sandbox, "these rows have no 'name': 1", recipients=[row], text="Muraho @contact.name")
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, ["A"], ("A",), b"A", True, {"A"}])
+@pytest.mark.parametrize("value", [{"a": 1}, ["A"], ("A",), b"A", True, {"A"}, math.inf, Decimal("-inf")])
 @pytest.mark.parametrize("field", ["name", "time"])
 def test_a_value_that_is_not_a_text_is_a_bad_row(sandbox, value, field):
     row = {"phonenumber": "+250781234567", "name": "A", "time": "8:00", field: value}
     refused(sandbox, rf"row 2 \(.*'{field}': a value of type", recipients=[*people(1, time="9:00"), row])
     result = send(Store(), recipients=[*people(1, time="9:00"), row], text=PERSONAL, on_invalid="skip")
     assert (result["accepted"], result["rejected"]) == (1, 1)
+
+
+@pytest.mark.parametrize("error", ["#N/A", "#REF!", " #DIV/0! "])
+@pytest.mark.parametrize("suffix", [*WRITERS, "list"])
+def test_a_cell_whose_formula_has_failed_is_a_bad_row(sandbox, tmp_path, suffix, error):
+    header, rows = ("phonenumber", "name"), [("+250781234567", "Aline"), ("+250781234568", error)]
+    recipients = tmp_path / f"a.{suffix}"
+    if suffix == "list":
+        recipients = [dict(zip(header, row, strict=True)) for row in rows]
+    else:
+        WRITERS[suffix](recipients, header, rows)
+    says = rf"'name': the formula of the cell has failed \({re.escape(error.strip())}\)"
+    refused(sandbox, says, recipients=recipients, text="Muraho @contact.name")
+    assert send(Store(), recipients=recipients, on_invalid="skip")["rejected"] == 1
+    assert texts(sandbox) == {"+250781234567": "Muraho Aline"}
+
+
+class NumpyString(str):
+    """A string as an array of NumPy holds it, which has the type ``numpy.str_``."""
+
+
+def test_numbers_in_strings_of_numpy_are_read(sandbox):
+    numbers = [NumpyString("+250781234567"), NumpyString("+250781234568")]
+    rows = [{"phonenumber": number, "name": NumpyString("Aline")} for number in numbers]
+    assert send(Store(), recipients=numbers, text="Muraho")["accepted"] == 2
+    assert send(Store(), recipients=rows, text="Muraho @contact.name")["accepted"] == 2
 
 
 @pytest.mark.parametrize(("value", "text"), [(1500.0, "1500"), (1500, "1500"), (1500.5, "1500.5")])
