@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 
 from demo.deployment import AIRFLOW_VERSION
 from demo.rest import wait_until
@@ -206,27 +203,9 @@ def test_an_answer_after_the_run_was_cleared_is_not_applied(send, sandbox):
 
 
 def test_two_answers_at_once_right_after_the_task_parks_send_once(send, sandbox):
-    """Airflow may take the task for dead then, so that the next try asks again."""
     lose(sandbox)
     send.start().wait_for_question(is_noticed=False)
-
-    def answer(option):
-        try:
-            send.answer(option)
-        except requests.HTTPError as error:
-            return error.response.status_code
-        return 200
-
-    with ThreadPoolExecutor(2) as people:
-        assert set(people.map(answer, (NONE, NONE))) <= {200, 409}
-
-    def end_or_answer_again():
-        if send.task["state"] == "awaiting_input":
-            time.sleep(10)  # the next answer comes after the race, as a person's does
-            answer(NONE)
-        return send.task["state"] in ("success", "failed") and send.task["state"]
-
-    assert wait_until(end_or_answer_again, "the task has ended", timeout=120, interval=2) == "success"
+    assert send.answer_twice_at_once(NONE) == "success"
     assert ends_well(send, sandbox)
 
 
