@@ -261,6 +261,7 @@ PROVOKED: list[Callable[..., Any]] = [
     no_sender,
     no_tls,
     lambda *_: send(Store(), recipients=[{"phonenumber": PHONE}, {"phonenumber": "0781"}], text="Muraho"),
+    lambda *_: send(Store(), recipients=[*people(1), {"phonenumber": PHONE, "name": "#N/A"}]),
     lambda *_: send(Store(), recipients=[*people(1, time="9"), *people(1)], text=PERSONAL),
     csv_file("Tel,name\n"),
     another_field,
