@@ -225,6 +225,7 @@ def test_settle_and_go_on(lost, page, deployment, sandbox_as_it_is):
     page.keyboard.press("Enter")
     assert arrived.get_attribute("aria-pressed") == "true"
     frame.get_by_text("Nobody is texted again").wait_for()
+    arrived.hover()
     assert violations(page) == []
     settle = frame.get_by_role("button", name="Settle and clear")
     settle.focus()
