@@ -70,7 +70,7 @@ def _short_text(value: Any, most: int) -> str | None:
 
 
 def posting_token(secret: str, conn_id: str) -> str:
-    """Return the token that allows to post webhooks of ``conn_id``, and nothing else.
+    """Return the token that can post webhooks of ``conn_id``, and nothing else.
 
     It stands in the address for webhooks to which Pindo adds no header, so a proxy's access log shows it.
     """

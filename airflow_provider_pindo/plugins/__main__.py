@@ -57,7 +57,7 @@ def _print_addresses(conn_id: str, base_url: str | None) -> None:
     print(f"  {addresses.with_header}")
     print("  with the header X-Webhook-Secret and the connection's webhook_secret as its value")
     print(
-        "For all other webhooks, such as delivery reports. The token in it allows to post webhooks, and nothing else:"
+        "For all other webhooks, such as delivery reports. The token in it can post webhooks, and nothing else:"
     )
     print(f"  {addresses.without_header}")
 
