@@ -82,7 +82,14 @@ def test_a_number_with_a_fraction_is_no_whole_number(value):
     assert not is_whole_number(value)
 
 
-@given(st.one_of(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.decimals()))
+@given(
+    st.one_of(
+        st.text(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.decimals(allow_nan=False, allow_infinity=False),
+    )
+)
 def test_no_text_has_outer_white_space_or_a_needless_fraction(value):
     text = text_of(value)
     assert text == text.strip()
