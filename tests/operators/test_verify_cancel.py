@@ -11,8 +11,6 @@ from airflow_provider_pindo.operators.verify import (
 )
 from tests.operators.verification import state
 
-pytest.importorskip("airflow.sdk.execution_time.context", reason="the ledger needs Airflow 3.3")
-
 
 @pytest.mark.parametrize("arguments", [{"cancel_on_failure": True}, {"cancel_on_failure": "True"}])
 def test_a_check_that_fails_cancels_when_told_to(sandbox, sent, check, arguments):
