@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_pindo._bulk.batch_entry import entry_key, read_rows
 from airflow_provider_pindo._ledger.entry import UNKNOWN
 from airflow_provider_pindo._ledger.evidence import UnknownMessage, find_evidence, message_fingerprint
 from airflow_provider_pindo._metrics import count_settled
+from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.hooks._evidence import read_sent_events
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
 log = logging.getLogger(__name__)
+
+_LOOK_BACK = timedelta(hours=6)
 
 
 class WaitForEvidence(Exception):
@@ -40,13 +43,25 @@ class WaitForEvidence(Exception):
         self.resends = resends
 
 
+def read_unchanged(ledger: BulkLedger) -> UnknownEntries | None:
+    """Return who is unknown; None when a person has changed an entry, so that its rows prove nothing."""
+    try:
+        return ledger.read_unknown()
+    except PindoConfigurationError:
+        log.warning(
+            "An entry of the ledger is not as the task wrote it, so no evidence of the unknown is looked for"
+        )
+        return None
+
+
 def unknown_messages(
     unknown: UnknownEntries, batches: Iterable[Batch], plan: Plan, sender: str
 ) -> dict[int, UnknownMessage]:
     """Return the messages that may have been sent, by row.
 
     A message is left out if another row was accepted with the same one, and the response named no id. An event of it
-    would be ambiguous.
+    would be ambiguous. It is also left out if its request began over six hours ago. All events since then would have
+    to be read.
 
     :param batches: the whole list, in the batches of the ledger's entries.
     """
@@ -63,8 +78,9 @@ def unknown_messages(
         first, last = (
             map(datetime.fromisoformat, value["began"].split("/")) if "began" in value else (None, None)
         )
+        is_recent = last is not None and datetime.now(UTC) - last < _LOOK_BACK
         for each in read_rows(value):
-            if each.outcome == UNKNOWN and first is not None:
+            if each.outcome == UNKNOWN and first is not None and is_recent:
                 messages[each.row] = UnknownMessage(rows[each.row], sender, first, last)
             elif each.outcome == "accepted" and not each.sms_id:
                 others.add(rows[each.row])

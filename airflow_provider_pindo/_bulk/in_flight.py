@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from airflow_provider_pindo._bulk.batches import Batch
@@ -42,6 +43,7 @@ class BatchInFlight:
     :param is_recorded: whether the last write has the present outcome.
     :param is_counted: whether the totals have it.
     :param reported: what Airflow's metrics know of it.
+    :param unknown_before: rows that an earlier try left unknown.
     """
 
     batch: Batch
@@ -56,9 +58,11 @@ class BatchInFlight:
     is_recorded: bool = True
     is_counted: bool = False
     reported: Reported = field(init=False)
+    unknown_before: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.reported = self._tally()
+        self.unknown_before = frozenset(chain.from_iterable(self.outcome.unknown.values()))
 
     def report(self) -> None:
         """Report what is new since the last time to Airflow's metrics."""
@@ -98,15 +102,25 @@ class BatchInFlight:
 
     def admit(self, requests: Sequence[Request]) -> None:
         """Let workers send ``requests``, which were waiting."""
-        first, _ = self.outcome.began or ("", "")
-        moment = now()
-        self.outcome.began = (first if self.admitted or self.outcome.unknown else "") or moment, moment
         rows = [row for request in requests for row in request.rows]
+        has_open = bool(self.admitted)
         self.admitted |= dict.fromkeys(rows)
         self.admitted |= self.outcome.take(rows)
+        self.outcome.began = self._began(has_open=has_open)
         self.admitted_segments += sum(request.segments for request in requests)
         self.waiting -= len(requests)
         self.is_recorded = False
+
+    def _began(self, *, has_open: bool) -> tuple[str, str] | None:
+        """Return when the requests of this try began that may leave somebody unknown, now that one begins.
+
+        None while rows of an earlier try are unknown. An event of this try's requests must not count for them.
+        """
+        unknown, moment = set(chain.from_iterable(self.outcome.unknown.values())), now()
+        if unknown & self.unknown_before:
+            return None
+        first, _ = self.outcome.began or (moment, moment)
+        return (first if has_open or unknown else moment), moment
 
 
 @dataclass(slots=True)

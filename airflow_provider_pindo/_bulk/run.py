@@ -24,7 +24,12 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row, chunks_of
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
-from airflow_provider_pindo._bulk.evidence import WaitForEvidence, settle_by_evidence, unknown_messages
+from airflow_provider_pindo._bulk.evidence import (
+    WaitForEvidence,
+    read_unchanged,
+    settle_by_evidence,
+    unknown_messages,
+)
 from airflow_provider_pindo._bulk.gate import (
     Estimate,
     Expiries,
@@ -115,7 +120,7 @@ class BulkSend:
         try:
             excluded: Container[str] = self._read_excluded()
         except Exception as error:
-            if not ledger.has_finished():
+            if self.resend or not ledger.has_finished():
                 raise
             excluded, unread = _Everybody(), error
         sender, plan = self._plan(excluded)
@@ -160,7 +165,9 @@ class BulkSend:
 
         :raises WaitForEvidence: the others would be sent to again, and an event may still arrive.
         """
-        unknown = ledger.read_unknown()
+        unknown = read_unchanged(ledger)
+        if unknown is None:
+            return
         messages = self._unknown_messages(unknown, ledger, sender, plan, checked)
         rest = settle_by_evidence(self.hook, ledger, unknown, messages)
         if len(rest) < len(messages):
@@ -184,13 +191,15 @@ class BulkSend:
         :param started: when this try began to send.
         :raises WaitForEvidence: the task goes on later.
         """
-        now, until = datetime.now(UTC), {}
-        for each in messages:
+        now = datetime.now(UTC)
+
+        def end_of_wait(each: UnknownMessage) -> datetime:
             latest = each.latest or each.began
             is_of_this_try = started is not None and latest >= started
-            until[each] = (now if is_of_this_try else latest) + _evidence.WAIT
-        if waiting := [each for each, moment in until.items() if moment > now]:
-            raise WaitForEvidence(waiting, max(until.values()), resends=resends)
+            return (now if is_of_this_try else latest) + _evidence.WAIT
+
+        if waiting := [each for each in messages if end_of_wait(each) > now]:
+            raise WaitForEvidence(waiting, max(map(end_of_wait, waiting)), resends=resends)
 
     def dry_run(self) -> dict[str, Any]:
         """Check everybody, and return the counts and the estimated cost; send nothing."""
@@ -288,8 +297,16 @@ class BulkSend:
             raise
         stopped = self._stopped(sending, totals, ledger) or totals.failure
         may_wait = stopped is None and totals.unknown and not (totals.has_changed_entry or self.has_waited)
-        if may_wait and self._can_find_evidence(ledger):
-            messages = self._unknown_messages(ledger.read_unknown(), ledger, sender, plan, checked)
+        # After the wait a new process reads the list again, and a callable may return another one. The task would
+        # fail by that, although "accept" lets it succeed.
+        is_worth_it = not (self.is_callable and self.on_unknown == "accept")
+        if (
+            may_wait
+            and is_worth_it
+            and self._can_find_evidence(ledger)
+            and (unknown := read_unchanged(ledger))
+        ):
+            messages = self._unknown_messages(unknown, ledger, sender, plan, checked)
             self._wait_for_evidence(messages.values(), started)
         verdict = judge(totals, stopped, policies)
         result = self._result(totals, sending.balance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import suppress
@@ -21,9 +22,11 @@ from airflow_provider_pindo._ledger.evidence import (
     message_fingerprint,
 )
 from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.api.webhooks import SENT
 from airflow_provider_pindo.triggers._poll import subscribe
 
+_log = logging.getLogger(__name__)
 #: Seconds between two polls.
 _INTERVAL = 2.0
 #: Seconds before it fires, at least. Airflow may take a task for dead that resumes right after it was deferred.
@@ -98,11 +101,18 @@ class EvidenceTrigger(BaseTrigger):
                 while True:
                     with suppress(PindoError):  # the poll has logged it, and continues
                         named |= _named(await subscription.next_result(), wanted)
-                        # These are read again, since the poll does not say which messages the ledger names.
-                        if len(named) >= len(unknown):
-                            events = await reader.read_sent(began, list(named)[:MAX_SMS_IDS])
-                            if len(find_evidence(unknown, events)) == len(unknown):
-                                return
+                    # These are read again, since the poll does not say which messages the ledger names.
+                    if len(named) < len(unknown):
+                        continue
+                    try:
+                        events = await reader.read_sent(began, list(named)[:MAX_SMS_IDS])
+                    except Exception as error:  # such as the database of connections, for a moment
+                        _log.warning(
+                            "The events could not be read, and are at the next poll: %s", safe_message(error)
+                        )
+                        continue
+                    if len(find_evidence(unknown, events)) == len(unknown):
+                        return
 
     def _unknown(self) -> dict[int, UnknownMessage]:
         """Return the messages, each with a number of its own."""

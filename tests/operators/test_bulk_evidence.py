@@ -11,6 +11,7 @@ from airflow.exceptions import AirflowException
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from tests.operators.bulk import PERSONAL, Store, at, context, people, report, times_texted
@@ -225,3 +226,79 @@ def test_nobody_unknown_waits_for_nothing(webhooks, sandbox):
     assert task.run()["accepted"] == 4
     assert (task.deferrals, webhooks.requests) == (0, [])
     assert all("began" not in entry for entry in task.entries)
+
+
+def leave_two_unknown_and_two_not_sent(sandbox, task):
+    """The response to the first two is lost, and the wallet has nothing for the others."""
+    sandbox.set_balance(0.012)
+    lose(sandbox)
+    with pytest.raises(PindoInsufficientBalanceError):
+        task.run()
+    assert (task.unknown(), task.entries[0]["not_sent"]) == (["1-2"], "3-4")
+    sandbox.top_up(1)
+
+
+def change(task, **changes):
+    """Change the entry, as time or a person would."""
+    (key,) = (key for key in task.store.all() if key != "pindo_bulk")
+    task.store.set(key, {**task.store.get(key), **changes})
+
+
+def test_an_event_from_the_time_of_a_later_try_is_no_evidence_for_an_earlier_one(webhooks, sandbox):
+    task = Task(**TOGETHER, on_unknown="accept")
+    leave_two_unknown_and_two_not_sent(sandbox, task)
+    days_ago = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    change(task, began=f"{days_ago}/{days_ago}")
+    for message in sandbox.messages():  # another task texts them the same today
+        post_sent(webhooks, message)
+    result = task.run()
+    assert (result["accepted"], result["unknown"], task.deferrals) == (2, 2, 0)
+    assert "began" not in task.entries[0]
+
+
+def test_a_request_of_long_ago_is_left_to_a_person_without_a_look_at_all_events(webhooks, sandbox):
+    lose(sandbox)
+    task = Task(**EACH, on_unknown="accept")
+    assert task.run()["unknown"] == 1
+    sent = webhooks.requests.copy()
+    hours_ago = (datetime.now(UTC) - timedelta(hours=7)).isoformat()
+    change(task, began=f"{hours_ago}/{hours_ago}")
+    task.store.set("pindo_bulk", {**task.store.get("pindo_bulk"), "status": "started"})
+    task.run()
+    assert webhooks.requests == sent
+
+
+def test_an_entry_that_a_person_changed_stops_nobody_else(webhooks, sandbox):
+    task = Task(**TOGETHER, on_unknown="accept")
+    leave_two_unknown_and_two_not_sent(sandbox, task)
+    change(task, rows="1-9")
+    result = task.run()
+    assert (result["accepted"], result["unknown"]) == (2, 2)
+    assert set(times_texted(sandbox).values()) == {1}
+
+
+def test_what_a_callable_returned_is_not_asked_for_again_where_the_unknown_count_as_sent(webhooks, sandbox):
+    lists = [people(4, time=at), []]
+    lose(sandbox)
+    task = Task(**{**EACH, "recipients": lambda: lists.pop(0)}, on_unknown="accept")
+    assert task.run()["unknown"] == 1
+    assert task.deferrals == 0
+
+
+def test_a_lookup_that_fails_in_the_triggerer_is_tried_again(webhooks, sandbox, monkeypatch):
+    from airflow_provider_pindo.hooks._events import AsyncEventReader
+
+    read, failures = AsyncEventReader.read_sent, [RuntimeError("the database is away")]
+
+    async def fail_once(self, *args):
+        if failures:
+            raise failures.pop()
+        return await read(self, *args)
+
+    monkeypatch.setattr(AsyncEventReader, "read_sent", fail_once)
+    monkeypatch.setattr(_evidence, "WAIT", timedelta(seconds=10))
+    lose(sandbox)
+    task = Task(**EACH)
+    later(webhooks, sandbox, [0])
+    assert task.run()["accepted"] == 4
+    assert failures == []
