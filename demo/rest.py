@@ -96,6 +96,17 @@ class AirflowRest:
             body["logical_date"] = logical_date and logical_date.isoformat()
         return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    def run_ids(self, dag_id: str) -> list[str]:
+        """Return the run IDs of the DAG's newest hundred runs, the oldest first."""
+        runs = self.request("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 100, "order_by": "-id"})[
+            "dag_runs"
+        ]
+        return [str(run["dag_run_id"]) for run in reversed(runs)]
+
+    def delete_run(self, dag_id: str, run_id: str) -> None:
+        """Delete a run, as a person does in the UI."""
+        self.request("DELETE", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run: queued, running, success or failed."""
         return str(self.request("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"])
