@@ -18,7 +18,7 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
 from airflow.providers.common.compat.sdk import BaseHook
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -108,6 +108,7 @@ class _Word(BaseModel):
 class _Settle(_Place):
     words: list[_Word] = Field([], max_length=_MAX_WORDS)
     everybody: bool | None = None
+    seen: AwareDatetime
 
 
 @router.get("/")
@@ -218,7 +219,9 @@ def settle_messages(
     _require_editor(body.dag_id, request, user)
     words = [Word(word.key, word.row, word.arrived) for word in body.words]
     try:
-        counts = settle(session, body.task(), words, body.everybody, user.get_name())
+        counts = settle(
+            session, body.task(), words, body.everybody, seen=body.seen, user=user.get_name()
+        )
     except LookupError:
         raise HTTPException(404, "there is no such task instance") from None
     except SettleError as error:

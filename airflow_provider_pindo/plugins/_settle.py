@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._bulk.batch_entry import read_rows, settle_rows
@@ -46,16 +47,23 @@ class Word:
 
 
 def settle(
-    session: Session, task: TaskKey, words: Iterable[Word], everybody: bool | None, user: str
+    session: Session,
+    task: TaskKey,
+    words: Iterable[Word],
+    everybody: bool | None,
+    *,
+    seen: datetime,
+    user: str,
 ) -> dict[str, int]:
     """Record what a person says, and write the audit log. The caller commits.
 
     :param words: one for each message.
     :param everybody: instead of words: whether all unknown messages of the task arrived.
+    :param seen: when the newest entry that the person saw was written. A later one may be about another request.
     :param user: who says so.
     :return: how many ``arrived`` and how many did ``not_arrived``.
     :raises LookupError: there is no such task instance.
-    :raises SettleError: the task has not failed, or a message is not unknown.
+    :raises SettleError: the task has not failed, a message is not unknown, or its entry was written since.
     """
     state = _models.lock_task(session, task)
     if state != "failed":
@@ -68,6 +76,8 @@ def settle(
     if everybody is None and not by_key:
         raise SettleError("nobody is named")
     rows = _models.lock_unknown(session, task, () if everybody is not None else tuple(by_key), _MAX_ENTRIES)
+    if any(row.updated_at > seen for row in rows.values()):
+        raise SettleError("the messages changed after you opened the page. Look again: nothing was settled")
     settled = {
         key: _settle_entry(rows.get(key), key, by_key[key], everybody, Settlement("page", user, now()))
         for key in (sorted(by_key) if everybody is None else filter(is_message, rows))

@@ -193,6 +193,7 @@ def test_a_viewer_cannot_settle(lost, viewer_page, deployment):
     frame.get_by_text("you need the permission to edit this task instance").first.wait_for()
     assert frame.get_by_role("button", name="Arrived").count() == 0
     body = {"dag_id": DAG_ID, "run_id": lost, "task_id": "text_patients", "everybody": True}
+    body["seen"] = "2030-01-01T00:00:00Z"
     ask = """async (body) => (await fetch("/pindo/ui/api/settle", {
         method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)})).status"""
     assert viewer_page.evaluate(ask, body) == 403

@@ -19,7 +19,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -108,6 +108,13 @@ class Metadata:
             return json.loads(
                 session.scalar(select(store.value).where(store.key == key, store.task_id == task_id))
             )
+
+    def touch(self, key: str, task_id: str = "text") -> None:
+        """Write an entry again, as a later try of the task does."""
+        store = TaskStateStoreModel
+        with create_session() as session:
+            written = update(store).where(store.key == key, store.task_id == task_id)
+            session.execute(written.values(updated_at=datetime.now(UTC)))
 
     def audit_log(self) -> list[tuple[str | None, str | None, Any]]:
         """Return who did what: the owner, the task and the details of each settlement."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_pindo.plugins import _models, _pages
-from tests.plugins.metadata import batch, single
+from tests.plugins.metadata import NOW, batch, single
 
 STATIC = Path(_pages.__file__).parent / "static"
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
+SEEN = NOW.isoformat()
 GETS = [
     "/ui/",
     "/ui/page.js",
@@ -26,7 +27,7 @@ GETS = [
 POSTS = {
     "/ui/api/people": PLACE,
     "/ui/api/search": {"number": "+250780000101"},
-    "/ui/api/settle": {**PLACE, "everybody": True},
+    "/ui/api/settle": {**PLACE, "seen": SEEN, "everybody": True},
 }
 
 
@@ -51,7 +52,7 @@ def test_a_person_sees_the_dags_that_they_may_read(metadata, monkeypatch):
     assert client.get("/ui/api/run?dag_id=theirs&run_id=run_1").status_code == 403
     body = {"dag_id": "theirs", "run_id": "run_1", "task_id": "text"}
     assert client.post("/ui/api/people", json=body).status_code == 403
-    assert client.post("/ui/api/settle", json={**body, "everybody": True}).status_code == 403
+    assert client.post("/ui/api/settle", json={**body, "seen": SEEN, "everybody": True}).status_code == 403
     found = client.post("/ui/api/search", json={"number": "+250780000101"}).json()["found"]
     assert [message["dag_id"] for message in found] == ["mine"]
 
@@ -83,7 +84,7 @@ def test_another_site_cannot_make_a_browser_settle_or_search(metadata, path, hea
 )
 def test_the_page_itself_and_a_script_with_a_token_may(metadata, headers):
     metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
-    body = {**PLACE, "everybody": False}
+    body = {**PLACE, "seen": SEEN, "everybody": False}
     assert metadata.client().post("/ui/api/settle", json=body, headers=headers).status_code == 200
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from airflow_provider_pindo.plugins import _pages
@@ -11,6 +13,7 @@ PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
 
 
 def settle(metadata, role="admin", name="ada", **body):
+    body.setdefault("seen", datetime.now(UTC).isoformat())
     return metadata.client(role, name).post("/ui/api/settle", json={**PLACE, **body})
 
 
@@ -66,6 +69,24 @@ def test_a_settlement_is_counted_in_the_metrics_and_a_refused_one_is_not(metadat
     settle(metadata, everybody=True)
     settle(metadata, everybody=True)
     assert counted == [("page", 3)]
+
+
+@pytest.mark.parametrize("key", ["pindo_sms", "pindo_bulk_00001"])
+@pytest.mark.parametrize("is_everybody", [True, False])
+def test_a_page_from_before_the_request_settles_nothing(metadata, key, is_everybody):
+    lost = single("unknown") if key == "pindo_sms" else batch(4, unknown={"lost": "2"})
+    metadata.add_task({key: lost}, state="failed")
+    (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
+    row = None if key == "pindo_sms" else 2
+    body = {"everybody": False} if is_everybody else {"words": [word(False, key, row)]}
+    metadata.touch(key)  # the task was cleared, and the response to its new request was lost too
+    response = settle(metadata, seen=task["time"], **body)
+    assert response.status_code == 409
+    assert "changed after" in response.json()["detail"]
+    assert metadata.value(key) == lost
+    assert metadata.audit_log() == []
+    (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
+    assert settle(metadata, seen=task["time"], **body).json() == {"arrived": 0, "not_arrived": 1}
 
 
 @pytest.mark.parametrize("status", ["sent", "not_sent"])

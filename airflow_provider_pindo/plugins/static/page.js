@@ -280,7 +280,7 @@ function settleForm(task, people, areMore, reload) {
     button.disabled = true;
     status.textContent = "Settling…";
     try {
-      await ask("api/settle", { ...key(task), everybody, words: everybody === null ? [...words.values()] : [] });
+      await ask("api/settle", { ...key(task), seen: task.time, everybody, words: everybody === null ? [...words.values()] : [] });
       if (all) await clear(task);
       announce(all ? "Settled and cleared. The run goes on." : "Settled.");
       reload(all ? h("div", { class: "notice done" }, h("p", {}, "Settled and cleared. ", link(runPath(task), "The run goes on."))) : null);
