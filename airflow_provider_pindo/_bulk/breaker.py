@@ -22,8 +22,13 @@ UNKNOWN_IN_A_ROW = 10
 REFUSED_IN_A_ROW = 20
 #: Status of a request that is too large, which says nothing about the next.
 TOO_LARGE = 413
-#: Reasons that Pindo documents of numbers: unsupported country, unsupported telco, wrong number format.
-_ABOUT_A_NUMBER = re.compile(r"\b(?:country|telco|number|phone ?number|recipient)s?\b", re.IGNORECASE)
+#: What Pindo documents of numbers: unsupported country, unsupported telco, wrong number format. Any spelling counts.
+_ABOUT_A_NUMBER = re.compile(
+    r"(?=.*\b(?:country|countries|telcos?)\b)(?=.*\b(?:unsupported|not supported)\b)"
+    r"|(?=.*\b(?:phone|numbers?|phonenumbers?)\b(?! of\b))(?=.*\b(?:wrong|invalid|incorrect|not valid|format)\b)"
+)
+#: A reason with such a word concerns everybody, whatever else it says.
+_ABOUT_THE_SEND = re.compile(r"\b(?:sender|account|brand|text)s?\b")
 
 
 class Breaker:
@@ -84,7 +89,7 @@ class Breaker:
         Only refusals with one reason, and nobody accepted in between, make a run. Reasons about a number never do.
         """
         reason = reason_of(error)
-        if error.status == TOO_LARGE or _ABOUT_A_NUMBER.search(error.reason or ""):
+        if error.status == TOO_LARGE or is_about_a_number(error.reason or ""):
             return False
         before, count = self._refused_in_a_row
         self._refused_in_a_row = reason, count + 1 if reason == before else 1
@@ -98,6 +103,12 @@ class Breaker:
             self.stop(
                 error.with_message(f"Pindo refuses {what} ({reason_of(error)}), so nobody else was sent to")
             )
+
+
+def is_about_a_number(reason: str) -> bool:
+    """Return whether Pindo refuses a number, and not the sender, the account, the brand or the text."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\W]+", " ", reason).lower()
+    return bool(_ABOUT_A_NUMBER.match(words)) and not _ABOUT_THE_SEND.search(words)
 
 
 def reason_of(error: PindoRejectedError) -> str:

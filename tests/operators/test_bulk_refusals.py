@@ -56,6 +56,62 @@ def test_a_reason_about_numbers_never_stops_it(sandbox, reason, personal):
     assert (result["accepted"], result["rejected"]) == (60, 40)
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "UNSUPPORTED_COUNTRY",
+        "unsupportedTelco",
+        "The country is not supported.",
+        "Telco not supported: 63514",
+        "Wrong phone number format",
+        "Invalid phoneNumber",
+        "The format of this number is wrong",
+    ],
+)
+def test_a_documented_reason_in_another_spelling_is_about_a_number(sandbox, reason):
+    body = {"message": reason}
+    for each in people(40):
+        sandbox.add_fault("status", call="send_sms", to=each["phonenumber"], status=409, body=body)
+    result = send(Store(), **arguments_for(60, True))
+    assert (result["accepted"], result["rejected"]) == (20, 40)
+
+
+def test_a_reason_about_a_number_may_repeat_it(sandbox):
+    for each in people(40):
+        body = {"message": f"wrong number format: {each['phonenumber']}"}
+        sandbox.add_fault("status", call="send_sms", to=each["phonenumber"], status=409, body=body)
+    result = send(Store(), **arguments_for(60, True))
+    assert (result["accepted"], result["rejected"]) == (20, 40)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Sender ID not allowed in this country",
+        "Unsupported country for this sender",
+        "sender_id has the wrong number format",
+        "Account number blocked",
+        "Invalid account number",
+        "Country not supported by your account",
+        "Brand unsupported by telco",
+        "The text has an invalid number format",
+        "Too many recipients today",
+        "Invalid number of recipients",
+    ],
+)
+@pytest.mark.parametrize("personal", [False, True])
+def test_a_reason_about_the_send_stops_it_whatever_words_it_has(sandbox, reason, personal):
+    call, body = "send_sms" if personal else "send_bulk_sms", {"error": reason}
+    sandbox.add_fault("status", call=call, status=409, body=body, times=None)
+    what = "the sender ID 'PindoTest'" if "sender" in reason.lower() else "every message"
+    with pytest.raises(AirflowFailException, match=f"Pindo refuses {what} .409 {reason}") as failed:
+        send(Store(), **arguments_for(300, personal))
+    columns = columns_in(failed.value)
+    assert columns["rejected"] <= 40
+    assert columns["rejected"] + columns["not_sent"] == 300
+    assert len(sandbox.requests()) <= 40
+
+
 def test_a_409_for_single_bad_numbers_among_good_ones_is_about_them(sandbox):
     sandbox.settings(rejected_numbers=["+250780000003", "+250780000077", "+250780000278"])
     result = send(Store(), **arguments_for(300, False))
