@@ -364,7 +364,7 @@ class BulkSender:
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
         batch, position = request.source.batch, request.positions[0]
         receipt = await self._hook.send(
-            calls.send_sms(batch.numbers[position], request.text or "", self._sender), attempt
+            calls.send_checked_sms(batch.numbers[position], request.text or "", self._sender), attempt
         )
         request.source.outcome.sms_ids[batch.rows[position]] = receipt.sms_id
         self._read_receipt(receipt)

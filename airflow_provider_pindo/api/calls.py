@@ -76,16 +76,17 @@ def send_sms(
     to: str, text: str, sender: str | None, *, country: str | None = None
 ) -> Call[values.SmsReceipt]:
     """``POST /v1/sms/``: send one message."""
+    return send_checked_sms(parse_phone_number(to, country), check_text(text), check_sender(sender))
+
+
+def send_checked_sms(to: str, text: str, sender: str) -> Call[values.SmsReceipt]:
+    """``POST /v1/sms/`` for arguments that are already checked."""
     return Call(
         "send_sms",
         "POST",
         "/v1/sms/",
         read_sms_receipt,
-        json={
-            "to": parse_phone_number(to, country),
-            "text": check_text(text),
-            "sender": check_sender(sender),
-        },
+        json={"to": to, "text": text, "sender": sender},
         if_lost="The message may have been sent",
         private=lambda message: (text,),
     )

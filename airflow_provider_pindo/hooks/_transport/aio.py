@@ -80,6 +80,7 @@ class AsyncTransport:
         session = aiohttp.ClientSession(
             headers=HEADERS,
             connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),  # no request depends on an earlier response
             # No total: its timer for each request costs 7 % of the speed. PindoConnector has one timer for all.
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=settings.connect_timeout, sock_read=settings.timeout
@@ -115,9 +116,9 @@ class AsyncTransport:
                     allow_redirects=False,
                     proxy=self._proxy,
                 ) as response:
-                    body = Body()
-                    async for piece in response.content.iter_any():
-                        body.add(piece)
+                    body, stream = Body(), response.content
+                    while not stream.at_eof():
+                        body.add(await stream.readany())
         except _FAILURES as error:
             # A proxy can end a request with many errors before it forwards it. Without a proxy, only these errors are
             # certain: a future aiohttp might send a request without calling PindoConnector.connect.
