@@ -58,6 +58,7 @@ CASES = [
     ({"text": "Muraho", "chunk_size": 10, "concurrency": 3}, 20),
     ({"text": "At @contact.hour"}, 60),
     ({"text": "At @contact.hour", "chunk_size": 1000}, 252),
+    ({"text": PERSONAL, "chunk_size": 1000}, 60),
 ]
 
 

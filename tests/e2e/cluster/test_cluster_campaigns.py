@@ -7,6 +7,8 @@ from collections import Counter
 
 import pytest
 
+from tests.e2e.cluster.campaign import UNKNOWN_AFTER_A_KILL
+
 
 def test_a_campaign_spreads_over_all_workers_and_reaches_everyone_once(start_campaign, cluster, sandbox):
     campaign = start_campaign(recipients=20_000, partitions=12, latency=0, balance=1000)
@@ -51,8 +53,7 @@ def test_workers_killed_at_random_text_nobody_twice(start_campaign, cluster, see
     assert killed
     assert max(tries) > 1
     unknown = Counter(campaign.outcomes().values())["unknown"]
-    # Each interrupted try has at most two chunks of 100 in flight.
-    assert unknown <= 200 * sum(number - 1 for number in tries)
+    assert unknown <= UNKNOWN_AFTER_A_KILL * sum(number - 1 for number in tries)
     campaign.assert_nobody_twice_and_who_is_missing_is_unknown()
 
 
