@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 from airflow.models.connection import Connection
@@ -30,6 +30,8 @@ except ImportError:  # pragma: no cover - Airflow before 3.3 has no such store
 if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.orm import Session
+
+T = TypeVar("T")
 
 #: Characters of a value that a summary reads.
 HEAD = 1000
@@ -159,8 +161,8 @@ def _stream_core(session: Session, query: Select[Any]) -> Iterable[Any]:
     return session.connection().execute(query.execution_options(yield_per=_CHUNK))
 
 
-def _chunks(ids: list[int]) -> Iterator[list[int]]:
-    return (ids[first : first + _CHUNK] for first in range(0, len(ids), _CHUNK))
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    return (items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK))
 
 
 def as_utc(time: datetime) -> datetime:
@@ -260,18 +262,17 @@ def parse(text: str) -> Any:
         return None
 
 
-def read_states(session: Session, tasks: Collection[TaskKey]) -> dict[TaskKey, str | None]:
-    """Return the states of task instances.
-
-    :param tasks: a few hundred at most.
-    """
+def read_states(session: Session, tasks: Iterable[TaskKey]) -> Iterator[tuple[TaskKey, str | None]]:
+    """Yield the states of task instances."""
     columns = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
-    query = select(*columns, TaskInstance.state).where(
-        TaskInstance.dag_id.in_({task.dag_id for task in tasks}),
-        TaskInstance.run_id.in_({task.run_id for task in tasks}),
-        tuple_(*columns).in_(list(map(tuple, tasks))),
-    )
-    return {TaskKey(*row[:4]): row[4] for row in session.execute(query.limit(len(tasks)))}
+    for some in _chunks(list(tasks)):
+        query = select(*columns, TaskInstance.state).where(
+            TaskInstance.dag_id.in_({task.dag_id for task in some}),
+            TaskInstance.run_id.in_({task.run_id for task in some}),
+            tuple_(*columns).in_(list(map(tuple, some))),
+        )
+        for row in session.execute(query.limit(len(some))):
+            yield TaskKey(*row[:4]), row[4]
 
 
 def read_questions(

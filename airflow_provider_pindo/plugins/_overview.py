@@ -30,7 +30,7 @@ from airflow_provider_pindo.plugins._entries import (
 from airflow_provider_pindo.plugins._models import TaskKey, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy.orm import Session
 
@@ -43,8 +43,6 @@ WINDOWS = {
 }
 #: Most entries that one summary reads. The page says so when there are more.
 MAX_ENTRIES = 20_000
-#: Most tasks whose state one summary reads.
-MAX_STATES = 500
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: Most lines of a list below the tiles.
 MAX_LISTED = 50
@@ -219,6 +217,11 @@ class Summary:
         if amount is not None and (self.balance_at is None or row.updated_at > self.balance_at):
             self.balance, self.balance_at = amount, row.updated_at
 
+    def read_states(self, session: Session, tasks: Iterable[TaskKey]) -> None:
+        """Add the states of some tasks."""
+        for key, state in _models.read_states(session, tasks):
+            self.tasks[key].state = state
+
     def total(self) -> Counts:
         """Return the counts of all runs."""
         total = Counts()
@@ -256,11 +259,8 @@ def summarise(session: Session, window: Window) -> Summary:
         summary.runs[dag_run_id].run_after = run_after
     for task in summary.tasks.values():
         task.close()
-    # The newest, as far as a page lists them; reading the state with each entry would take ten times as long.
-    unknown = [task for task in summary.tasks.values() if task.counts.unknown or window.run]
-    unknown.sort(key=lambda task: task.run.run_after, reverse=True)
-    for key, state in _models.read_states(session, [task.task for task in unknown[:MAX_STATES]]).items():
-        summary.tasks[key].state = state
+    # Of all that may need a person. Reading the state with each entry would take ten times as long.
+    summary.read_states(session, [key for key, task in summary.tasks.items() if task.counts.unknown])
     return summary
 
 
@@ -285,11 +285,12 @@ def run_summary(session: Session, window: Window) -> dict[str, Any]:
     summary = summarise(session, window)
     questions = _models.read_questions(session, window, SINGLE, BULK, MAX_LISTED)
     names = _read_names(session, summary, questions)
-    tasks = sorted(summary.tasks.values(), key=lambda each: (each.task.task_id, each.task.map_index))
+    keys = sorted(summary.tasks)[: 10 * MAX_LISTED]
+    summary.read_states(session, keys)
     return {
         **_common(summary, names, questions),
-        "tasks": [task.to_value(names) for task in tasks[: 10 * MAX_LISTED]],
-        "task_count": len(tasks),
+        "tasks": [summary.tasks[key].to_value(names) for key in keys],
+        "task_count": len(summary.tasks),
     }
 
 

@@ -219,9 +219,7 @@ def settle_messages(
     _require_editor(body.dag_id, request, user)
     words = [Word(word.key, word.row, word.arrived) for word in body.words]
     try:
-        counts = settle(
-            session, body.task(), words, body.everybody, seen=body.seen, user=user.get_name()
-        )
+        counts = settle(session, body.task(), words, body.everybody, seen=body.seen, user=user.get_name())
     except LookupError:
         raise HTTPException(404, "there is no such task instance") from None
     except SettleError as error:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_provider_pindo.plugins import _models, _overview
 from tests.plugins.metadata import batch, single
 
 
@@ -125,8 +126,6 @@ def test_an_open_question_of_our_tasks_is_listed(metadata):
 
 
 def test_the_questions_of_others_leave_room_for_ours(metadata, monkeypatch):
-    from airflow_provider_pindo.plugins import _overview
-
     monkeypatch.setattr(_overview, "MAX_LISTED", 2)
     for number in range(3):
         metadata.add_task({"pindo_bulk": {"v": 1}}, task_id=f"ours_{number}", state="deferred")
@@ -138,8 +137,6 @@ def test_the_questions_of_others_leave_room_for_ours(metadata, monkeypatch):
 
 
 def test_a_question_is_listed_also_when_the_entries_are_too_many_to_read(metadata, monkeypatch):
-    from airflow_provider_pindo.plugins import _overview
-
     monkeypatch.setattr(_overview, "MAX_ENTRIES", 1)
     metadata.add_task(
         {"pindo_sms": single("unknown")},
@@ -241,8 +238,6 @@ def test_what_is_no_rejection_in_a_result_is_passed_over(metadata):
 
 
 def test_a_summary_that_does_not_read_everything_says_so(metadata, monkeypatch):
-    from airflow_provider_pindo.plugins import _overview
-
     monkeypatch.setattr(_overview, "MAX_ENTRIES", 2)
     monkeypatch.setattr(_overview, "MAX_LISTED", 1)
     for number in range(3):
@@ -271,8 +266,6 @@ def test_a_run_shows_its_tasks_and_a_task_itself_alone(metadata):
 
 
 def test_before_airflow_3_3_there_is_nothing_to_show(metadata, monkeypatch):
-    from airflow_provider_pindo.plugins import _models
-
     monkeypatch.setattr(_models, "TaskStateStoreModel", None)
     metadata.add_task({})
     assert overview(metadata) == {"has_store": False}
@@ -284,3 +277,26 @@ def test_a_query_without_a_window_is_refused():
 
     with pytest.raises(ValueError, match="a window needs a time or a run"):
         Window({"reminders"})
+
+
+def test_no_task_that_needs_a_person_is_hidden_by_those_that_do_not(metadata, monkeypatch):
+    monkeypatch.setattr(_models, "_CHUNK", 2)
+    for number in range(5):  # accepted as unknown
+        entry = {"pindo_sms": single("unknown")}
+        metadata.add_task(entry, run_id=f"new_{number}", task_id=f"ended_{number}")
+    for number in range(3):
+        age = timedelta(hours=2)
+        entry = {"pindo_sms": single("unknown")}
+        metadata.add_task(entry, run_id="old", task_id=f"z_{number}", state="failed", age=age)
+    assert {task["task_id"] for task in overview(metadata)["unknown"]} == {"z_0", "z_1", "z_2"}
+
+
+def test_the_tab_of_a_large_run_shows_the_task_that_needs_a_person(metadata, monkeypatch):
+    monkeypatch.setattr(_overview, "MAX_LISTED", 1)  # 10 tasks are listed
+    for number in range(12):
+        metadata.add_task({"pindo_sms": single("sent")}, task_id="each", map_index=number)
+    metadata.add_task({"pindo_sms": single("unknown")}, task_id="each", map_index=12, state="failed")
+    run = metadata.client().get("/ui/api/run?dag_id=reminders&run_id=run_1").json()
+    assert [task["map_index"] for task in run["unknown"]] == [12]
+    assert (len(run["tasks"]), run["task_count"]) == (10, 13)
+    assert {task["state"] for task in run["tasks"]} == {"success"}
