@@ -1,16 +1,19 @@
 """The Airflow plugin ``pindo``, which adds Pindo's routes and pages to the API server.
 
 Every process of Airflow imports this module. It loads nothing but Airflow's plugin class: the app is built when the
-API server asks for it. On Airflow before 3.1 the plugin adds nothing.
+API server asks for it. On Airflow before 3.1 the plugin adds nothing, and logs an error if webhooks are on.
 """
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import Any
 
 from airflow import __version__ as _AIRFLOW_VERSION
 from airflow.providers.common.compat.sdk import AirflowPlugin
+
+_log = logging.getLogger(__name__)
 
 #: Where the API server mounts the app.
 _URL_PREFIX = "/pindo"
@@ -38,6 +41,20 @@ class PindoPlugin(AirflowPlugin):
     """Adds the webhook receiver, the reading of its events, and the pages to Airflow's API server."""
 
     name = "pindo"
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Say that webhooks cannot be received, if they are on and this Airflow is too old."""
+        if _has_pages():
+            return
+        from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
+
+        if webhooks_are_on():
+            _log.error(
+                "[pindo] webhooks is on, but webhooks need Airflow 3.1 or later, and this is Airflow %s. None is "
+                "received: upgrade Airflow, or switch them off",
+                _AIRFLOW_VERSION,
+            )
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]

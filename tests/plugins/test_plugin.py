@@ -43,6 +43,21 @@ def test_it_adds_something_from_airflow_3_1_on(version, has_pages, monkeypatch):
         assert PindoPlugin().external_views == []
 
 
+@pytest.mark.parametrize(
+    ("version", "webhooks", "errors"),
+    [("2.11.2", "True", 1), ("3.0.6", "True", 1), ("3.0.6", "False", 0), ("3.1.0", "True", 0)],
+)
+def test_an_older_airflow_says_when_it_loads_the_plugin_that_webhooks_are_on_in_vain(
+    version, webhooks, errors, monkeypatch, caplog
+):
+    monkeypatch.setattr(pindo, "_AIRFLOW_VERSION", version)
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", webhooks)
+    PindoPlugin().on_load()
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == errors
+    assert all(f"webhooks need Airflow 3.1 or later, and this is Airflow {version}" in each for each in said)
+
+
 @NEEDS_AIRFLOW_3
 def test_the_app_is_built_once_when_the_api_server_asks():
     plugin = PindoPlugin()
