@@ -38,6 +38,15 @@ def test_it_is_what_airflow_asks_of_its_own_providers():
     jsonschema.validate({**get_provider_info(), **asked_for}, schema)
 
 
+def test_airflow_knows_the_options_of_the_section_pindo_and_their_defaults():
+    options = get_provider_info()["config"]["pindo"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == {
+        "webhooks": "False",
+        "webhook_retention_days": "30",
+        "api_url": None,
+    }
+
+
 def test_what_it_points_to_is_there():
     (integration,) = get_provider_info()["integrations"]
     for path in [integration["logo"], *integration["how-to-guide"]]:

@@ -100,8 +100,25 @@ def later(webhooks, *events, seconds=0.5):
     threading.Timer(seconds, post).start()
 
 
-def test_a_message_that_the_webhook_names_was_sent(webhooks, sandbox, lost):
-    task = Task()
+@pytest.fixture
+def questions(monkeypatch):
+    """The titles of the questions that were put to a person."""
+    titles = []
+
+    class Parked(Exception):
+        pass
+
+    def park(operator, context, form, method_name, **kwargs):
+        titles.append(form.subject)
+        raise Parked
+
+    monkeypatch.setattr(PindoSendSmsOperator, "_park", park)
+    return SimpleNamespace(titles=titles, parked=Parked)
+
+
+@pytest.mark.parametrize("on_unknown", ["fail", "ask"])
+def test_a_message_that_the_webhook_names_was_sent(webhooks, sandbox, lost, questions, on_unknown):
+    task = Task(on_unknown=on_unknown)
     later(webhooks, sent_event())
     assert task.run() == FOUND
     assert task.deferrals == 1
@@ -110,6 +127,7 @@ def test_a_message_that_the_webhook_names_was_sent(webhooks, sandbox, lost):
     assert (settled["by"], settled["sms_id"]) == ("evidence", "out_sms_1")
     assert task.run() == FOUND
     assert len(sandbox.messages()) == 1
+    assert questions.titles == []
 
 
 def test_evidence_that_is_there_is_not_waited_for(webhooks, sandbox, lost, monkeypatch):
@@ -147,7 +165,7 @@ def test_a_number_without_its_plus_is_the_same_number(webhooks, sandbox, lost):
     assert Task().run() == FOUND
 
 
-def test_without_evidence_it_does_what_on_unknown_says(webhooks, sandbox, short_wait):
+def test_without_evidence_it_does_what_on_unknown_says(webhooks, sandbox, short_wait, questions):
     for on_unknown, error in (("fail", AirflowFailException), ("resend", AirflowException)):
         sandbox.add_fault(call="send_sms", action="drop_after")
         task = Task(on_unknown=on_unknown)
@@ -156,6 +174,10 @@ def test_without_evidence_it_does_what_on_unknown_says(webhooks, sandbox, short_
     assert task.run()["status"] == "sent"  # the next try sends again, as it says
     sandbox.add_fault(call="send_sms", action="drop_after")
     assert Task(on_unknown="accept").run() == {"status": "unknown", "to": PHONE}
+    sandbox.add_fault(call="send_sms", action="drop_after")
+    with pytest.raises(questions.parked):
+        Task(on_unknown="ask").run()
+    assert questions.titles == ["Did the message arrive?"]
 
 
 def test_a_retry_that_would_send_again_looks_for_evidence_first(webhooks, sandbox, lost, short_wait):
@@ -308,4 +330,17 @@ def test_the_trigger_stores_no_number_and_no_text(webhooks, sandbox, lost):
     stored = str(deferral.value.trigger.serialize())
     assert "781234567" not in stored
     assert "Muraho" not in stored
-    assert deferral.value.timeout > timedelta(minutes=1)
+
+
+def test_evidence_is_waited_for_at_most_thirty_seconds_from_the_loss_on(webhooks, sandbox, lost):
+    before = datetime.now(UTC)
+    with pytest.raises(TaskDeferred) as deferral:
+        PindoSendSmsOperator(task_id="text", **Task().arguments).execute(
+            {"ti": SimpleNamespace(max_tries=0), "task_state_store": Store()}
+        )
+    _, arguments = deferral.value.trigger.serialize()
+    until = datetime.fromisoformat(arguments["until"])
+    half_a_minute = timedelta(seconds=30)
+    assert before + half_a_minute <= until <= datetime.now(UTC) + half_a_minute
+    # Airflow ends the wait when no triggerer does, a minute later.
+    assert half_a_minute < deferral.value.timeout <= half_a_minute + timedelta(minutes=1)

@@ -196,6 +196,12 @@ def test_the_questions_of_tasks_use_the_indexes(table):
         _store.Query(kinds=["sent"]),
     ):
         _store.read("pindo_default", query)
+    _store.read_reports([f"old-{number}" for number in range(100)], datetime.now(UTC) - timedelta(days=4))
+    _store.last_received("pindo_default")
+    with (
+        settings.get_engine().connect() as connection
+    ):  # rolled back, so that the plans are those of a full table
+        assert _store._delete_batch(connection, datetime.now(UTC) - timedelta(days=2)) == _store._BATCH
     event.remove(settings.get_engine(), "before_cursor_execute", note)
     explain = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mariadb": "EXPLAIN "}[table]
     for statement, parameters in statements:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
-from airflow_provider_pindo.plugins import _receiver, _store
+from airflow_provider_pindo.plugins import _auth, _receiver, _store
 from airflow_provider_pindo.plugins._app import create_app
 from airflow_provider_pindo.plugins._receiver import MAX_BODY
 from tests.plugins.conftest import POSTING, READING, SECRET, events, post
@@ -133,6 +135,30 @@ def test_a_connection_without_a_usable_secret_accepts_nobody(client, monkeypatch
     assert "12345" not in caplog.text
 
 
+def test_every_comparison_with_a_secret_or_token_takes_constant_time(client, monkeypatch):
+    """Of text, ``==`` ends at the first character that differs. So the tokens forbid it here."""
+    compared = []
+
+    class Token(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            raise AssertionError("compared with ==")
+
+    def compare(given, expected):
+        compared.append(expected)
+        return hmac.compare_digest(given, expected)
+
+    tokens = _auth._Tokens(Token(SECRET), Token(POSTING), Token(READING))
+    monkeypatch.setattr(_auth, "_read_tokens", lambda conn_id: tokens)
+    monkeypatch.setattr(_auth, "hmac", SimpleNamespace(compare_digest=compare))
+    assert post(client, REPORT).status_code == 200
+    assert post(client, REPORT, headers={}, params={"token": POSTING}).status_code == 200
+    assert post(client, REPORT, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert len(events(client)) == 2
+    assert set(compared) == {SECRET.encode(), POSTING.encode(), READING.encode()}
+
+
 def test_what_is_no_pindo_connection_is_not_there_and_without_credentials_nothing_is_said(
     client, monkeypatch
 ):
@@ -154,8 +180,6 @@ def test_a_secret_of_one_connection_is_worth_nothing_for_another(client, monkeyp
 
 
 def test_a_new_secret_is_valid_at_once_and_the_backend_is_not_asked_for_each_webhook(client, monkeypatch):
-    from airflow_provider_pindo.plugins import _auth
-
     reads = []
     read = _auth._read_tokens
     monkeypatch.setattr(_auth, "_read_tokens", lambda conn_id: reads.append(conn_id) or read(conn_id))
@@ -170,8 +194,6 @@ def test_a_new_secret_is_valid_at_once_and_the_backend_is_not_asked_for_each_web
 
 
 def test_names_that_a_stranger_makes_up_do_not_fill_the_memory(client, monkeypatch):
-    from airflow_provider_pindo.plugins import _auth
-
     callers = _auth.Callers()
     monkeypatch.setattr(_auth, "_MAX_REMEMBERED", 3)
     monkeypatch.setattr(_auth, "_read_tokens", lambda conn_id: _auth._Tokens())

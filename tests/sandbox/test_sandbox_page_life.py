@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,17 +23,22 @@ def tick(page: Page, number: str = PHONE):
     return page.locator(f'.phone[data-number="{number}"] .tick')
 
 
+def wait_for_words(page: Page, words: str) -> None:
+    """Wait until the tick says them on hover, and with what a click does to screen readers."""
+    said = page.get_by_role("button", name=re.compile(rf"^{words}.*\. Show request and response$"))
+    tick(page).and_(page.locator(f'[title^="{words}"]')).and_(said).wait_for()
+
+
 def test_ticks_tell_the_status_in_words_and_change_in_place(page, api, sandbox):
     sandbox.stop_clock()
     sandbox.settings(sent_seconds=5)
     sms_id = api.send(PHONE).json()["sms_id"]
-    tick(page).and_(page.locator('[title^="Accepted at"]')).wait_for()
+    wait_for_words(page, "Accepted at")
     tick(page).focus()
     sandbox.advance_clock(5)
-    tick(page).and_(page.locator('[title^="Sent at"]')).wait_for()
+    wait_for_words(page, "Sent at")
     sandbox.advance_clock(1)
-    tick(page).and_(page.locator('[title^="Delivered at"]')).wait_for()
-    assert tick(page).get_attribute("aria-label").endswith(". Show request and response")
+    wait_for_words(page, "Delivered at")
     assert tick(page).evaluate("tick => tick === document.activeElement")  # it was not made anew
     sandbox.set_status(sms_id, "undelivered")
     page.locator('.tick[title*="Reports: DELIVRD, UNDELIV"]').get_by_text("Not delivered").wait_for()

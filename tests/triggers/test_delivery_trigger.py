@@ -195,6 +195,20 @@ async def test_a_burst_reaches_the_asset_once_through_kills_of_the_triggerer(web
 
 
 @needs_streams
+async def test_a_poll_makes_one_event_however_much_it_reads(webhooks):
+    from tests.triggers.watching import Store, Triggerer, wait_until
+
+    await in_thread(webhooks.reports, *[f"out_sms_{number}" for number in range(1200)])
+    running = Triggerer(PindoDeliveryEventTrigger)
+    running.start(Store(), [], poll_interval=3600)
+    await wait_until(lambda: running.fired)
+    await asyncio.sleep(0.5)
+    sizes = [len(event.payload["reports"]) for _, event, _ in running.fired]
+    await running.kill()
+    assert sizes == [500]
+
+
+@needs_streams
 async def test_messages_of_the_webhook_reach_the_asset_once(webhooks):
     from tests.triggers.watching import Store, Triggerer
 
