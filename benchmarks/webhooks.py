@@ -13,7 +13,7 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -108,7 +108,7 @@ def _request(
 
 
 def measure(rounds: int = ROUNDS) -> tuple[Result, Result]:
-    """Return the medians of our rounds and of those of the bare route."""
+    """Return the requests a second of the median round, and the longest seconds of all: ours, and the bare route's."""
     with tempfile.TemporaryDirectory() as folder:
         plugins = Path(folder, "plugins")
         plugins.mkdir()
@@ -129,9 +129,14 @@ def measure(rounds: int = ROUNDS) -> tuple[Result, Result]:
             kept = len(server.events())
     if kept != CLIENTS * REQUESTS * (rounds + 1):
         raise RuntimeError(f"{kept} webhooks were kept")
-    ours, bare = (Result(*map(median, zip(*side, strict=True))) for side in zip(*pairs, strict=True))
-    worst = max(pair[0].longest for pair in pairs)
-    return ours._replace(longest=worst), bare
+    ours, bare = zip(*pairs, strict=True)
+    return summary(ours), summary(bare)
+
+
+def summary(rounds: Sequence[Result]) -> Result:
+    """Return the median of the rounds' requests a second, and the longest seconds of all rounds."""
+    per_second, longest, health = zip(*rounds, strict=True)
+    return Result(median(per_second), max(longest), max(health))
 
 
 def row(ours: Result, bare: Result) -> str:

@@ -69,8 +69,8 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
         needs ``deferrable``, ``since``, and templates instead of XComArgs. If that is not possible, as for a mapped
         task, the task is deferred from a worker and logs why.
     :param source: ``list`` polls Pindo's inbound list. ``webhook`` reads what Pindo's inbound webhook brought to this
-        Airflow. That is faster, and names the sender, so ``from_number`` works. There ``id`` and ``created_at`` are
-        those under which Airflow stored the message. It needs Airflow 3.1 and ``[pindo] webhooks``.
+        Airflow. That needs no request to Pindo, and names the sender, so ``from_number`` works. There ``id`` and
+        ``created_at`` are those under which Airflow stored the message. It needs Airflow 3.1 and ``[pindo] webhooks``.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: the matches, oldest first: ``{"id", "text", "created_at" (ISO 8601 with its zone), "inbound_sms_number",
         "groups", "raw"}``. Airflow stores them as the task's XCom.

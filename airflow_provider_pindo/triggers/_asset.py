@@ -174,8 +174,8 @@ class PindoInboundSmsEventTrigger(AssetTrigger):
     :param poll_interval: seconds between two polls of the inbound list, or a timedelta. The default of 10 is well above
         the time that a scheduler needs to make a run of an event.
     :param source: ``list`` polls Pindo's inbound list. ``webhook`` reads what Pindo's inbound webhook brought to this
-        Airflow, which is faster and knows the sender (``raw["from"]``). There ``id`` and ``created_at`` are those of
-        the receipt in Airflow; needs ``[pindo] webhooks``.
+        Airflow. That needs no request to Pindo, and names the sender (``raw["from"]``). There ``id`` and
+        ``created_at`` are those of the receipt in Airflow; needs ``[pindo] webhooks``.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
 
