@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ SINGLE, BULK, VERIFY, ALERT = "single", "bulk", "verify", "alert"
 SAMPLED = 10
 
 _requests = count()
+_UNTIMED = nullcontext()
 
 
 def count_messages(kind: str, *, segments: int = 0, cost: float = 0.0, **outcomes: int) -> None:
@@ -65,15 +66,16 @@ class Attempt(Protocol):
     status: int | None
 
 
-@contextmanager
-def timed_request(call: str, attempt: Attempt) -> Iterator[None]:
+def timed_request(call: str, attempt: Attempt) -> AbstractContextManager[None]:
     """Time one request in :data:`SAMPLED`, from its start to the end of the response.
 
     :param call: name of the hook's method.
     """
-    if next(_requests) % SAMPLED:
-        yield
-        return
+    return _UNTIMED if next(_requests) % SAMPLED else _timed(call, attempt)
+
+
+@contextmanager
+def _timed(call: str, attempt: Attempt) -> Iterator[None]:
     started = time.monotonic()
     try:
         yield

@@ -131,9 +131,7 @@ def _open_session(settings: PindoSettings) -> requests.Session:
     session.trust_env = False
     proxy = settings.proxy()
     session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
-    context = None
-    if session.verify is not True or session.cert or settings.trusted:
-        context = ssl_context(settings)  # says what is wrong with the files; requests would not
+    context = ssl_context(settings)  # says what is wrong with the files; requests would not
     for scheme in ("https://", "http://"):
         session.mount(scheme, _Adapter(context if settings.trusted else None))
     return session

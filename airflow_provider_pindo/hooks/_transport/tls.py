@@ -11,13 +11,16 @@ from airflow_provider_pindo.hooks._settings import PindoSettings
 
 
 def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
-    """Return what a connection checks the server with; False when it does not check.
+    """Return what a connection checks the server with.
 
+    :return: True for the certificates of the system, which the HTTP clients load once; False for no check.
     :raises PindoConfigurationError: a certificate is missing or cannot be used.
     """
     if settings.verify is False and settings.cert is None:
         return False
     bundle = ca_bundle(settings)
+    if settings.verify is True and bundle is None and settings.cert is None and not settings.trusted:
+        return True
     try:
         if bundle is not None and Path(bundle).is_dir():
             context = ssl.create_default_context(capath=bundle)
