@@ -41,7 +41,7 @@ def count_delivered(session: Session, window: Window, most: int) -> dict[str, An
     since: datetime | None = None
     ids: set[str] = set()
     is_cut = False
-    for keys, limit, containing in (("pindo_sms", most, ""), ("pindo_bulk_", _MAX_BATCHES, '"sms_ids"')):
+    for keys, limit, containing in (("pindo_sms", most, ()), ("pindo_bulk_", _MAX_BATCHES, ('"sms_ids"',))):
         values = _models.iter_values(session, window, keys, limit, containing=containing)
         read = 0
         for stored in values:

@@ -35,11 +35,17 @@ T = TypeVar("T")
 
 #: Characters of a value that a summary reads.
 HEAD = 1000
+#: One of them is in each value that says that somebody's outcome is unknown.
+UNKNOWN_PARTS = ('"status": "unknown"', '"unknown": {"')
 #: Rows that the database sends at a time.
 _CHUNK = 500
 _WEEK = timedelta(days=7)
 #: Where a bulk entry's numbers start.
 _NUMBERS = ', "numbers": '
+
+
+class NoTaskError(Exception):
+    """There is no such task instance."""
 
 
 class TaskKey(NamedTuple):
@@ -188,13 +194,19 @@ def _of_task(window: Window, store: Any) -> list[Any]:
 
 
 def iter_values(
-    session: Session, window: Window, keys: str, limit: int, *, containing: str = "", start: str = ""
+    session: Session,
+    window: Window,
+    keys: str,
+    limit: int,
+    *,
+    containing: Collection[str] = (),
+    start: str = "",
 ) -> Iterator[StoredValue]:
     """Yield whole values: the newest runs first, and within a task in the order of their keys.
 
     :param keys: how the keys start.
     :param limit: most values.
-    :param containing: text that a value must contain.
+    :param containing: texts of which a value must contain one.
     :param start: the first key.
     """
     store = TaskStateStoreModel
@@ -202,7 +214,7 @@ def iter_values(
         DagRun.run_after.desc(), store.dag_run_id, store.task_id
     )
     if containing:
-        query = query.where(store.value.contains(containing, autoescape=True))
+        query = query.where(or_(*(store.value.contains(text, autoescape=True) for text in containing)))
     if start:
         query = query.where(store.key >= start)
     for row in _stream(session, query.order_by(store.map_index, store.key).limit(limit)):
@@ -328,7 +340,7 @@ def read_connection_ids(session: Session, conn_type: str, limit: int) -> list[st
 def lock_task(session: Session, task: TaskKey) -> str | None:
     """Lock a task instance until the transaction ends, and return its state.
 
-    :raises LookupError: there is no such task instance.
+    :raises NoTaskError: there is no such task instance.
     """
     query = select(TaskInstance.state).where(
         TaskInstance.dag_id == task.dag_id,
@@ -338,7 +350,7 @@ def lock_task(session: Session, task: TaskKey) -> str | None:
     )
     row = session.execute(query.limit(1).with_for_update(of=TaskInstance)).first()
     if row is None:
-        raise LookupError(task)
+        raise NoTaskError
     state: str | None = row.state
     return state
 
@@ -355,7 +367,7 @@ def lock_unknown(session: Session, task: TaskKey, keys: Collection[str], limit: 
         store.task_id == task.task_id,
         store.map_index == task.map_index,
     )
-    unknown = store.value.contains('"status": "unknown"', autoescape=True)
+    unknown = store.value.contains(UNKNOWN_PARTS[0], autoescape=True)
     query = query.where(store.key.in_(sorted(keys)) if keys else unknown)
     return {row.key: row for row in session.scalars(query.order_by(store.key).limit(limit).with_for_update())}
 

@@ -16,7 +16,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import BaseHook, conf
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -54,8 +54,14 @@ def _require_own_page(request: Request) -> None:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None and site != "same-origin":
         raise HTTPException(403, "this request comes from another site")
-    if site is None and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if site is None and origin is not None and urlsplit(origin).netloc not in _own_hosts(request):
         raise HTTPException(403, "this request comes from another origin")
+
+
+def _own_hosts(request: Request) -> set[str]:
+    """Return the hosts of this Airflow: of the request, which a proxy may replace, and of ``[api] base_url``."""
+    base_url = conf.get("api", "base_url", fallback="") or ""
+    return {request.headers.get("host", ""), urlsplit(base_url).netloc} - {""}
 
 
 def _readable_dags(user: GetUserDep) -> set[str]:
@@ -63,8 +69,17 @@ def _readable_dags(user: GetUserDep) -> set[str]:
     return get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
 
 
+def _require_tasks_readable(user: GetUserDep) -> None:
+    """Refuse who may not read task instances, as Airflow's own lists over all DAGs do."""
+    if not get_auth_manager().is_authorized_dag(
+        method="GET", access_entity=DagAccessEntity.TASK_INSTANCE, user=user
+    ):
+        raise HTTPException(403, "you may not read task instances")
+
+
 router = APIRouter(prefix="/ui", dependencies=[Depends(get_user)])
 _OwnPage = Depends(_require_own_page)
+_TasksReadable = Depends(_require_tasks_readable)
 _ReadableDags = Annotated[set[str], Depends(_readable_dags)]
 
 
@@ -129,7 +144,7 @@ def _file(name: str, media_type: str) -> Response:
     return Response((_STATIC / name).read_bytes(), media_type=media_type, headers=_PAGE_HEADERS)
 
 
-@router.get("/api/overview")
+@router.get("/api/overview", dependencies=[_TasksReadable])
 def read_overview(
     request: Request,
     user: GetUserDep,
@@ -157,7 +172,7 @@ def read_run(
     map_index: int = -1,
 ) -> dict[str, Any]:
     """Return what the tab of a run, or of a task instance, shows."""
-    _require_readable(dag_id, dag_ids)
+    _require_readable(dag_id, dag_ids, request, user)
     if not _models.has_store():
         return {"has_store": False}
     task = None if task_id is None else (task_id, map_index)
@@ -167,6 +182,8 @@ def read_run(
 
 @router.get("/api/delivery")
 def read_delivery(
+    request: Request,
+    user: GetUserDep,
     session: SessionDep,
     dag_ids: _ReadableDags,
     window: _WindowName = "24h",
@@ -179,9 +196,10 @@ def read_delivery(
     if not _models.has_store():
         return None
     if dag_id is None:
+        _require_tasks_readable(user)
         within = Window(dag_ids, since=datetime.now(UTC) - WINDOWS[window][0])
     else:
-        _require_readable(dag_id, dag_ids)
+        _require_readable(dag_id, dag_ids, request, user)
         within = Window(
             {dag_id}, run=(dag_id, run_id), task=None if task_id is None else (task_id, map_index)
         )
@@ -189,9 +207,11 @@ def read_delivery(
 
 
 @router.post("/api/people", dependencies=[_OwnPage])
-def read_people(body: _List, session: SessionDep, dag_ids: _ReadableDags) -> dict[str, Any]:
+def read_people(
+    request: Request, body: _List, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
+) -> dict[str, Any]:
     """Return one page of everybody of a task."""
-    _require_readable(body.dag_id, dag_ids)
+    _require_readable(body.dag_id, dag_ids, request, user)
     window = Window({body.dag_id}, run=(body.dag_id, body.run_id), task=(body.task_id, body.map_index))
     answer = list_people(
         session, window, ending=body.ending, outcome=body.outcome, start=body.start, skip=body.skip
@@ -199,7 +219,7 @@ def read_people(body: _List, session: SessionDep, dag_ids: _ReadableDags) -> dic
     return {**answer, "has_deliveries": add_deliveries(answer["people"])}
 
 
-@router.post("/api/search", dependencies=[_OwnPage])
+@router.post("/api/search", dependencies=[_OwnPage, _TasksReadable])
 def search(body: _Search, session: SessionDep, dag_ids: _ReadableDags) -> dict[str, Any]:
     """Return what was sent to a phone number. The number is not kept."""
     window = Window(dag_ids, since=datetime.now(UTC) - WINDOWS[body.window][0])
@@ -215,12 +235,12 @@ def settle_messages(
     request: Request, body: _Settle, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
 ) -> dict[str, int]:
     """Record whether messages arrived. The page then clears the task through Airflow's own API."""
-    _require_readable(body.dag_id, dag_ids)
+    _require_readable(body.dag_id, dag_ids, request, user)
     _require_editor(body.dag_id, request, user)
     words = [Word(word.key, word.row, word.arrived) for word in body.words]
     try:
         counts = settle(session, body.task(), words, body.everybody, seen=body.seen, user=user.get_name())
-    except LookupError:
+    except _models.NoTaskError:
         raise HTTPException(404, "there is no such task instance") from None
     except SettleError as error:
         raise HTTPException(409, str(error)) from None
@@ -237,9 +257,11 @@ def read_setup(user: GetUserDep, session: SessionDep) -> dict[str, Any]:
     return setup(session)
 
 
-def _require_readable(dag_id: str, dag_ids: set[str]) -> None:
+def _require_readable(dag_id: str, dag_ids: set[str], request: Request, user: Any) -> None:
+    """Refuse who may not read a DAG and its task instances, as Airflow's own view of the state store does."""
     if dag_id not in dag_ids:
         raise HTTPException(403, "you may not read this DAG")
+    requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE, dag_id)(request, user)
 
 
 def _require_editor(dag_id: str, request: Request, user: Any) -> None:

@@ -1,12 +1,14 @@
 """Lists of people: everybody of a task, page by page, and whom a phone number finds.
 
-The ledger holds masked numbers only. So a number is compared in its masked form, and it leaves this module in no other.
+A bulk send's entries hold masked numbers only. So each number is compared in its masked form, and it leaves this module
+in no other.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo._ledger.entry import UNKNOWN
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
 from airflow_provider_pindo.plugins import _models
@@ -42,10 +44,14 @@ def list_people(
     :return: ``people``, and ``next``: the next page's ``start`` and ``skip``, or None.
     """
     tail = ending[-SHOWN_DIGITS:]
+    # The database passes over entries without anybody to list, and a page may read only so many.
+    containing: tuple[str, ...] = (f"*{tail}",) if len(tail) == SHOWN_DIGITS else ()
+    if outcome == UNKNOWN:
+        containing = _models.UNKNOWN_PARTS
     listed: list[dict[str, Any]] = []
     read = 0
     values = _models.iter_values(
-        session, window, PREFIX, _ENTRIES_OF_A_PAGE, containing=f"*{tail}" if tail else "", start=start
+        session, window, PREFIX, _ENTRIES_OF_A_PAGE, containing=containing, start=start
     )
     for stored in values:
         read += 1
@@ -73,7 +79,7 @@ def find_number(session: Session, window: Window, number: str, country: str | No
     mask = mask_phone_number(parse_phone_number(number, country))
     found: list[dict[str, Any]] = []
     read = 0
-    for stored in _models.iter_values(session, window, PREFIX, _ENTRIES_OF_A_SEARCH, containing=mask):
+    for stored in _models.iter_values(session, window, PREFIX, _ENTRIES_OF_A_SEARCH, containing=(mask,)):
         read += 1
         for person in _readable(stored):
             if person.number == mask and len(found) < MAX_FOUND:

@@ -62,7 +62,7 @@ def settle(
     :param seen: when the newest entry that the person saw was written. A later one may be about another request.
     :param user: who says so.
     :return: how many ``arrived`` and how many did ``not_arrived``.
-    :raises LookupError: there is no such task instance.
+    :raises NoTaskError: there is no such task instance.
     :raises SettleError: the task has not failed, a message is not unknown, or its entry was written since.
     """
     state = _models.lock_task(session, task)
@@ -117,6 +117,8 @@ def _settle_batch(
     value: Any, words: list[Word], everybody: bool | None, settlement: Settlement
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     if everybody is None:
+        if any(word.row is None for word in words):
+            raise SettleError("a message of a bulk send is named by its row")
         arrived = [word.row for word in words if word.arrived and word.row is not None]
         not_arrived = [word.row for word in words if not word.arrived and word.row is not None]
     else:
@@ -133,6 +135,8 @@ def _settle_batch(
 def _settle_single(
     value: Any, key: str, words: list[Word], everybody: bool | None, settlement: Settlement
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    if len(words) > 1:
+        raise SettleError(f"the message {key!r} is named more than once")
     arrived = words[0].arrived if everybody is None else everybody
     entry = read_entry(value, key)
     if entry is None or entry.status != UNKNOWN:

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 
-from airflow_provider_pindo.plugins import _models, _pages
+from airflow_provider_pindo.plugins import _models, _pages, _people
 from tests.plugins.metadata import NOW, batch, single
 
 STATIC = Path(_pages.__file__).parent / "static"
@@ -57,6 +58,20 @@ def test_a_person_sees_the_dags_that_they_may_read(metadata, monkeypatch):
     assert [message["dag_id"] for message in found] == ["mine"]
 
 
+def test_who_may_read_a_dag_and_not_its_task_instances_sees_nothing(metadata, monkeypatch):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+
+    def is_authorized(*, access_entity=None, **_):
+        return access_entity is not DagAccessEntity.TASK_INSTANCE
+
+    monkeypatch.setattr(_pages.get_auth_manager(), "is_authorized_dag", is_authorized)
+    client = metadata.client("viewer")
+    run = "dag_id=reminders&run_id=run_1"
+    for path in ("overview", "overview?dag_id=", f"run?{run}", "delivery", f"delivery?{run}"):
+        assert client.get(f"/ui/api/{path}").status_code == 403
+    assert {client.post(path, json=body).status_code for path, body in POSTS.items()} == {403}
+
+
 @pytest.mark.parametrize("path", sorted(POSTS))
 @pytest.mark.parametrize(
     ("headers", "status"),
@@ -80,9 +95,16 @@ def test_another_site_cannot_make_a_browser_settle_or_search(metadata, path, hea
 
 
 @pytest.mark.parametrize(
-    "headers", [{"sec-fetch-site": "same-origin"}, {"origin": "http://airflow.example"}, {}]
+    "headers",
+    [
+        {"sec-fetch-site": "same-origin"},
+        {"origin": "http://airflow.example"},
+        {"origin": "http://airflow.clinic.example:8080"},  # a proxy in front replaces the Host
+        {},
+    ],
 )
-def test_the_page_itself_and_a_script_with_a_token_may(metadata, headers):
+def test_the_page_itself_and_a_script_with_a_token_may(metadata, headers, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.clinic.example:8080/team")
     metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
     body = {**PLACE, "seen": SEEN, "everybody": False}
     assert metadata.client().post("/ui/api/settle", json=body, headers=headers).status_code == 200
@@ -139,14 +161,34 @@ def test_everybody_of_a_task_is_listed_page_by_page(metadata):
 
 
 def test_a_page_reads_a_bounded_number_of_entries(metadata, monkeypatch):
-    from airflow_provider_pindo.plugins import _people
-
     monkeypatch.setattr(_people, "_ENTRIES_OF_A_PAGE", 2)
     metadata.add_task({f"pindo_bulk_{number:05d}": batch(2, rejected={"bad": "2"}) for number in (1, 2, 3)})
     first = people(metadata, outcome="rejected")
     assert [person["row"] for person in first["people"]] == [2, 2]
     second = people(metadata, outcome="rejected", **first["next"])
     assert ([person["key"] for person in second["people"]], second["next"]) == (["pindo_bulk_00003"], None)
+
+
+def test_who_is_unknown_is_listed_first_of_all_in_a_bulk_send_of_many(metadata, monkeypatch):
+    monkeypatch.setattr(_people, "_ENTRIES_OF_A_PAGE", 2)
+    entries = {f"pindo_bulk_{number:05d}": batch(2) for number in range(1, 6)}
+    entries["pindo_bulk_00004"] = batch(2, unknown={"lost": "2"})
+    entries["pindo_bulk_00005"] = batch(2, unknown={"lost": "1"}, status="no such word")
+    metadata.add_task({**entries, "pindo_sms": single("unknown")}, state="failed")
+    listed = people(metadata, outcome="unknown")
+    assert [(one["key"], one["row"]) for one in listed["people"]] == [
+        ("pindo_bulk_00004", 2),
+        ("pindo_bulk_00005", 1),
+    ]
+    assert [one["key"] for one in people(metadata, outcome="unknown", **listed["next"])["people"]] == [
+        "pindo_sms"
+    ]
+
+
+@pytest.mark.parametrize(("ending", "rows"), [("2", [2, 12]), ("12", [12]), ("112", [12])])
+def test_one_digit_is_enough_for_the_end_of_a_number(metadata, ending, rows):
+    metadata.add_task({"pindo_bulk_00001": batch(12)})
+    assert [person["row"] for person in people(metadata, ending=ending)["people"]] == rows
 
 
 def test_people_are_found_by_the_end_of_their_number_and_by_outcome(metadata):
@@ -211,8 +253,6 @@ def test_a_number_is_neither_logged_nor_returned(metadata, caplog):
 
 
 def test_a_search_that_is_not_complete_says_so(metadata, monkeypatch):
-    from airflow_provider_pindo.plugins import _people
-
     monkeypatch.setattr(_people, "MAX_FOUND", 1)
     metadata.add_task({"pindo_sms": single("sent"), "pindo_bulk_00001": batch(3)})
     answer = search(metadata, "+250780000101").json()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_pindo.plugins import _pages
+from airflow_provider_pindo.plugins import _pages, _settle
 from tests.plugins.metadata import batch, single
 
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
@@ -103,13 +103,18 @@ def test_what_is_no_longer_unknown_is_refused(metadata, status):
         [],
         [word(True, "pindo_sms")],
         [word(True, "pindo_bulk_00001", 1)],
+        [word(True, "pindo_bulk_00001")],
+        [word(True, "pindo_bulk_00001", 2), word(True, "pindo_bulk_00001")],
+        [word(True, "pindo_verify"), word(False, "pindo_verify")],
         [word(True, "pindo_bulk_00001", 2), word(False, "pindo_bulk_00001", 2)],
         [word(True, "other")],
     ],
 )
 def test_a_word_that_fits_no_unknown_message_settles_nothing(metadata, words):
-    metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2"}), "other": 1}, state="failed")
+    entries = {"pindo_bulk_00001": batch(4, unknown={"lost": "2"}), "pindo_verify": single("unknown")}
+    metadata.add_task({**entries, "other": 1}, state="failed")
     assert settle(metadata, words=words).status_code == 409
+    assert metadata.value("pindo_verify")["status"] == "unknown"
     assert metadata.value("pindo_bulk_00001")["unknown"] == {"lost": "2"}
     assert metadata.audit_log() == []
 
@@ -125,6 +130,16 @@ def test_a_pin_is_settled_by_the_same_two_buttons(metadata, arrived, status):
     metadata.add_task({"pindo_verify": single("unknown")}, state="failed")
     assert settle(metadata, words=[word(arrived, "pindo_verify")]).status_code == 200
     assert metadata.value("pindo_verify")["status"] == status
+
+
+def test_an_error_of_our_own_is_not_taken_for_a_task_that_is_gone(metadata, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("entry")
+
+    monkeypatch.setattr(_settle, "read_entry", fail)
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    with pytest.raises(KeyError):
+        settle(metadata, words=[word(True)])
 
 
 def test_there_is_no_such_task(metadata):

@@ -275,12 +275,12 @@ function settleForm(task, people, areMore, reload) {
     return made;
   }
   async function send() {
-    const all = everybody !== null || words.size >= task.unknown;
     for (const [made] of toggles) made.disabled = true;
     button.disabled = true;
     status.textContent = "Settling…";
     try {
-      await ask("api/settle", { ...key(task), seen: task.time, everybody, words: everybody === null ? [...words.values()] : [] });
+      const settled = await ask("api/settle", { ...key(task), seen: task.time, everybody, words: everybody === null ? [...words.values()] : [] });
+      const all = settled.arrived + settled.not_arrived >= task.unknown; // one request settles a million people at most
       if (all) await clear(task);
       announce(all ? "Settled and cleared. The run goes on." : "Settled.");
       reload(all ? h("div", { class: "notice done" }, h("p", {}, "Settled and cleared. ", link(runPath(task), "The run goes on."))) : null);
@@ -371,9 +371,9 @@ function peopleList(task) {
     try {
       const answer = await ask("api/people", { ...key(task), ending: digits, outcome: only.value, ...(next || {}) });
       rows = rows.concat(answer.people);
-      const shown = rows.length ? table("People of this task", personColumns, rows) : empty("Nobody matches.");
+      const shown = rows.length ? table("People of this task", personColumns, rows) : empty(answer.next ? "Nobody in the first entries matches. “Show more” reads on." : "Nobody matches.");
       results.replaceChildren(
-        digits.length > 3 ? h("p", { class: "quiet" }, "The ledger keeps masked numbers: only the last three digits are compared.") : "",
+        digits.length > 3 ? h("p", { class: "quiet" }, "Only the last three digits are compared.") : "",
         shown, noDeliveries(answer),
         answer.next ? h("p", { class: "bar" }, h("button", { onclick: () => load(answer.next) }, "Show more")) : "");
     } catch (error) {
@@ -415,8 +415,8 @@ function found(answer) {
   return [
     h("p", {}, `${several(answer.found.length, "message")} to `, h("code", {}, answer.mask), ` in ${span}. `,
       answer.found.length > 1
-        ? "The ledger keeps masked numbers only, and several people may have this one. Compare the run, the row and the time."
-        : "The ledger keeps masked numbers only, and other people may have this one."),
+        ? "Numbers are compared in this masked form, and several people may have it. Compare the run, the row and the time."
+        : "Numbers are compared in this masked form, and other people may have it."),
     table("Messages that were found", [
       ["Time", (row) => time(row.time), "time"],
       ["DAG", (row) => row.dag_name],
