@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
 
@@ -31,11 +31,21 @@ def parse_rows(ranges: str) -> list[int]:
 
     :raises ValueError: malformed, or more than an entry can hold.
     """
-    rows: list[int] = []
+    return [row for some in _iter_ranges(ranges) for row in some]
+
+
+def count_rows(ranges: str) -> int:
+    """Return how many rows ``1-57,59`` has.
+
+    :raises ValueError: as for :func:`parse_rows`.
+    """
+    return sum(map(len, _iter_ranges(ranges)))
+
+
+def _iter_ranges(ranges: str) -> Iterator[range]:
     for part in filter(None, ranges.split(",")):
         first, _, last = part.partition("-")
         some = range(int(first), int(last or first) + 1)
         if not 0 < len(some) <= MAX_RECIPIENTS:
             raise ValueError(part)
-        rows += some
-    return rows
+        yield some

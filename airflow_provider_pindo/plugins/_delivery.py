@@ -33,6 +33,8 @@ _WORDS = {
 def count_delivered(session: Session, window: Window, most: int) -> dict[str, Any] | None:
     """Return how many messages are ``delivered`` and ``not_delivered``, and ``of`` how many; None without webhooks.
 
+    Where no message has an id, neither is known: both are None.
+
     :param most: most single messages that are counted.
     :return: also ``is_cut``, whether there are more messages than were counted.
     """
@@ -54,8 +56,8 @@ def count_delivered(session: Session, window: Window, most: int) -> dict[str, An
         return None
     counts = Counter(standings.values())
     return {
-        "delivered": counts[Standing.DELIVERED],
-        "not_delivered": counts[Standing.UNDELIVERED],
+        "delivered": counts[Standing.DELIVERED] if ids else None,
+        "not_delivered": counts[Standing.UNDELIVERED] if ids else None,
         "of": len(ids),
         "is_cut": is_cut,
     }

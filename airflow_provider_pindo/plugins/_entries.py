@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
 from airflow_provider_pindo._bulk.batch_entry import RowOutcome, read_rows
-from airflow_provider_pindo._bulk.row_numbers import parse_rows
+from airflow_provider_pindo._bulk.row_numbers import count_rows
 from airflow_provider_pindo._ledger.entry import (
     EXPIRED,
     NOT_SENT,
@@ -26,7 +26,6 @@ from airflow_provider_pindo._ledger.entry import (
     SENT,
     UNKNOWN,
     Entry,
-    check_version,
     read_entry,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -44,7 +43,8 @@ class Counts:
 
     :param not_sent: no request was made for them, or a person found that they did not arrive.
     :param expired: no request was made for them before their time was over.
-    :param cost: USD.
+    :param priced: the accepted whose price is known.
+    :param cost: USD, of those.
     """
 
     accepted: int = 0
@@ -52,7 +52,18 @@ class Counts:
     unknown: int = 0
     not_sent: int = 0
     expired: int = 0
+    priced: int = 0
     cost: float = 0.0
+
+    def accept(self, price: float | None) -> None:
+        """Count a message that Pindo accepted.
+
+        :param price: USD; None when Pindo named none, as for a PIN.
+        """
+        self.accepted += 1
+        if price is not None:
+            self.priced += 1
+            self.cost += price
 
     def add(self, other: Counts) -> None:
         """Add ``other`` to these."""
@@ -61,12 +72,14 @@ class Counts:
         self.unknown += other.unknown
         self.not_sent += other.not_sent
         self.expired += other.expired
+        self.priced += other.priced
         self.cost += other.cost
 
     def to_value(self) -> dict[str, Any]:
         """Return the counts as the page reads them."""
         messages = self.accepted + self.rejected + self.unknown + self.not_sent + self.expired
-        return {**asdict(self), "messages": messages, "cost": round(self.cost, 6)}
+        is_known = self.priced > 0 or self.accepted + self.unknown == 0
+        return {**asdict(self), "messages": messages, "cost": round(self.cost, 6) if is_known else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +102,8 @@ class Person:
 
 
 class _Receipt(msgspec.Struct, gc=False):
-    total_cost: Any = None
-    remaining_balance: Any = None
+    total_cost: float | None = None
+    remaining_balance: float | None = None
 
 
 class Message(msgspec.Struct, gc=False):
@@ -105,28 +118,69 @@ class Message(msgspec.Struct, gc=False):
     @property
     def column(self) -> str:
         """The column that counts it."""
-        return _column(self.status, self.outcome)
-
-    @property
-    def cost(self) -> float:
-        """USD."""
-        return 0.0 if self.result is None else usd(self.result.total_cost) or 0.0
-
-    @property
-    def balance(self) -> float | None:
-        """What Pindo named after the request, in USD."""
-        return None if self.result is None else usd(self.result.remaining_balance)
+        return "accepted" if self.status == SENT else _column(self.status, self.outcome)
 
 
 _decode_message = msgspec.json.Decoder(Message).decode
 
 
 def read_message(text: str) -> Message | None:
-    """Return a single message's entry; None if a person, or another version, wrote it. Then :func:`count` reads it."""
+    """Return a single message's entry; None if a person, or another version, wrote it.
+
+    Then :func:`count_single` reads it, which takes longer.
+    """
     try:
         return _decode_message(text)
     except msgspec.DecodeError:
         return None
+
+
+class Rejected(NamedTuple):
+    """Those of a batch whom Pindo rejected for one reason; their rows as ranges."""
+
+    reason: str
+    rows: str
+    people: int
+
+
+class _Batch(msgspec.Struct, gc=False):
+    """A batch of a bulk send, as far as the tiles need it. One without ``v`` was written by a person."""
+
+    status: str
+    accepted: int
+    rejected: dict[str, str]
+    unknown: dict[str, str]
+    not_sent: str
+    cost: float
+    v: Literal[1] = 1
+
+
+_decode_batch = msgspec.json.Decoder(_Batch).decode
+
+
+def count_batch(text: str) -> tuple[Counts, list[Rejected]]:
+    """Return what the entry of a batch says, and whom Pindo rejected.
+
+    :param text: the entry's JSON, with or without the numbers.
+    :raises PindoConfigurationError: no task of this version wrote it.
+    """
+    try:
+        batch = _decode_batch(text)
+        rejected = [Rejected(reason, rows, count_rows(rows)) for reason, rows in batch.rejected.items()]
+        unknown = sum(map(count_rows, batch.unknown.values()))
+        not_sent = count_rows(batch.not_sent)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise PindoConfigurationError("the entry is not as a task of this version wrote it") from error
+    # A bulk send estimates a price that Pindo did not name. So a sum of nothing is not known.
+    priced = batch.accepted if batch.cost else 0
+    accepted = batch.accepted
+    if unknown:
+        status = batch.status.strip().lower()  # a person settles all the unknown by editing it
+        accepted += unknown if status == SENT else 0
+        not_sent += unknown if status == NOT_SENT else 0
+        unknown = 0 if status in (SENT, NOT_SENT) else unknown
+    people = sum(some.people for some in rejected)
+    return Counts(accepted, people, unknown, not_sent, priced=priced, cost=batch.cost), rejected
 
 
 def is_batch(key: str) -> bool:
@@ -139,19 +193,17 @@ def is_message(key: str) -> bool:
     return key in SINGLE or is_batch(key)
 
 
-def count(key: str, value: Any) -> Counts:
-    """Return what an entry says of its messages.
+def count_single(key: str, value: Any) -> Counts:
+    """Return what the entry of a single message says, whoever wrote it.
 
-    :param key: one that :func:`is_message` takes.
-    :param value: with or without the numbers.
     :raises PindoConfigurationError: no task of this version wrote it.
     """
-    if is_batch(key):
-        return _count_batch(key, value)
     entry = _read_single(key, value)
-    counts = Counts(**{_column(entry.status, entry.outcome): 1})
+    counts = Counts()
     if entry.status == SENT:
-        counts.cost = usd((entry.result or {}).get("total_cost")) or 0.0
+        counts.accept(usd((entry.result or {}).get("total_cost")))
+    else:
+        counts.add(Counts(**{_column(entry.status, entry.outcome): 1}))
     return counts
 
 
@@ -167,41 +219,6 @@ def _read_single(key: str, value: Any) -> Entry:
     if entry is None:
         raise PindoConfigurationError(f"entry {key!r} is not JSON")
     return entry
-
-
-def _count_batch(key: str, value: Any) -> Counts:
-    check_version(value, key)
-    try:
-        counts = Counts(
-            accepted=int(value["accepted"]),
-            rejected=_count_rows(value["rejected"].values()),
-            unknown=_count_rows(value["unknown"].values()),
-            not_sent=_count_rows([value["not_sent"]]),
-            cost=usd(value["cost"]) or 0.0,
-        )
-        status = str(value["status"]).strip().lower()
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise PindoConfigurationError(f"entry {key!r} is not as a task wrote it") from error
-    if status in (SENT, NOT_SENT):  # a person has settled all the unknown by editing the status
-        settled, counts.unknown = counts.unknown, 0
-        if status == SENT:
-            counts.accepted += settled
-        else:
-            counts.not_sent += settled
-    return counts
-
-
-def _count_rows(ranges: Any) -> int:
-    return sum(len(parse_rows(some)) for some in ranges)
-
-
-def rejections(key: str, value: Any) -> Iterator[tuple[str, str, int]]:
-    """Yield reason, rows and number of people for each reason why Pindo rejected some of an entry."""
-    if not is_batch(key):
-        yield str(value.get("reason")), "", 1
-        return
-    for reason, rows in value["rejected"].items():
-        yield reason, rows, len(parse_rows(rows))
 
 
 def people(key: str, value: Any) -> Iterator[Person]:
@@ -257,7 +274,7 @@ def sms_ids(key: str, value: Any) -> set[str]:
     return set() if sms_id is None else {str(sms_id)}
 
 
-def balance(key: str, value: Any) -> float | None:
+def balance(value: Any) -> float | None:
     """Return the balance that Pindo named after the request of an entry, in USD; None when it named none."""
     result = value.get("result") if isinstance(value, Mapping) else None
     return usd(result.get("remaining_balance")) if isinstance(result, Mapping) else None

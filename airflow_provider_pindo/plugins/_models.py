@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from sqlalchemy import TIMESTAMP, and_, exists, func, or_, select, tuple_, type_coerce
+from sqlalchemy import String, and_, cast, exists, func, or_, select, tuple_
 
 try:
     from airflow.models.task_state_store import TaskStateStoreModel
@@ -70,6 +71,31 @@ class StoredValue(NamedTuple):
     run_after: datetime
 
 
+class Head(NamedTuple):
+    """The head of a value of the task state store: all but the numbers of its recipients.
+
+    The page waits for thousands of these. So drivers leave the times alone, which they are slow to parse.
+
+    :param value: JSON text.
+    :param updated_at: see :func:`read_time`.
+    """
+
+    id: int
+    dag_run_id: int
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    key: str
+    value: str
+    updated_at: str
+
+    @property
+    def task(self) -> TaskKey:
+        """The task instance."""
+        return TaskKey(self.dag_id, self.run_id, self.task_id, self.map_index)
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A parked task that waits for a person's answer."""
@@ -113,33 +139,27 @@ def has_store() -> bool:
     return TaskStateStoreModel is not None
 
 
-def iter_heads(session: Session, window: Window, keys: str, limit: int) -> Iterator[tuple[Any, str]]:
-    """Yield the newest values without the numbers of their recipients, as JSON text.
-
-    The page waits for this, so the rows come as the driver reads them: see :func:`as_utc` for their times.
+def iter_heads(session: Session, window: Window, keys: str, limit: int) -> Iterator[Head]:
+    """Yield the heads of values, those of the newest runs first.
 
     :param keys: how the keys start.
     :param limit: most values.
-    :return: rows with ``dag_run_id``, ``dag_id``, ``run_id``, ``task_id``, ``map_index``, ``key`` and ``updated_at``,
-        each with the text of its value.
     """
     cut_off = []
     store = TaskStateStoreModel.__table__.c
     heads = _heads(window, keys, func.substr(store.value, 1, HEAD))
-    for row in _stream_core(session, heads.order_by(DagRun.__table__.c.run_after.desc()).limit(limit)):
-        text = row.value
-        if len(text) < HEAD:
-            yield row, text
+    for head in _stream_heads(session, heads.order_by(DagRun.__table__.c.run_after.desc()).limit(limit)):
+        if len(head.value) < HEAD:
+            yield head
             continue
-        before, found, _ = text.partition(_NUMBERS)
+        before, found, _ = head.value.partition(_NUMBERS)
         if found:
-            yield row, before + "}"
+            yield head._replace(value=before + "}")
         else:
-            cut_off.append(row.id)
+            cut_off.append(head.id)
     whole = _heads(window, keys, store.value)
     for ids in _chunks(cut_off):
-        for row in _stream_core(session, whole.where(store.id.in_(ids))):
-            yield row, row.value
+        yield from _stream_heads(session, whole.where(store.id.in_(ids)))
 
 
 def _heads(window: Window, keys: str, value: Any) -> Select[Any]:
@@ -153,7 +173,7 @@ def _heads(window: Window, keys: str, value: Any) -> Select[Any]:
         store.map_index,
         store.key,
         value.label("value"),
-        type_coerce(store.updated_at, TIMESTAMP(timezone=True)).label("updated_at"),
+        cast(store.updated_at, String).label("updated_at"),
     )
     return (
         select(*columns)
@@ -162,17 +182,19 @@ def _heads(window: Window, keys: str, value: Any) -> Select[Any]:
     )
 
 
-def _stream_core(session: Session, query: Select[Any]) -> Iterable[Any]:
+def _stream_heads(session: Session, query: Select[Any]) -> Iterator[Head]:
     """Stream rows past the ORM, which would take as long as the database."""
-    return session.connection().execute(query.execution_options(yield_per=_CHUNK))
+    rows = session.connection().execute(query.execution_options(yield_per=_CHUNK))
+    return map(Head._make, chain.from_iterable(rows.partitions()))
 
 
 def _chunks(items: list[T]) -> Iterator[list[T]]:
     return (items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK))
 
 
-def as_utc(time: datetime) -> datetime:
-    """Return a time as the driver read it, in UTC. SQLite and MySQL give it without a zone."""
+def read_time(text: str) -> datetime:
+    """Return a time that the database wrote, in UTC. SQLite and MySQL write it without a zone."""
+    time = datetime.fromisoformat(text)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 

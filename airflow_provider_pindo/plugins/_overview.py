@@ -19,15 +19,13 @@ from airflow_provider_pindo.plugins._entries import (
     PREFIX,
     SINGLE,
     Counts,
-    Message,
     balance,
-    count,
+    count_batch,
+    count_single,
     is_batch,
-    is_message,
     read_message,
-    rejections,
 )
-from airflow_provider_pindo.plugins._models import TaskKey, Window
+from airflow_provider_pindo.plugins._models import Head, TaskKey, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -123,87 +121,105 @@ class Summary:
 
     :param keeps_tasks: whether every task is kept. Otherwise only those of bulk sends and those with an unknown
         message are: the others add to their run alone, which takes less time.
+    :param rejected: the newest, all of those since ``rejected_since``.
     """
 
     keeps_tasks: bool
     runs: dict[int, RunSummary] = field(default_factory=dict)
     tasks: dict[TaskKey, TaskSummary] = field(default_factory=dict)
     rejected: list[Rejection] = field(default_factory=list)
+    rejected_since: datetime = _LONG_AGO
     balance: float | None = None
     balance_at: datetime | None = None
     entries: int = 0
     unreadable: int = 0
     is_cut: bool = False
 
-    def add(self, row: Any, text: str) -> None:
-        """Add a value of the task state store.
-
-        :param row: its row, see :func:`~airflow_provider_pindo.plugins._models.iter_heads`.
-        :param text: its JSON.
-        """
+    def add(self, head: Head) -> None:
+        """Add a value of the task state store."""
         self.entries += 1
-        key = row.key
-        if key in SINGLE and (message := read_message(text)) is not None:
-            self._add_message(row, message)
-            return
-        value = _models.parse(text)
-        self._note_balance(row, balance(key, value))
-        if key == BULK:
-            self._add_header(row, value)
-        elif is_message(key):
-            try:
-                counts = count(key, value)
-            except PindoConfigurationError:
-                self.unreadable += 1
-                return
-            self._task(row, is_bulk=is_batch(key)).counts.add(counts)
-            if counts.rejected:
-                for reason, rows, people in rejections(key, value):
-                    self._add_rejection(row, reason, rows, people)
+        try:
+            if head.key in SINGLE:
+                self._add_single(head)
+            elif is_batch(head.key):
+                self._add_batch(head)
+            else:
+                self._add_other(head)
+        except PindoConfigurationError:
+            self.unreadable += 1
 
-    def _add_message(self, row: Any, message: Message) -> None:
+    def _add_single(self, head: Head) -> None:
+        message = read_message(head.value)
+        if message is None:
+            self._add_edited(head, _models.parse(head.value))
+            return
         column = message.column
         is_kept = self.keeps_tasks or column == "unknown"
-        counts = (self._task(row) if is_kept else self._run(row)).counts
+        counts = self._task(head).counts if is_kept else self._run(head).counts
         if column == "accepted":  # almost all of them
-            counts.accepted += 1
-            counts.cost += message.cost
-            if self.balance_at is None or row.updated_at > self.balance_at:
-                self._note_balance(row, message.balance)
+            receipt = message.result
+            counts.accept(receipt.total_cost if receipt else None)
+            if receipt and receipt.remaining_balance is not None:
+                self._note_balance(head, receipt.remaining_balance)
             return
         counts.add(Counts(**{column: 1}))
         if column == "rejected":
-            self._add_rejection(row, str(message.reason), "", 1)
+            self._add_rejection(head, str(message.reason), "", 1)
 
-    def _run(self, row: Any) -> RunSummary:
-        key = row.dag_run_id
-        if key not in self.runs:
-            self.runs[key] = RunSummary(row.dag_id, row.run_id)
-        return self.runs[key]
+    def _add_edited(self, head: Head, value: Any) -> None:
+        """Add a single message whose entry a person has edited."""
+        self._note_balance(head, balance(value))
+        counts = count_single(head.key, value)
+        self._task(head).counts.add(counts)
+        if counts.rejected:
+            self._add_rejection(head, str(value.get("reason")), "", 1)
 
-    def _task(self, row: Any, *, is_bulk: bool = False) -> TaskSummary:
-        key = _key(row)
-        time = _models.as_utc(row.updated_at)
+    def _add_batch(self, head: Head) -> None:
+        counts, rejected = count_batch(head.value)
+        self._task(head, is_bulk=True).counts.add(counts)
+        for some in rejected:
+            self._add_rejection(head, *some)
+
+    def _add_other(self, head: Head) -> None:
+        value = _models.parse(head.value)
+        self._note_balance(head, balance(value))
+        if head.key == BULK:
+            self._add_header(head, value)
+
+    def _run(self, head: Head) -> RunSummary:
+        key = head.dag_run_id
+        run = self.runs.get(key)
+        if run is None:
+            run = self.runs[key] = RunSummary(head.dag_id, head.run_id)
+        return run
+
+    def _task(self, head: Head, *, is_bulk: bool = False) -> TaskSummary:
+        key = head.task
+        time = _models.read_time(head.updated_at)
         task = self.tasks.get(key)
         if task is None:
-            task = self.tasks[key] = TaskSummary(key, self._run(row), time)
+            task = self.tasks[key] = TaskSummary(key, self._run(head), time)
         task.updated_at = max(task.updated_at, time)
         task.is_bulk = task.is_bulk or is_bulk
         return task
 
-    def _add_header(self, row: Any, value: Any) -> None:
-        task = self._task(row, is_bulk=True)
+    def _add_header(self, head: Head, value: Any) -> None:
+        task = self._task(head, is_bulk=True)
         result = value.get("result") if isinstance(value, dict) else None
         if isinstance(result, dict):
             path = result.get("report_path")
             task.report_path = path if isinstance(path, str) else None
             task.rejected_result, task.expired_result = _whole(result, "rejected"), _whole(result, "expired")
-            task.rejections = list(_rejections_of_result(row, result.get("rejections")))
+            task.rejections = list(_rejections_of_result(head, result.get("rejections")))
 
-    def _add_rejection(self, row: Any, reason: str, rows: str, people: int) -> None:
-        self.rejected.append(Rejection(_key(row), reason, rows, people, _models.as_utc(row.updated_at)))
+    def _add_rejection(self, head: Head, reason: str, rows: str, people: int) -> None:
+        time = _models.read_time(head.updated_at)
+        if time < self.rejected_since:
+            return
+        self.rejected.append(Rejection(head.task, reason, rows, people, time))
         if len(self.rejected) > 20 * MAX_LISTED:
             self.rejected = sorted(self.rejected, key=lambda rejection: rejection.time)[-10 * MAX_LISTED :]
+            self.rejected_since = self.rejected[0].time
 
     def newest_rejections(self) -> list[Rejection]:
         """Return the newest rejections."""
@@ -213,9 +229,12 @@ class Summary:
         newest = sorted([*of_results, *others], key=lambda rejection: rejection.time, reverse=True)
         return newest[:MAX_LISTED]
 
-    def _note_balance(self, row: Any, amount: float | None) -> None:
-        if amount is not None and (self.balance_at is None or row.updated_at > self.balance_at):
-            self.balance, self.balance_at = amount, row.updated_at
+    def _note_balance(self, head: Head, amount: float | None) -> None:
+        if amount is None:
+            return
+        time = _models.read_time(head.updated_at)
+        if self.balance_at is None or time > self.balance_at:
+            self.balance, self.balance_at = amount, time
 
     def read_states(self, session: Session, tasks: Iterable[TaskKey]) -> None:
         """Add the states of some tasks."""
@@ -230,30 +249,26 @@ class Summary:
         return total
 
 
-def _key(row: Any) -> TaskKey:
-    return TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index)
-
-
 def _whole(result: dict[str, Any], name: str) -> int:
     value = result.get(name)
     return value if isinstance(value, int) else 0
 
 
-def _rejections_of_result(row: Any, listed: Any) -> Iterator[Rejection]:
+def _rejections_of_result(head: Head, listed: Any) -> Iterator[Rejection]:
     """Yield the rejections that a bulk send's result lists, by reason. Their numbers and names are not read."""
     rows: dict[str, list[int]] = defaultdict(list)
     for person in listed if isinstance(listed, list) else ():
         if isinstance(person, dict) and isinstance(person.get("row"), int):
             rows[str(person.get("reason"))].append(person["row"])
     for reason, some in rows.items():
-        yield Rejection(_key(row), reason, format_rows(some), len(some), _models.as_utc(row.updated_at))
+        yield Rejection(head.task, reason, format_rows(some), len(some), _models.read_time(head.updated_at))
 
 
 def summarise(session: Session, window: Window) -> Summary:
     """Return what the entries of ``window`` say together."""
     summary = Summary(keeps_tasks=window.run is not None)
-    for row, text in _models.iter_heads(session, window, PREFIX, MAX_ENTRIES):
-        summary.add(row, text)
+    for head in _models.iter_heads(session, window, PREFIX, MAX_ENTRIES):
+        summary.add(head)
     summary.is_cut = summary.entries >= MAX_ENTRIES
     for dag_run_id, run_after in _models.read_run_times(session, summary.runs):
         summary.runs[dag_run_id].run_after = run_after
@@ -307,7 +322,7 @@ def _common(summary: Summary, names: dict[str, str], questions: list[_models.Que
         "tiles": {
             **summary.total().to_value(),
             "balance": summary.balance,
-            "balance_at": summary.balance_at and _models.as_utc(summary.balance_at).isoformat(),
+            "balance_at": summary.balance_at and summary.balance_at.isoformat(),
         },
         "entries": summary.entries,
         "is_cut": summary.is_cut,

@@ -104,9 +104,10 @@ def test_without_webhooks_and_without_the_database_nothing_is_known(metadata, re
     assert not is_known()
 
 
-def test_where_nothing_was_sent_nothing_is_looked_up(metadata, report):
-    metadata.add_task({"pindo_sms": [1]})
-    assert delivery(metadata) == {"delivered": 0, "not_delivered": 0, "of": 0, "is_cut": False}
+@pytest.mark.parametrize("entry", [[1], single("unknown"), single("sent", result={"total_cost": 0.01})])
+def test_where_no_message_has_an_id_nothing_is_known_of_its_delivery(metadata, report, entry):
+    metadata.add_task({"pindo_sms": entry})
+    assert delivery(metadata) == {"delivered": None, "not_delivered": None, "of": 0, "is_cut": False}
 
 
 def test_only_those_who_may_read_the_dag_are_told(metadata, report, monkeypatch):

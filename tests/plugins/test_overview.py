@@ -81,12 +81,37 @@ def test_the_balance_is_the_last_that_pindo_named_and_none_before(metadata):
     assert overview(metadata)["tiles"]["balance"] == 3.25
 
 
-@pytest.mark.parametrize("amount", ["12", True, None, float("nan")])
+@pytest.mark.parametrize("amount", ["12", True, None])
 def test_an_amount_that_is_none_is_not_known(metadata, amount):
     result = {"remaining_balance": amount, "total_cost": amount}
     metadata.add_task({"pindo_sms": single("sent", result=result)})
+    data = overview(metadata)
+    assert (data["tiles"]["balance"], data["tiles"]["cost"], data["dags"][0]["cost"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("entries", "cost", "priced"),
+    [
+        ({}, 0, 0),
+        ({"pindo_sms": single("not_sent")}, 0, 0),
+        ({"pindo_sms": single("unknown")}, None, 0),
+        (
+            {"pindo_verify": single("sent", result={"request_id": "1"})},
+            None,
+            0,
+        ),  # Pindo names no price of a PIN
+        ({"pindo_sms": single("sent", result={})}, None, 0),  # a person has settled it
+        ({"pindo_sms": single("sent"), "pindo_verify": single("sent", result={})}, 0.01, 1),
+        ({"pindo_sms": single("sent", result={"total_cost": 0})}, 0, 1),
+        ({"pindo_bulk_00001": batch(4)}, 0.04, 4),
+        ({"pindo_bulk_00001": batch(4, cost=0)}, None, 0),
+        ({"pindo_bulk_00001": batch(4, unknown={"lost": "4"}, cost=0)}, None, 0),
+    ],
+)
+def test_a_cost_that_nobody_named_is_not_zero(metadata, entries, cost, priced):
+    metadata.add_task(entries)
     tiles = overview(metadata)["tiles"]
-    assert (tiles["balance"], tiles["cost"]) == (None, 0)
+    assert (tiles["cost"], tiles["priced"]) == (pytest.approx(cost) if cost else cost, priced)
 
 
 @pytest.mark.parametrize(("window", "tasks"), [("1h", 1), ("24h", 2), ("7d", 3), ("30d", 4)])
@@ -187,6 +212,8 @@ def test_a_status_that_a_person_edited_counts(metadata):
     [
         ("pindo_sms", single("sent", v=2)),
         ("pindo_sms", None),
+        ("pindo_sms", single("sent", result={"total_cost": float("nan")})),
+        ("pindo_bulk_00001", batch(cost="free")),
         ("pindo_bulk_00001", {**batch(), "rejected": {"bad": "no row"}}),
         ("pindo_bulk_00001", [1]),
         ("pindo_bulk_00001", batch(v=9)),

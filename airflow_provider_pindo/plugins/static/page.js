@@ -122,7 +122,7 @@ function tiles(counts, place) {
     tile(counts.rejected ? "rejected" : "", "Rejected", number(counts.rejected)),
     tile("", "Expired", number(counts.expired)),
     tile("", "Not sent", number(counts.not_sent)),
-    tile("", "Cost", money(counts.cost)),
+    tile("", "Cost", money(counts.cost), counts.priced < counts.accepted + counts.unknown ? `of ${number(counts.priced)} with a price` : ""),
     query.get("run_id") ? "" : tile("", "Last balance", money(counts.balance), counts.balance === null ? "not known" : time(counts.balance_at, { dateStyle: "medium", timeStyle: "short" })),
   );
 }
