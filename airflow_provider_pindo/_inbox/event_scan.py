@@ -70,9 +70,9 @@ class EventCursor:
         """Return this cursor, moved behind everything in ``result``."""
         return self._moved(result.event_ids, result.settled_id)
 
-    def past(self, ids: Iterable[int]) -> EventCursor:
-        """Return this cursor, moved behind events with these ids."""
-        return self._moved(frozenset(ids), 0)
+    def past(self, ids: Iterable[int], known: int) -> EventCursor:
+        """Return this cursor, moved behind events with these ids, and behind all up to ``known``."""
+        return self._moved(frozenset(ids), known)
 
     def position(self) -> tuple[int, int, float]:
         """Return a sort key: the cursor that is furthest behind has the lowest."""

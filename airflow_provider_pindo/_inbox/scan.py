@@ -71,8 +71,11 @@ class Cursor:
         """Return this cursor, moved behind everything in ``result``."""
         return self.advance_to(result.highest_id)
 
-    def past(self, ids: Iterable[int]) -> Cursor:
-        """Return this cursor, moved behind the oldest messages that it does not cover, which have these ids."""
+    def past(self, ids: Iterable[int], known: int) -> Cursor:
+        """Return this cursor, moved behind the oldest messages that it does not cover, which have these ids.
+
+        :param known: not needed here, since no message is listed below one that was.
+        """
         return self.advance_to(max(ids))
 
     def position(self) -> tuple[int, int, float]:
@@ -132,6 +135,7 @@ class PollResult:
     :param sent: the events of messages that Pindo took, by their id, if they were read.
     :param event_ids: the ids of all events that were read.
     :param settled_id: no event with an id up to this one can appear any more.
+    :param repeats: messages that came in several events, by the ids of these events, oldest first.
     """
 
     messages: tuple[InboundSms, ...]
@@ -142,6 +146,7 @@ class PollResult:
     sent: Mapping[int, WebhookEvent] = field(default_factory=dict)
     event_ids: frozenset[int] = frozenset()
     settled_id: int = 0
+    repeats: Mapping[int, tuple[InboundSms, ...]] = field(default_factory=dict)
 
 
 class InboundScan:

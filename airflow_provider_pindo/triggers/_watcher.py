@@ -107,7 +107,7 @@ class Watcher:
         quiet = None if self.last_event is None else now - self.last_event
         if items:
             ids = [item["id"] for item in items]
-            self.cursor = self.cursor.past(ids) if self._backlog else self._read_cursor
+            self.cursor = self.cursor.past(ids, self._known()) if self._backlog else self._read_cursor
             if self.flushes or (quiet is not None and quiet < BURST):
                 self.flushes = len(FLUSH_PAUSES)
         elif self.flushes and (quiet is None or quiet >= FLUSH_PAUSES[-self.flushes]):
@@ -116,3 +116,8 @@ class Watcher:
             return None
         self.last_event = now
         return Arrival(payload={self._what: items})
+
+    def _known(self) -> int:
+        """Return the id up to which all is read, and nothing is still to be fired."""
+        before_backlog: int = self._backlog[0]["id"] - 1
+        return min(self._read_cursor.after_id or 0, before_backlog)

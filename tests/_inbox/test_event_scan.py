@@ -158,7 +158,7 @@ def test_an_event_that_is_not_readable_hides_no_other(caplog):
 
 
 def test_a_cursor_moved_past_some_events_has_the_others_before_it():
-    cursor = EventCursor(DELIVERY_REPORT, since=NOW).past([5, 3])
+    cursor = EventCursor(DELIVERY_REPORT, since=NOW).past([5, 3], 0)
     assert cursor.seen == frozenset({3, 5})
     [result], _ = Table(report(3), report(4), report(5)).poll(cursor)
     assert event_ids(result) == [4]

@@ -11,8 +11,10 @@ import pytest
 from airflow_provider_pindo.triggers import _poll, _watcher
 
 pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 has it")
+from airflow_provider_pindo._inbox.event_scan import EventCursor
 from airflow_provider_pindo._inbox.scan import Cursor, PollResult
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT
 from airflow_provider_pindo.triggers._shared_stream import CheckpointStore
 from airflow_provider_pindo.triggers._watcher import Watcher
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger
@@ -195,6 +197,23 @@ async def test_a_backlog_comes_in_events_of_limited_size(sandbox, triggerer, mon
     assert len(triggerer.fired[0][1].payload["messages"]) == 4
     await triggerer.sync_until(lambda: store.after_id == 10)
     assert ids(persisted) == list(range(1, 11))
+
+
+def test_the_cursor_of_a_watcher_with_a_backlog_names_few_ids():
+    """It is stored with each event. The event 502 is visible late, after those behind it were fired."""
+    watcher = Watcher(EventCursor(DELIVERY_REPORT, since=NOW), what="reports")
+    fired: list[int] = []
+    for read, settled, known in ((range(1, 5001, 2), 500, 500), ([502], 5000, 1998)):
+        result = PollResult((), max(read), None, event_ids=frozenset(read), settled_id=settled)
+        watcher.add([{"id": event_id} for event_id in read], result)
+        fired += ids(watcher.next_event(NOW).payload["reports"])
+        assert watcher.cursor.after_id == known
+        assert watcher.cursor.seen == {event_id for event_id in fired if event_id > known}
+    while event := watcher.next_event(NOW):
+        fired += ids(event.payload["reports"])
+        assert watcher.cursor.seen == frozenset()
+    assert sorted(fired) == sorted([*range(1, 5001, 2), 502])
+    assert (watcher.cursor.after_id, watcher.cursor.seen) == (5000, frozenset())
 
 
 class Clocked:
