@@ -3,11 +3,16 @@
 Events have growing ids, but a database shows them out of order: the event 7 may be visible before the event 6. The API
 server says up to which id everything is visible. So every pass reads what is above that id again, and each reader drops
 what it has seen.
+
+Pindo may send an inbound message twice. Two events are one message if their ``sms_id`` and their bodies are the same.
+Without ``sms_id``, nothing tells a repeat from a person who writes the same text again, so each event counts.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,9 +54,11 @@ class EventCursor:
     seen: frozenset[int] = frozenset()
 
     def new_in(self, result: PollResult) -> PollResult:
-        """Return ``result`` with only the events that this cursor does not cover."""
+        """Return ``result`` with only the events that this cursor does not cover, and each message once."""
         messages = tuple(
-            message for message in result.messages if not self._covers(message.id, message.created_at)
+            message
+            for message in result.messages
+            if self._is_new(message, result.repeats.get(message.id, (message,)))
         )
         reports = {}
         for sms_id, all_reports in result.reports.items():
@@ -100,6 +107,11 @@ class EventCursor:
         after_id = max(self.after_id or 0, settled_id)
         seen = frozenset(each for each in self.seen | ids if each > after_id)
         return replace(self, after_id=after_id, seen=seen)
+
+    def _is_new(self, message: InboundSms, repeats: tuple[InboundSms, ...]) -> bool:
+        return message.id == repeats[0].id and not any(
+            self._covers(each.id, each.created_at) for each in repeats
+        )
 
     def _covers(self, event_id: int, received_at: datetime) -> bool:
         if event_id in self.seen or event_id <= (self.after_id or 0):
@@ -183,6 +195,7 @@ class SharedEventScan:
             sent=self._sent,
             event_ids=frozenset(self._ids),
             settled_id=min(self._settled_ids, default=0),
+            repeats=_repeats(messages),
         )
 
     def _read(self, cursors: tuple[PollCursor, ...]) -> Generator[Call[EventPage], EventPage, None]:
@@ -228,6 +241,15 @@ def _requests(cursors: tuple[PollCursor, ...]) -> Iterator[tuple[EventFilter, in
     )
     for start in range(0, len(sms_ids), MAX_SMS_IDS):
         yield EventFilter(kinds=(DELIVERY_REPORT,), sms_ids=sms_ids[start : start + MAX_SMS_IDS]), 0
+
+
+def _repeats(messages: Iterable[InboundSms]) -> dict[int, tuple[InboundSms, ...]]:
+    """Return those of ``messages``, oldest first, that are the same, by the id of each."""
+    by_body = defaultdict[str, list[InboundSms]](list)
+    for message in messages:
+        if message.raw.get("sms_id"):
+            by_body[json.dumps(message.raw, sort_keys=True)].append(message)
+    return {message.id: tuple(same) for same in by_body.values() if len(same) > 1 for message in same}
 
 
 def _kinds(cursors: Iterable[PollCursor]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The table ``pindo_webhook_event``: every webhook that was received, in the order of arrival.
 
-Rows are only added, and deleted when they are older than ``[pindo] webhook_retention_days``. The table has its own
-``MetaData``, so Airflow's migrations and checks do not see it. All functions block: call them in a thread. No error
+Rows are not changed. They are deleted when they are older than ``[pindo] webhook_retention_days``. The table has its
+own ``MetaData``, so Airflow's migrations and checks do not see it. All functions block: call them in a thread. No error
 carries a row's contents, which the errors of SQLAlchemy quote.
 """
 
@@ -28,18 +28,28 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     delete,
+    exists,
     func,
     insert,
     inspect,
+    or_,
     select,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection, Engine, RowMapping
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import TypeEngine
 
-from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
+from airflow_provider_pindo.api.webhooks import (
+    DELIVERY_REPORT,
+    INBOUND,
+    MAX_ID_LENGTH,
+    MAX_STATUS_LENGTH,
+    Webhook,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -132,7 +142,9 @@ def create_table() -> None:
 
 
 def add(conn_id: str, webhook: Webhook, body: str) -> None:
-    """Add a webhook. When this returns, it is committed.
+    """Add a webhook. When this returns, it is committed, in one row.
+
+    A commit may be done although the database did not say so. So a try after it looks for its row first.
 
     :param body: the JSON text as it came.
     :raises StoreError: it is not known to be committed.
@@ -144,16 +156,30 @@ def add(conn_id: str, webhook: Webhook, body: str) -> None:
         "status": webhook.status,
         "body": body,
     }
+    row: ColumnElement[bool] | None = None
+    started = 0.0
+
+    def write(connection: Connection) -> None:
+        nonlocal row, started
+        if row is not None and time.monotonic() - started >= OVERLAP / 2:
+            # A reader may be past the id of a row that became visible late. The same event in a new row reaches it.
+            connection.execute(delete(TABLE).where(row))
+        elif row is not None and connection.execute(select(TABLE.c.id).where(row)).first():
+            return
+        started = time.monotonic()  # not before: waiting for a connection makes no row late
+        added = connection.execute(insert(TABLE).values(**values, received_at=_now()))
+        [row_id] = cast("tuple[int]", added.inserted_primary_key)
+        # A database that lost its last commits may give the same id to another event.
+        row = and_(TABLE.c.id == row_id, TABLE.c.conn_id == conn_id, TABLE.c.body == body)
+
     for remaining in reversed(range(_TRIES)):
-        started = time.monotonic()
         try:
-            _run(lambda connection: connection.execute(insert(TABLE).values(**values, received_at=_now())))
+            _run(write)
         except StoreError:
             if not remaining:
                 raise
             time.sleep(_PAUSE)
             continue
-        # A reader may be past the id of a row that became visible late. The same event in a new row reaches it.
         if time.monotonic() - started < OVERLAP / 2:
             return
     log.warning("the database needs more than %.0f s to add a webhook; tasks may see it late", OVERLAP / 2)
@@ -180,6 +206,8 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
         # Ids grow with time, but for the overlap: with this bound the database does not read what is older.
         bound = _id_at(connection, query.since - timedelta(seconds=OVERLAP))
         asked = asked.where(TABLE.c.id > bound, TABLE.c.received_at >= query.since)
+    if not query.kinds or INBOUND in query.kinds:
+        asked = asked.where(or_(TABLE.c.kind != INBOUND, ~_repeats_what_came_before(query)))
     # Not the id itself: Postgres would go through the table in its order instead of using the index of messages.
     order = TABLE.c.id + 0 if query.sms_ids else TABLE.c.id
     rows: list[RowMapping] = []
@@ -191,6 +219,19 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
         rows.append(row)
     last_id = rows[-1]["id"] if rows else query.after
     return Page(rows, last_id, settled, more=len(rows) == query.limit)
+
+
+def _repeats_what_came_before(query: Query) -> ColumnElement[bool]:
+    """Return whether a row is of an inbound message that an earlier row has, which ``query`` leaves out.
+
+    Both name the same message and have the same body. A person may write the same text twice.
+    """
+    earlier = TABLE.alias()
+    left_out = earlier.c.id <= query.after
+    if query.since is not None:
+        left_out = or_(left_out, earlier.c.received_at < query.since)
+    same = [earlier.c[name] == TABLE.c[name] for name in ("conn_id", "sms_id", "kind", "body")]
+    return exists().where(*same, earlier.c.id < TABLE.c.id, left_out)
 
 
 def _id_at(connection: Connection, moment: datetime) -> int:

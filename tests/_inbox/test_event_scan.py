@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,6 +156,32 @@ def test_an_event_that_is_not_readable_hides_no_other(caplog):
     [result], _ = Table(broken, report(2)).poll(EventCursor(DELIVERY_REPORT))
     assert event_ids(result) == [2]
     assert "Webhook event 1 is left out" in caplog.text
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_message_that_came_in_several_events_is_new_once(late):
+    """Also when the later event is visible first."""
+    rows = [inbound(2, sms_id=1058918), inbound(4, sms_id=1058918), inbound(5, sms_id=1058918)]
+    table = Table(*rows[late:])
+    [result], [cursor] = table.poll(EventCursor(INBOUND))
+    assert event_ids(result) == [4 if late else 2]
+    table.rows = rows
+    [result], [cursor] = table.poll(cursor)
+    assert event_ids(result) == []
+    table.rows.append(inbound(7, sms_id=1058918))
+    [result, other], [cursor, _] = table.poll(cursor, EventCursor(INBOUND, after_id=6))
+    assert (event_ids(result), event_ids(other)) == ([], [])
+    [result], _ = table.poll(EventCursor(INBOUND).past([4], 0))
+    assert event_ids(result) == []
+
+
+def test_the_same_text_in_two_messages_counts_twice():
+    same = {"created_at": "2026-06-10T09:04:31"}
+    rows = [inbound(1), inbound(2), inbound(3, sms_id="a", **same), inbound(4, sms_id="b", **same)]
+    # The id may be that of the message that a person replied to.
+    rows += [inbound(5, sms_id="a", created_at="2026-06-10T09:05:00"), inbound(6, "NO", sms_id="a", **same)]
+    [result], _ = Table(*rows).poll(EventCursor(INBOUND))
+    assert event_ids(result) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_cursor_moved_past_some_events_has_the_others_before_it():
