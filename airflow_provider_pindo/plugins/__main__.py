@@ -30,15 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _print_addresses(conn_id: str, base_url: str | None) -> None:
-    from airflow.providers.common.compat.sdk import AirflowException, BaseHook
+    from airflow.providers.common.compat.sdk import AirflowException
 
     from airflow_provider_pindo.hooks._settings import read_webhook_secret
     from airflow_provider_pindo.hooks._webhook_config import check_airflow, webhooks_are_on
     from airflow_provider_pindo.plugins._address import webhook_addresses
+    from airflow_provider_pindo.plugins._connections import read_connection
 
     check_airflow()
     try:
-        connection = BaseHook.get_connection(conn_id)
+        connection = read_connection(conn_id)
     except AirflowException:
         raise PindoConfigurationError(
             f"there is no connection {conn_id!r}: name one of type pindo with --conn-id"

@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
-from airflow.providers.common.compat.sdk import AirflowException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowException, mask_secret
 from fastapi import HTTPException
 from starlette.requests import Request
 
@@ -32,6 +32,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.webhooks import posting_token, reading_token
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
 from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins._connections import read_connection
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -164,7 +165,7 @@ def _read_tokens(conn_id: str) -> _Tokens | None:
     :raises HTTPException: 404 for a connection of another type.
     """
     try:
-        connection = BaseHook.get_connection(conn_id)
+        connection = read_connection(conn_id)
     except AirflowException:  # it does not exist, or a backend denies it or is away
         return None
     if connection.conn_type != "pindo":

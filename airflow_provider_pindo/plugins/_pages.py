@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
 from airflow.providers.common.compat.sdk import BaseHook, conf
@@ -24,6 +24,7 @@ from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.plugins import _models
+from airflow_provider_pindo.plugins._connections import team_of
 from airflow_provider_pindo.plugins._delivery import add_deliveries, count_delivered
 from airflow_provider_pindo.plugins._models import TaskKey, Window
 from airflow_provider_pindo.plugins._overview import MAX_ENTRIES, WINDOWS, overview, run_summary
@@ -252,9 +253,16 @@ def settle_messages(
 @router.get("/api/setup")
 def read_setup(user: GetUserDep, session: SessionDep) -> dict[str, Any]:
     """Return the webhook addresses, to those who may edit connections."""
-    if not get_auth_manager().is_authorized_connection(method="PUT", user=user):
+    manager = get_auth_manager()
+    if not manager.is_authorized_connection(method="PUT", user=user):
         raise HTTPException(403, "you may not edit connections")
-    return setup(session)
+
+    def may_edit(conn_id: str) -> bool:
+        team = team_of(conn_id)
+        details = ConnectionDetails(conn_id=conn_id, **({"team_name": team} if team else {}))
+        return manager.is_authorized_connection(method="PUT", details=details, user=user)
+
+    return setup(session, may_edit)
 
 
 def _require_readable(dag_id: str, dag_ids: set[str], request: Request, user: Any) -> None:

@@ -5,16 +5,16 @@ Only those who may edit connections see it, since an address contains a token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
 from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
 from airflow_provider_pindo.plugins import _models
+from airflow_provider_pindo.plugins._connections import read_connection
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 _MAX_LISTED = 50
 
 
-def setup(session: Session) -> dict[str, Any]:
+def setup(session: Session, may_edit: Callable[[str], bool]) -> dict[str, Any]:
     """Return ``are_on``, and of each Pindo connection its ``addresses`` and ``last``, an ISO time.
 
     A connection without a usable ``webhook_secret`` has a ``problem`` instead of the addresses.
+
+    :param may_edit: whether the person may edit a connection.
     """
     if not webhooks_are_on():
         return {"are_on": False, "connections": []}
     ids = _models.read_connection_ids(session, "pindo", _MAX_LISTED)
-    connections = [_connection(conn_id) for conn_id in dict.fromkeys([DEFAULT_CONN_ID, *ids])]
+    editable = filter(may_edit, dict.fromkeys([DEFAULT_CONN_ID, *ids]))
+    connections = [_connection(conn_id) for conn_id in editable]
     return {"are_on": True, "connections": [connection for connection in connections if connection]}
 
 
@@ -42,7 +45,7 @@ def _connection(conn_id: str) -> dict[str, Any] | None:
     from airflow_provider_pindo.plugins._address import webhook_addresses
 
     try:
-        connection = BaseHook.get_connection(conn_id)
+        connection = read_connection(conn_id)
     except Exception:  # it does not exist, or only the workers know it
         return None
     if connection.conn_type != "pindo":

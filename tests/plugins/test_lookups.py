@@ -8,9 +8,10 @@ import threading
 
 import pytest
 from airflow import settings
+from airflow.utils.session import create_session
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, delete
 
 from airflow_provider_pindo._inbox.events import EventFilter, list_events
 from airflow_provider_pindo.api.webhooks import reading_token
@@ -47,6 +48,31 @@ def no_database(monkeypatch):
     monkeypatch.setattr(_store, "_PAUSE", 0.0)
     yield
     engine.dispose()
+
+
+@pytest.fixture
+def team_connection(client, monkeypatch):
+    """A connection of a team, in Airflow's database."""
+    from airflow.models.connection import Connection
+    from airflow.models.team import Team
+
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    extra = json.dumps({"webhook_secret": SECRET})
+    with create_session() as session:
+        session.add(Team(name="clinic"))
+        session.flush()
+        session.add(Connection("clinic_sms", "pindo", extra=extra, team_name="clinic"))
+    yield
+    with create_session() as session:
+        session.execute(delete(Connection))
+        session.execute(delete(Team))
+
+
+def test_a_connection_of_a_team_receives_webhooks(client, team_connection):
+    assert post(client, REPORT, conn_id="clinic_sms").status_code == 200
+    assert post(client, REPORT, conn_id="clinic_sms", headers={"X-Webhook-Secret": "no"}).status_code == 401
+    assert post(client, REPORT).status_code == 200
+    assert post(client, REPORT, conn_id="no_such").status_code == 404
 
 
 def test_a_known_connection_that_is_not_found_keeps_its_tokens_for_a_minute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from airflow.api_fastapi.app import get_auth_manager
 
 from airflow_provider_pindo.api.webhooks import Webhook, posting_token
 from airflow_provider_pindo.plugins import _setup, _store
@@ -67,6 +68,16 @@ def test_every_pindo_connection_of_the_database_is_listed_once(metadata, webhook
     monkeypatch.setenv("AIRFLOW_CONN_WEB", json.dumps({"conn_type": "http"}))
     listed = setup(metadata).json()["connections"]
     assert [shown["conn_id"] for shown in listed] == ["pindo_default", "clinic"]
+
+
+def test_a_connection_that_the_person_may_not_edit_is_not_listed(metadata, webhooks, monkeypatch):
+    """An auth manager may have rules for each connection."""
+
+    def is_authorized(*, method, user, details=None):
+        return details is None or details.conn_id != "pindo_default"
+
+    monkeypatch.setattr(get_auth_manager(), "is_authorized_connection", is_authorized)
+    assert setup(metadata).json() == {"are_on": True, "connections": []}
 
 
 def test_a_database_that_does_not_answer_hides_the_time_alone(metadata, webhooks, monkeypatch):
