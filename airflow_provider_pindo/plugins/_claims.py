@@ -9,8 +9,10 @@ from airflow.utils.session import create_session
 from airflow_provider_pindo.plugins import _entries, _models, _store
 
 
-def claimed_ids(since: datetime) -> set[str]:
+def claimed_ids(since: datetime) -> set[str] | None:
     """Return the ids of the messages that entries written since a time name, of any task.
+
+    None if that cannot be known, since a backend of the workers keeps such entries.
 
     Runs that are older than a week by then are left out, which keeps the query fast.
 
@@ -19,5 +21,12 @@ def claimed_ids(since: datetime) -> set[str]:
     if not _models.has_store():
         return set()
     with _store.without_contents(), create_session() as session:
-        values = _models.iter_written(session, since, _entries.PREFIX, containing='"sms_id')
-        return {sms_id for key, value in values for sms_id in _entries.sms_ids(key, value)}
+        values = _models.iter_written(
+            session, since, _entries.PREFIX, containing=('"sms_id', _models.REFERENCE)
+        )
+        claimed: set[str] = set()
+        for key, value in values:
+            if value is None:
+                return None
+            claimed |= _entries.sms_ids(key, value)
+        return claimed

@@ -61,6 +61,8 @@ def _unclaimed(page: _store.Page, since: datetime) -> _store.Page:
     from airflow_provider_pindo.plugins._claims import claimed_ids
 
     claimed = claimed_ids(since)
+    if claimed is None:
+        return replace(page, rows=[])
     latest = datetime.now(UTC) - _CLAIMING
     rows = [row for row in page.rows if row["received_at"] <= latest and row["sms_id"] not in claimed]
     return replace(page, rows=rows)

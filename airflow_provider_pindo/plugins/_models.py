@@ -8,7 +8,7 @@ The summary reads only the first :data:`HEAD` characters of a value, since a bul
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -41,6 +41,8 @@ UNKNOWN_PARTS = ('"status": "unknown"', '"unknown": {"')
 #: Rows that the database sends at a time.
 _CHUNK = 500
 _WEEK = timedelta(days=7)
+#: Key of a value that ``[workers] state_store_backend`` keeps, where the API server does not look.
+REFERENCE = "__airflow_state_ref__"
 #: Where a bulk entry's numbers start.
 _NUMBERS = ', "numbers": '
 
@@ -243,12 +245,14 @@ def iter_values(
         yield _stored(row, parse(row.value))
 
 
-def iter_written(session: Session, since: datetime, keys: str, containing: str) -> Iterator[tuple[str, Any]]:
+def iter_written(
+    session: Session, since: datetime, keys: str, containing: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
     """Yield key and value of what was written since a time, by tasks of any DAG. For the API server's own use.
 
     :param since: runs of the week before it count.
     :param keys: how the keys start.
-    :param containing: text that a value must contain.
+    :param containing: texts of which a value must contain one.
     """
     store = TaskStateStoreModel
     query: Any = (
@@ -256,7 +260,7 @@ def iter_written(session: Session, since: datetime, keys: str, containing: str) 
         .join(DagRun, DagRun.id == store.dag_run_id)
         .where(DagRun.run_after >= since - _WEEK, store.updated_at >= since)
         .where(store.key.startswith(keys, autoescape=True))
-        .where(store.value.contains(containing, autoescape=True))
+        .where(or_(*(store.value.contains(some, autoescape=True) for some in containing)))
     )
     for row in _stream(session, query):
         yield row.key, parse(row.value)
@@ -290,10 +294,12 @@ def _stored(row: Any, value: Any) -> StoredValue:
 
 
 def parse(text: str) -> Any:
+    """Return a value; None when it is not JSON, or when a backend of the workers keeps it elsewhere."""
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return None
+    return None if isinstance(value, dict) and REFERENCE in value else value
 
 
 def read_states(session: Session, tasks: Iterable[TaskKey]) -> Iterator[tuple[TaskKey, str | None]]:

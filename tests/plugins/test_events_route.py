@@ -173,6 +173,9 @@ def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_
     )
     metadata.add_task({"other": {"sms_ids": "out_2"}}, task_id="no_entry", age=timedelta(hours=-1))
     assert [event["sms_id"] for event in events(client, **asked)] == ["out_2"]
+    # Nobody knows which message this entry names.
+    metadata.add_task({"pindo_sms": {"__airflow_state_ref__": "7"}}, task_id="away", age=timedelta(hours=-1))
+    assert events(client, **asked) == []
 
 
 @pytest.mark.parametrize("asked", [{"unclaimed": True}, {"unclaimed": 1}])

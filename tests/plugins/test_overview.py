@@ -216,6 +216,8 @@ def test_a_status_that_a_person_edited_counts(metadata):
         ("pindo_bulk_00001", batch(cost="free")),
         ("pindo_bulk_00001", {**batch(), "rejected": {"bad": "no row"}}),
         ("pindo_bulk_00001", [1]),
+        ("pindo_sms", {"__airflow_state_ref__": "bucket/7"}),
+        ("pindo_bulk_00001", {"__airflow_state_ref__": "bucket/7"}),
         ("pindo_bulk_00001", batch(v=9)),
     ],
 )

@@ -38,6 +38,15 @@ def test_a_single_message_is_settled_and_the_audit_log_says_who_did_what(metadat
     assert details["arrived"] == int(arrived)
 
 
+@pytest.mark.parametrize("key", ["pindo_sms", "pindo_bulk_00001"])
+def test_what_a_backend_of_the_workers_keeps_is_not_settled(metadata, key):
+    reference = {"__airflow_state_ref__": "bucket/7"}
+    metadata.add_task({key: reference}, state="failed")
+    assert settle(metadata, words=[word(False, key, None if key == "pindo_sms" else 2)]).status_code == 409
+    assert settle(metadata, everybody=False).status_code == 409
+    assert metadata.value(key) == reference
+
+
 def test_rows_of_a_bulk_send_are_settled_one_by_one(metadata):
     metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2-4"})}, state="failed")
     words = [word(True, "pindo_bulk_00001", 2), word(False, "pindo_bulk_00001", 3)]
