@@ -50,8 +50,10 @@ def read_webhook(body: Mapping[str, Any]) -> Webhook:
     """
     sms_id = _short_text(body.get("sms_id"), MAX_ID_LENGTH)
     status = _short_text(body.get("status"), MAX_STATUS_LENGTH)
+    # Capitals may be longer: that of "ß" is "SS".
+    status = status and _short_text(status.upper(), MAX_STATUS_LENGTH)
     if sms_id and status and "text" not in body:
-        return Webhook(DELIVERY_REPORT, sms_id, status.upper())
+        return Webhook(DELIVERY_REPORT, sms_id, status)
     if "text" not in body:
         return Webhook(UNKNOWN, sms_id)
     if body.get("from"):

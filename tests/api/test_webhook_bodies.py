@@ -35,6 +35,8 @@ from airflow_provider_pindo.api.webhooks import (
         ({"sms_id": "a\nb", "status": "DELIVRD"}, Webhook("unknown")),
         ({"sms_id": "x" * (MAX_ID_LENGTH + 1), "status": "DELIVRD"}, Webhook("unknown")),
         ({"sms_id": "x", "status": "Y" * (MAX_STATUS_LENGTH + 1)}, Webhook("unknown", "x")),
+        # Its capitals are twice as long.
+        ({"sms_id": "x", "status": "ß" * MAX_STATUS_LENGTH}, Webhook("unknown", "x")),
         ({"text": "hi"}, Webhook("unknown")),
         ({"from": "", "to": "", "text": "hi"}, Webhook("unknown")),
         ({}, Webhook("unknown")),
