@@ -55,6 +55,8 @@ async def _maintain(callers: Callers, is_there: bool) -> None:
             log.error("No webhook event is deleted, however old: %s", error)
         except _store.StoreError as error:
             log.warning("Old webhook events could not be deleted: %s", error)
+        except Exception as error:  # the next time may succeed
+            log.error("Old webhook events could not be deleted: %s", type(error).__name__)
         await asyncio.sleep(_RETENTION_INTERVAL)
 
 

@@ -51,7 +51,7 @@ async def test_a_table_that_cannot_be_created_stops_no_api_server_and_is_tried_a
 
 async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, monkeypatch, caplog):
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", "7")
-    results = [3, _store.StoreError("OperationalError"), 0]
+    results = [3, _store.StoreError("OperationalError"), ZeroDivisionError("+250781234567"), 0]
     days = []
 
     def delete_old(age):
@@ -64,11 +64,13 @@ async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, 
     monkeypatch.setattr(_store, "delete_old", delete_old)
     with caplog.at_level(logging.INFO):
         maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True))
-        await until(lambda: len(days) > 3)
+        await until(lambda: len(days) > 4)
         maintenance.cancel()
     assert set(days) == {7}
     assert "Deleted 3 webhook events" in caplog.text
     assert "could not be deleted: OperationalError" in caplog.text
+    assert "could not be deleted: ZeroDivisionError" in caplog.text
+    assert "781234567" not in caplog.text
 
 
 def test_the_app_starts_without_its_table_and_says_503_until_it_is_there(
