@@ -36,7 +36,8 @@ def count_delivered(session: Session, window: Window, most: int) -> dict[str, An
     Where no message has an id, neither is known: both are None.
 
     :param most: most single messages that are counted.
-    :return: also ``is_cut``, whether there are more messages than were counted.
+    :return: also ``is_cut``, whether there are more messages than were counted. The numbers are None when the reports
+        cannot be read now.
     """
     if not webhooks_are_on():
         return None
@@ -53,7 +54,7 @@ def count_delivered(session: Session, window: Window, most: int) -> dict[str, An
         is_cut = is_cut or read == limit
     standings = _standings(ids, since)
     if standings is None:
-        return None
+        return {"delivered": None, "not_delivered": None, "of": None, "is_cut": is_cut}
     counts = Counter(standings.values())
     return {
         "delivered": counts[Standing.DELIVERED] if ids else None,
@@ -63,10 +64,11 @@ def count_delivered(session: Session, window: Window, most: int) -> dict[str, An
     }
 
 
-def add_deliveries(people: list[dict[str, Any]]) -> bool:
-    """Add to each message what became of it, as ``delivery``; return whether deliveries are known at all.
+def add_deliveries(people: list[dict[str, Any]]) -> bool | None:
+    """Add to each message what became of it, as ``delivery``.
 
-    :param people: with the keys ``sms_id`` and ``run_after``, which is taken out.
+    :param people: with the keys ``sms_id``, ``outcome`` and ``run_after``, which is taken out.
+    :return: whether deliveries are known; None when the reports cannot be read now.
     """
     times = [person.pop("run_after") for person in people]
     if not webhooks_are_on():
@@ -74,10 +76,12 @@ def add_deliveries(people: list[dict[str, Any]]) -> bool:
     ids = {person["sms_id"] for person in people} - {""}
     standings = _standings(ids, min(times, default=None))
     if standings is None:
-        return False
+        return None
     for person in people:
-        standing = standings.get(person["sms_id"], Standing.NO_REPORT)
-        person["delivery"] = _WORDS[standing] if person["sms_id"] else "its ID is not known"
+        if person["sms_id"]:
+            person["delivery"] = _WORDS[standings.get(person["sms_id"], Standing.NO_REPORT)]
+        elif person["outcome"] in ("accepted", "unknown"):
+            person["delivery"] = "its ID is not known"
     return True
 
 

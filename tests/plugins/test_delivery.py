@@ -69,6 +69,15 @@ def test_everybody_of_a_task_and_a_search_have_a_word_for_each(metadata, report)
     assert [message["delivery"] for message in found] == ["not delivered"]
 
 
+def test_who_was_sent_nothing_has_no_delivery(metadata, report):
+    some = batch(4, rejected={"bad": "1"}, unknown={"lost": "2"}, not_sent="3")
+    metadata.add_task({"pindo_bulk_00001": some})
+    people = metadata.client().post("/ui/api/people", json=PLACE).json()["people"]
+    words = {person["outcome"]: person.get("delivery") for person in people}
+    unnamed = "its ID is not known"
+    assert words == {"rejected": None, "unknown": unnamed, "not_sent": None, "accepted": unnamed}
+
+
 def test_reports_are_looked_up_by_message_however_many_newer_ones_there_are(metadata, report, monkeypatch):
     monkeypatch.setattr(_store, "_BATCH", 2)
     monkeypatch.setattr(_delivery, "_MAX_REPORTS", 2, raising=False)
@@ -93,15 +102,17 @@ def test_without_webhooks_and_without_the_database_nothing_is_known(metadata, re
     def fail(*_):
         raise _store.StoreError("OperationalError")
 
-    def is_known():
+    def has_deliveries():
         people = metadata.client().post("/ui/api/people", json=PLACE).json()
         assert "delivery" not in people["people"][0]
-        return delivery(metadata) is not None or people["has_deliveries"]
+        return people["has_deliveries"]
 
     monkeypatch.setattr(_store, "read_reports", fail)
-    assert not is_known()
+    assert has_deliveries() is None
+    assert delivery(metadata) == {"delivered": None, "not_delivered": None, "of": None, "is_cut": False}
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "False")
-    assert not is_known()
+    assert has_deliveries() is False
+    assert delivery(metadata) is None
 
 
 @pytest.mark.parametrize("entry", [[1], single("unknown"), single("sent", result={"total_cost": 0.01})])

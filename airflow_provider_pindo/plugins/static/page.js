@@ -64,7 +64,7 @@ function timeZone() {
 
 function time(iso, options = { dateStyle: "medium", timeStyle: "medium" }) {
   if (!iso) return UNKNOWN;
-  return new Intl.DateTimeFormat("en-GB", { ...options, timeZone: timeZone() }).format(new Date(iso));
+  return new Intl.DateTimeFormat("en-GB", { timeZone: timeZone(), ...options }).format(new Date(iso));
 }
 
 const number = (value) => (value === null || value === undefined ? UNKNOWN : value.toLocaleString("en"));
@@ -104,15 +104,22 @@ function tile(kind, label, value, hint = "") {
   return h("div", { class: `tile ${kind}` }, h("dt", {}, label), h("dd", {}, value), hint ? h("dd", { class: "hint" }, hint) : "");
 }
 
+const deliveryTiles = (answer, hint) => [
+  tile(answer.delivered ? "accepted" : "", "Delivered", number(answer.delivered), hint),
+  tile(answer.not_delivered ? "rejected" : "", "Not delivered", number(answer.not_delivered), hint),
+];
+
 function tiles(counts, place) {
-  const delivered = tile("", "Delivered", UNKNOWN, "needs webhooks");
-  const failed = tile("", "Not delivered", UNKNOWN, "needs webhooks");
-  ask(`api/delivery?${place}`).then((answer) => {
-    if (!answer) return;
-    const known = `of ${answer.is_cut ? "the newest " : ""}${number(answer.of)} with an ID`;
-    delivered.replaceWith(tile(answer.delivered ? "accepted" : "", "Delivered", number(answer.delivered), known));
-    failed.replaceWith(tile(answer.not_delivered ? "rejected" : "", "Not delivered", number(answer.not_delivered), known));
-  }, () => {});
+  let [delivered, failed] = deliveryTiles({}, "is being read");
+  ask(`api/delivery?${place}`).then(
+    (answer) => (!answer ? deliveryTiles({}, "needs webhooks")
+      : answer.of === null ? deliveryTiles({}, "cannot be read now")
+        : deliveryTiles(answer, `of ${answer.is_cut ? "the newest " : ""}${number(answer.of)} with an ID`)),
+    () => deliveryTiles({}, "cannot be read now"),
+  ).then((known) => {
+    delivered.replaceWith(known[0]);
+    failed.replaceWith(known[1]);
+  });
   return h("dl", { class: "tiles", "aria-label": "Totals" },
     tile("", "Messages", number(counts.messages)),
     tile(counts.accepted ? "accepted" : "", "Accepted", number(counts.accepted)),
@@ -168,7 +175,7 @@ function chart(bars, name) {
   const most = Math.max(1, ...bars.map((bar) => bar.messages));
   const step = (width - left) / bars.length;
   const scale = (height - bottom - 14) / most;
-  const short = name === "1h" || name === "24h" ? { timeStyle: "short" } : { month: "short", day: "numeric" };
+  const short = isByDay(name) ? { month: "short", day: "numeric", timeZone: "UTC" } : { timeStyle: "short" };
   const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": chartLabel(bars, name) });
   drawing.append(
     svg("line", { class: "axis", x1: left, x2: width, y1: height - bottom, y2: height - bottom }),
@@ -179,7 +186,7 @@ function chart(bars, name) {
   bars.forEach((bar, index) => {
     let top = height - bottom;
     const x = left + index * step + step * 0.15;
-    const group = svg("g", {}, svg("title", {}, `${time(bar.start, { dateStyle: "medium", timeStyle: "short" })}: ${several(bar.messages, "message")}`));
+    const group = svg("g", {}, svg("title", {}, `${barTime(bar, name)}: ${several(bar.messages, "message")}`));
     for (const kind of STACK) {
       if (!bar[kind]) continue;
       const tall = Math.max(2, bar[kind] * scale);
@@ -193,13 +200,22 @@ function chart(bars, name) {
   });
   const kinds = STACK.filter((kind) => bars.some((bar) => bar[kind]));
   return h("div", { class: "panel" }, drawing,
-    h("ul", { class: "legend" }, kinds.map((kind) => h("li", {}, h("span", { class: kind }), WORDS[kind]))));
+    h("ul", { class: "legend" }, kinds.map((kind) => h("li", {}, h("span", { class: kind }), WORDS[kind]))),
+    isByDay(name) ? h("p", { class: "quiet" }, "Days in UTC.") : "");
+}
+
+// Bars of six hours and of days begin at midnight in UTC, wherever the viewer is.
+const isByDay = (name) => name === "7d" || name === "30d";
+
+function barTime(bar, name) {
+  const options = { dateStyle: "medium", timeStyle: "short" };
+  return isByDay(name) ? `${time(bar.start, { ...options, timeZone: "UTC" })} UTC` : time(bar.start, options);
 }
 
 function chartLabel(bars, name) {
   const busiest = bars.reduce((best, bar) => (bar.messages > best.messages ? bar : best), bars[0]);
   const total = bars.reduce((sum, bar) => sum + bar.messages, 0);
-  return `${several(total, "message")} in the last ${LONG[name]}, most of them at ${time(busiest.start)}`;
+  return `${several(total, "message")} in the last ${LONG[name]}${total ? `, most of them at ${barTime(busiest, name)}` : ""}`;
 }
 
 // ---- Settle ---------------------------------------------------------------------------------------------------
@@ -224,7 +240,7 @@ function place(at) {
 
 function settleCard(task, reload, isOpen) {
   const body = h("div", {});
-  const open = h("button", { onclick: () => fill() }, task.can_settle ? "Settle" : "Show");
+  const open = h("button", { onclick: () => fill(true) }, task.can_settle ? "Settle" : "Show");
   const card = h("div", { class: "panel settle" },
     h("div", { class: "bar" },
       h("div", {},
@@ -232,17 +248,23 @@ function settleCard(task, reload, isOpen) {
         h("p", { class: "quiet" }, place(task), ` · ${time(task.time)}`)),
       h("span", { class: "space" }), open),
     body);
-  const fill = async () => {
+  const replace = (...children) => {
+    const hadFocus = body.contains(document.activeElement);
+    body.replaceChildren(...children);
+    if (hadFocus) body.querySelector("button, [tabindex]")?.focus();
+  };
+  const fill = async (isPressed) => {
     open.remove();
-    body.replaceChildren(h("p", { class: "quiet" }, "Loading…"));
+    body.replaceChildren(h("p", { class: "quiet", tabindex: "-1" }, "Loading…"));
+    if (isPressed) body.firstChild.focus(); // the button that had the focus is gone
     try {
       const { people, next } = await ask("api/people", { ...key(task), outcome: "unknown" });
-      body.replaceChildren(...settleForm(task, people, next !== null, reload));
+      replace(...settleForm(task, people, next !== null, reload));
     } catch (error) {
-      body.replaceChildren(failure(error, fill));
+      replace(failure(error, () => fill(true)));
     }
   };
-  if (isOpen) fill();
+  if (isOpen) fill(false);
   return card;
 }
 
@@ -357,6 +379,7 @@ function settledBy(text) {
 
 const noDeliveries = (answer) =>
   answer.has_deliveries || !(answer.people || answer.found).length ? ""
+    : answer.has_deliveries === null ? h("p", { class: "quiet" }, "Deliveries cannot be read now.")
     : h("p", { class: "quiet" }, "Deliveries are not known. To know them, switch webhooks on: ", h("code", {}, "[pindo] webhooks = True"), ".");
 
 function peopleList(task) {
@@ -365,24 +388,27 @@ function peopleList(task) {
   const only = h("select", { id: "only" }, h("option", { value: "" }, "Everybody"),
     Object.entries(WORDS).map(([value, text]) => h("option", { value }, text)));
   let rows = [];
-  async function load(next) {
-    const digits = ending.value.replace(/[^0-9]/g, "").slice(-15);
-    if (!next) rows = [];
+  let newest = 0; // the newest request: a slower one before it is not shown
+  const find = () => load({ ending: ending.value.replace(/[^0-9]/g, "").slice(-15), outcome: only.value }, null);
+  // "Show more" is about the filter that was searched with, whatever is typed since.
+  async function load(filter, next) {
+    const request = ++newest;
     try {
-      const answer = await ask("api/people", { ...key(task), ending: digits, outcome: only.value, ...(next || {}) });
-      rows = rows.concat(answer.people);
+      const answer = await ask("api/people", { ...key(task), ...filter, ...(next || {}) });
+      if (request !== newest) return;
+      rows = next ? rows.concat(answer.people) : answer.people;
       const shown = rows.length ? table("People of this task", personColumns, rows) : empty(answer.next ? "Nobody in the first entries matches. “Show more” reads on." : "Nobody matches.");
       results.replaceChildren(
-        digits.length > 3 ? h("p", { class: "quiet" }, "Only the last three digits are compared.") : "",
+        filter.ending.length > 3 ? h("p", { class: "quiet" }, "Only the last three digits are compared.") : "",
         shown, noDeliveries(answer),
-        answer.next ? h("p", { class: "bar" }, h("button", { onclick: () => load(answer.next) }, "Show more")) : "");
+        answer.next ? h("p", { class: "bar" }, h("button", { onclick: () => load(filter, answer.next) }, "Show more")) : "");
     } catch (error) {
-      results.replaceChildren(failure(error, () => load(next)));
+      if (request === newest) results.replaceChildren(failure(error, () => load(filter, next)));
     }
   }
-  load(null);
+  find();
   return section("People",
-    h("form", { class: "bar", onsubmit: (event) => { event.preventDefault(); load(null); } },
+    h("form", { class: "bar", onsubmit: (event) => { event.preventDefault(); find(); } },
       h("label", { for: "ending" }, "Number ends with"), ending,
       h("label", { for: "only" }, "Outcome"), only,
       h("button", {}, "Search")),
@@ -394,14 +420,17 @@ function peopleList(task) {
 function search() {
   const field = h("input", { id: "phone", type: "tel", placeholder: "+250 78…", autocomplete: "off", size: 20, required: true });
   const results = h("div", { "aria-live": "polite" });
+  let newest = 0;
   async function find(event) {
     event.preventDefault();
+    const request = ++newest;
+    const window = chosen;
     results.replaceChildren(h("p", { class: "quiet" }, "Searching…"));
     try {
-      const answer = await ask("api/search", { number: field.value, window: chosen });
-      results.replaceChildren(...found(answer));
+      const answer = await ask("api/search", { number: field.value, window });
+      if (request === newest) results.replaceChildren(...found(answer, window));
     } catch (error) {
-      results.replaceChildren(h("div", { class: "notice", role: "alert" }, error.message));
+      if (request === newest) results.replaceChildren(h("div", { class: "notice", role: "alert" }, error.message));
     }
   }
   return section("Find a person",
@@ -409,8 +438,8 @@ function search() {
     results);
 }
 
-function found(answer) {
-  const span = `the last ${LONG[chosen]}`;
+function found(answer, window) {
+  const span = `the last ${LONG[window]}`;
   if (!answer.found.length) return [empty(`Nothing was sent to ${answer.mask} in ${span}.`, "A run is searched by the time it was due. Choose a longer window above.")];
   return [
     h("p", {}, `${several(answer.found.length, "message")} to `, h("code", {}, answer.mask), ` in ${span}. `,

@@ -1,0 +1,154 @@
+"""The script of the Pindo page in a real browser, with answers that come late, out of order, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import airflow_provider_pindo
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+pytestmark = pytest.mark.browser
+
+STATIC = Path(airflow_provider_pindo.__file__).parent / "plugins" / "static"
+ORIGIN = "http://airflow.test/pindo/ui/"
+TASK = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text", "map_index": -1, "dag_name": "reminders"}
+COUNTS = dict.fromkeys(("messages", "accepted", "rejected", "unknown", "not_sent", "expired", "cost"), 0)
+DATA = {
+    "has_store": True,
+    "entries": 1,
+    "is_cut": False,
+    "unreadable": 0,
+    "tiles": {**COUNTS, "balance": None},
+    "bars": [{**COUNTS, "start": f"2026-11-{day}T00:00:00+00:00"} for day in (29, 30)],
+    "dags": [],
+    "tasks": [{**TASK, **COUNTS, "report_path": None}],
+    "task_count": 1,
+    "rejections": [],
+    "questions": [],
+    "unknown": [],
+    "unknown_count": 0,
+}
+OF_A_TASK = "?dag_id=reminders&run_id=run_1&task_id=text"
+
+
+class Airflow:
+    """Airflow's API server: a request waits until the test answers it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.waiting: list[Route] = []
+        page.route("**/*", self._take)
+
+    def _take(self, route: Route) -> None:
+        name = route.request.url.removeprefix(ORIGIN).partition("?")[0]
+        if name.startswith("api/"):
+            self.waiting.append(route)
+        else:
+            route.fulfill(path=STATIC / (name or "index.html"))
+
+    def request(self, name: str) -> Route:
+        """Return the oldest request for this, which then waits no longer."""
+        while True:
+            for route in self.waiting:
+                if route.request.url.startswith(f"{ORIGIN}api/{name}"):
+                    self.waiting.remove(route)
+                    return route
+            self.page.wait_for_timeout(10)
+
+    def show(self, query: str = "", **data: Any) -> None:
+        """Open the page, and answer its first request."""
+        self.page.goto(f"{ORIGIN}{query}")
+        self.request("run" if query else "overview").fulfill(json={**DATA, **data})
+
+
+@pytest.fixture
+def airflow(browser: Browser) -> Iterator[Airflow]:
+    page = browser.new_page(timezone_id="America/New_York")
+    page.set_default_timeout(10_000)
+    yield Airflow(page)
+    page.close()
+
+
+def people(*numbers: str, more: bool = False) -> dict[str, Any]:
+    listed = [
+        {"key": "pindo_sms", "row": None, "number": number, "outcome": "accepted"} for number in numbers
+    ]
+    return {"people": listed, "next": {"start": "x", "skip": 0} if more else None, "has_deliveries": True}
+
+
+def tile(airflow: Airflow, label: str) -> str:
+    return airflow.page.locator(".tile", has=airflow.page.get_by_text(label, exact=True)).inner_text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        ({"status": 500}, "cannot be read now"),
+        (
+            {"json": {"delivered": None, "not_delivered": None, "of": None, "is_cut": False}},
+            "cannot be read now",
+        ),
+        ({"json": None}, "needs webhooks"),
+        ({"json": {"delivered": 2, "not_delivered": 0, "of": 2, "is_cut": False}}, "of 2 with an ID"),
+    ],
+)
+def test_the_tile_of_deliveries_says_why_it_has_no_number(airflow, answer, hint):
+    airflow.show()
+    airflow.page.get_by_text("is being read").first.wait_for()
+    airflow.request("delivery").fulfill(**answer)
+    airflow.page.get_by_text(hint).first.wait_for()
+    assert ("2" in tile(airflow, "Delivered")) is hint.startswith("of")
+
+
+def test_show_more_is_about_the_filter_that_was_searched_with(airflow):
+    airflow.show(OF_A_TASK)
+    airflow.request("people").fulfill(json=people("+25078****101", more=True))
+    airflow.page.get_by_label("Number ends with").fill("555")
+    airflow.page.get_by_role("button", name="Show more").click()
+    request = airflow.request("people")
+    assert (request.request.post_data_json["ending"], request.request.post_data_json["start"]) == ("", "x")
+    request.fulfill(json=people("+25078****102"))
+    airflow.page.get_by_text("+25078****102").wait_for()
+    assert airflow.page.get_by_text("+25078****101").is_visible()
+
+
+def test_an_answer_that_a_newer_search_overtook_is_not_shown(airflow):
+    airflow.show(OF_A_TASK)
+    first = airflow.request("people")
+    airflow.page.get_by_label("Number ends with").fill("102")
+    airflow.page.get_by_role("button", name="Search").click()
+    airflow.request("people").fulfill(json=people("+25078****102"))
+    airflow.page.get_by_text("+25078****102").wait_for()
+    first.fulfill(json=people("+25078****101"))
+    airflow.page.wait_for_timeout(200)
+    assert airflow.page.locator("td code").all_inner_texts() == ["+25078****102"]
+
+
+def test_bars_of_days_have_the_dates_of_utc(airflow):
+    airflow.show()
+    airflow.page.get_by_role("button", name="The last 30 days").click()
+    airflow.request("overview").fulfill(json=DATA)
+    airflow.page.get_by_text("Days in UTC.").wait_for()
+    assert airflow.page.locator("svg text").all_text_contents()[-2:] == ["29 Nov", "30 Nov"]
+    assert airflow.page.locator("svg.chart").get_attribute("aria-label") == "0 messages in the last 30 days"
+
+
+def test_the_keyboard_stays_at_what_it_opened(airflow):
+    unknown = {**TASK, "unknown": 1, "time": "2026-11-30T09:00:00+00:00", "can_settle": True}
+    airflow.show(unknown=[unknown] * 4, unknown_count=4)
+    for _ in range(3):  # the first three are open
+        airflow.request("people").fulfill(json=people())
+    airflow.page.get_by_role("button", name="Settle", exact=True).press("Enter")
+    focused = "document.activeElement.textContent"
+    assert airflow.page.evaluate(focused) == "Loading…"
+    answer = people("+25078****104")
+    answer["people"][0]["outcome"] = "unknown"
+    airflow.request("people").fulfill(json=answer)
+    airflow.page.wait_for_function("document.activeElement.textContent !== 'Loading…'")
+    assert airflow.page.evaluate("document.querySelectorAll('.settle')[3].contains(document.activeElement)")
