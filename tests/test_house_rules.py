@@ -148,7 +148,7 @@ def test_the_api_server_imports_webhook_code_only_where_webhooks_are_on(monkeypa
     )
     code = {
         "api.webhooks",
-        *(f"plugins.{name}" for name in ("_address", "_auth", "_body", "_events", "_receiver")),
+        *(f"plugins.{name}" for name in ("_address", "_auth", "_events", "_receiver")),
     }
     code |= {"plugins._store", "plugins._webhooks", "_inbox.events", "hooks._events"}
     imported = {name for name in code if f"airflow_provider_pindo.{name}" in added}

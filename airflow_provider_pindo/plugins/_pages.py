@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -18,12 +18,13 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
 from airflow.providers.common.compat.sdk import BaseHook, conf
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.plugins import _models
+from airflow_provider_pindo.plugins._body import read_text
 from airflow_provider_pindo.plugins._connections import team_of
 from airflow_provider_pindo.plugins._delivery import add_deliveries, count_delivered
 from airflow_provider_pindo.plugins._models import TaskKey, Window
@@ -39,9 +40,10 @@ _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 }
-#: Most messages that a person settles one by one at a time.
-_MAX_WORDS = 1000
+#: Most messages that a person settles one by one at a time, and bytes of a request: room for as many.
+_MAX_WORDS, _MAX_BODY = 1000, 1024 * 1024
 
+Model = TypeVar("Model", bound=BaseModel)
 _WindowName = Literal["1h", "24h", "7d", "30d"]
 
 
@@ -127,6 +129,26 @@ class _Settle(_Place):
     seen: AwareDatetime
 
 
+def _body(model: type[Model]) -> Any:
+    """Return the dependency that reads a body. FastAPI would read one before it authenticates the caller."""
+
+    async def read(request: Request, _: GetUserDep) -> Model:
+        text = await read_text(request, _MAX_BODY)
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise HTTPException(422, f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+    return Depends(read)
+
+
+_ListBody = Annotated[_List, _body(_List)]
+_SearchBody = Annotated[_Search, _body(_Search)]
+_SettleBody = Annotated[_Settle, _body(_Settle)]
+
+
 @router.get("/")
 def read_page() -> Response:
     """Return the page."""
@@ -209,7 +231,7 @@ def read_delivery(
 
 @router.post("/api/people", dependencies=[_OwnPage])
 def read_people(
-    request: Request, body: _List, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
+    request: Request, body: _ListBody, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
 ) -> dict[str, Any]:
     """Return one page of everybody of a task."""
     _require_readable(body.dag_id, dag_ids, request, user)
@@ -221,7 +243,7 @@ def read_people(
 
 
 @router.post("/api/search", dependencies=[_OwnPage, _TasksReadable])
-def search(body: _Search, session: SessionDep, dag_ids: _ReadableDags) -> dict[str, Any]:
+def search(body: _SearchBody, session: SessionDep, dag_ids: _ReadableDags) -> dict[str, Any]:
     """Return what was sent to a phone number. The number is not kept."""
     window = Window(dag_ids, since=datetime.now(UTC) - WINDOWS[body.window][0])
     try:
@@ -233,7 +255,7 @@ def search(body: _Search, session: SessionDep, dag_ids: _ReadableDags) -> dict[s
 
 @router.post("/api/settle", dependencies=[_OwnPage])
 def settle_messages(
-    request: Request, body: _Settle, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
+    request: Request, body: _SettleBody, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
 ) -> dict[str, int]:
     """Record whether messages arrived. The page then clears the task through Airflow's own API."""
     _require_readable(body.dag_id, dag_ids, request, user)

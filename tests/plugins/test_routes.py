@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from pathlib import Path
 
 import pytest
+from airflow import settings
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_pindo.plugins import _models, _pages, _people
+from airflow_provider_pindo.plugins import _models, _pages, _people, _store
 from tests.plugins.metadata import NOW, batch, single
 
 STATIC = Path(_pages.__file__).parent / "static"
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
 SEEN = NOW.isoformat()
-GETS = [
-    "/ui/",
-    "/ui/page.js",
-    "/ui/page.css",
-    "/ui/other",
-    "/ui/api/overview",
-    "/ui/api/delivery",
-    "/ui/api/setup",
-    "/ui/api/run?dag_id=reminders&run_id=run_1",
-]
 POSTS = {
     "/ui/api/people": PLACE,
     "/ui/api/search": {"number": "+250780000101"},
@@ -32,15 +25,70 @@ POSTS = {
 }
 
 
-def test_a_stranger_gets_401_before_anything_is_looked_up(metadata, monkeypatch):
-    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
-    for name in ("iter_heads", "iter_values", "lock_task", "read_questions"):
-        monkeypatch.setattr(_models, name, None)
-    client = metadata.client(role=None)
-    assert {client.get(path).status_code for path in GETS} == {401}
-    assert {client.post(path, json=body).status_code for path, body in POSTS.items()} == {401}
+def requests_of_every_route(app):
+    """Yield method, path and arguments: of each body a right one, a broken one, none, and one that is no JSON."""
+    for route in app.routes:
+        path = route.path.replace("{name}", "page.js")
+        if "GET" in route.methods:
+            yield "GET", path, {}
+            yield "GET", f"{path}?window=broken", {}
+        else:
+            yield "POST", path, {"json": POSTS[path]}
+            for content in (b'{"dag_id": "rem', b"", b"\xff"):
+                yield "POST", path, {"content": content, "headers": {"content-type": "application/json"}}
+            yield "POST", path, {"content": b"a=b", "headers": {"content-type": "text/plain"}}
+
+
+@pytest.fixture
+def looked_up(monkeypatch):
+    """The lookups of a test: queries, permissions and connections. They are not carried out."""
+    calls = []
+
+    def note(*call, **_):
+        calls.append(call)
+        raise LookupError
+
+    with monkeypatch.context() as patch:
+        for module in (_models, _store):
+            for name, _ in inspect.getmembers(module, inspect.isfunction):
+                patch.setattr(module, name, note)
+        manager = _pages.get_auth_manager()
+        for name in filter(re.compile("authorized").search, dir(manager)):
+            patch.setattr(manager, name, note)
+        patch.setattr(BaseHook, "get_connection", note)
+        patch.setattr(settings.get_engine().dialect, "do_execute", note)
+        yield calls
+
+
+def test_a_stranger_gets_401_before_anything_is_looked_up(metadata, looked_up):
+    client, requests = metadata.client(role=None), list(requests_of_every_route(metadata.app))
+    assert {path for _, path, _ in requests} > {*POSTS, "/ui/", "/ui/api/overview", "/ui/api/setup"}
+    assert {client.request(method, path, **body).status_code for method, path, body in requests} == {401}
     client.cookies["_token"] = "not a token"
-    assert client.get("/ui/api/overview").status_code in (401, 403)
+    refused = {client.request(method, path, **body).status_code for method, path, body in requests}
+    assert refused <= {401, 403}
+    assert looked_up == []
+
+
+@pytest.mark.parametrize("path", sorted(POSTS))
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b'{"dag_id": "rem', 422, "Invalid JSON"),
+        (b"[]", 422, "Input should be an object"),
+        (b'{"number": "+250780000101", "other": 1}', 422, "Field required|not permitted"),
+        (b"\xff", 400, "UTF-8"),
+        (b" " * 1024 * 1024 + b"{}", 413, "1048576 bytes"),
+    ],
+)
+def test_a_body_that_is_not_as_the_route_takes_it_is_refused_without_an_echo(
+    metadata, path, content, status, words
+):
+    headers = {"content-type": "application/json"}
+    response = metadata.client().post(path, content=content, headers=headers)
+    assert response.status_code == status
+    assert re.search(words, response.json()["detail"])
+    assert "780000101" not in response.text
 
 
 def test_a_person_sees_the_dags_that_they_may_read(metadata, monkeypatch):
@@ -90,7 +138,7 @@ def test_another_site_cannot_make_a_browser_settle_or_search(metadata, path, hea
     client = metadata.client()
     content = b'{"number": "+250780000101"}'
     response = client.post(path, content=content, headers={"content-type": "application/json", **headers})
-    assert response.status_code in (status, 422)
+    assert response.status_code == status
     assert metadata.value("pindo_sms")["status"] == "unknown"
 
 
