@@ -116,6 +116,7 @@ def test_show_more_is_about_the_filter_that_was_searched_with(airflow):
     request.fulfill(json=people("+25078****102"))
     airflow.page.get_by_text("+25078****102").wait_for()
     assert airflow.page.get_by_text("+25078****101").is_visible()
+    assert airflow.page.evaluate("document.activeElement.getAttribute('aria-label')") == "People of this task"
 
 
 def test_an_answer_that_a_newer_search_overtook_is_not_shown(airflow):
@@ -128,6 +129,19 @@ def test_an_answer_that_a_newer_search_overtook_is_not_shown(airflow):
     first.fulfill(json=people("+25078****101"))
     airflow.page.wait_for_timeout(200)
     assert airflow.page.locator("td code").all_inner_texts() == ["+25078****102"]
+
+
+def test_a_window_that_a_newer_one_overtook_is_not_shown_and_the_keyboard_stays_at_its_button(airflow):
+    airflow.show()
+    airflow.page.get_by_role("button", name="The last 30 days").press("Enter")
+    slow = airflow.request("overview")
+    airflow.page.get_by_role("button", name="The last hour").press("Enter")
+    airflow.request("overview").fulfill(json={**DATA, "tiles": {**DATA["tiles"], "messages": 111}})
+    airflow.page.get_by_text("111", exact=True).wait_for()
+    slow.fulfill(json={**DATA, "tiles": {**DATA["tiles"], "messages": 3030}})
+    airflow.page.wait_for_timeout(200)
+    assert "111" in tile(airflow, "Messages")
+    assert airflow.page.evaluate("document.activeElement.textContent") == "1 h"
 
 
 def test_bars_of_days_have_the_dates_of_utc(airflow):

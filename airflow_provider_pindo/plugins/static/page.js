@@ -98,6 +98,15 @@ async function ask(path, body) {
   throw new Error(detail || `Airflow returned ${response.status}.`);
 }
 
+// Requests of which only the newest is shown. A turn says whether there is none after it.
+function turns() {
+  let last = 0;
+  return () => {
+    const turn = ++last;
+    return () => turn === last;
+  };
+}
+
 // ---- Parts ----------------------------------------------------------------------------------------------------
 
 function tile(kind, label, value, hint = "") {
@@ -110,7 +119,7 @@ const deliveryTiles = (answer, hint) => [
 ];
 
 function tiles(counts, place) {
-  let [delivered, failed] = deliveryTiles({}, "is being read");
+  const [delivered, failed] = deliveryTiles({}, "is being read");
   ask(`api/delivery?${place}`).then(
     (answer) => (!answer ? deliveryTiles({}, "needs webhooks")
       : answer.of === null ? deliveryTiles({}, "cannot be read now")
@@ -305,7 +314,7 @@ function settleForm(task, people, areMore, reload) {
       const all = settled.arrived + settled.not_arrived >= task.unknown; // one request settles a million people at most
       if (all) await clear(task);
       announce(all ? "Settled and cleared. The run goes on." : "Settled.");
-      reload(all ? h("div", { class: "notice done" }, h("p", {}, "Settled and cleared. ", link(runPath(task), "The run goes on."))) : null);
+      reload(all ? h("div", { class: "notice done", tabindex: "-1" }, h("p", {}, "Settled and cleared. ", link(runPath(task), "The run goes on."))) : null);
     } catch (error) {
       status.replaceChildren(failure(error, () => reload(null)));
     }
@@ -387,23 +396,25 @@ function peopleList(task) {
   const ending = h("input", { id: "ending", inputmode: "numeric", pattern: "[0-9]*", size: 12, autocomplete: "off" });
   const only = h("select", { id: "only" }, h("option", { value: "" }, "Everybody"),
     Object.entries(WORDS).map(([value, text]) => h("option", { value }, text)));
+  const nextList = turns();
   let rows = [];
-  let newest = 0; // the newest request: a slower one before it is not shown
   const find = () => load({ ending: ending.value.replace(/[^0-9]/g, "").slice(-15), outcome: only.value }, null);
   // "Show more" is about the filter that was searched with, whatever is typed since.
   async function load(filter, next) {
-    const request = ++newest;
+    const isNewest = nextList();
     try {
       const answer = await ask("api/people", { ...key(task), ...filter, ...(next || {}) });
-      if (request !== newest) return;
+      if (!isNewest()) return;
       rows = next ? rows.concat(answer.people) : answer.people;
       const shown = rows.length ? table("People of this task", personColumns, rows) : empty(answer.next ? "Nobody in the first entries matches. “Show more” reads on." : "Nobody matches.");
+      const more = h("button", { onclick: () => load(filter, answer.next) }, "Show more");
       results.replaceChildren(
         filter.ending.length > 3 ? h("p", { class: "quiet" }, "Only the last three digits are compared.") : "",
         shown, noDeliveries(answer),
-        answer.next ? h("p", { class: "bar" }, h("button", { onclick: () => load(filter, answer.next) }, "Show more")) : "");
+        answer.next ? h("p", { class: "bar" }, more) : "");
+      if (next) (answer.next ? more : shown).focus();
     } catch (error) {
-      if (request === newest) results.replaceChildren(failure(error, () => load(filter, next)));
+      if (isNewest()) results.replaceChildren(failure(error, () => load(filter, next)));
     }
   }
   find();
@@ -420,17 +431,17 @@ function peopleList(task) {
 function search() {
   const field = h("input", { id: "phone", type: "tel", placeholder: "+250 78…", autocomplete: "off", size: 20, required: true });
   const results = h("div", { "aria-live": "polite" });
-  let newest = 0;
+  const nextSearch = turns();
   async function find(event) {
     event.preventDefault();
-    const request = ++newest;
+    const isNewest = nextSearch();
     const window = chosen;
     results.replaceChildren(h("p", { class: "quiet" }, "Searching…"));
     try {
       const answer = await ask("api/search", { number: field.value, window });
-      if (request === newest) results.replaceChildren(...found(answer, window));
+      if (isNewest()) results.replaceChildren(...found(answer, window));
     } catch (error) {
-      if (request === newest) results.replaceChildren(h("div", { class: "notice", role: "alert" }, error.message));
+      if (isNewest()) results.replaceChildren(h("div", { class: "notice", role: "alert" }, error.message));
     }
   }
   return section("Find a person",
@@ -489,6 +500,8 @@ function setupLines(answer) {
 
 // ---- Views ----------------------------------------------------------------------------------------------------
 
+const title = (kind = null) => h("h1", { class: kind, tabindex: "-1" }, "Pindo");
+
 function notes(data) {
   return [
     data.is_cut ? h("div", { class: "notice" }, `Only the newest ${number(data.entries)} entries of the ledger are counted. Choose a shorter window.`) : "",
@@ -519,11 +532,11 @@ function noStore() {
 function overviewView(data, done) {
   const windows = h("span", { class: "group", role: "group", "aria-label": "Window" },
     Object.entries(WINDOWS).map(([name, text]) => h("button", {
-      "aria-pressed": String(name === chosen), "aria-label": `The last ${LONG[name]}`,
+      id: `window-${name}`, "aria-pressed": String(name === chosen), "aria-label": `The last ${LONG[name]}`,
       onclick: () => { chosen = name; show(); },
     }, text)));
-  const head = h("div", { class: "bar" }, h("h1", {}, "Pindo"), h("span", { class: "space" }), windows,
-    h("button", { onclick: () => show() }, "Refresh"));
+  const head = h("div", { class: "bar" }, title(), h("span", { class: "space" }), windows,
+    h("button", { id: "refresh", onclick: () => show() }, "Refresh"));
   if (!data.has_store) return [head, noStore()];
   const isEmpty = !data.entries && !data.questions.length;
   const waiting = needsAPerson(data, (done) => show(done));
@@ -544,11 +557,11 @@ function overviewView(data, done) {
 }
 
 function runView(data, done) {
-  if (!data.has_store) return [noStore()];
-  if (!data.entries) return [empty("No task of this run has sent anything with Pindo.")];
+  if (!data.has_store) return [title("hidden"), noStore()];
+  if (!data.entries) return [title("hidden"), empty("No task of this run has sent anything with Pindo.")];
   const waiting = needsAPerson(data, (done) => show(done));
   return [
-    h("h1", { class: "hidden" }, "Pindo"), done || "", ...notes(data), tiles(data.tiles, data.place),
+    title("hidden"), done || "", ...notes(data), tiles(data.tiles, data.place),
     section("Tasks", table("Tasks", [
       ["Task", (row) => link(taskPath(row), taskName(row))], ["State", (row) => row.state || UNKNOWN], ...countColumns,
       ...(data.tasks.some((row) => row.report_path) ? [["Report", (row) => (row.report_path ? h("code", {}, row.report_path) : "")]] : []),
@@ -560,12 +573,12 @@ function runView(data, done) {
 }
 
 function taskView(data, done) {
-  if (!data.has_store) return [noStore()];
-  if (!data.entries) return [empty("This task has sent nothing with Pindo.")];
+  if (!data.has_store) return [title("hidden"), noStore()];
+  if (!data.entries) return [title("hidden"), empty("This task has sent nothing with Pindo.")];
   const waiting = needsAPerson(data, (done) => show(done));
   const [task] = data.tasks;
   return [
-    h("h1", { class: "hidden" }, "Pindo"), done || "", ...notes(data), tiles(data.tiles, data.place),
+    title("hidden"), done || "", ...notes(data), tiles(data.tiles, data.place),
     task && task.report_path ? section("Report", h("p", {}, "The task wrote everybody’s outcome to ", h("code", {}, task.report_path))) : "",
     waiting.length ? section("Needs a person", waiting) : "",
     task ? peopleList(task) : "",
@@ -587,15 +600,25 @@ async function load() {
   return [view, { ...data, place }];
 }
 
+const nextView = turns();
+
 async function show(done = null) {
+  const isNewest = nextView();
   page.setAttribute("aria-busy", "true");
+  let children;
   try {
     const [view, data] = await load();
-    page.replaceChildren(...view(data, done));
+    if (isNewest()) children = view(data, done);
   } catch (error) {
-    page.replaceChildren(h("h1", {}, "Pindo"), failure(error, () => show()));
+    children = [title(), failure(error, () => show())];
   }
+  if (!isNewest()) return;
+  const focused = page.contains(document.activeElement) ? document.activeElement.id : null;
+  page.replaceChildren(...children);
   page.removeAttribute("aria-busy");
+  // Whoever uses the keyboard stays at the same button, or learns what became of it.
+  if (done) done.focus();
+  else if (focused !== null) (document.getElementById(focused) || page.querySelector("h1"))?.focus();
 }
 
 // ---- Airflow's looks ------------------------------------------------------------------------------------------
