@@ -17,8 +17,10 @@ import psutil
 import pytest
 import requests
 
+from airflow_provider_pindo.sandbox import SandboxClient
 from demo.__main__ import ROUTER_ID, ROUTER_NAME
 from demo.deployment import AIRFLOW_VERSION
+from demo.rest import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP = 120  # seconds to stop everything, on a busy machine
@@ -123,6 +125,17 @@ def usual_ports_are_taken() -> Iterator[None]:
         yield
 
 
+def assert_that_ticks_come_back(sandbox: SandboxClient, airflow: str) -> None:
+    """Airflow has answered the reports on the demo's messages with 200, and so kept them."""
+
+    def answered():
+        return [report for report in sandbox.webhooks("delivery_report") if report["status"] is not None]
+
+    reports = wait_until(answered, "the first report is answered", timeout=60)
+    assert {report["status"] for report in reports} == {200}
+    assert all(report["url"].startswith(f"{airflow}pindo/webhooks/pindo_default") for report in reports)
+
+
 def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder, usual_ports_are_taken):
     process = run_demo("up")
     printed = read_until(process, "Ctrl-C stops")
@@ -132,6 +145,8 @@ def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder, usual
     assert requests.get(phones, timeout=30).ok
     assert re.search(r"user admin, password \S+", printed)
     assert f'"{ROUTER_NAME}" ({ROUTER_ID}' in printed
+    if AIRFLOW_VERSION >= 3:
+        assert_that_ticks_come_back(SandboxClient(phones), airflow)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=STOP)
     assert process.returncode == 130, printed
