@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from airflow.utils.session import create_session
 
 from airflow_provider_pindo.plugins import _entries, _models, _store
 
+#: Most entries that one answer reads.
+_MAX_ENTRIES = 10_000
 
-def claimed_ids(since: datetime) -> set[str] | None:
-    """Return the ids of the messages that entries written since a time name, of any task.
 
-    None if that cannot be known, since a backend of the workers keeps such entries.
+def claimed_ids(since: datetime, sms_ids: Collection[str]) -> set[str] | None:
+    """Return those of ``sms_ids`` that entries written since a time name, of any task.
+
+    None if that cannot be known: there are too many entries, or a backend of the workers keeps some.
 
     Runs that are older than a week by then are left out, which keeps the query fast.
 
@@ -22,11 +26,15 @@ def claimed_ids(since: datetime) -> set[str] | None:
         return set()
     with _store.without_contents(), create_session() as session:
         values = _models.iter_written(
-            session, since, _entries.PREFIX, containing=('"sms_id', _models.REFERENCE)
+            session,
+            since,
+            _entries.PREFIX,
+            _MAX_ENTRIES + 1,
+            containing=('"sms_id', _models.REFERENCE),
         )
         claimed: set[str] = set()
-        for key, value in values:
-            if value is None:
+        for count, (key, value) in enumerate(values):
+            if value is None or count == _MAX_ENTRIES:
                 return None
-            claimed |= _entries.sms_ids(key, value)
+            claimed |= _entries.sms_ids(key, value).intersection(sms_ids)
         return claimed

@@ -1,8 +1,9 @@
 """Direct reads and writes of Airflow's own tables. No other module of the plugin touches them.
 
 Every query for a person is bounded by a window over ``dag_run.run_after`` or by one run, by the DAGs that the person
-may read, and by a limit. The state store is read as a stream, so a long window needs no more memory than a short one.
-The summary reads only the first :data:`HEAD` characters of a value, since a bulk entry's numbers come last.
+may read, and by a limit. The state of a task, and what is settled, are read by their keys. The state store is read as a
+stream, so a long window needs no more memory than a short one. The summary reads only the first :data:`HEAD` characters
+of a value, since a bulk entry's numbers come last.
 """
 
 from __future__ import annotations
@@ -246,12 +247,13 @@ def iter_values(
 
 
 def iter_written(
-    session: Session, since: datetime, keys: str, containing: Sequence[str]
+    session: Session, since: datetime, keys: str, limit: int, *, containing: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
     """Yield key and value of what was written since a time, by tasks of any DAG. For the API server's own use.
 
     :param since: runs of the week before it count.
     :param keys: how the keys start.
+    :param limit: most values.
     :param containing: texts of which a value must contain one.
     """
     store = TaskStateStoreModel
@@ -262,7 +264,7 @@ def iter_written(
         .where(store.key.startswith(keys, autoescape=True))
         .where(or_(*(store.value.contains(some, autoescape=True) for some in containing)))
     )
-    for row in _stream(session, query):
+    for row in _stream(session, query.limit(limit)):
         yield row.key, parse(row.value)
 
 

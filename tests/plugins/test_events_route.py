@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow import settings
 
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins import _claims, _store
 from tests.plugins.conftest import POSTING, READING, SECRET, ask, events, post
 
 
@@ -155,6 +155,21 @@ def test_a_database_that_does_not_answer_is_a_503(client, monkeypatch):
 
     monkeypatch.setattr(_store, "_run", fail)
     assert ask(client).status_code == 503
+
+
+def test_where_the_ledger_names_too_many_messages_to_read_no_event_proves_anything(
+    client, metadata, monkeypatch
+):
+    monkeypatch.setattr(_claims, "_MAX_ENTRIES", 2)
+    now = datetime.now(UTC)
+    post(client, {"id": "out_1", "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})
+    with settings.get_engine().begin() as connection:
+        connection.execute(_store.TABLE.update().values(received_at=now - timedelta(seconds=3)))
+    asked = {"kinds": ["sent"], "since": (now - timedelta(minutes=1)).isoformat(), "unclaimed": True}
+    entry = {"v": 1, "status": "sent", "result": {"sms_id": 7}}
+    for count, proof in ((1, ["out_1"]), (2, ["out_1"]), (3, [])):
+        metadata.add_task({"pindo_sms": entry}, task_id=f"task_{count}", age=timedelta(hours=-1))
+        assert [event["sms_id"] for event in events(client, **asked)] == proof
 
 
 def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_names(client, metadata):
