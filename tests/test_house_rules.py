@@ -156,6 +156,16 @@ def test_the_api_server_imports_webhook_code_only_where_webhooks_are_on(monkeypa
     assert imported == (code - {"plugins._address", "hooks._events"} if are_on else set())
 
 
+def test_one_module_of_the_plugin_reads_airflows_tables():
+    tables = {
+        file.name: {name for name in imports(file) if name.startswith("airflow.models")}
+        for file in (PACKAGE / "plugins").rglob("*.py")
+    }
+    assert "airflow.models.dagrun.DagRun" in tables.pop("_models.py")
+    tables["_connections.py"] -= {"airflow.models.connection.Connection"}  # for Airflow's own lookup
+    assert set().union(*tables.values()) == set()
+
+
 def test_every_module_says_what_it_is_for():
     for file in PACKAGE.rglob("*.py"):
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file

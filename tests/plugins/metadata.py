@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.models.connection import Connection
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
@@ -126,7 +127,7 @@ class Metadata:
     def clear() -> None:
         """Delete what tests have written."""
         with create_session() as session:
-            for model in (HITLDetail, TaskStateStoreModel, TaskInstance, DagRun, DagModel):
+            for model in (HITLDetail, TaskStateStoreModel, TaskInstance, DagRun, DagModel, Connection):
                 session.execute(delete(model))
             session.execute(delete(Log).where(Log.event == "pindo_settle"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -290,6 +291,18 @@ def test_a_national_number_is_of_the_country_of_the_default_connection(metadata,
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", '{"conn_type": "pindo", "extra": {"country": "RW"}}')
     answer = search(metadata, "0780000101").json()
     assert [one["sms_id"] for one in answer["found"]] == ["7"]
+
+
+def test_a_search_finds_what_was_sent_in_its_window(metadata):
+    for hours in (0.5, 25, 24 * 8, 24 * 31):
+        metadata.add_task({"pindo_sms": single("sent")}, run_id=f"{hours}", age=timedelta(hours=hours))
+    found = {
+        window: [one["run_id"] for one in search(metadata, "+250780000101", window=window).json()["found"]]
+        for window in ("1h", "24h", "7d", "30d")
+    }
+    assert found["1h"] == found["24h"] == ["0.5"]
+    assert found["7d"] == ["0.5", "25"]
+    assert found["30d"] == ["0.5", "25", "192"]
 
 
 def test_a_number_is_neither_logged_nor_returned(metadata, caplog):

@@ -6,6 +6,8 @@ import json
 
 import pytest
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.models.connection import Connection
+from airflow.utils.session import create_session
 
 from airflow_provider_pindo.api.webhooks import Webhook, posting_token
 from airflow_provider_pindo.plugins import _setup, _store
@@ -61,13 +63,22 @@ def test_a_connection_without_a_usable_secret_says_so(metadata, webhooks, monkey
 
 
 def test_every_pindo_connection_of_the_database_is_listed_once(metadata, webhooks, monkeypatch):
-    monkeypatch.setattr(
-        _setup._models, "read_connection_ids", lambda *_: ["pindo_default", "clinic", "gone", "web"]
-    )
-    monkeypatch.setenv("AIRFLOW_CONN_CLINIC", connection(webhook_secret=SECRET))
-    monkeypatch.setenv("AIRFLOW_CONN_WEB", json.dumps({"conn_type": "http"}))
+    monkeypatch.setattr(_setup, "_MAX_LISTED", 4)
+    stored = {
+        "a_web": "http",
+        "clinic": "pindo",
+        "gone": "pindo",
+        "pindo_default": "pindo",
+        "second": "pindo",
+    }
+    with create_session() as session:
+        for name, kind in {**stored, "too_many": "pindo"}.items():
+            session.add(Connection(conn_id=name, conn_type=kind))
+            if name != "gone":
+                value = json.loads(connection(webhook_secret=SECRET))
+                monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({**value, "conn_type": kind}))
     listed = setup(metadata).json()["connections"]
-    assert [shown["conn_id"] for shown in listed] == ["pindo_default", "clinic"]
+    assert [shown["conn_id"] for shown in listed] == ["pindo_default", "clinic", "second"]
 
 
 def test_a_connection_that_the_person_may_not_edit_is_not_listed(metadata, webhooks, monkeypatch):
