@@ -22,12 +22,12 @@ WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 132, 40, 20, 56, 24
 
 def rooms() -> dict[str, set[str]]:
     """Return each room with the rooms that it imports."""
-    found: dict[str, set[str]] = {}
+    imported: dict[str, set[str]] = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         room = file.relative_to(PACKAGE).with_suffix("").parts[0]
-        found.setdefault(room, set()).update(_imported(file))
-    names = found.keys() - LEFT_OUT
-    return {room: {other for other in found[room] & names if other != room} for room in sorted(names)}
+        imported.setdefault(room, set()).update(_imported(file))
+    names = imported.keys() - LEFT_OUT
+    return {room: {other for other in imported[room] & names if other != room} for room in sorted(names)}
 
 
 def _imported(file: Path) -> set[str]:
@@ -57,23 +57,23 @@ def draw(imports: dict[str, set[str]]) -> str:
     widest = max(map(len, levels))
     width = widest * (WIDTH + GAP_X) - GAP_X + 2 * MARGIN
     height = len(levels) * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN
-    place: dict[str, tuple[int, int]] = {}
+    corners: dict[str, tuple[int, int]] = {}
     for level, names in enumerate(levels):
-        left = (width - len(names) * (WIDTH + GAP_X) + GAP_X) // 2
+        margin = (width - len(names) * (WIDTH + GAP_X) + GAP_X) // 2
         for position, room in enumerate(names):
-            place[room] = (
-                left + position * (WIDTH + GAP_X),
+            corners[room] = (
+                margin + position * (WIDTH + GAP_X),
                 height - MARGIN - HEIGHT - level * (HEIGHT + GAP_Y),
             )
     below = dict(zip(map(tuple, levels[1:]), levels, strict=False))
     lines = [
-        _line(place[room], place[other])
+        _line(corners[room], corners[other])
         for names, lower in below.items()
         for room in names
         for other in lower
         if other in imports[room]
     ]
-    boxes = [_box(room, *place[room]) for room in sorted(place)]
+    boxes = [_box(room, *corners[room]) for room in sorted(corners)]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '

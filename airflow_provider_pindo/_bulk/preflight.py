@@ -131,7 +131,7 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
         _refuse_missing(numbering, rows, kinds)
         _refuse_long(numbering, rows, kinds, plan)
         if plan.on_duplicate != "send":
-            for position in seen.repeats(rows.keys(plan.template), rows.problems):
+            for position in seen.duplicates(rows.keys(plan.template), rows.problems):
                 kinds[position] = DUPLICATE
         checked.add(numbering, rows, kinds)
     if bad.count and plan.on_invalid == "fail":

@@ -18,28 +18,28 @@ class SeenKeys:
         self._digests = array("q")
         self._slots = array("I", bytes(4 * 4096))
 
-    def repeats(self, keys: Sequence[Hashable], skip: Collection[int] = ()) -> list[int]:
+    def duplicates(self, keys: Sequence[Hashable], skip: Collection[int] = ()) -> list[int]:
         """Add keys, in order; return the positions of those that repeat an earlier one.
 
         :param skip: positions of keys that are neither added nor repeat one.
         """
         self._reserve(len(keys))
         digests, slots, mask = self._digests, self._slots, len(self._slots) - 1
-        count, repeats = len(digests), []
+        count, duplicates = len(digests), []
         for position, digest in enumerate(map(hash, keys)):
             if skip and position in skip:
                 continue
             slot = digest & mask
             while index := slots[slot]:
                 if digests[index - 1] == digest:
-                    repeats.append(position)
+                    duplicates.append(position)
                     break
                 slot = (slot + 1) & mask
             else:
                 count += 1
                 slots[slot] = count
                 digests.append(digest)
-        return repeats
+        return duplicates
 
     def _reserve(self, more: int) -> None:
         """Grow the table until at most half of it is taken when ``more`` keys are added."""

@@ -163,24 +163,24 @@ class Totals:
     def counts(self) -> Counts:
         """Return where everybody stands now."""
         excluded = self.preflight.count(EXCLUDED) - self.reached
-        left = self.preflight.in_batches - self.accepted - self.rejected - self.unknown - excluded
-        expired = self._count_expired(left)
+        remaining = self.preflight.in_batches - self.accepted - self.rejected - self.unknown - excluded
+        expired = self._count_expired(remaining)
         return Counts(
             accepted=self.accepted,
             rejected=self.rejected + self.preflight.count(INVALID),
             unknown=self.unknown,
-            not_sent=left - expired,
+            not_sent=remaining - expired,
             duplicates=self.preflight.count(DUPLICATE),
             excluded=excluded,
             expired=expired,
             given=self.preflight.given,
         )
 
-    def _count_expired(self, left: int) -> int:
-        """Return how many of those ``left`` have expired by now."""
+    def _count_expired(self, remaining: int) -> int:
+        """Return how many of those ``remaining`` have expired by now."""
         has_expired = self.expiries.have_expired()
         if not self._has_outcome:
-            return left if has_expired(1) else 0
+            return remaining if has_expired(1) else 0
         kinds = self.preflight.kinds
         return sum(
             has_expired(row)

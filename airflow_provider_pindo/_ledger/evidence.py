@@ -110,17 +110,17 @@ def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEv
     ):
         by_message[event.message].append(event)
     evidence = {}
-    for key, wanted in sorted(unknown.items(), key=lambda item: item[1].began):
-        candidates = by_message.get(wanted.message, [])
-        proof = next((event for event in candidates if _proves(event, wanted)), None)
+    for key, message in sorted(unknown.items(), key=lambda item: item[1].began):
+        candidates = by_message.get(message.message, [])
+        proof = next((event for event in candidates if _proves(event, message)), None)
         if proof is not None:
             candidates.remove(proof)
             evidence[key] = proof
     return evidence
 
 
-def _proves(event: SentEvent, wanted: UnknownMessage) -> bool:
+def _proves(event: SentEvent, message: UnknownMessage) -> bool:
     return (
-        event.sender in (None, wanted.sender)
-        and wanted.began - _TOLERANCE <= event.created_at <= (wanted.latest or wanted.began) + _LATEST
+        event.sender in (None, message.sender)
+        and message.began - _TOLERANCE <= event.created_at <= (message.latest or message.began) + _LATEST
     )

@@ -45,7 +45,7 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FormAnswer:
     """What came back from a question.
 
     :param option: the button that was pressed; None when nobody answered in time.
@@ -65,15 +65,15 @@ class Answer:
         return Settlement(by="person", who=self.who, at=self.at)
 
 
-def read_answer(event: Mapping[str, Any]) -> Answer:
+def read_form_answer(event: Mapping[str, Any]) -> FormAnswer:
     """Return the answer in the event with which Airflow resumes the task."""
     at = event.get("responded_at")
     at = (at if isinstance(at, datetime) else datetime.now(UTC)).astimezone(UTC).isoformat()
     if "error" in event:
-        return Answer(None, who="nobody", at=at)
+        return FormAnswer(None, who="nobody", at=at)
     user = event.get("responded_by_user") or {}
     options = event.get("chosen_options") or ("",)
-    return Answer(
+    return FormAnswer(
         option=options[0],
         who=user.get("name") or user.get("id") or "a person whom Airflow did not name",
         at=at,

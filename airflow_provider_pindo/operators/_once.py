@@ -41,7 +41,7 @@ from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.hooks._evidence import can_find_evidence, read_sent_events, settlement
-from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
+from airflow_provider_pindo.operators._ask import Form, FormAnswer, PindoAskingOperator, read_form_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
 from airflow_provider_pindo.operators._evidence import wait_for_evidence
 from airflow_provider_pindo.operators._timed import MessageExpired
@@ -140,7 +140,7 @@ class PindoOnceOperator(PindoAskingOperator):
         :param event: what Airflow says of the answer.
         :param began: when the request began that the question was about.
         """
-        return self._run(context, read_answer(event), began)
+        return self._run(context, read_form_answer(event), began)
 
     def execute_evidence(
         self, context: Context, event: Mapping[str, Any], reason: str | None = None
@@ -155,7 +155,7 @@ class PindoOnceOperator(PindoAskingOperator):
     def _run(
         self,
         context: Context,
-        answer: Answer | None = None,
+        answer: FormAnswer | None = None,
         began: str | None = None,
         *,
         waited: bool = False,
@@ -194,7 +194,7 @@ class PindoOnceOperator(PindoAskingOperator):
                 self.result = self._skip_send(context, action, request, entry or planned)
             return self.result
 
-    def _record(self, answer: Answer, entry: Entry, began: str | None) -> tuple[Entry, bool]:
+    def _record(self, answer: FormAnswer, entry: Entry, began: str | None) -> tuple[Entry, bool]:
         """Write an answer into the ledger, unless somebody settled the entry while the question was open.
 
         Airflow may deliver an answer twice, if its scheduler stops. The second time, the entry is about the request

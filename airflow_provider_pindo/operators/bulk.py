@@ -1,4 +1,8 @@
-"""The bulk send as a task: check everybody, send to those who are to get a message, and account for all."""
+"""The bulk send as a task: check everybody, send to those who are to get a message, and account for all.
+
+Functions import the engine where they use it, since it loads the HTTP clients and ``phonenumbers``. Parsing a DAG loads
+none of them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
 from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag, read_optional
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.operators._ask import Answer, Form, PindoAskingOperator, read_answer
+from airflow_provider_pindo.operators._ask import Form, FormAnswer, PindoAskingOperator, read_form_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
 from airflow_provider_pindo.operators._evidence import wait_for_evidence
 
@@ -208,22 +212,22 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         """Check everybody, send, and return the counts."""
         return self._run(context)
 
-    def execute_answer(self, context: Context, event: Mapping[str, Any], asked: str) -> dict[str, Any]:
+    def execute_answer(self, context: Context, event: Mapping[str, Any], question: str) -> dict[str, Any]:
         """Write a person's answer into the ledger, then go on as a retry does. Airflow calls this in a new process.
 
         An answer that is not clear settles nobody, and the question is asked again.
 
         :param event: what Airflow says of the answer.
-        :param asked: when the question was asked.
+        :param question: when the question was asked.
         """
         from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
 
         with fail_without_retry():
             ledger = BulkLedger(context)
             unknown = ledger.read_unknown()
-            if unknown.question != asked:  # Airflow may deliver an answer twice, if its scheduler stops
+            if unknown.question != question:  # Airflow may deliver an answer twice, if its scheduler stops
                 _log.warning("The answer is not used: the send has gone on since the question")
-            elif not self._settle(ledger, unknown, read_answer(event)):
+            elif not self._settle(ledger, unknown, read_form_answer(event)):
                 self._ask(context, ledger, unknown)
         return self._run(context)
 
@@ -235,7 +239,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         """
         return self._run(context, has_waited=True, sends_unknown=resends)
 
-    def _settle(self, ledger: BulkLedger, unknown: UnknownEntries, answer: Answer) -> bool:
+    def _settle(self, ledger: BulkLedger, unknown: UnknownEntries, answer: FormAnswer) -> bool:
         """Write an answer into the ledger; return False when it is not clear."""
         from airflow_provider_pindo._bulk.question import ARRIVED, LEAVE_IT_FAILED, read_arrived
         from airflow_provider_pindo._bulk.verdict import leave_unknown
@@ -273,7 +277,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
 
         for line in describe_unknown(unknown.rows, read_optional(self.report_path)):
             _log.warning(line)
-        self._park(context, _form(), "execute_answer", asked=ledger.open_question())
+        self._park(context, _form(), "execute_answer", question=ledger.open_question())
 
     def _run(
         self, context: Context, *, has_waited: bool = False, sends_unknown: bool = True

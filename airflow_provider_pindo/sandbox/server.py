@@ -174,8 +174,8 @@ class Server:
         entry.status = status
         self._world.touch()
         if self._verbose:
-            masked = ", ".join(map(mask_phone_number, sorted(numbers_in(decoded(entry.body)))[:3]))
-            log.info("%s %s %s %s", entry.method, entry.path, status, masked)
+            numbers = ", ".join(map(mask_phone_number, sorted(numbers_in(decoded(entry.body)))[:3]))
+            log.info("%s %s %s %s", entry.method, entry.path, status, numbers)
 
     async def _too_many(
         self, request: web.Request, entry: LoggedRequest, retry_after: str | None

@@ -90,7 +90,7 @@ class EvidenceTrigger(BaseTrigger):
     async def _wait(self) -> None:
         """Wait until there is evidence for every message."""
         unknown = self._unknown()
-        wanted = {each.message for each in unknown.values()}
+        fingerprints = {each.message for each in unknown.values()}
         began = min(each.began for each in unknown.values())
         named: dict[str, None] = {}
         cursor = EventCursor(SENT, since=began - CLOCK_SKEW)
@@ -100,7 +100,7 @@ class EvidenceTrigger(BaseTrigger):
             async with AsyncEventReader(self.pindo_conn_id) as reader:
                 while True:
                     with suppress(PindoError):  # the poll has logged it, and continues
-                        named |= _named(await subscription.next_result(), wanted)
+                        named |= _named(await subscription.next_result(), fingerprints)
                     # These are read again, since the poll does not say which messages the ledger names.
                     if len(named) < len(unknown):
                         continue
@@ -124,10 +124,10 @@ class EvidenceTrigger(BaseTrigger):
         return dict(enumerate(unknown))
 
 
-def _named(result: PollResult, wanted: Container[str]) -> dict[str, None]:
-    """Return the ids of the messages that a poll names and that may be ``wanted``."""
+def _named(result: PollResult, fingerprints: Container[str]) -> dict[str, None]:
+    """Return the ids of the messages that a poll names and that may have one of the ``fingerprints``."""
     return {
         event.sms_id: None
         for event in result.sent.values()
-        if event.sms_id and message_fingerprint(event.body.get("to"), event.body.get("text")) in wanted
+        if event.sms_id and message_fingerprint(event.body.get("to"), event.body.get("text")) in fingerprints
     }

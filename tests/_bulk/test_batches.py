@@ -44,22 +44,22 @@ some_of_them = st.sets(st.sampled_from([f"+25078000000{digit}" for digit in rang
 
 @given(people_of_one_digit, some_of_them, st.sampled_from(["drop", "send"]), st.integers(1, 4))
 def test_who_is_excluded_changes_neither_the_chunks_nor_the_fingerprint(numbers, excluded, duplicates, size):
-    found = {}
+    by_exclusion = {}
     for out in (frozenset(), excluded):
         plan = Plan(Template("Muraho"), excluded=out, on_invalid="skip", on_duplicate=duplicates)
-        survey_of = preflight(blocks(numbers), plan, lambda _: None)
-        made = list(batches(survey_of, size))
+        checked = preflight(blocks(numbers), plan, lambda _: None)
+        made = list(batches(checked, size))
         assert [(each.index, each.rows, each.excluded) for each in made] == [
-            (each.index, each.rows, each.excluded) for each in batches_by_row(survey_of, size)
+            (each.index, each.rows, each.excluded) for each in batches_by_row(checked, size)
         ]
-        found[bool(out)] = (
-            survey_of.fingerprint("Muraho"),
+        by_exclusion[bool(out)] = (
+            checked.fingerprint("Muraho"),
             [(each.index, each.rows, each.numbers) for each in made],
         )
         left_out = {row for each in made for row in each.excluded}
         assert left_out == {row for each in made for row in each.rows if numbers[row - 1] in out}
-        assert len(left_out) == survey_of.count(EXCLUDED)
-    assert len(set(map(str, found.values()))) == 1
+        assert len(left_out) == checked.count(EXCLUDED)
+    assert len(set(map(str, by_exclusion.values()))) == 1
 
 
 def test_the_requests_of_a_chunk_are_its_different_texts():

@@ -12,7 +12,7 @@ from airflow_provider_pindo._bulk.seen_keys import SeenKeys
 def test_repeats_are_all_but_the_first_of_each(keys, size, skip):
     seen, repeats, before = SeenKeys(), [], set()
     for start in range(0, len(keys), size):
-        repeats += [start + position for position in seen.repeats(keys[start : start + size], skip)]
+        repeats += [start + position for position in seen.duplicates(keys[start : start + size], skip)]
     for position, key in enumerate(keys):
         if position % size in skip:
             assert position not in repeats
@@ -23,5 +23,5 @@ def test_repeats_are_all_but_the_first_of_each(keys, size, skip):
 
 def test_repeats_are_found_while_the_table_grows():
     seen = SeenKeys()
-    assert [seen.repeats(range(start, start + 1000)) for start in range(0, 60_000, 1000)] == [[]] * 60
-    assert seen.repeats(range(59_000, 61_000)) == list(range(1000))
+    assert [seen.duplicates(range(start, start + 1000)) for start in range(0, 60_000, 1000)] == [[]] * 60
+    assert seen.duplicates(range(59_000, 61_000)) == list(range(1000))

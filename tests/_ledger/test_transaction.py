@@ -30,16 +30,18 @@ class TimedOut(BaseException):
 class Hook:
     """A hook whose request has left, or not."""
 
-    def __init__(self, *, left: bool) -> None:
-        self.left = left
+    def __init__(self, *, was_sent: bool) -> None:
+        self.was_sent = was_sent
 
     def request_sent(self) -> bool:
-        return self.left
+        return self.was_sent
 
 
-def request(store, error=None, *, left=True, before=None):
+def request(store, error=None, *, was_sent=True, before=None):
     """Make one request, which ends with ``error`` or with a receipt."""
-    with ledger(store).transaction(PLANNED, Hook(left=left), if_lost=LOST, before=before) as transaction:
+    with ledger(store).transaction(
+        PLANNED, Hook(was_sent=was_sent), if_lost=LOST, before=before
+    ) as transaction:
         assert store[KEY]["status"] == UNKNOWN
         if error is not None:
             raise error
@@ -52,12 +54,12 @@ def test_a_request_that_succeeds_is_sent_with_its_result():
     assert (store[KEY]["status"], store[KEY]["result"]) == (SENT, RECEIPT)
 
 
-@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("was_sent", [True, False])
 @pytest.mark.parametrize("kind", [PindoAuthError, PindoConnectionError, PindoInsufficientBalanceError])
-def test_a_request_that_certainly_did_nothing_is_not_sent(kind, left):
+def test_a_request_that_certainly_did_nothing_is_not_sent(kind, was_sent):
     store = Store()
     with pytest.raises(kind):
-        request(store, kind("refused"), left=left)
+        request(store, kind("refused"), was_sent=was_sent)
     assert store[KEY]["status"] == NOT_SENT
 
 
@@ -94,7 +96,7 @@ def test_a_rejection_hides_nothing_of_an_earlier_request(status):
 def test_a_refusal_leaves_what_an_earlier_request_did(before, after, error):
     store = Store()
     with pytest.raises(type(error)):
-        request(store, error, left=False, before=before)
+        request(store, error, was_sent=False, before=before)
     assert store[KEY] == after.to_value()
 
 
@@ -117,18 +119,21 @@ def test_a_librarys_error_after_the_request_left_is_an_unknown_outcome_without_i
     assert store[KEY]["reason"] == str(raised.value).removesuffix(f": {LOST}")
 
 
-@pytest.mark.parametrize(("left", "status"), [(True, UNKNOWN), (False, NOT_SENT)])
-def test_a_timeout_is_raised_unchanged_and_unknown_only_after_the_request_left(left, status):
+@pytest.mark.parametrize(("was_sent", "status"), [(True, UNKNOWN), (False, NOT_SENT)])
+def test_a_timeout_is_raised_unchanged_and_unknown_only_after_the_request_left(was_sent, status):
     store, timeout = Store(), TimedOut()
     with pytest.raises(TimedOut) as raised:
-        request(store, timeout, left=left)
+        request(store, timeout, was_sent=was_sent)
     assert raised.value is timeout
     assert store[KEY]["status"] == status
 
 
 def test_nothing_is_requested_when_the_entry_cannot_be_written():
     store, asked = Store(failures=1), False
-    with pytest.raises(ConnectionError), ledger(store).transaction(PLANNED, Hook(left=False), if_lost=LOST):
+    with (
+        pytest.raises(ConnectionError),
+        ledger(store).transaction(PLANNED, Hook(was_sent=False), if_lost=LOST),
+    ):
         asked = True
     assert (asked, store) == (False, {})
 
@@ -143,7 +148,7 @@ def test_an_outcome_that_cannot_be_written_does_not_hide_the_error(monkeypatch):
 
     with (
         pytest.raises(PindoAuthError, match="refused"),
-        ledger(store).transaction(PLANNED, Hook(left=True), if_lost=LOST),
+        ledger(store).transaction(PLANNED, Hook(was_sent=True), if_lost=LOST),
     ):
         refuse()
     assert store[KEY]["status"] == UNKNOWN

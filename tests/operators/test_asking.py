@@ -12,7 +12,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_pindo._ledger.entry import Settlement
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators import _ask
-from airflow_provider_pindo.operators._ask import Answer, Form, ask, read_answer
+from airflow_provider_pindo.operators._ask import Form, FormAnswer, ask, read_form_answer
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 
 needs_forms = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="a task can park itself from Airflow 3.3 on")
@@ -91,8 +91,8 @@ def test_an_answer_says_which_button_who_and_when():
         "responded_by_user": {"id": "7", "name": "Aline"},
         "timedout": False,
     }
-    answer = read_answer(event)
-    assert answer == Answer("Yes", "Aline", "2026-11-24T06:00:00+00:00", {"rows": "1-3"})
+    answer = read_form_answer(event)
+    assert answer == FormAnswer("Yes", "Aline", "2026-11-24T06:00:00+00:00", {"rows": "1-3"})
     assert answer.settlement == Settlement("person", "Aline", "2026-11-24T06:00:00+00:00")
 
 
@@ -101,13 +101,13 @@ def test_an_answer_says_which_button_who_and_when():
 )
 def test_an_answer_names_the_person_as_well_as_airflow_does(user, who):
     event = {"chosen_options": ["Yes"], "params_input": None, "responded_at": None, "responded_by_user": user}
-    answer = read_answer(event)
+    answer = read_form_answer(event)
     assert (answer.option, answer.who, answer.params) == ("Yes", who, {})
     assert datetime.fromisoformat(answer.at).tzinfo == UTC
 
 
 def test_no_answer_in_time_is_no_option():
-    assert read_answer({"error": "the time has passed", "error_type": "timeout"}).option is None
+    assert read_form_answer({"error": "the time has passed", "error_type": "timeout"}).option is None
 
 
 @pytest.mark.parametrize("timeout", [timedelta(0), timedelta(days=-1), 7, "7 days"])

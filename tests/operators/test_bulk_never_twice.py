@@ -351,7 +351,7 @@ def test_what_an_earlier_send_wrote_of_its_chunks_is_not_taken_for_this_ones(san
 
 
 def test_a_send_that_starts_over_goes_on_where_it_was_after_retries_were_lowered(sandbox):
-    """Airflow numbers a go by `max_tries`, which is then less than it was."""
+    """Airflow numbers a generation by `max_tries`, which is then less than it was."""
     store, arguments = Store(), {"recipients": people(6), "chunk_size": 2, "concurrency": 1, "resend": True}
     assert send(store, generation=10, **arguments)["accepted"] == 6
     sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)

@@ -177,7 +177,7 @@ def test_entries_that_were_deleted_hide_no_later_ones(sandbox):
     }
 
 
-def test_what_a_send_left_that_texted_nobody_is_not_taken_for_another_of_the_same_go(sandbox):
+def test_what_a_send_left_that_texted_nobody_is_not_taken_for_another_of_the_same_generation(sandbox):
     store = Store()
     sandbox.add_fault("status", call="send_bulk_sms", status=402, times=2)
     for text in ("Muraho", "Mwaramutse"):

@@ -31,9 +31,9 @@ def retry_delay(error: PindoError, attempt: int, max_attempts: int) -> float | N
     # It doubles each time. The random part spreads many clients over time.
     jitter = random.uniform(0.0, _FIRST_BACKOFF)  # noqa: S311 - no secret
     backoff: float = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _MAX_BACKOFF) + jitter
-    asked = error.retry_after if isinstance(error, PindoRateLimitError) else None
+    requested = error.retry_after if isinstance(error, PindoRateLimitError) else None
     # Pindo may ask for 0 s, or for a moment that has passed.
-    return backoff if asked is None else max(backoff, asked + 0.1 * backoff)
+    return backoff if requested is None else max(backoff, requested + 0.1 * backoff)
 
 
 def is_retryable(error: PindoError) -> bool:
