@@ -221,7 +221,9 @@ def _explained(error: PindoError, conn_id: str, url: str) -> PindoError:
             "The connection's webhook_secret must be the same for the API server and for tasks and triggers"
         )
     elif isinstance(error, PindoNotFoundError):
-        error = _EventsNotFoundError(str(error), status=error.status, reason=error.reason)
+        error = _EventsNotFoundError(
+            str(error), status=error.status, reason=error.reason, retry_after=error.retry_after
+        )
         why = "it has none (404)"
         advice = (
             "Set [pindo] webhooks = True for the API server, define the connection there too, and check [pindo] "

@@ -105,17 +105,19 @@ class PindoSettings:
         return proxies.get(parts.scheme) or proxies.get("all")
 
 
-def read_settings(conn: Connection) -> PindoSettings:
+def read_settings(conn: Connection, name: str | None = None) -> PindoSettings:
     """Return the checked settings of ``conn``.
 
+    :param name: what errors call the connection. Default: by its ID.
     :raises PindoConfigurationError: a field is missing or wrong.
     """
-    _refuse_an_address_as_token(conn)
-    extra = _Extra(conn)
-    base_url = _base_url(conn, allow_http=extra.flag("allow_http", default=False))
+    name = name or _name(conn)
+    _refuse_an_address_as_token(conn, name)
+    extra = _Extra(conn, name)
+    base_url = _base_url(conn, name, allow_http=extra.flag("allow_http", default=False))
     settings = PindoSettings(
         base_url=base_url,
-        token=_token(conn),
+        token=_token(conn, name),
         sender=extra.sender(),
         country=extra.country(),
         timeout=extra.positive("timeout", most=MAX_TIMEOUT) or DEFAULT_TIMEOUT,
@@ -135,7 +137,7 @@ def read_settings(conn: Connection) -> PindoSettings:
         proxy.lower().startswith("socks") for proxy in (*settings.proxies.values(), settings.proxy() or "")
     ):
         raise PindoConfigurationError(
-            f"the proxy of connection {conn.conn_id!r} is a SOCKS proxy, and only HTTP proxies are supported. Write "
+            f"the proxy of {name} is a SOCKS proxy, and only HTTP proxies are supported. Write "
             "an HTTP proxy into the extra 'proxies'. If the proxy comes from the environment, you can set the extra "
             "'trust_env' to false instead"
         )
@@ -147,43 +149,46 @@ def read_webhook_secret(conn: Connection) -> str | None:
 
     :raises PindoConfigurationError: the extra is not JSON, or the secret cannot be sent in a header.
     """
-    return _Extra(conn).secret("webhook_secret")
+    return _Extra(conn, _name(conn)).secret("webhook_secret")
 
 
-def _refuse_an_address_as_token(conn: Connection) -> None:
+def _name(conn: Connection) -> str:
+    return f"connection {conn.conn_id!r}"
+
+
+def _refuse_an_address_as_token(conn: Connection, name: str) -> None:
     """Refuse swapped fields before any error shows the host, which would be the token."""
     password = (conn.password or "").strip()
     if "://" in password or _DOMAIN.fullmatch(password):
         raise PindoConfigurationError(
-            f"the API token of connection {conn.conn_id!r} is an address: host and token seem to be swapped. Put the "
+            f"the API token of {name} is an address: host and token seem to be swapped. Put the "
             "token from the Security page of your Pindo account into the password"
         )
 
 
-def _token(conn: Connection) -> str:
+def _token(conn: Connection, name: str) -> str:
     token = (conn.password or "").strip()
     if not token:
         raise PindoConfigurationError(
-            f"connection {conn.conn_id!r} has no API token: copy it from the Security page of your Pindo "
-            "account into the password"
+            f"{name} has no API token: copy it from the Security page of your Pindo account into the password"
         )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise PindoConfigurationError(
-            f"the API token of connection {conn.conn_id!r} has characters that no token has, such as a space, "
+            f"the API token of {name} has characters that no token has, such as a space, "
             "a line break or an accent: copy it again from the Security page of your Pindo account"
         )
     return token
 
 
-def _base_url(conn: Connection, *, allow_http: bool) -> str:
+def _base_url(conn: Connection, name: str, *, allow_http: bool) -> str:
     host = (conn.host or "").strip() or DEFAULT_HOST
     if "@" in host or "?" in host or "#" in host:
         raise PindoConfigurationError(
-            f"host of connection {conn.conn_id!r} has more than an address in it: write only {DEFAULT_HOST}, and "
+            f"host of {name} has more than an address in it: write only {DEFAULT_HOST}, and "
             "the API token into the password"
         )
     can_be_shown = _SHOWN_HOST.fullmatch(host) is not None
-    wrong = f"host {host if can_be_shown else f'{host[:4]}…'!r} of connection {conn.conn_id!r}"
+    wrong = f"host {host if can_be_shown else f'{host[:4]}…'!r} of {name}"
     if "://" not in host:
         # Airflow writes an IPv6 address without its brackets.
         host = f"{conn.schema or 'https'}://{f'[{host}]' if _is_ipv6(host) else host}"
@@ -205,8 +210,8 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         )
     if not _can_be_a_name(parts.hostname):
         raise PindoConfigurationError(f"{wrong} is not an address: write {DEFAULT_HOST}")
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+    hostname = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{hostname}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
 
 def _can_be_a_name(hostname: str) -> bool:
@@ -234,8 +239,8 @@ def is_loopback(hostname: str) -> bool:
 class _Extra:
     """The connection's extra. Its values are typed in JSON, and strings from a form or a URI."""
 
-    def __init__(self, conn: Connection) -> None:
-        self._of = f"of connection {conn.conn_id!r}"
+    def __init__(self, conn: Connection, name: str) -> None:
+        self._of = f"of {name}"
         # Not Connection.extra_dejson, which talks to the supervisor: that would block an event loop.
         try:
             values = json.loads(conn.extra or "{}")

@@ -33,6 +33,8 @@ from airflow_provider_pindo.hooks._transport.sync import SyncTransport
 from airflow_provider_pindo.hooks.http_compat import _PindoHttpHook
 
 _T = TypeVar("_T")
+#: What errors call a connection that is tested: Airflow tests the values of a form under a random ID.
+_TESTED = "this connection"
 _Recipients = Iterable[str | Mapping[str, Any]]
 
 
@@ -264,11 +266,13 @@ class PindoHook(_PindoBase, _PindoHttpHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the wallet, once. Return whether it worked, and the balance or what is wrong."""
-        with PindoHook(self.pindo_conn_id, max_attempts=1) as hook:
-            try:
+        try:
+            settings = read_settings(self.get_connection(self.pindo_conn_id), _TESTED)
+            _mask(settings)
+            with PindoHook(self.pindo_conn_id, max_attempts=1, settings=settings) as hook:
                 return _connected(hook.get_balance())
-            except PindoError as error:
-                return _not_connected(error, self.pindo_conn_id)
+        except PindoError as error:
+            return _not_connected(error)
 
     def request_sent(self) -> bool:
         """Return whether the latest request of this thread was sent, so that its outcome may be unknown.
@@ -344,12 +348,15 @@ class PindoAsyncHook(_PindoBase):
     async def get_settings(self) -> PindoSettings:
         """Return the connection's settings, read once."""
         if self._settings is None:
-            settings = read_settings(await get_async_connection(self.pindo_conn_id))
-            # Masking sends the secrets to Airflow's supervisor; on 3.0 to 3.2 through the triggerer's own event loop.
-            # Only asgiref reaches that loop from another thread, so this is not asyncio.to_thread.
-            await sync_to_async(_mask)(settings)
-            self._settings = settings
+            self._settings = await self._read_settings()
         return self._settings
+
+    async def _read_settings(self, name: str | None = None) -> PindoSettings:
+        settings = read_settings(await get_async_connection(self.pindo_conn_id), name)
+        # Masking sends the secrets to Airflow's supervisor; on 3.0 to 3.2 through the triggerer's own event loop.
+        # Only asgiref reaches that loop from another thread, so this is not asyncio.to_thread.
+        await sync_to_async(_mask)(settings)
+        return settings
 
     async def send_sms(self, to: str, text: str, sender: str | None = None) -> values.SmsReceipt:
         """Send one message; see :meth:`PindoHook.send_sms`."""
@@ -427,11 +434,12 @@ class PindoAsyncHook(_PindoBase):
 
     async def test_connection(self) -> tuple[bool, str]:
         """Read the wallet, once; see :meth:`PindoHook.test_connection`."""
-        async with PindoAsyncHook(self.pindo_conn_id, max_attempts=1) as hook:
-            try:
+        try:
+            settings = await self._read_settings(_TESTED)
+            async with PindoAsyncHook(self.pindo_conn_id, max_attempts=1, settings=settings) as hook:
                 return _connected(await hook.get_balance())
-            except PindoError as error:
-                return _not_connected(error, self.pindo_conn_id)
+        except PindoError as error:
+            return _not_connected(error)
 
     async def send(self, call: calls.Call[_T], attempt: Attempt | None = None) -> _T:
         """Make a call; see :meth:`PindoHook.send`."""
@@ -472,13 +480,11 @@ def _connected(balance: values.Balance) -> tuple[bool, str]:
     return True, f"Connected to Pindo; the wallet holds {balance.amount:,.2f} USD"
 
 
-def _not_connected(error: PindoError, conn_id: str) -> tuple[bool, str]:
-    # Airflow tests the values of a form under a random connection ID.
-    reason = str(error).replace(f"connection {conn_id!r}", "this connection")
+def _not_connected(error: PindoError) -> tuple[bool, str]:
     # The host has no wallet, or gives a successful response that Pindo would not give.
     elsewhere = error.status is not None and (error.status in (404, 405) or 200 <= error.status < 300)
     advice = "This does not look like Pindo: check the connection's host. " if elsewhere else ""
-    return False, f"{advice}{reason}"
+    return False, f"{advice}{error}"
 
 
 def _mask(settings: PindoSettings) -> None:

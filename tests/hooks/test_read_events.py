@@ -22,7 +22,7 @@ from airflow_provider_pindo.api.errors import (
     PindoServerError,
 )
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, reading_token
-from airflow_provider_pindo.hooks import _webhook_config
+from airflow_provider_pindo.hooks import _events, _webhook_config
 from airflow_provider_pindo.hooks._events import AsyncEventReader, EventReader
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
 from airflow_provider_pindo.hooks._webhook_config import api_url, check_webhooks, retention_days
@@ -162,6 +162,14 @@ def test_a_connection_that_the_api_server_does_not_find_may_be_found_later(serve
     with EventReader("pindo_default") as reader, pytest.raises(PindoNotFoundError) as missing:
         reader.read(EventFilter())
     assert (missing.value.retry_helps, missing.value.status) == (True, 404)
+
+
+@pytest.mark.parametrize("kind", [PindoNotFoundError, PindoServerError])
+def test_an_error_of_the_api_server_keeps_its_facts(kind):
+    facts = {"status": 404, "reason": "no such page", "retry_after": 3.0}
+    error = _events._explained(kind("there is none", **facts), "pindo_default", "http://127.0.0.1")
+    assert isinstance(error, kind)
+    assert {name: getattr(error, name) for name in facts} == facts
 
 
 async def test_a_failing_api_server_is_asked_again_and_then_named(server, monkeypatch):
