@@ -17,6 +17,7 @@ from airflow_provider_pindo.sandbox.calls import CALLS
 from airflow_provider_pindo.sandbox.faults import ACTIONS
 from airflow_provider_pindo.sandbox.outcomes import NUMBERS
 from demo.deployment import EXAMPLE_DAGS
+from tests.test_house_rules import PUBLIC
 
 try:
     from airflow.dag_processing.dagbag import DagBag
@@ -29,29 +30,9 @@ PAGES = sorted(DOCS.rglob("*.rst"))
 MARKDOWN = [
     ROOT / f"{name}.md" for name in ("README", "SECURITY", "CHANGELOG", "CONTRIBUTING", "CODE_OF_CONDUCT")
 ]
-PUBLIC = [
-    "PindoHook",
-    "PindoAsyncHook",
-    "PindoSendSmsOperator",
-    "PindoSendBulkSmsOperator",
-    "PindoVerifyOperator",
-    "PindoVerifyCheckOperator",
-    "PindoVerifyCancelOperator",
-    "PindoInboundSmsSensor",
-    "PindoInboundSmsTrigger",
-    "PindoInboundSmsEventTrigger",
-    "PindoDeliverySensor",
-    "PindoDeliveryTrigger",
-    "PindoDeliveryEventTrigger",
-    "PindoNotifier",
-    "send_pindo_notification",
-    "PindoPlugin",
-    "write_partitions",
-    "classify",
-    "Sandbox",
-    "SandboxClient",
-    "pindo_sandbox",
-]
+PUBLIC_NAMES = sorted(
+    {*set().union(*PUBLIC.values()), "classify", "Sandbox", "SandboxClient", "pindo_sandbox"}
+)
 
 
 def text_of(*pages: Path) -> str:
@@ -62,10 +43,17 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", PUBLIC_NAMES)
 def test_every_public_name_is_on_a_page_that_shows_its_use_and_in_the_reference(name):
     assert re.search(rf"\b{name}\b", text_of(*DOCS.glob("*.rst"), *DOCS.glob("howto/*.rst")))
     assert re.search(rf"^\.\. auto\w+:: .*\b{name}$", text_of(*DOCS.glob("reference/*.rst")), re.MULTILINE)
+
+
+def test_the_first_page_of_the_reference_names_what_it_shows_and_no_more():
+    first, *others = sorted((DOCS / "reference").glob("*.rst"), key=lambda page: page.name != "index.rst")
+    named = set(re.findall(r"``(\w+)``", text_of(first)))
+    shown = re.findall(r"^\.\. auto(?:class|function|exception|data):: (\S+)", text_of(*others), re.MULTILINE)
+    assert {name.rpartition(".")[2] for name in shown} == named
 
 
 @pytest.mark.parametrize("hook", [PindoHook, PindoAsyncHook])
