@@ -1,6 +1,7 @@
 """What the package's metadata take from the address of the repository, once it is known.
 
-Fill in ``repository`` under ``[tool.hatch.metadata.hooks.custom]`` in ``pyproject.toml``: nothing else has to change.
+Fill in ``repository`` under ``[tool.hatch.metadata.hooks.custom]`` in ``pyproject.toml``. The
+registry reads ``.airflow-registry.yaml`` as it stands, so three keys go there too: its first line names them.
 As long as it is empty, the metadata have no links, and the README on PyPI keeps its relative links.
 """
 
