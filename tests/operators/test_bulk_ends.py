@@ -381,6 +381,20 @@ def test_the_xcom_of_a_mapped_task_is_texted_by_a_dag(run_dag, sandbox):
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(30)})
 
 
+@pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2.11 logs each exception several times")
+def test_the_log_of_a_failed_task_says_each_thing_once(run_dag, sandbox, capfd):
+    sandbox.add_fault("drop_after", call="send_bulk_sms", skip=1)
+    run = run_dag(DAG.replace("ARGUMENTS", repr({"text": "Muraho", "chunk_size": 10})))
+    assert run.state == "failed"
+    logged = "".join(capfd.readouterr())
+    says = (
+        "Outcome unknown for 10 of 30 recipients: row ",
+        "20 accepted, 0 rejected, 10 unknown",
+        "Find out whether",
+    )
+    assert [logged.count(each) for each in says] == [1, 1, 1]
+
+
 @pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="the task state store came with Airflow 3.3")
 def test_execution_timeout_ends_it_and_the_retry_sends_the_rest(run_dag, sandbox):
     sandbox.add_fault("slow_answer", call="send_bulk_sms", seconds=30, skip=1)

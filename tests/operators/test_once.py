@@ -43,6 +43,22 @@ class Store(dict):
         self[key] = value
 
 
+class WatchedStore(Store):
+    """A store that notes each access."""
+
+    def __init__(self):
+        super().__init__()
+        self.accesses = []
+
+    def get(self, key, default=None):
+        self.accesses.append("read")
+        return super().get(key, default)
+
+    def set(self, key, value, *, retention):
+        self.accesses.append("write")
+        super().set(key, value, retention=retention)
+
+
 class TaskInstance:
     def __init__(self, generation):
         self.max_tries = generation
@@ -86,6 +102,13 @@ def after():
 
 def time_out():
     raise TimedOut
+
+
+@needs_store
+def test_a_single_send_makes_one_read_and_two_writes(sandbox):
+    store = WatchedStore()
+    execute(store)
+    assert store.accesses == ["read", "write", "write"]
 
 
 @needs_store

@@ -1,4 +1,4 @@
-"""The DAG of the kept database: one task for each kind of entry that a ledger can have."""
+"""The DAG of the kept database: messages that were accepted or are unknown, a PIN, and a bulk send that stopped."""
 
 from datetime import datetime
 
