@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import scoped_session, sessionmaker
 
 SERVERS = {
     "postgresql": os.environ.get("PINDO_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres"),
@@ -22,6 +23,21 @@ SERVERS = {
 }
 _DRIVERS = {"postgresql": "postgresql+psycopg2", "mariadb": "mysql+pymysql"}
 _END = {"postgresql": "DROP DATABASE {} WITH (FORCE)", "mariadb": "DROP DATABASE {}"}
+
+
+@contextmanager
+def airflow_on(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have Airflow's code in this process use a database."""
+    from airflow import settings
+
+    isolation = {} if url.startswith("sqlite") else {"isolation_level": "READ COMMITTED"}
+    engine = create_engine(url, pool_size=20, **isolation)
+    monkeypatch.setattr(settings, "engine", engine)
+    monkeypatch.setattr(settings, "Session", scoped_session(sessionmaker(bind=engine)))
+    monkeypatch.setattr(settings, "NonScopedSession", sessionmaker(bind=engine))
+    yield
+    settings.Session.remove()
+    engine.dispose()
 
 
 @contextmanager

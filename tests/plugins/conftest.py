@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from airflow_provider_pindo.api.webhooks import posting_token, reading_token
 from demo.deployment import AIRFLOW_VERSION
+from tests.databases import airflow_on, new_database
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -69,9 +73,29 @@ def events(client: TestClient, **asked: Any) -> list[dict[str, Any]]:
     return response.json()["events"]
 
 
-@pytest.fixture
-def metadata(airflow_database: None) -> Iterator[Metadata]:
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a Postgres database with Airflow's tables."""
+    with new_database("postgresql") as url:
+        environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
+        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(migrate, check=True, capture_output=True, env=environment)
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.databases)])
+def metadata(
+    request: pytest.FixtureRequest, airflow_database: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Metadata]:
     """An empty metadata database, and the page's routes over it."""
+    if request.param == "sqlite":
+        yield from empty_metadata()
+    else:
+        with airflow_on(request.getfixturevalue("postgres"), monkeypatch):
+            yield from empty_metadata()
+
+
+def empty_metadata() -> Iterator[Metadata]:
     from airflow.api_fastapi.app import init_auth_manager
 
     from airflow_provider_pindo.plugins._app import create_app

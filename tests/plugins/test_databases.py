@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from airflow import settings
-from sqlalchemy import create_engine, event, func, insert, inspect, select, text
-from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy import event, func, insert, inspect, select, text
 
 from airflow_provider_pindo._inbox.event_scan import EventCursor, SharedEventScan
 from airflow_provider_pindo._inbox.events import EventPage, WebhookEvent
 from airflow_provider_pindo.api.webhooks import MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
 from airflow_provider_pindo.plugins import _store
-from tests.databases import new_database
+from tests.databases import airflow_on, new_database
 
 
 @pytest.fixture(
@@ -27,22 +27,12 @@ from tests.databases import new_database
 )
 def database(request, tmp_path, monkeypatch) -> Iterator[str]:
     """Airflow's engine on an empty database; yields the database's kind."""
-    if request.param == "sqlite":
-        yield from use(f"sqlite:///{tmp_path}/empty.db?timeout=60", request.param, monkeypatch)
-    else:
-        with new_database(request.param) as url:
-            yield from use(url, request.param, monkeypatch)
-
-
-def use(url, kind, monkeypatch):
-    engine = create_engine(
-        url, pool_size=20, **({} if kind == "sqlite" else {"isolation_level": "READ COMMITTED"})
-    )
-    monkeypatch.setattr(settings, "engine", engine)
-    monkeypatch.setattr(settings, "Session", scoped_session(sessionmaker(bind=engine)))
-    yield kind
-    settings.Session.remove()
-    engine.dispose()
+    sqlite = nullcontext(f"sqlite:///{tmp_path}/empty.db?timeout=60")
+    with (
+        sqlite if request.param == "sqlite" else new_database(request.param) as url,
+        airflow_on(url, monkeypatch),
+    ):
+        yield request.param
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_a_database_that_does_not_answer_is_a_503(client, monkeypatch):
 
 
 def test_where_the_ledger_names_too_many_messages_to_read_no_event_proves_anything(
-    client, metadata, monkeypatch
+    metadata, client, monkeypatch
 ):
     monkeypatch.setattr(_claims, "_MAX_ENTRIES", 2)
     now = datetime.now(UTC)
@@ -172,7 +172,7 @@ def test_where_the_ledger_names_too_many_messages_to_read_no_event_proves_anythi
         assert [event["sms_id"] for event in events(client, **asked)] == proof
 
 
-def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_names(client, metadata):
+def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_names(metadata, client):
     now = datetime.now(UTC)
     for sms_id in ("out_1", "out_2", "out_3", "7"):
         post(client, {"id": sms_id, "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy.dialects import postgresql
 
-from airflow_provider_pindo.plugins import _pages, _settle
+from airflow_provider_pindo.plugins import _models, _pages, _settle
 from tests.plugins.metadata import batch, single
 
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
@@ -171,3 +175,64 @@ def test_the_page_knows_who_may_settle(metadata, role, may):
     metadata.add_task({"pindo_sms": single("unknown")}, state="failed", task_id="second")
     data = metadata.client(role).get("/ui/api/overview").json()
     assert [task["can_settle"] for task in data["unknown"]] == [may, may]
+
+
+def test_the_task_and_its_entries_are_locked_while_a_person_settles():
+    class Session:
+        """Keeps the query that it gets."""
+
+        def execute(self, query):
+            raise LookupError(query)
+
+        scalars = execute
+
+    task = _models.TaskKey(**PLACE)
+    queries = []
+    for lock in (
+        lambda: _models.lock_task(Session(), task),
+        lambda: _models.lock_unknown(Session(), task, ["pindo_sms"], 10),
+        lambda: _models.lock_unknown(Session(), task, [], 10),
+    ):
+        with pytest.raises(LookupError) as caught:
+            lock()
+        queries.append(str(caught.value.args[0].compile(dialect=postgresql.dialect())))
+    ends = [query.rpartition("FOR UPDATE")[1:] for query in queries]
+    assert ends == [("FOR UPDATE", " OF task_instance"), ("FOR UPDATE", ""), ("FOR UPDATE", "")]
+
+
+@pytest.mark.parametrize("metadata", [pytest.param("postgresql", marks=pytest.mark.databases)], indirect=True)
+def test_of_two_people_who_settle_at_once_one_is_refused(metadata, monkeypatch):
+    metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
+    lock_task, both = _models.lock_task, threading.Barrier(2, timeout=60)
+    lock_unknown = _models.lock_unknown
+
+    def lock_together(*args):
+        both.wait()
+        return lock_task(*args)
+
+    def lock_slowly(*args):
+        rows = lock_unknown(*args)
+        time.sleep(1)  # without a lock, the other one reads the same now
+        return rows
+
+    assert (
+        settle(metadata, run_id="other", words=[word(True)]).status_code == 404
+    )  # makes the key of the tokens
+    monkeypatch.setattr(_models, "lock_task", lock_together)
+    monkeypatch.setattr(_models, "lock_unknown", lock_slowly)
+    with ThreadPoolExecutor(2) as people:
+        settled = [
+            people.submit(settle, metadata, name=name, words=[word(arrived)])
+            for name, arrived in (("ada", True), ("claudine", False))
+        ]
+        codes = {
+            name: done.result().status_code for name, done in zip(("ada", "claudine"), settled, strict=True)
+        }
+    assert sorted(codes.values()) == [200, 409]
+    ((owner, _, details),) = metadata.audit_log()
+    assert codes[owner] == 200
+    status = "sent" if details["arrived"] else "not_sent"
+    assert (metadata.value("pindo_sms")["status"], owner) == (
+        status,
+        "ada" if details["arrived"] else "claudine",
+    )
