@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import types
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,15 @@ HALVES = {
 def times_texted(sandbox: Any) -> Counter[str]:
     """Return how many messages each phone has."""
     return Counter(message["to"] for message in sandbox.messages())
+
+
+def post_sent(webhooks: Any, message: dict[str, Any], sms_id: Any = None, **changes: Any) -> None:
+    """Post the `sent` event of a message that the sandbox has."""
+    body = {
+        "id": sms_id or f"out_{message['to'][-3:]}",
+        "to": message["to"],
+        "text": message["text"],
+        "sender": "PindoTest",
+        "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+    webhooks.webhook({**body, **changes})

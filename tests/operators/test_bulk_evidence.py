@@ -14,7 +14,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
-from tests.operators.bulk import PERSONAL, Store, at, context, people, report, times_texted
+from tests.operators.bulk import PERSONAL, Store, at, context, people, post_sent, report, times_texted
 
 if not AIRFLOW_V_3_3_PLUS:
     pytest.skip("the task state store came with Airflow 3.3", allow_module_level=True)
@@ -74,18 +74,6 @@ async def first_event(trigger):
 
 def lose(sandbox, times=1, action="drop_after"):
     sandbox.add_fault(action, call="texts", times=times)
-
-
-def post_sent(webhooks, message, sms_id=None, **changes):
-    """Post the `sent` event of a message that the sandbox has."""
-    body = {
-        "id": sms_id or f"out_{message['to'][-3:]}",
-        "to": message["to"],
-        "text": message["text"],
-        "sender": "PindoTest",
-        "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-    }
-    webhooks.webhook({**body, **changes})
 
 
 def later(webhooks, sandbox, positions, seconds=0.8, **changes):

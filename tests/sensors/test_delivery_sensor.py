@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import threading
 import time
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from datetime import timedelta
 
 import pytest
-from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -22,72 +18,14 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoServerError
 from airflow_provider_pindo.sensors import delivery
-from tests.sensors.waiting_task import Store, first_event
 
 if not AIRFLOW_V_3_1_PLUS:
     pytest.skip("webhooks need Airflow 3.1", allow_module_level=True)
 
 from airflow_provider_pindo.sensors.delivery import PindoDeliverySensor
-from airflow_provider_pindo.triggers.delivery import PindoDeliveryTrigger
+from tests.sensors.delivery_task import Task, later
 
-MODES = {
-    "poke": {"mode": "poke", "deferrable": False},
-    "reschedule": {"mode": "reschedule", "deferrable": False},
-    "deferrable": {"deferrable": True},
-}
 ALL = {"delivered": 1, "undelivered": 0, "no_report": 0, "of": 1, "not_delivered": []}
-
-
-@pytest.fixture(params=MODES)
-def mode(request):
-    return MODES[request.param]
-
-
-class Task:
-    """A task instance: each poke, and each resumption, in a new process. At its timeout, Airflow ends its deferral."""
-
-    def __init__(self, **arguments):
-        self.arguments = {"sms_ids": "a", "poke_interval": 0.1, "timeout": 60, "retry_window": 0, **arguments}
-        self.started = datetime.now(UTC)
-        self.store = Store()
-        self.deferrals = []
-
-    @property
-    def context(self):
-        ti = SimpleNamespace(start_date=self.started, get_first_reschedule_date=lambda _: self.started)
-        run = SimpleNamespace(start_date=self.started)
-        return {"ti": ti, "dag_run": run, "task_state_store": self.store}
-
-    def new_process(self):
-        return PindoDeliverySensor(task_id="wait", **self.arguments)
-
-    def run(self):
-        resume = None
-        while True:
-            sensor = self.new_process()
-            try:
-                if resume is None:
-                    return sensor.execute(self.context)
-                return sensor.resume_execution(*resume, self.context)
-            except AirflowRescheduleException:
-                time.sleep(0.1)
-            except TaskDeferred as deferral:
-                self.deferrals.append(deferral)
-                _, arguments = deferral.trigger.serialize()
-                resume = self._wait(deferral.method_name, arguments, deferral.timeout.total_seconds())
-
-    def _wait(self, method, arguments, seconds):
-        async def wait():
-            return await asyncio.wait_for(first_event(PindoDeliveryTrigger(**arguments)), seconds)
-
-        try:
-            return method, {"event": asyncio.run(wait()).payload}
-        except TimeoutError:
-            return "__fail__", {"error": "Trigger timeout"}
-
-
-def later(action, *args, seconds=0.5, **kwargs):
-    threading.Timer(seconds, action, args, kwargs).start()
 
 
 def test_it_waits_until_the_phone_has_the_message(webhooks, mode):
