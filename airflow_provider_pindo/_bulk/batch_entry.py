@@ -257,6 +257,7 @@ def _format_outcome(outcome: Outcome, recipients: int) -> dict[str, Any]:
         "unknown_cost": round(outcome.unknown_cost, 6),
         **({"began": "/".join(outcome.began)} if outcome.unknown and outcome.began else {}),
         **({"settled": list(map(_format_settled, outcome.settled))} if outcome.settled else {}),
+        **({"admitted_at": outcome.admitted_at} if outcome.admitted_at else {}),
     }
 
 
@@ -313,6 +314,7 @@ def _parse_outcome(value: Mapping[str, Any]) -> Outcome:
         unknown_cost=_usd(value["unknown_cost"]),
         settled=list(map(_parse_settled, value.get("settled", ()))),
         began=_parse_began(value.get("began")),
+        admitted_at=_parse_times(value.get("admitted_at", {})),
     )
 
 
@@ -323,6 +325,13 @@ def _parse_began(value: str | None) -> tuple[str, str] | None:
     for moment in (first, last):
         datetime.fromisoformat(moment)
     return first, last
+
+
+def _parse_times(value: Mapping[str, str]) -> dict[str, str]:
+    for moment, rows in value.items():
+        datetime.fromisoformat(moment)
+        parse_rows(rows)
+    return dict(value)
 
 
 def _parse_settled(value: Mapping[str, str]) -> SettledRows:

@@ -6,13 +6,18 @@ The ledger has only masked numbers. So the messages come from the list, whose ro
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_pindo._bulk.batch_entry import entry_key, read_rows
 from airflow_provider_pindo._ledger.entry import UNKNOWN
-from airflow_provider_pindo._ledger.evidence import UnknownMessage, find_evidence, message_fingerprint
+from airflow_provider_pindo._ledger.evidence import (
+    UnknownMessage,
+    find_evidence,
+    format_message,
+    message_fingerprint,
+)
 from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.hooks._evidence import read_sent_events
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_pindo._bulk.batches import Batch
     from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, UnknownEntries
     from airflow_provider_pindo._bulk.messages import Plan
+    from airflow_provider_pindo._bulk.outcome import Outcome
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
 log = logging.getLogger(__name__)
@@ -93,6 +99,26 @@ def _fingerprints(batch: Batch, plan: Plan) -> Iterator[str]:
         mentioned = len(plan.template.mentioned)
         texts = [plan.template.fill([name] * mentioned) for name in batch.names]
     return map(message_fingerprint, batch.numbers, texts)
+
+
+def evidence_by_row(
+    batch: Batch, outcome: Outcome, *, plan: Plan, sender: str, digest: Callable[[str], str]
+) -> dict[int, str]:
+    """Return what the report says of messages without an id: the sensor finds their events by it.
+
+    The unknown are among them, since an event may be theirs.
+
+    :param digest: makes a digest, which a file may hold, of a message's fingerprint.
+    """
+    others = set(outcome.not_sent).union(outcome.sms_ids, *outcome.rejected.values())
+    if len(others) == len(batch):
+        return {}
+    times = outcome.times()
+    return {
+        row: format_message(digest(message), times.get(row), sender)
+        for row, message in zip(batch.rows, _fingerprints(batch, plan), strict=True)
+        if row not in others
+    }
 
 
 def settle_by_evidence(

@@ -107,6 +107,8 @@ class BatchInFlight:
         self.admitted |= dict.fromkeys(rows)
         self.admitted |= self.outcome.take(rows)
         self.outcome.began = self._began(has_open=has_open)
+        if together := [row for request in requests if not request.is_single for row in request.rows]:
+            self.outcome.keep_time(together, now())
         self.admitted_segments += sum(request.segments for request in requests)
         self.waiting -= len(requests)
         self.is_recorded = False

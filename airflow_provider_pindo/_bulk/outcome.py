@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from airflow_provider_pindo._bulk.row_numbers import format_rows
+from airflow_provider_pindo._bulk.row_numbers import format_rows, parse_rows
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Settlement
 
 #: Why recipients are unknown whose request had no response yet when the task was killed.
@@ -17,6 +17,8 @@ NOT_AS_WRITTEN = "their entry is not as the task wrote it"
 #: Settlements that are kept apart. Beyond them the oldest two become one.
 _MAX_SETTLEMENTS = 10
 _SEVERAL = "several"
+#: Times of requests that are kept. Beyond them the oldest is forgotten.
+_MAX_TIMES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Outcome:
     :param unknown_cost: USD that the unknown ones cost if they were sent: an estimate.
     :param settled: who settled which rows that were unknown once, the oldest first.
     :param began: when the first and the last request began that may have left somebody unknown, in ISO 8601 and UTC.
+    :param admitted_at: rows of requests to several by the second in which they were admitted, in ISO 8601 and UTC. A
+        later time counts.
     """
 
     rejected: dict[str, list[int]] = field(default_factory=dict)
@@ -78,6 +82,7 @@ class Outcome:
     unknown_cost: float = 0.0
     settled: list[SettledRows] = field(default_factory=list)
     began: tuple[str, str] | None = None
+    admitted_at: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -97,6 +102,17 @@ class Outcome:
     def count_accepted(self, recipients: int) -> int:
         """Return how many of the batch's ``recipients`` were accepted."""
         return recipients - self.count_rejected() - self.count_unknown() - len(self.not_sent)
+
+    def keep_time(self, rows: Iterable[int], moment: str) -> None:
+        """Record when ``rows`` were admitted. Pindo's times are whole seconds, and so are these."""
+        second = f"{moment[:19]}+00:00"
+        self.admitted_at[second] = format_rows({*parse_rows(self.admitted_at.get(second, "")), *rows})
+        if len(self.admitted_at) > _MAX_TIMES:
+            del self.admitted_at[min(self.admitted_at)]
+
+    def times(self) -> dict[int, str]:
+        """Return when each row was admitted, as far as it is known."""
+        return {row: moment for moment, rows in sorted(self.admitted_at.items()) for row in parse_rows(rows)}
 
     def take_unknown(self) -> list[int]:
         """Return the unknown rows, and forget that they are."""
@@ -156,6 +172,7 @@ class Outcome:
             unknown={reason: rows.copy() for reason, rows in self.unknown.items()},
             not_sent=sorted(self.not_sent),
             sms_ids=self.sms_ids.copy(),
+            admitted_at=self.admitted_at.copy(),
             unknown_cost=self.unknown_cost + cost,
         )
         if in_flight := [*outcome.unknown.get(IN_FLIGHT, []), *admitted]:

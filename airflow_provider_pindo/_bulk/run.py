@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
@@ -26,6 +27,7 @@ from airflow_provider_pindo._bulk.batches import batches, batches_by_row, chunks
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
 from airflow_provider_pindo._bulk.evidence import (
     WaitForEvidence,
+    evidence_by_row,
     read_unchanged,
     settle_by_evidence,
     unknown_messages,
@@ -269,7 +271,7 @@ class BulkSend:
     ) -> dict[str, Any] | None:
         spending = self._spending(ledger)
         expiries = self._expiries(checked)
-        totals = Totals(checked, self._open_report(), expiries=expiries)
+        totals = Totals(checked, self._open_report(sender, plan, ledger), expiries=expiries)
         sending = self._sender = BulkSender(
             plan=plan,
             sender=sender,
@@ -390,11 +392,15 @@ class BulkSend:
                 spending.balance = hook.get_balance().amount
         return spending
 
-    def _open_report(self) -> Report | None:
+    def _open_report(self, sender: str, plan: Plan, ledger: BulkLedger) -> Report | None:
         if not self.report_path:
             return None
+        evidence = None
+        if not self.track_delivery and self._can_find_evidence(ledger):
+            digest = partial(_evidence.message_digest, self.hook)
+            evidence = partial(evidence_by_row, plan=plan, sender=sender, digest=digest)
         try:
-            return Report(self.report_path)
+            return Report(self.report_path, evidence)
         except Exception as error:  # every storage has its own
             raise AirflowException(
                 f"report_path {self.report_path!r} cannot be written, and nothing was sent ({mask_error(error)}): "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import nsmallest
@@ -202,6 +202,9 @@ def _first(people: list[RecipientResult], more: Iterable[RecipientResult]) -> li
     return nsmallest(MAX_LISTED, [*people, *more], key=lambda person: person.row)
 
 
+#: Returns what finds the messages of a batch that have no id, by row.
+Evidence = Callable[[Batch, Outcome], Mapping[int, str]]
+
 # What a spreadsheet would take for a formula. A number may start with a plus.
 _starts_formula = re.compile(r"[=+\-@\t\r]").match
 _is_number = re.compile(r"\+[0-9]{1,15}").fullmatch
@@ -212,10 +215,10 @@ def _safe_to_open(line: tuple[Any, ...]) -> tuple[Any, ...]:
 
     The number stays usable: ``+250…`` is unchanged, and anything else in its place is treated like a text.
     """
-    row, number, name, outcome, reason, sms_id = line
+    row, number, name, outcome, reason, *others = line
     if _starts_formula(number) and not _is_number(number):
         number = f"'{number}"
-    return row, number, _plain(name), outcome, _plain(reason), sms_id
+    return row, number, _plain(name), outcome, _plain(reason), *others
 
 
 def _plain(text: str) -> str:
@@ -223,13 +226,15 @@ def _plain(text: str) -> str:
 
 
 class Report:
-    """The CSV that names everybody: ``row, phonenumber, name, outcome, reason, sms_id``.
+    """The CSV that names everybody: ``row, phonenumber, name, outcome, reason, sms_id``, and perhaps ``evidence``.
 
     :param path: path or URL, as ``ObjectStoragePath`` takes it. On this machine the lines can be read as they
         come; most object storage shows the file when it is complete.
+    :param evidence: returns the column ``evidence`` of a batch, by row; None for no such column.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, evidence: Evidence | None = None) -> None:
+        self._evidence = evidence
         target = storage_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         # An earlier try that lives on, taken for dead, must not write between our lines: it keeps the old file.
@@ -239,7 +244,7 @@ class Report:
         # Half a surrogate pair, for which a row is rejected, becomes a question mark.
         self._file = target.open("w", encoding="utf-8", errors="replace", newline="")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(HEADER)
+        self._writer.writerow(HEADER if evidence is None else (*HEADER, "evidence"))
 
     def add(self, batch: Batch, outcome: Outcome, expired: Iterable[int] = ()) -> None:
         """Write the lines of a batch.
@@ -253,15 +258,24 @@ class Report:
             for reason, rows in reasons.items():
                 outcomes |= dict.fromkeys(rows, (column, reason))
         accepted = ("accepted", "")
+        evidence = {} if self._evidence is None else self._evidence(batch, outcome)
         self.write(
-            (row, number, name, *outcomes.get(row, accepted), outcome.sms_ids.get(row, ""))
+            (
+                row,
+                number,
+                name,
+                *outcomes.get(row, accepted),
+                outcome.sms_ids.get(row, ""),
+                evidence.get(row, ""),
+            )
             for row, number, name in zip(batch.rows, batch.numbers, batch.names, strict=True)
         )
         self._file.flush()
 
     def write(self, lines: Iterable[tuple[Any, ...]]) -> None:
-        """Write lines."""
-        self._writer.writerows(map(_safe_to_open, lines))
+        """Write lines; the column ``evidence`` may be missing."""
+        width = len(HEADER) + (self._evidence is not None)
+        self._writer.writerows(_safe_to_open((*line, "")[:width]) for line in lines)
 
     def close(self) -> None:
         """Write what is left, and close the file."""

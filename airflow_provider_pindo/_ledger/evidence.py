@@ -7,7 +7,10 @@ One event counts for one message. :func:`find_evidence` sees to that among the m
 one task, which may be a bulk send. The API server leaves out events whose message the ledger of any task names, as the
 receipt of a request or as the evidence for one. It reads the entries of the last week's runs.
 
-It does not know the messages of a bulk request, whose response names none, and not those of another Airflow or program.
+The messages of a bulk request have no ids, since its response names none. The delivery sensor looks for their events by
+:func:`find_only_events`, which takes only what is unambiguous.
+
+The API server does not know these messages, and not those of another Airflow or program.
 Two tasks whose requests are both open at the same moment may count one event for both.
 """
 
@@ -117,6 +120,39 @@ def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEv
             candidates.remove(proof)
             evidence[key] = proof
     return evidence
+
+
+def find_only_events(
+    messages: Mapping[str, UnknownMessage], events: Iterable[SentEvent]
+) -> dict[str, SentEvent]:
+    """Return the event of each message that exactly one event can be of.
+
+    :param messages: by their own :attr:`UnknownMessage.message`, so each is there once.
+    """
+    candidates = defaultdict[str, dict[str, SentEvent]](dict)
+    for event in events:
+        message = messages.get(event.message)
+        if message is not None and _proves(event, message):
+            candidates[event.message][event.sms_id] = event
+    return {key: next(iter(some.values())) for key, some in candidates.items() if len(some) == 1}
+
+
+def format_message(message: str, began: str | None, sender: str) -> str:
+    """Return a message as the report of a bulk send holds it; :func:`parse_message` reads it.
+
+    :param began: when its request began, in ISO 8601; None if that is not known.
+    """
+    return f"{message} {began or '-'} {sender}"
+
+
+def parse_message(text: object) -> tuple[str, UnknownMessage | None]:
+    """Return what stands for a message, and the message; None if nobody knows when its request began."""
+    message, began, sender = (*str(text or "").split(" ", 2), "", "")[:3]
+    try:
+        moment = datetime.fromisoformat(began)
+    except ValueError:
+        return message, None
+    return message, UnknownMessage(message, sender, moment) if moment.tzinfo else None
 
 
 def _proves(event: SentEvent, message: UnknownMessage) -> bool:

@@ -161,6 +161,12 @@ class Deliveries:
             candidates = [*reports[sms_id], *([] if known is None else [known])]
             self._reports[sms_id] = max(candidates, key=_precedence)
 
+    def name(self, sms_ids: Iterable[str]) -> None:
+        """Add messages that were unnamed until their ids were found."""
+        new = dict.fromkeys(sms_id for sms_id in sms_ids if sms_id not in self._reports)
+        self._reports |= new
+        self._unnamed -= len(new)
+
     def pending(self, now: datetime) -> list[str]:
         """Return the messages whose outcome is still open at ``now``."""
         return [sms_id for sms_id, report in self._reports.items() if not self._is_final(report, now)]

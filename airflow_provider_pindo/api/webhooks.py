@@ -84,6 +84,14 @@ def reading_token(secret: str, conn_id: str) -> str:
     return _derived("read events", secret, conn_id)
 
 
+def message_digest(secret: str, conn_id: str, message: str) -> str:
+    """Return what stands for a message in a file. Without the secret, nobody can test a guess of its text by it.
+
+    :param message: a digest of its number and text that everybody can calculate.
+    """
+    return _derived(f"name message {message}", secret, conn_id)[:16]
+
+
 def _derived(purpose: str, secret: str, conn_id: str) -> str:
     if not secret:
         raise ValueError("an empty secret allows nothing")

@@ -32,7 +32,7 @@ from airflow_provider_pindo.hooks._webhook_config import (
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_provider_pindo._inbox.events import EventPage
     from airflow_provider_pindo._inbox.scan import PollResult
@@ -87,13 +87,17 @@ class EventReader:
 
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
-        events: list[WebhookEvent] = []
-        call: Call[EventPage] | None = list_events(self.pindo_conn_id, which)
+        return [event for page in self._pages(which) for event in page.events]
+
+    def _pages(
+        self, which: EventFilter, after: int = 0, attempt: Attempt | None = None
+    ) -> Iterator[EventPage]:
+        call: Call[EventPage] | None = list_events(self.pindo_conn_id, which, after=after)
         while call is not None:
-            page = self._send(call)
-            events += page.events
+            page = self._send(call, attempt)
+            yield page
             call = list_events(self.pindo_conn_id, which, after=page.last_id) if page.more else None
-        return events
+            attempt = None
 
     def read_sent(self, began: datetime, *, to: str | None = None) -> list[SentEvent]:
         """Return what may be evidence: the messages that Pindo named as sent, and no entry of the ledger names.
@@ -103,6 +107,21 @@ class EventReader:
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
         return _sent(self.read(_unclaimed(began, to=to)), self._settings.timezone)
+
+    def read_new_sent(
+        self, began: datetime, after: int, *, retry: bool = True
+    ) -> tuple[list[SentEvent], int]:
+        """Return those of :meth:`read_sent` that are new, and the id to read after at the next time.
+
+        :param after: 0, or the id that the last call returned. An event may come again.
+        :param retry: False tries the first request once, since the caller reads again later.
+        :raises PindoError: the API server cannot be reached, or refuses the request.
+        """
+        events, settled_ids = list[SentEvent](), list[int]()
+        for page in self._pages(_unclaimed(began), after, _attempt(retry)):
+            events += _sent(page.events, self._settings.timezone)
+            settled_ids.append(page.settled_id)
+        return events, settled_ids[0]
 
     def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
         """Return what is new to at least one of ``cursors``, from one pass over the events.

@@ -46,6 +46,16 @@ def read_sent_events(hook: PindoHook, began: datetime, to: str | None = None) ->
         return []
 
 
+def message_digest(hook: PindoHook, message: str) -> str:
+    """Return what stands for a message of the hook's connection in the report of a bulk send.
+
+    :param message: its fingerprint, by which somebody who knows the number could test guesses of the text.
+    """
+    from airflow_provider_pindo.api import webhooks
+
+    return webhooks.message_digest(hook.settings.webhook_secret or "", hook.pindo_conn_id, message)
+
+
 def settlement(sms_id: str | None = None) -> Settlement:
     """Return the evidence as an entry of the ledger names it.
 

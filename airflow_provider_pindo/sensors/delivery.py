@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,12 @@ from airflow.providers.common.compat.sdk import PokeReturnValue, conf
 
 from airflow_provider_pindo._inbox.backoff import FailureBudget
 from airflow_provider_pindo._inbox.event_scan import ReportCursor
+from airflow_provider_pindo._ledger.evidence import (
+    SentEvent,
+    UnknownMessage,
+    find_only_events,
+    parse_message,
+)
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo.api.arguments import check_choice, read_seconds
 from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries, read_messages, read_sms_id
@@ -49,10 +56,11 @@ class PindoDeliverySensor(PindoWaitingSensor):
     :param sms_ids: the messages: an id, a receipt of
         :class:`~airflow_provider_pindo.operators.sms.PindoSendSmsOperator`, or a list of either. (templated)
     :param report_path: the report of a bulk send, instead of ``sms_ids``: its accepted rows are the messages. They have
-        ids if the send was made with ``track_delivery=True``. (templated)
+        ids if the send was made with ``track_delivery=True``. A row without an id takes the ``sent`` event of its
+        number and text, where that is unambiguous: see the page *Delivery*. (templated)
     :param on_no_report: what to do at ``timeout`` about messages without a report. ``fail`` (default) ends the task as
-        any sensor. ``report`` succeeds and counts them in ``no_report``. With ``fail``, a message without an id fails
-        the task at once, since no report can name it.
+        any sensor. ``report`` succeeds and counts them in ``no_report``. With ``fail``, a message whose id cannot be
+        found fails the task at once, since no report can name it.
     :param retry_window: seconds, or a timedelta, that Pindo may need to retry an undelivered message. The default is
         30. Set it above the *Retry Interval* of Pindo's dashboard if *Maximum SMS Retries* is not 0.
     :param max_consecutive_failures: how many failed polls in a row fail the task.
@@ -96,26 +104,49 @@ class PindoDeliverySensor(PindoWaitingSensor):
 
     def begin(self, memory: WaitingMemory, budget: FailureBudget) -> _Waiting:
         """Return what this process waits with: the messages, and a cursor that has read nothing."""
+        messages: dict[str, UnknownMessage] = {}
         if self.report_path is not None:
-            ids, unnamed = _read_report(self.report_path)
+            ids, messages, unnamed = _read_report(self.report_path)
         else:
             ids, unnamed = read_messages(self.sms_ids)
         if unnamed and self.on_no_report == "fail":
+            of = unnamed + len(messages) + len(ids)
             raise PindoConfigurationError(
-                f"{unnamed:,} of {unnamed + len(ids):,} messages have no sms_id, so no report can be matched to them: "
+                f"{unnamed:,} of {of:,} messages have no sms_id, so no report can be matched to them: "
                 "send them with track_delivery=True, or count them with on_no_report='report'"
             )
-        deliveries = Deliveries(ids, self.retry_window, unnamed)
-        return _Waiting(memory, budget, deliveries, ReportCursor(frozenset(ids)))
+        deliveries = Deliveries(ids, self.retry_window, unnamed + len(messages))
+        cursors = [ReportCursor(frozenset(ids))] if ids else []
+        return _Waiting(memory, budget, deliveries, cursors, messages)
 
     def read(self, waiting: _Waiting, *, retry: bool) -> PokeReturnValue:
         """Read the new reports once."""
-        if waiting.cursor.sms_ids:
-            result = self.events.poll([waiting.cursor], retry=retry)
+        if waiting.messages:
+            self._find_ids(waiting, retry=retry)
+        if waiting.cursors:
+            result = self.events.poll(waiting.cursors, retry=retry)
             waiting.deliveries.add(result.reports)
-            waiting.cursor = waiting.cursor.after(result)
-        is_done = not waiting.deliveries.pending(datetime.now(UTC))
+            waiting.cursors = [cursor.after(result) for cursor in waiting.cursors]
+        is_done = not (waiting.messages or waiting.deliveries.pending(datetime.now(UTC)))
         return PokeReturnValue(is_done=is_done, xcom_value=waiting.deliveries.result())
+
+    def _find_ids(self, waiting: _Waiting, *, retry: bool) -> None:
+        """Find the ids of messages that have none, where exactly one event can be of the message."""
+        from airflow_provider_pindo.hooks._evidence import message_digest
+
+        began = min(message.began for message in waiting.messages.values())
+        events, waiting.after = self.events.read_new_sent(began, waiting.after, retry=retry)
+        named = {sms_id for cursor in waiting.cursors for sms_id in cursor.sms_ids}
+        for event in events:
+            digest = message_digest(self.hook, event.message)
+            if digest in waiting.messages and event.sms_id not in named:
+                waiting.events[event.sms_id] = replace(event, message=digest)
+        matches = find_only_events(waiting.messages, waiting.events.values())
+        for key in matches:
+            del waiting.messages[key]
+        if ids := frozenset(event.sms_id for event in matches.values()):
+            waiting.deliveries.name(ids)
+            waiting.cursors.append(ReportCursor(ids))
 
     def result_at_deadline(self) -> dict[str, Any] | None:
         """Return the counts, unless a message has no report and that must fail the task."""
@@ -123,25 +154,32 @@ class PindoDeliverySensor(PindoWaitingSensor):
         return result if self.on_no_report == "report" or not result["no_report"] else None
 
     def new_trigger(self, waiting: _Waiting) -> BaseTrigger:
-        """Return the trigger that waits for the first messages that are open."""
+        """Return the trigger that waits for the first messages that are open, or until the next look for ids."""
+        pending = waiting.deliveries.pending(datetime.now(UTC))
+        if waiting.messages and not pending:
+            from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+            return DateTimeTrigger(moment=datetime.now(UTC) + timedelta(seconds=self.poke_interval))
         from airflow_provider_pindo.triggers.delivery import PindoDeliveryTrigger
 
         return PindoDeliveryTrigger(
-            sms_ids=waiting.deliveries.pending(datetime.now(UTC))[:_MAX_DEFERRED],
+            sms_ids=pending[:_MAX_DEFERRED],
             retry_window=self.retry_window,
             poke_interval=self.poke_interval,
             max_consecutive_failures=self.max_consecutive_failures,
             pindo_conn_id=self.pindo_conn_id,
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any], failures: int = 0) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: Any, failures: int = 0) -> dict[str, Any]:
         """Return the counts; or wait on, for the rest of many messages.
 
+        :param event: what the trigger said; Airflow's own says only the time.
         :param failures: how often reading the reports has failed. After a failure the task waits again.
         """
         result: Any
         with closing(self), self._skipping():
-            self._raise_failure(event)
+            if isinstance(event, dict):
+                self._raise_failure(event)
             try:
                 self._waiting = self._begin(context)
                 done = self.read(self._waiting, retry=True)
@@ -158,23 +196,37 @@ class _Waiting(Waiting):
     """What one process has read so far."""
 
     deliveries: Deliveries
-    cursor: ReportCursor
+    cursors: list[ReportCursor]
+    #: Messages whose ids may be found, and the events that may be of them.
+    messages: dict[str, UnknownMessage]
+    events: dict[str, SentEvent] = field(default_factory=dict)
+    after: int = 0
 
 
-def _read_report(path: str) -> tuple[list[str], int]:
-    """Return the ids of the accepted rows of a bulk send's report, and how many of them have none."""
+def _read_report(path: str) -> tuple[list[str], dict[str, UnknownMessage], int]:
+    """Return the accepted messages of a bulk send's report: ids, those whose ids may be found, and how many others.
+
+    Two rows with the same message are among the others, since an event does not say of which it is.
+    """
     from airflow_provider_pindo._sources.files import File
     from airflow_provider_pindo._sources.rows import FileSource
 
     ids: list[str] = []
+    messages: dict[str, UnknownMessage] = {}
+    rows = Counter[str]()
     unnamed = 0
     report = FileSource(File(path, argument="report_path"), {})
-    for block in report.blocks(("outcome", "sms_id")):
-        for outcome, value in zip(*block.columns, strict=True):
+    for block in report.blocks(("outcome", "sms_id", "evidence"), ("evidence",)):
+        for outcome, value, evidence in zip(*block.columns, strict=True):
+            key, message = parse_message(evidence)
+            rows[key] += 1
             if outcome != "accepted":
                 continue
             if sms_id := read_sms_id(value):
                 ids.append(sms_id)
-            else:
-                unnamed += 1
-    return ids, unnamed
+                continue
+            unnamed += 1
+            if message is not None:
+                messages[key] = message
+    alone = {key: message for key, message in messages.items() if rows[key] == 1}
+    return ids, alone, unnamed - len(alone)

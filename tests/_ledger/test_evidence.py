@@ -11,7 +11,10 @@ from airflow_provider_pindo._ledger.evidence import (
     SentEvent,
     UnknownMessage,
     find_evidence,
+    find_only_events,
+    format_message,
     message_fingerprint,
+    parse_message,
 )
 
 BEGAN = datetime(2026, 11, 24, 6, 0, 0, 900_000, tzinfo=UTC)
@@ -69,3 +72,38 @@ def test_an_event_counts_for_one_message_only_and_the_earliest_for_the_earliest(
 def test_an_event_that_is_too_early_for_one_message_counts_for_another():
     later = replace(UNKNOWN, began=BEGAN + timedelta(seconds=60))
     assert find_evidence({1: later, 2: UNKNOWN}, [EVENT]) == {2: EVENT}
+
+
+def only(*events):
+    return find_only_events({MESSAGE: UNKNOWN}, events).get(MESSAGE)
+
+
+def test_a_message_takes_its_event_only_if_no_other_event_can_be_of_it():
+    second = replace(EVENT, sms_id="out_sms_2", created_at=EVENT.created_at + timedelta(minutes=9))
+    assert only(EVENT) == EVENT
+    assert only(EVENT, EVENT) == EVENT  # Pindo may report it twice
+    assert only(EVENT, second) is None
+    assert only() is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"message": message_fingerprint("+250781234567", "Murabeho")},
+        {"sender": "Clinic"},
+        {"created_at": BEGAN - timedelta(seconds=3)},
+        {"created_at": BEGAN + timedelta(minutes=11)},
+    ],
+    ids=["text", "sender", "early", "late"],
+)
+def test_an_event_of_another_message_makes_nothing_ambiguous(change):
+    another = replace(EVENT, sms_id="out_sms_2", **change)
+    assert only(another) is None
+    assert only(another, EVENT) == EVENT
+
+
+def test_a_report_holds_a_message_and_the_sensor_reads_it():
+    text = format_message(MESSAGE, BEGAN.isoformat(), "Pindo Test")
+    assert parse_message(text) == (MESSAGE, replace(UNKNOWN, sender="Pindo Test"))
+    assert parse_message(format_message(MESSAGE, None, "PindoTest")) == (MESSAGE, None)
+    assert parse_message(None) == ("", None)
