@@ -18,7 +18,7 @@ def claimed_ids(since: datetime, sms_ids: Collection[str]) -> set[str] | None:
 
     None if that cannot be known: there are too many entries, or a backend of the workers keeps some.
 
-    Runs that are older than a week by then are left out, which keeps the query fast.
+    Runs that were due and started more than a week before are left out, which bounds the query.
 
     :raises StoreError: the database did not answer.
     """

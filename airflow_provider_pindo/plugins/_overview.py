@@ -62,12 +62,15 @@ class Rejection:
 
 @dataclass(slots=True)
 class RunSummary:
-    """What the entries of one DAG run say together. Those of its :class:`TaskSummary` are added at the end."""
+    """What the entries of one DAG run say together. Those of its :class:`TaskSummary` are added at the end.
+
+    :param time: when it was due, or started if it was due before the window.
+    """
 
     dag_id: str
     run_id: str
     counts: Counts = field(default_factory=Counts)
-    run_after: datetime = _LONG_AGO
+    time: datetime = _LONG_AGO
 
 
 @dataclass(slots=True)
@@ -270,8 +273,8 @@ def summarise(session: Session, window: Window) -> Summary:
     for head in _models.iter_heads(session, window, PREFIX, MAX_ENTRIES):
         summary.add(head)
     summary.is_cut = summary.entries >= MAX_ENTRIES
-    for dag_run_id, run_after in _models.read_run_times(session, summary.runs):
-        summary.runs[dag_run_id].run_after = run_after
+    for dag_run_id, time in _models.read_run_times(session, summary.runs, window.since):
+        summary.runs[dag_run_id].time = time
     for task in summary.tasks.values():
         task.close()
     # Of all that may need a person. Reading the state with each entry would take ten times as long.
@@ -317,7 +320,7 @@ def _read_names(session: Session, summary: Summary, questions: list[_models.Ques
 
 def _common(summary: Summary, names: dict[str, str], questions: list[_models.Question]) -> dict[str, Any]:
     waiting = [task for task in summary.tasks.values() if task.needs_a_person]
-    waiting.sort(key=lambda each: each.run.run_after, reverse=True)
+    waiting.sort(key=lambda each: each.run.time, reverse=True)
     return {
         "tiles": {
             **summary.total().to_value(),
@@ -352,7 +355,7 @@ def _bars(summary: Summary, now: datetime, length: timedelta, width: timedelta) 
     last = int(now.timestamp() // width.total_seconds())
     first = last - int(length / width)
     for run in summary.runs.values():
-        bars[int(run.run_after.timestamp() // width.total_seconds())].add(run.counts)
+        bars[int(run.time.timestamp() // width.total_seconds())].add(run.counts)
     for index in range(first, last + 1):
         start = datetime.fromtimestamp(index * width.total_seconds(), now.tzinfo)
         yield {"start": start.isoformat(), **bars[index].to_value()}

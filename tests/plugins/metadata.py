@@ -51,12 +51,19 @@ class Metadata:
         map_index: int = -1,
         state: str = "success",
         age: timedelta = timedelta(minutes=30),
+        started: timedelta | None = None,
         display_name: str | None = None,
     ) -> None:
-        """Write a task instance with the entries of its ledger."""
+        """Write a task instance with the entries of its ledger.
+
+        :param age: of its run.
+        :param started: how long ago the run started and wrote them, if later.
+        """
         place = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
         with create_session() as session:
             run = self._run(session, dag_id, run_id, NOW - age, display_name)
+            if started is not None:
+                session.execute(update(DagRun).where(DagRun.id == run).values(start_date=NOW - started))
             session.execute(
                 insert(TaskInstance.__table__).values(
                     id=uuid4(),
@@ -70,7 +77,11 @@ class Metadata:
             for key, value in entries.items():
                 session.execute(
                     insert(TaskStateStoreModel.__table__).values(
-                        dag_run_id=run, key=key, value=json.dumps(value), updated_at=NOW - age, **place
+                        dag_run_id=run,
+                        key=key,
+                        value=json.dumps(value),
+                        updated_at=NOW - (started or age),
+                        **place,
                     )
                 )
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_pindo.plugins import _models, _overview
-from tests.plugins.metadata import batch, single
+from airflow_provider_pindo.plugins._claims import claimed_ids
+from tests.plugins.metadata import NOW, batch, single
 
 
 def overview(metadata, window="24h"):
@@ -122,6 +123,27 @@ def test_a_window_has_the_runs_that_were_due_in_it(metadata, window, tasks):
     assert data["tiles"]["messages"] == tasks
     assert sum(bar["messages"] for bar in data["bars"]) == tasks
     assert len(data["bars"]) < 40
+
+
+def test_a_backfill_is_in_the_window_in_which_it_started(metadata):
+    backfill = {"age": timedelta(days=200), "started": timedelta(minutes=10)}
+    metadata.add_task({"pindo_sms": single("unknown")}, task_id="lost", state="failed", **backfill)
+    metadata.add_task({"pindo_sms": single("unknown")}, task_id="asks", state="awaiting_input", **backfill)
+    metadata.ask("asks", "Did it arrive?")
+    metadata.add_task(
+        {"pindo_sms": single("sent")}, run_id="earlier", age=timedelta(days=200), started=timedelta(hours=2)
+    )
+    data = overview(metadata, "1h")
+    assert ([task["task_id"] for task in data["unknown"]], len(data["questions"])) == (["lost"], 1)
+    assert data["tiles"]["messages"] == sum(bar["messages"] for bar in data["bars"]) == 2
+    number = {"number": "+250780000101", "window": "1h"}
+    assert len(metadata.client().post("/ui/api/search", json=number).json()["found"]) == 2
+
+
+def test_the_message_of_a_backfill_is_claimed(metadata):
+    backfill = {"age": timedelta(days=200), "started": timedelta(minutes=10)}
+    metadata.add_task({"pindo_sms": single("sent")}, **backfill)
+    assert claimed_ids(NOW - timedelta(hours=1), {"7", "8"}) == {"7"}
 
 
 def test_the_table_has_a_row_for_each_dag(metadata):

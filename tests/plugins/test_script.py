@@ -166,3 +166,15 @@ def test_the_keyboard_stays_at_what_it_opened(airflow):
     airflow.request("people").fulfill(json=answer)
     airflow.page.wait_for_function("document.activeElement.textContent !== 'Loading…'")
     assert airflow.page.evaluate("document.querySelectorAll('.settle')[3].contains(document.activeElement)")
+
+
+def test_a_task_of_which_more_is_unknown_is_not_cleared(airflow):
+    lost = {**TASK, **COUNTS, "unknown": 3, "can_settle": True, "time": "2026-11-30T10:00:00+00:00"}
+    airflow.show(unknown=[lost], unknown_count=1)
+    airflow.request("people").fulfill(json={**people("+25078****101"), "next": None})
+    airflow.page.get_by_label("Everybody: did not arrive").click()
+    airflow.page.get_by_role("button", name="Settle and clear").click()
+    settled = airflow.request("settle")
+    assert settled.request.post_data_json["seen"] == lost["time"]
+    settled.fulfill(json={"arrived": 0, "not_arrived": 2})
+    airflow.request("overview").fulfill(json=DATA)  # and no request that clears the task

@@ -451,7 +451,7 @@ function search() {
 
 function found(answer, window) {
   const span = `the last ${LONG[window]}`;
-  if (!answer.found.length) return [empty(`Nothing was sent to ${answer.mask} in ${span}.`, "A run is searched by the time it was due. Choose a longer window above.")];
+  if (!answer.found.length) return [empty(`Nothing was sent to ${answer.mask} in ${span}.`, "A run is searched by the time it was due or started. Choose a longer window above.")];
   return [
     h("p", {}, `${several(answer.found.length, "message")} to `, h("code", {}, answer.mask), ` in ${span}. `,
       answer.found.length > 1
