@@ -225,6 +225,15 @@ def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_to_its_end(wire, ma
     assert time.monotonic() - started < 45 * PAUSE
 
 
+@pytest.mark.parametrize("end", [b"ZZZ\r\nfoo", b"5\r\n{}"], ids=["no size", "no end"])
+def test_a_chunk_that_breaks_after_a_pause_is_not_waited_for_for_ever(wire, make_pindo, end):
+    wire([CHUNKED + b'5\r\n{"sms\r\n', end], timeout=4 * PAUSE)
+    started = time.monotonic()
+    with pytest.raises(PindoUnknownOutcomeError, match=rf"it took too long|{NOT_READ}"):
+        make_pindo().send_sms(PHONE, "Muraho")
+    assert time.monotonic() - started < 45 * PAUSE
+
+
 def test_an_answer_in_pieces_has_four_times_as_long_as_a_piece(wire, make_pindo):
     whole = receipt("one")
     wire([whole[start : start + 6] for start in range(0, len(whole), 6)], timeout=5 * PAUSE)

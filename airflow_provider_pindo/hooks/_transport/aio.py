@@ -116,6 +116,7 @@ class AsyncTransport:
                     allow_redirects=False,
                     proxy=self._proxy,
                 ) as response:
+                    self._in_flight[attempt] = response
                     body, stream = Body(), response.content
                     while not stream.at_eof():
                         body.add(await stream.readany())
@@ -146,12 +147,13 @@ class PindoConnector(aiohttp.TCPConnector):
     """Marks the current attempt as sent when a connection is open, and aborts connections past their deadline.
 
     :param check_interval: seconds between two checks of the deadlines.
-    :ivar in_flight: the connection of each attempt that was sent. The transport removes an attempt that has ended.
+    :ivar in_flight: what aborts each attempt that was sent: its connection, or the response once its head has arrived.
+        The transport removes an attempt that has ended.
     """
 
     def __init__(self, *, check_interval: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.in_flight: dict[Attempt, aiohttp.connector.Connection] = {}
+        self.in_flight: dict[Attempt, aiohttp.connector.Connection | aiohttp.ClientResponse] = {}
         self._check_interval = check_interval
         self._check: asyncio.TimerHandle | None = None
 
@@ -174,8 +176,15 @@ class PindoConnector(aiohttp.TCPConnector):
 
     def _abort_late(self) -> None:
         now = time.monotonic()
-        for attempt, connection in self.in_flight.items():
-            if now > attempt.deadline and connection.transport is not None:
-                connection.transport.abort()
+        for attempt, in_flight in self.in_flight.items():
+            if now <= attempt.deadline:
+                continue
+            if isinstance(in_flight, aiohttp.ClientResponse):
+                # This wakes the reader. aiohttp does not when a later chunk is not valid HTTP: it only closes the
+                # connection. A response that is complete is kept.
+                if not in_flight.content.is_eof():
+                    in_flight.close()
+            elif in_flight.transport is not None:
+                in_flight.transport.abort()
         loop = asyncio.get_running_loop()
         self._check = loop.call_later(self._check_interval, self._abort_late) if self.in_flight else None
