@@ -133,7 +133,7 @@ def _rows(
     names = list(fields or ())
     for number, row in enumerate(recipients, start=1):
         if isinstance(row, Mapping):
-            yield row
+            yield dict(row)
         elif isinstance(row, str | bytes) or not hasattr(row, "__len__"):
             raise PindoConfigurationError(
                 f"row {number} is a bare value of type {type(row).__name__}: give mappings, such as "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections import ChainMap, UserDict
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -48,6 +50,12 @@ def test_half_a_character_is_left_to_the_send_to_report(sandbox, tmp_path):
     result = send(Store(), recipients=path, on_invalid="skip")
     assert (result["accepted"], result["rejections"][0]["name"]) == (3, "half \ufffd")
     assert sandbox.messages(to="+250780000003")[0]["text"] == "Muraho Béa €"
+
+
+def test_a_row_may_be_any_mapping(tmp_path):
+    row = {"phonenumber": "+250781234567", "name": "A"}
+    rows = [row, MappingProxyType(row), UserDict(row), ChainMap(row)]
+    assert read(write_partitions(rows, str(tmp_path), partitions=1)) == [[row] * 4]
 
 
 @pytest.mark.parametrize("row", ["+250781234567", b"+250781234567", 250781234567, None])
