@@ -43,6 +43,8 @@ _DOMAIN = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,6}(?::[0-9]+)?/?")
 # The characters of a host, and the hosts that an error shows whole. A longer one may be a token.
 _NAME = re.compile(r"[\w.:%-]+")
 _SHOWN_HOST = re.compile(r"[\w.:/%\[\]-]{0,40}")
+#: Characters of a value that an error shows.
+_MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,8 @@ class _Extra:
     def text(self, key: str) -> str | None:
         value = self._values.get(key)
         if value is not None and not isinstance(value, str):
-            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a string")
+            shown = mask_numbers_in(repr(value))[:_MAX_SHOWN]
+            raise PindoConfigurationError(f"extra {key!r} {self._of} is {shown}: write a string")
         return value
 
     def secret(self, key: str) -> str | None:
