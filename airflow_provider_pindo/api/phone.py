@@ -136,11 +136,12 @@ def _parse(text: str, country: str | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return a number without what people and programs add: invisible characters, odd spaces, ``tel:``."""
+    """Return a number without what people and programs add: odd characters, ``tel:``, a bracket before the plus."""
     visible = (char for char in unicodedata.normalize("NFKC", text) if not _is_invisible(char))
     spaced = (" " if char.isspace() and char != "\n" else char for char in visible)
     text = "".join(str(unicodedata.decimal(char, char)) for char in spaced).strip(" '\n")
-    return re.sub(r"^tel:\s*", "", re.sub("[\u2010-\u2015\u2212]", "-", text), flags=re.IGNORECASE)
+    text = re.sub("[\u2010-\u2015\u2212]", "-", text)
+    return re.sub(r"^(?:tel:\s*)?(?:\(\s*(?=\+))?", "", text, flags=re.IGNORECASE)
 
 
 def _is_invisible(character: str) -> bool:

@@ -194,6 +194,10 @@ def test_one_check_for_many_numbers_refuses_what_the_check_of_one_does(bad):
         (250781234567, "RW"),
         (781234567.0, "RW"),
         (Decimal("781234567"), "RW"),
+        ("(+250) 781234567", None),
+        ("( +250 )781 234 567", "RW"),
+        ("(+250 781234567)", None),
+        ("tel: (+250)781234567", None),
     ],
 )
 def test_a_number_is_read_however_people_and_spreadsheets_write_it(number, country):
