@@ -10,9 +10,10 @@ status, all its recipients are unknown.
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -41,6 +42,8 @@ _MAX_REASONS, _MAX_REASON = 10, 80
 _OTHER_REASONS = "other reasons"
 #: Characters of a name in a settlement.
 _MAX_WHO = 40
+#: Bytes of an entry with ids. The UI can edit 65,535, and Airflow warns at each write of more.
+_MAX_ENTRY = 64_000
 #: Stands for a message that has no id.
 _NO_ID = "-"
 #: Key of an entry that :func:`settle_rows` has changed since a task wrote it.
@@ -129,7 +132,7 @@ def format_entry(batch: Batch, outcome: Outcome, of: str) -> dict[str, Any]:
     """
     if not batch.shown_rows:
         batch.shown_rows, batch.shown_numbers = format_rows(batch.rows), mask_all(batch.numbers)
-    return {
+    entry = {
         "v": VERSION,
         "status": outcome.status,
         "recipients": len(batch),
@@ -137,8 +140,8 @@ def format_entry(batch: Batch, outcome: Outcome, of: str) -> dict[str, Any]:
         **_format_outcome(outcome, len(batch)),
         "of": of,
         "numbers": batch.shown_numbers,
-        **_format_ids(outcome, batch.rows),
     }
+    return _with_ids(entry, outcome, batch.rows)
 
 
 def read_entry(value: Any, key: str, of: str, generation: int) -> StoredBatch | None:
@@ -214,9 +217,9 @@ def settle_rows(
     if settlement.sms_id is not None:
         outcome.sms_ids |= dict.fromkeys(arrived, settlement.sms_id)
     outcome.sms_ids |= sms_ids
-    settled = _format_outcome(outcome, stored.recipients) | _format_ids(outcome, rows)
-    value = {key: part for key, part in value.items() if key != "began"}
-    return {**value, "status": outcome.status, **settled, _NEW_SETTLEMENT: True}
+    value = {key: part for key, part in value.items() if key not in ("began", "sms_ids")}
+    settled = _format_outcome(outcome, stored.recipients)
+    return _with_ids({**value, "status": outcome.status, **settled, _NEW_SETTLEMENT: True}, outcome, rows)
 
 
 def _short(settlement: Settlement) -> Settlement:
@@ -261,11 +264,29 @@ def _format_outcome(outcome: Outcome, recipients: int) -> dict[str, Any]:
     }
 
 
-def _format_ids(outcome: Outcome, rows: Iterable[int]) -> dict[str, str]:
-    if not outcome.sms_ids:
-        return {}
-    ids = (outcome.sms_ids.get(row, _NO_ID) for row in rows)
-    return {"sms_ids": " ".join("_".join(sms_id.split(" ")) for sms_id in ids)}
+def _with_ids(entry: dict[str, Any], outcome: Outcome, rows: Iterable[int]) -> dict[str, Any]:
+    """Return an entry with the ids of its messages. Where they are too long for it, some are left out."""
+    if outcome.sms_ids:
+        ids = ["_".join(outcome.sms_ids.get(row, _NO_ID).split(" ")) for row in rows]
+        text = " ".join(ids)
+        # A quick estimate first: JSON makes at most twelve bytes of a character, which may be one of a reason.
+        others = sum(len(part) if isinstance(part, str) else 12 * len(repr(part)) for part in entry.values())
+        if others + len(text) > _MAX_ENTRY or not text.isascii():
+            text = " ".join(_ids_that_fit(ids, _MAX_ENTRY - len(json.dumps({**entry, "sms_ids": ""}))))
+        entry["sms_ids"] = text
+    return entry
+
+
+def _ids_that_fit(ids: Sequence[str], room: int) -> Iterator[str]:
+    """Yield the ids that fit into ``room`` bytes, and the sign for no id in place of the others."""
+    room -= len(ids) * len(f"{_NO_ID} ")
+    for sms_id in ids:
+        more = len(json.dumps(sms_id)) - len(json.dumps(_NO_ID))
+        if more <= room:
+            room -= more
+            yield sms_id
+        else:
+            yield _NO_ID
 
 
 def _format_settled(some: SettledRows) -> dict[str, str]:

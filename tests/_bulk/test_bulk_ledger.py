@@ -59,6 +59,35 @@ def test_an_entry_of_1000_rows_stays_below_what_the_ui_can_edit(reason):
     assert found.sms_ids == outcome.sms_ids
 
 
+@pytest.mark.parametrize("length", [20, 36, 44])
+def test_an_entry_of_1000_rows_keeps_ids_as_long_as_a_uuid_with_a_prefix(length):
+    store, batch = Store(), batch_of(range(1_000_001, 1_001_001))
+    ids = {row: f"{row:0{length}}" for row in batch.rows}
+    begun(store).write([(batch, Outcome(sms_ids=ids))])
+    assert len(json.dumps(store.get(FIRST))) <= 64_000
+    assert begun(store).find(batch).sms_ids == ids
+
+
+@pytest.mark.parametrize("length", [64, 300, 100_000])
+def test_an_entry_keeps_as_many_long_ids_as_fit(length):
+    store, batch = Store(), batch_of(range(1, 1001))
+    ids = {row: f"{row:0{length}}" for row in batch.rows}
+    begun(store).write([(batch, Outcome(sms_ids={**ids, 1000: "short"}))])
+    assert len(json.dumps(store.get(FIRST))) <= 64_000
+    kept = begun(store).find(batch).sms_ids
+    assert kept.pop(1000, "short") == "short"
+    assert len(kept) == min(1000, len(kept)) >= {64: 600, 300: 140, 100_000: 0}[length]
+    assert kept.items() <= ids.items()
+
+
+def test_ids_that_json_makes_longer_count_by_their_bytes():
+    store, batch = Store(), batch_of(range(1, 1001))
+    ids = {row: f"{row:04}" + "\u00e9" * 20 for row in batch.rows}
+    begun(store).write([(batch, Outcome(sms_ids=ids))])
+    assert len(json.dumps(store.get(FIRST))) <= 64_000
+    assert 350 < len(begun(store).find(batch).sms_ids) < 400
+
+
 def test_an_entry_reads_as_what_a_person_looks_for():
     store = Store()
     outcome = Outcome(not_sent=[4], rejected={"409 unsupported telco": [2]}).if_killed([3], 0.006)
