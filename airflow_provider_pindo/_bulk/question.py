@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from airflow_provider_pindo._bulk.batch_entry import RowOutcome
 from airflow_provider_pindo._bulk.row_numbers import MAX_LISTED, abbreviate, format_rows
+from airflow_provider_pindo._sources.files import address_of
 from airflow_provider_pindo.api.phone import mask_numbers_in
 
 #: The field of the form that holds the rows which arrived.
@@ -88,5 +89,7 @@ def describe_unknown(unknown: Sequence[RowOutcome], report_path: str | None) -> 
         yield f"row {each.row} ({each.number}): {each.reason}"
     if len(unknown) > MAX_LISTED:
         tab = "the Pindo tab of this task instance"
-        where = f"the report {report_path} and {tab} list all" if report_path else f"{tab} lists all"
+        where = (
+            f"the report {address_of(report_path)} and {tab} list all" if report_path else f"{tab} lists all"
+        )
         yield f"and {len(unknown) - MAX_LISTED:,} more: {where}"

@@ -51,6 +51,7 @@ from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
 from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo._policy.suppression import read_suppression_list
 from airflow_provider_pindo._policy.timing import Timing
+from airflow_provider_pindo._sources.files import address_of
 from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo._sources.rows import open_source
 from airflow_provider_pindo.api.calls import check_sender, check_text
@@ -403,8 +404,8 @@ class BulkSend:
             return Report(self.report_path, evidence)
         except Exception as error:  # every storage has its own
             raise AirflowException(
-                f"report_path {self.report_path!r} cannot be written, and nothing was sent ({mask_error(error)}): "
-                "give the path or URL of a file that may be written, or leave it out"
+                f"report_path {address_of(self.report_path)!r} cannot be written, and nothing was sent "
+                f"({mask_error(error)}): give the path or URL of a file that may be written, or leave it out"
             ) from None
 
     def _carry_out(self, sending: BulkSender, totals: Totals, ledger: BulkLedger) -> None:

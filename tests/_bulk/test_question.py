@@ -108,6 +108,10 @@ def test_the_log_names_the_unknown_rows():
     ("report", "where"),
     [
         (
+            "ftp://user:s3cret@host/today.csv?sig=s1gned",
+            "the report ftp://host/today.csv and the Pindo tab of this task instance list all",
+        ),
+        (
             "s3://reports/today.csv",
             "the report s3://reports/today.csv and the Pindo tab of this task instance list all",
         ),

@@ -68,6 +68,13 @@ def test_a_report_that_cannot_be_opened_sends_nothing_and_names_its_path(sandbox
     assert sandbox.requests() == []
 
 
+def test_a_report_that_cannot_be_opened_shows_no_password(sandbox):
+    path = "nowhere://user:s3cret@host/report.csv?sig=s1gned"
+    with pytest.raises(AirflowException, match=r"report_path 'nowhere://host/report\.csv' cannot") as failed:
+        send(Store(), recipients=people(2), report_path=path)
+    assert not any(secret in str(failed.value) for secret in ("s3cret", "s1gned"))
+
+
 def test_a_request_that_is_too_large_is_split(sandbox):
     sandbox.settings(bulk_limit=30)
     assert send(Store(), recipients=people(100))["accepted"] == 100
