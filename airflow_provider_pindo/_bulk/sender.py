@@ -60,8 +60,8 @@ PROGRESS = 5.0
 #: Fewer recipients say nothing about the rate.
 _MIN_MEASURED = 20
 
-#: Statuses of a bulk request that is sent again in halves: 409 is about a number in it, 413 about its size.
-_SPLIT = frozenset({409, TOO_LARGE})
+#: Statuses of a bulk request that is sent again in halves: one number may be the reason, or the size.
+_SPLIT = frozenset({400, 409, 422, TOO_LARGE})
 
 
 class BulkSender:

@@ -37,6 +37,29 @@ def test_an_unknown_sender_is_asked_about_at_most_a_few_times(sandbox, personal)
     assert len(sandbox.messages()) == 300
 
 
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_number_that_is_refused_with_its_bulk_request_holds_back_nobody_else(sandbox, status):
+    body = {"message": "invalid phone number in recipients"}
+    sandbox.add_fault(
+        "status", call="send_bulk_sms", to="+250780000003", status=status, body=body, times=None
+    )
+    result = send(Store(), recipients=people(100))
+    assert (result["accepted"], result["rejected"]) == (99, 1)
+    assert result["rejections"][0]["row"] == 3
+    assert len(sandbox.messages()) == len(times_texted(sandbox)) == 99
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_bulk_request_that_is_refused_as_such_stops_it(sandbox, status):
+    body = {"message": "recipients must be given as a string"}
+    sandbox.add_fault("status", call="send_bulk_sms", status=status, body=body, times=None)
+    with pytest.raises(AirflowFailException, match=f"Pindo refuses every message .{status} recip") as failed:
+        send(Store(), recipients=people(300))
+    columns = columns_in(failed.value)
+    assert (columns["rejected"], columns["not_sent"]) == (0, 300)
+    assert len(sandbox.requests()) <= 40
+
+
 @pytest.mark.parametrize("key", ["error", "message"])
 def test_the_reason_may_stand_under_either_key(sandbox, key):
     body = {key: "Unknown sender id PindoTest", "status": 409}
