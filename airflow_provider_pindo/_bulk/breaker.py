@@ -10,7 +10,12 @@ import logging
 import re
 from collections.abc import Callable
 
-from airflow_provider_pindo.api.errors import PindoInterruptedError, PindoRejectedError, PindoStoppedError
+from airflow_provider_pindo.api.errors import (
+    PindoInterruptedError,
+    PindoRejectedError,
+    PindoStoppedError,
+    PindoUnknownOutcomeError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -70,18 +75,31 @@ class Breaker:
         self._unknown_in_a_row = 0
 
     def count_accepted(self) -> None:
-        """Note that Pindo does not refuse everybody."""
+        """Note that Pindo is up, and does not refuse everybody."""
+        self.count_response()
         self._refused_in_a_row = ("", 0)
 
     def count_unknown(self, reason: str) -> None:
         """Count a request without a certain response; stop when there were too many in a row."""
-        self._unknown_in_a_row += 1
-        if self._unknown_in_a_row == UNKNOWN_IN_A_ROW:
+        if self._is_last_unknown():
             self.stop(
                 PindoStoppedError(
                     f"{UNKNOWN_IN_A_ROW} requests in a row got no certain response ({reason}): Pindo seems to be down"
                 )
             )
+
+    def count_unclear(self, reason: str) -> None:
+        """Count a receipt that does not say who was accepted; stop when there were too many in a row."""
+        if self._is_last_unknown():
+            self.stop(
+                PindoUnknownOutcomeError(
+                    f"{UNKNOWN_IN_A_ROW} requests in a row got no receipt that says who was accepted ({reason})"
+                )
+            )
+
+    def _is_last_unknown(self) -> bool:
+        self._unknown_in_a_row += 1
+        return self._unknown_in_a_row == UNKNOWN_IN_A_ROW
 
     def concerns_everybody(self, error: PindoRejectedError) -> bool:
         """Count a refusal; return whether it is the last of a run that concerns everybody.

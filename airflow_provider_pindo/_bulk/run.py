@@ -284,6 +284,7 @@ class BulkSend:
             concurrency=self.concurrency,
             chunk_size=min(self.chunk_size, ledger.rows_per_entry),
             resend_unknown=self.on_unknown == "resend" and self.sends_unknown,
+            accepts_unknown=self.on_unknown == "accept",
             read_to_the_end=ledger.has_earlier or totals.report is not None,
         )
         if self._is_to_end:  # on_kill came before there was a sender to interrupt

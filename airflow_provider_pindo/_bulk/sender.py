@@ -72,6 +72,7 @@ class BulkSender:
     :param gate: what time allows.
     :param chunk_size: most recipients of a bulk request.
     :param resend_unknown: send again to those whose outcome an earlier try left unknown.
+    :param accepts_unknown: go on when Pindo's receipts do not say who was accepted.
     :param read_to_the_end: read all batches even after a stop, so that the report has everybody.
     """
 
@@ -88,6 +89,7 @@ class BulkSender:
         concurrency: int,
         chunk_size: int,
         resend_unknown: bool = False,
+        accepts_unknown: bool = False,
         read_to_the_end: bool = False,
     ) -> None:
         self._plan = plan
@@ -100,6 +102,7 @@ class BulkSender:
         self.concurrency = concurrency
         self._chunk_size = chunk_size
         self._resend_unknown = resend_unknown
+        self._accepts_unknown = accepts_unknown
         self._read_to_the_end = read_to_the_end
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
         self._wake = asyncio.Event()
@@ -381,17 +384,17 @@ class BulkSender:
         self._read_receipt(receipt)
         if receipt.count > count or receipt.total not in (None, count):
             reason = f"Pindo speaks of {receipt.count} of {receipt.total} where it was asked for {count}"
-            self._unknown(request, reason)
+            self._unclear(request, reason)
         elif 0 < receipt.count < count:
-            self._unknown(request, f"Pindo took {receipt.count} of {count} and does not say which")
+            self._unclear(request, f"Pindo took {receipt.count} of {count} and does not say which")
         elif receipt.count == 0:
+            self._breaker.count_response()
             self._refused(request, f"Pindo took none of {count}")
         else:
             self._accepted(request, request.segments, None)
 
     def _read_receipt(self, receipt: SmsReceipt | BulkReceipt) -> None:
-        """Note that Pindo is up, and its price and balance."""
-        self._breaker.count_response()
+        """Note Pindo's price and balance."""
         if receipt.item_price is not None:
             self._spending.price = receipt.item_price
         if receipt.remaining_balance is not None:
@@ -417,6 +420,14 @@ class BulkSender:
         cost = request.segments * self._spending.price
         outcome.unknown_cost += cost
         self._spending.spent += cost
+
+    def _unclear(self, request: Request, reason: str) -> None:
+        """Note that Pindo took some of a request and does not say whom."""
+        self._unknown(request, reason)
+        if self._accepts_unknown:
+            self._breaker.count_response()
+        else:
+            self._breaker.count_unclear(reason)
 
     def _rejected(self, request: Request, error: PindoRejectedError) -> None:
         self._breaker.count_response()

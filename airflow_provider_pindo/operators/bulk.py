@@ -60,8 +60,9 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
     a failed task left unknown, a person settles by a button in the task instance's *Pindo* tab. The last resort is to
     change the status of an entry such as ``pindo_bulk_00001`` in the *Storage* tab, and to clear the task.
 
-    Sending stops when ten requests in a row get no certain response. It also stops when 20 in a row are refused for one
-    reason that is not about a number. The rest is *not sent*.
+    Sending stops when ten requests in a row get no certain response. A receipt that does not say who was accepted
+    counts as such, unless ``on_unknown`` is ``accept``. Sending also stops when 20 in a row are refused for one reason
+    that is not about a number. The rest is *not sent*.
 
     A text that mentions only ``@contact.name`` is left to Pindo, which fills the name, and goes out in requests of
     ``chunk_size``. One that mentions other fields (``@contact.time``) is filled here, and goes out one by one,

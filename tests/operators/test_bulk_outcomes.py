@@ -99,12 +99,21 @@ def test_none_of_those_asked_for_are_all_rejected(sandbox):
     assert len(sandbox.messages()) == 1
 
 
-def test_answers_for_some_are_no_sign_that_pindo_is_down(sandbox):
+def test_answers_for_some_stop_nothing_where_the_unknown_are_accepted(sandbox):
     to_be = people(30)
     sandbox.settings(bulk_bad_number="partial", rejected_numbers=[each["phonenumber"] for each in to_be[::2]])
     result = send(Store(), recipients=to_be, chunk_size=2, on_unknown="accept")
     assert (result["unknown"], result["not_sent"]) == (30, 0)
     assert len(sandbox.messages()) == 15
+
+
+@pytest.mark.parametrize("said", [{"count": 3, "total": 10}, {"count": 20, "total": 20}])
+def test_receipts_that_do_not_say_who_was_accepted_stop_it(sandbox, said):
+    sandbox.add_fault("status", call="send_bulk_sms", status=201, body=said, times=None)
+    with pytest.raises(AirflowFailException, match="10 requests in a row got no receipt that says") as failed:
+        send(Store(), recipients=people(300), chunk_size=10, concurrency=1)
+    columns = columns_in(failed.value)
+    assert (columns["unknown"], columns["not_sent"]) == (100, 200)
 
 
 def test_an_answer_for_none_is_no_sign_that_pindo_is_down(sandbox, monkeypatch):
