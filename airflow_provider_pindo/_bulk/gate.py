@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from airflow_provider_pindo._policy import timing
+from airflow_provider_pindo._policy import timing as policy
 from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoWindowClosedError
 
@@ -60,7 +60,7 @@ class Expiries:
 
     def have_expired(self) -> Callable[[int], bool]:
         """Return the test whether a row's message has expired by now."""
-        now, by_row = timing.now().timestamp(), self.by_row
+        now, by_row = policy.now().timestamp(), self.by_row
         if now >= self.everybody:
             return lambda row: True
         return (lambda row: by_row[row - 1] <= now) if by_row else (lambda row: False)
@@ -71,7 +71,7 @@ class Expiries:
 
     def are_over(self) -> bool:
         """Whether the last message has expired."""
-        return timing.now().timestamp() >= self.last()
+        return policy.now().timestamp() >= self.last()
 
 
 class WaitForWindow(Exception):
@@ -88,22 +88,22 @@ class WaitForWindow(Exception):
 class Gate:
     """Whether a bulk send may admit recipients now.
 
-    :param plan: the window.
+    :param timing: the window.
     :param expiries: when the messages expire.
     :param is_bound: whether the window binds a send that has started. It does where a ledger lets it go on later.
     """
 
-    def __init__(self, plan: Timing, expiries: Expiries, *, is_bound: bool) -> None:
-        self._plan = plan
+    def __init__(self, timing: Timing, expiries: Expiries, *, is_bound: bool) -> None:
+        self._timing = timing
         self.expiries = expiries
-        closes = plan.closes_at() if is_bound else None
+        closes = timing.closes_at() if is_bound else None
         self._closes = math.inf if closes is None else closes.timestamp()
 
     def why_closed(self) -> PindoWindowClosedError | None:
         """Return why nobody may be admitted now; None if the window is open."""
-        if self._closes == math.inf or timing.now().timestamp() < self._closes:
+        if self._closes == math.inf or policy.now().timestamp() < self._closes:
             return None
-        return PindoWindowClosedError(self._plan.why_closed())
+        return PindoWindowClosedError(self._timing.why_closed())
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Estimate:
         log.info(
             "%s%s take about %s at %s",
             f"The send window opens at {self.starts:%Y-%m-%d %H:%M} UTC. "
-            if self.starts > timing.now()
+            if self.starts > policy.now()
             else "",
             self.what,
             timedelta(seconds=math.ceil(self.seconds)),
@@ -178,13 +178,13 @@ def measured_rate(pace: float) -> Rate:
     return Rate(pace, "as measured before")
 
 
-def estimate(count: int, unit: str, rate: Rate, plan: Timing, expiries: Expiries) -> Estimate:
+def estimate(count: int, unit: str, rate: Rate, timing: Timing, expiries: Expiries) -> Estimate:
     """Return how long ``count`` requests or recipients take.
 
     :param unit: ``requests`` or ``recipients``.
     """
-    starts = plan.opens_at()
-    closes = None if plan.window is None else plan.window.closes_at(starts)
+    starts = timing.opens_at()
+    closes = None if timing.window is None else timing.window.closes_at(starts)
     last = expiries.last()
     ends = [moment for moment in (closes, _moment(last)) if moment is not None]
     return Estimate(starts, min(ends, default=None), f"{count:,} {unit}", count / rate.per_second, str(rate))

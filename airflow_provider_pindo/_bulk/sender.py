@@ -8,8 +8,8 @@ starts when the queue runs low, so each write admits as many as it can. A :class
 What it guarantees. After a kill the outcome is unknown only for recipients that the last write admitted and that had no
 outcome when it began. The window of :class:`.Admission` bounds them.
 
-What it does not do. It never repeats a request whose outcome is unknown. Once it is interrupted it starts nothing new:
-requests in flight get a short grace, and those without a response by then are unknown.
+What it does not do. Within a try it never repeats a request whose outcome is unknown. Once it is interrupted it starts
+nothing new: requests in flight get a short grace, and those without a response by then are unknown.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 SENT = "sent"
 NOT_SENT = "not_sent"
 UNKNOWN = "unknown"
-#: Why a message is *not sent*, where it is known. Without either, a later try may send it.
+#: Why a message is *not sent*, for the page. A later try may send it in any case.
 REJECTED, EXPIRED = "rejected", "expired"
 
 #: What an operator may do about an unknown outcome.
