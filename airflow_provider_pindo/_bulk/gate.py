@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -65,6 +65,11 @@ class Expiries:
             return lambda row: True
         return (lambda row: by_row[row - 1] <= now) if by_row else (lambda row: False)
 
+    def first(self, rows: Iterable[int]) -> float:
+        """Return when the first message of ``rows`` expires."""
+        by_row = self.by_row
+        return min(self.everybody, min(by_row[row - 1] for row in rows)) if by_row else self.everybody
+
     def last(self) -> float:
         """Return when the last message expires."""
         return min(self.everybody, max(self.by_row, default=math.inf))
@@ -98,12 +103,18 @@ class Gate:
         self.expiries = expiries
         closes = timing.closes_at() if is_bound else None
         self._closes = math.inf if closes is None else closes.timestamp()
+        #: Whether time may end the send.
+        self.has_end = self._closes < math.inf or bool(expiries)
 
     def why_closed(self) -> PindoWindowClosedError | None:
         """Return why nobody may be admitted now; None if the window is open."""
         if self._closes == math.inf or policy.now().timestamp() < self._closes:
             return None
         return PindoWindowClosedError(self._timing.why_closed())
+
+    def seconds_left(self, rows: Iterable[int]) -> float:
+        """Return the seconds until the window closes or the first message of ``rows`` expires."""
+        return min(self._closes, self.expiries.first(rows)) - policy.now().timestamp()
 
 
 @dataclass(frozen=True, slots=True)

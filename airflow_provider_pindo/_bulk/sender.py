@@ -311,6 +311,8 @@ class BulkSender:
             request = self._take_due(await self._queue.get())
             if request is not None and self._breaker.starts_requests:
                 attempt = self._working[me] = Attempt()
+                if self._gate.has_end:
+                    attempt.allow(self._gate.seconds_left(request.rows))
                 self._first_began = min(self._first_began, time.monotonic())
                 await self._deliver(request, attempt)
                 self._sent_to, self._last_ended = (
@@ -347,8 +349,11 @@ class BulkSender:
         except PindoRejectedError as error:
             self._rejected(request, error)
         except PindoError as error:
-            request.put_back()
-            self._breaker.stop(error)
+            if attempt.is_late:
+                self._put_back_late(request)
+            else:
+                request.put_back()
+                self._breaker.stop(error)
         except asyncio.CancelledError:
             if not self._breaker.is_interrupted:
                 raise  # pragma: no cover - the loop itself is being ended
@@ -363,6 +368,12 @@ class BulkSender:
                 request.put_back()
             # Not the error itself: Airflow logs its message, which may quote the text or the number.
             self._breaker.stop(PindoStoppedError(f"{safe_message(error)} came up while sending"))
+
+    def _put_back_late(self, request: Request) -> None:
+        """Put a request that had to wait too long into the queue again. Who takes it next sees for whom it is late."""
+        request.source.outcome.requests -= 1
+        self._sent_to -= len(request.positions)  # the worker counts them, as it does all that it delivered
+        self._queue.put_nowait(request)
 
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
         batch, position = request.source.batch, request.positions[0]

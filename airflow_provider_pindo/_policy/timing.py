@@ -6,6 +6,7 @@ and tests set it by replacing :func:`now`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
@@ -53,6 +54,11 @@ class Timing:
     def closes_at(self) -> datetime | None:
         """Return when the window closes next; None when it never does."""
         return None if self.window is None else self.window.closes_at(now())
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the window closes or the message expires; infinity if neither happens."""
+        ends = [moment for moment in (self.closes_at(), self.expires_at) if moment is not None]
+        return (min(ends) - now()).total_seconds() if ends else math.inf
 
     def waits_until(self) -> datetime:
         """Return when a task that waits for the window resumes: when it opens, or when the message expires."""

@@ -295,7 +295,8 @@ class PindoHook(_PindoBase, _PindoHttpHook):
                     return self._transport.request(call)
             except PindoError as error:
                 delay = self._delay_before_retry(error, attempt, number)
-            time.sleep(delay)
+            with attempt.waiting(delay) as seconds:
+                time.sleep(seconds)
         raise AssertionError  # count() has no end
 
     @cached_property
@@ -452,7 +453,8 @@ class PindoAsyncHook(_PindoBase):
                     return await transport.request(call)
             except PindoError as error:
                 delay = self._delay_before_retry(error, attempt, number)
-            await asyncio.sleep(delay)
+            with attempt.waiting(delay) as seconds:
+                await asyncio.sleep(seconds)
         raise AssertionError  # count() has no end
 
     async def _open_transport(self) -> AsyncTransport:

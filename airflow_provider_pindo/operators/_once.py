@@ -34,6 +34,7 @@ from airflow_provider_pindo._policy.suppression import skip_if_suppressed
 from airflow_provider_pindo.api.arguments import read_flag
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
+    PindoConnectionError,
     PindoError,
     PindoUnknownOutcomeError,
 )
@@ -41,6 +42,7 @@ from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.hooks._evidence import can_find_evidence, read_sent_events, settlement
+from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt
 from airflow_provider_pindo.operators._ask import Form, FormAnswer, PindoAskingOperator, read_form_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
 from airflow_provider_pindo.operators._evidence import wait_for_evidence
@@ -71,13 +73,13 @@ class OnceRequest:
 
     :param recipient: E.164 number that it reaches.
     :param identity: recipient and content. A later try with another identity is refused.
-    :param send: makes the request and returns the task's result, before :func:`json_safe`.
+    :param send: makes the request with an attempt, and returns the task's result before :func:`json_safe`.
     :param message: what the phone gets, by which evidence is found; None for a PIN, whose text nobody here knows.
     """
 
     recipient: str
     identity: tuple[str, ...]
-    send: Callable[[], dict[str, Any]]
+    send: Callable[[Attempt], dict[str, Any]]
     message: Message | None = None
 
     @property
@@ -188,8 +190,14 @@ class PindoOnceOperator(PindoAskingOperator):
             action = decide(entry, planned, ledger.generation, on_unknown=on_unknown, resend=resend)
             if action is Action.SEND:
                 with self._expiry_recorded(planned, entry):
-                    self._check_may_send()
-                self.result = self._send(context, request, planned, before=entry)
+                    attempt = Attempt()
+                    attempt.allow(self._check_may_send())
+                    try:
+                        self.result = self._send(context, request, planned, attempt, before=entry)
+                    except PindoConnectionError:
+                        if attempt.is_late:
+                            self._check_may_send()  # wait, skip or fail
+                        raise
             else:
                 self.result = self._skip_send(context, action, request, entry or planned)
             return self.result
@@ -260,7 +268,13 @@ class PindoOnceOperator(PindoAskingOperator):
             raise EndedBeforeSending
 
     def _send(
-        self, context: Context, request: OnceRequest, planned: Entry, *, before: Entry | None
+        self,
+        context: Context,
+        request: OnceRequest,
+        planned: Entry,
+        attempt: Attempt,
+        *,
+        before: Entry | None,
     ) -> dict[str, Any]:
         if self.respect_suppression:
             try:
@@ -269,12 +283,13 @@ class PindoOnceOperator(PindoAskingOperator):
                 count_messages(self.kind, excluded=1)
                 raise
         if_lost = f"the {self.what} to {planned.to} may have been sent"
+        begin_attempt(attempt)  # the hook's latest request may have been one that reads
         try:
             with (
-                self._failures_counted(),
+                self._failures_counted(attempt),
                 self._ledger.transaction(planned, self.hook, if_lost=if_lost, before=before) as transaction,
             ):
-                transaction.result = self._make(request)
+                transaction.result = self._make(request, attempt)
         except PindoUnknownOutcomeError as error:
             entry = self._look_for_evidence(request, planned, reason=str(error))
             if entry.status == SENT:
@@ -293,13 +308,14 @@ class PindoOnceOperator(PindoAskingOperator):
         return transaction.result
 
     @contextmanager
-    def _failures_counted(self) -> Iterator[None]:
-        """Report a request that did not succeed to Airflow's metrics."""
+    def _failures_counted(self, attempt: Attempt) -> Iterator[None]:
+        """Report a request that did not succeed to Airflow's metrics, unless the task may wait and send it later."""
         try:
             yield
         except BaseException as error:
-            is_certain = isinstance(error, PindoError) or self.hook.request_sent()
-            count_messages(self.kind, **{outcome_of(error) if is_certain else "not_sent": 1})
+            is_certain = isinstance(error, PindoError) or attempt.sent
+            if not attempt.is_late:
+                count_messages(self.kind, **{outcome_of(error) if is_certain else "not_sent": 1})
             raise
 
     def _count_accepted(self, result: Mapping[str, Any]) -> None:
@@ -311,13 +327,13 @@ class PindoOnceOperator(PindoAskingOperator):
             cost=cost if isinstance(cost, int | float) else 0.0,
         )
 
-    def _make(self, request: OnceRequest) -> dict[str, Any]:
+    def _make(self, request: OnceRequest, attempt: Attempt) -> dict[str, Any]:
         """Make the request. Until it is sent, :meth:`on_kill` may end it."""
         try:
             self._is_sending = True
             if self._was_killed:
                 raise EndedBeforeSending
-            result: dict[str, Any] = json_safe(request.send())
+            result: dict[str, Any] = json_safe(request.send(attempt))
             return result
         finally:
             self._is_sending = False

@@ -74,8 +74,8 @@ class PindoTimedOperator(PindoOperator):
             zone=self._zone(),
         )
 
-    def _check_may_send(self) -> None:
-        """Return if the one message of this task may go out now. Otherwise wait, skip or fail.
+    def _check_may_send(self) -> float:
+        """Return for how many seconds the one message of this task may go out now. Otherwise wait, skip or fail.
 
         :raises MessageExpired: its time is over.
         """
@@ -83,7 +83,7 @@ class PindoTimedOperator(PindoOperator):
         if timing.has_expired:
             raise MessageExpired(timing.why_expired())
         if timing.is_open:
-            return
+            return timing.seconds_left()
         if timing.outside_window != "wait":
             count_messages(self.kind, **{timing.refused_outcome: 1})
             raise timing.refusal()

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 from airflow_provider_pindo._metrics import SINGLE
 from airflow_provider_pindo.api.arguments import read_optional
-from airflow_provider_pindo.api.calls import check_sender, check_text
+from airflow_provider_pindo.api.calls import check_sender, check_text, send_checked_sms
 from airflow_provider_pindo.api.phone import parse_phone_number
 from airflow_provider_pindo.operators._once import Message, OnceRequest, PindoOnceOperator
 from airflow_provider_pindo.operators.bulk import PindoSendBulkSmsOperator
@@ -128,6 +128,6 @@ class PindoSendSmsOperator(PindoOnceOperator):
         return OnceRequest(
             recipient=to,
             identity=(to, text, sender),
-            send=lambda: dict(self.hook.send_sms(to, text, sender).raw),
+            send=lambda attempt: dict(self.hook.send(send_checked_sms(to, text, sender), attempt).raw),
             message=Message(to, text, sender),
         )

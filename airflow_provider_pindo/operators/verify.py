@@ -14,7 +14,7 @@ from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Action
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import VERIFY
 from airflow_provider_pindo.api.arguments import check_choice, read_flag, read_optional
-from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender
+from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender, verify
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
@@ -23,6 +23,7 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt
 from airflow_provider_pindo.operators._base import PindoOperator, fail_without_retry
 from airflow_provider_pindo.operators._once import OnceRequest, PindoOnceOperator
 from airflow_provider_pindo.operators._secret import PrivateArg, render_private
@@ -120,10 +121,12 @@ class PindoVerifyOperator(PindoOnceOperator):
         settings = self.hook.settings
         number = parse_phone_number(self.number, settings.country)
         brand = check_sender(read_optional(self.brand) or settings.sender, "brand")
-        return OnceRequest(number, identity=(number, brand), send=lambda: self._verify(number, brand))
+        return OnceRequest(
+            number, identity=(number, brand), send=lambda attempt: self._verify(number, brand, attempt)
+        )
 
-    def _verify(self, number: str, brand: str) -> dict[str, Any]:
-        verification = self.hook.verify(number, brand)
+    def _verify(self, number: str, brand: str, attempt: Attempt) -> dict[str, Any]:
+        verification = self.hook.send(verify(number, brand), attempt)
         return {**verification.raw, "request_id": verification.request_id}
 
     def _skip_send(
@@ -301,6 +304,7 @@ class PindoVerifyCheckOperator(PindoOperator):
             return {"verified": False, "reason": "the code is empty"}
         if_lost = "the check may have used up an attempt"
         try:
+            begin_attempt()  # the hook's latest request may have been one that reads
             with ledger.transaction(planned, self.hook, if_lost=if_lost) as transaction:
                 transaction.result = self._ask(request_id, code)
             return transaction.result

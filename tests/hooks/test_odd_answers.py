@@ -96,6 +96,15 @@ def test_an_attempt_that_was_given_up_does_not_leave(pindo, sandbox):
     assert sandbox.requests() == []
 
 
+def test_an_attempt_whose_time_is_over_does_not_leave(pindo, sandbox):
+    attempt = Attempt()
+    attempt.allow(0)
+    with pytest.raises(PindoConnectionError, match="Nothing was sent"):
+        pindo.send(calls.send_sms(PHONE, "Muraho", "PindoTest"), attempt)
+    assert (attempt.sent, attempt.is_late) == (False, True)
+    assert sandbox.requests() == []
+
+
 def test_a_long_header_line_is_read(wire, make_pindo):
     wire([answer(201, b'{"sms_id": "long"}', f"X-Big: {'a' * 60_000}")])
     assert make_pindo().send_sms(PHONE, "Muraho").sms_id == "long"

@@ -22,6 +22,7 @@ from airflow_provider_pindo.api.errors import (
 from airflow_provider_pindo.hooks._transport import aio
 from airflow_provider_pindo.hooks._transport.attempt import Attempt
 from airflow_provider_pindo.hooks._transport.errors import describe
+from airflow_provider_pindo.hooks._transport.retry import Pacer
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from tests.hooks.relay import Relay
 from tests.hooks.test_hooks import PHONE, connect
@@ -284,3 +285,11 @@ def test_the_session_serves_code_that_has_no_call_of_ours(sandbox):
     with PindoHook() as hook:
         answer = hook.get_conn().get(f"{sandbox.url}/wallets/self")
     assert answer.json()["amount"] > 0
+
+
+def test_a_moment_that_is_too_late_for_a_request_stays_free_for_the_next():
+    pacer, late = Pacer(0.1), Attempt()
+    late.allow(5)
+    assert pacer.delay(late) == 0
+    assert [round(pacer.delay(late)) for _ in range(3)] == [10, 10, 10]
+    assert [round(pacer.delay(Attempt())) for _ in range(2)] == [10, 20]

@@ -236,15 +236,14 @@ def test_another_text_after_an_unknown_outcome_goes_out_once_a_person_settles_it
 
 def send_and_fail(monkeypatch, *, left):
     """Let the hook raise a library's error, after its request left or before."""
-    send_sms = PindoHook.send_sms
+    send = PindoHook.send
 
     def fail(self, *args):
-        begin_attempt()
         if left:
-            send_sms(self, *args)
+            send(self, *args)
         raise LookupError("not foreseen")
 
-    monkeypatch.setattr(PindoHook, "send_sms", fail)
+    monkeypatch.setattr(PindoHook, "send", fail)
 
 
 @needs_store
@@ -378,6 +377,24 @@ def test_a_task_that_is_told_to_end_before_it_sends_sends_nothing(sandbox, monke
     with pytest.raises(EndedBeforeSending):
         operator.execute({"ti": TaskInstance(0), "task_state_store": store})
     assert sandbox.messages() == []
+    assert status(store) == NOT_SENT
+
+
+@needs_store
+def test_a_request_that_only_read_leaves_nothing_unknown_when_the_task_ends_before_it_sends(
+    sandbox, monkeypatch
+):
+    operator = PindoSendSmsOperator(task_id="text", to=PHONE, text="Muraho")
+    check, store = operator.prepare, Store()
+
+    def read_and_end():
+        operator.hook.get_balance()
+        operator.on_kill()
+        return check()
+
+    monkeypatch.setattr(operator, "prepare", read_and_end)
+    with pytest.raises(EndedBeforeSending):
+        operator.execute({"ti": TaskInstance(0), "task_state_store": store})
     assert status(store) == NOT_SENT
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from datetime import datetime
+import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -147,6 +148,27 @@ def test_an_expired_message_is_recorded_and_goes_out_with_a_later_end(sandbox, c
     assert store["pindo_sms"]["to"] == "+25078****567"
     assert send(store, expires_at=at(10))["to"] == PHONE
     assert (store["pindo_sms"]["status"], store["pindo_sms"]["outcome"]) == ("sent", None)
+
+
+@needs_store
+def test_a_message_that_pindo_puts_off_until_after_its_expiry_is_skipped(sandbox):
+    store, expires = Store(), datetime.now(UTC) + timedelta(seconds=3)
+    sandbox.add_fault("rate_limit", call="send_sms", retry_after=20)
+    with pytest.raises(AirflowSkipException, match="nothing is sent after it"):
+        send(store, expires_at=expires)
+    assert datetime.now(UTC) < expires + timedelta(seconds=3)
+    assert (sandbox.messages(), len(sandbox.requests())) == ([], 1)
+    assert (store["pindo_sms"]["status"], store["pindo_sms"]["outcome"]) == ("not_sent", "expired")
+
+
+def test_a_message_that_pindo_puts_off_until_after_the_window_waits_for_the_next_one(sandbox, clock):
+    began = time.monotonic()
+    clock(lambda: at(19, 59) + timedelta(seconds=57 + time.monotonic() - began))
+    sandbox.add_fault("rate_limit", call="send_sms", retry_after=20)
+    opens, go_on = wait(Store(), send_window=DAY)
+    assert (opens, sandbox.messages(), len(sandbox.requests())) == (at(8, day=25), [], 1)
+    clock(opens)
+    assert go_on()["to"] == PHONE
 
 
 @needs_store

@@ -201,6 +201,20 @@ def test_a_check_that_times_out_is_unknown_only_if_it_had_left(
     assert task.store["pindo_verify_check"]["status"] == status
 
 
+def test_a_check_that_times_out_before_it_leaves_is_not_unknown_because_the_state_was_read(
+    sandbox, sent, check, monkeypatch
+):
+    sandbox.add_fault("status_after", call="check_verification", status=500)
+    task = check(1, "000000")
+    with pytest.raises(AirflowFailException):
+        task.run()
+    with monkeypatch.context() as patched:
+        patched.setattr(PindoHook, "check_verification", time_out)
+        with pytest.raises(TimedOut):
+            task.clear()
+    assert task.store["pindo_verify_check"]["status"] == "not_sent"
+
+
 @pytest.mark.parametrize("status", [405, 413, 421, 425])
 def test_what_refuses_the_request_as_such_says_nothing_of_the_code(sandbox, sent, check, status):
     sandbox.add_fault("status", call="check_verification", status=status)

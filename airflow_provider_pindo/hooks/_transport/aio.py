@@ -105,8 +105,9 @@ class AsyncTransport:
         try:
             async with self._slots:
                 # Behind the slot: requests that waited for it would otherwise leave all at once.
-                if delay := self._pacer.delay():
-                    await asyncio.sleep(delay)
+                if delay := self._pacer.delay(attempt):
+                    with attempt.waiting(delay) as seconds:
+                        await asyncio.sleep(seconds)
                 async with self._session.request(
                     call.method,
                     url,

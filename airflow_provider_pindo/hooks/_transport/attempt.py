@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import NoReturn
 
 from airflow_provider_pindo.api.errors import PindoConnectionError, PindoError
+
+_NOT_REACHED = "Pindo was not reached in time. Nothing was sent"
 
 
 class Attempt:
@@ -19,28 +24,65 @@ class Attempt:
     :ivar status: HTTP status of this try's response; None before it arrives.
     :ivar whole_timeout: most seconds from the sending to the end of the response.
     :ivar deadline: when the whole response must have arrived, in seconds of ``time.monotonic``.
+    :ivar not_after: from then on the request must not be sent, in seconds of ``time.time``.
     :ivar is_last: whether there is no further try; other code may set it.
+    :ivar is_late: whether the request was not sent because its time was over.
     :ivar error: why the last try failed, which certainly did nothing; None when there was no such try.
     """
 
-    __slots__ = ("_aborted", "deadline", "error", "is_last", "sent", "status", "whole_timeout")
+    __slots__ = (
+        "_aborted",
+        "deadline",
+        "error",
+        "is_last",
+        "is_late",
+        "not_after",
+        "sent",
+        "status",
+        "whole_timeout",
+    )
 
     def __init__(self) -> None:
         self.sent = False
         self.status: int | None = None
-        self.whole_timeout = self.deadline = math.inf
-        self.is_last = self._aborted = False
+        self.whole_timeout = self.deadline = self.not_after = math.inf
+        self.is_last = self.is_late = self._aborted = False
         self.error: PindoError | None = None
+
+    def allow(self, seconds: float) -> None:
+        """Allow the request to be sent only within so many seconds."""
+        self.not_after = time.time() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds within which the request may be sent."""
+        return self.not_after - time.time()
+
+    @contextmanager
+    def waiting(self, delay: float) -> Iterator[float]:
+        """Yield the seconds to wait for the request: ``delay``, or less if it would be too late then.
+
+        :raises PindoConnectionError: after the wait, if it was less.
+        """
+        remaining = self.remaining()
+        yield max(0.0, min(delay, remaining))
+        if remaining <= delay:
+            self._refuse_late()
 
     def mark_sent(self) -> None:
         """Note that a connection is open, and that the request is sent next.
 
-        :raises PindoConnectionError: the attempt was aborted; the request must not be sent.
+        :raises PindoConnectionError: the attempt was aborted, or its time is over; the request must not be sent.
         """
         self.sent = True
         self.deadline = time.monotonic() + self.whole_timeout
         if self._aborted:
-            raise PindoConnectionError("Pindo was not reached in time. Nothing was sent")
+            raise PindoConnectionError(_NOT_REACHED)
+        if time.time() >= self.not_after:
+            self._refuse_late()
+
+    def _refuse_late(self) -> NoReturn:
+        self.is_late = self.is_last = True
+        raise PindoConnectionError(_NOT_REACHED)
 
     def failed(self, error: PindoError) -> None:
         """Note that a try failed and certainly did nothing."""

@@ -11,6 +11,7 @@ import threading
 import time
 
 from airflow_provider_pindo.api.errors import PindoError, PindoRateLimitError, PindoServerError
+from airflow_provider_pindo.hooks._transport.attempt import Attempt
 
 #: Tries in all. With the waits below they outlast an outage of about ten seconds. Airflow's own retries, which hold no
 #: worker, are for longer ones.
@@ -60,14 +61,15 @@ class Pacer:
         with _pacers_lock:
             return _pacers.setdefault((conn_id, per_second), cls(per_second))
 
-    def delay(self) -> float:
-        """Reserve the next free moment, and return the seconds until then."""
+    def delay(self, attempt: Attempt) -> float:
+        """Return the seconds until the next free moment, and reserve it unless it is too late for ``attempt``."""
         if not self._interval:
             return 0.0
         with self._lock:
             now = time.monotonic()
             turn = max(self._next, now)
-            self._next = turn + self._interval
+            if turn - now < attempt.remaining():
+                self._next = turn + self._interval
             return turn - now
 
 

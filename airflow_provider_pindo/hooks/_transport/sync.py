@@ -114,9 +114,11 @@ class SyncTransport:
 
     def _begin(self) -> None:
         """Wait for this request's turn, and give its attempt a time limit."""
-        if delay := self._pacer.delay():
-            time.sleep(delay)
-        current_attempt().whole_timeout = self.settings.whole_timeout
+        attempt = current_attempt()
+        if delay := self._pacer.delay(attempt):
+            with attempt.waiting(delay) as seconds:
+                time.sleep(seconds)
+        attempt.whole_timeout = self.settings.whole_timeout
 
 
 def _open_session(settings: PindoSettings) -> requests.Session:
