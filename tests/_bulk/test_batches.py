@@ -68,6 +68,7 @@ def test_the_requests_of_a_chunk_are_its_different_texts():
     assert list(chunks_of(batch, [0, 1, 2], 2)) == [[("x", [0]), ("y", [1])], [("x", [2])]]
     assert list(chunks_of(batch, [1, 2], 3)) == [[("y", [1]), ("x", [2])]]
     assert [batch.segments(positions, Template(PERSONAL)) for positions in ([0, 1, 2], [1], [])] == [3, 1, 0]
+    assert list(chunks_of(batch, [0, 1, 2], 2, one_by_one=True)) == [[("x", [0]), ("y", [1])], [("x", [2])]]
     batch.texts = None
     assert list(chunks_of(batch, [0, 2], 3)) == [[(None, [0, 2])]]
     assert list(chunks_of(batch, range(3), 2)) == [[(None, range(2))], [(None, range(2, 3))]]

@@ -7,12 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo._bulk.row_numbers import MAX_LISTED, abbreviate, format_rows, parse_rows
+from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
 
 
 @pytest.mark.parametrize("ranges", ["x", "-1", "-", "2-1", "1-2-3", "1,,x", "1-1001", "1-999999999999"])
 def test_what_is_no_range_of_a_chunk_is_refused(ranges):
     with pytest.raises(ValueError):  # noqa: PT011 - the caller takes any
         parse_rows(ranges)
+
+
+def test_a_range_may_have_as_many_rows_as_a_chunk():
+    assert parse_rows(f"1-{MAX_RECIPIENTS}") == list(range(1, MAX_RECIPIENTS + 1))
 
 
 @given(st.sets(st.integers(1, 60)))

@@ -25,3 +25,12 @@ def test_repeats_are_found_while_the_table_grows():
     seen = SeenKeys()
     assert [seen.duplicates(range(start, start + 1000)) for start in range(0, 60_000, 1000)] == [[]] * 60
     assert seen.duplicates(range(59_000, 61_000)) == list(range(1000))
+
+
+def test_keys_that_want_the_same_slot_are_told_apart_also_when_the_table_has_grown():
+    """The hash of a small number is the number; these differ only in bits above those that choose the slot."""
+    seen, same_slot = SeenKeys(), [number << 30 for number in range(1, 6)]
+    assert seen.duplicates(same_slot) == []
+    assert seen.duplicates(same_slot) == [0, 1, 2, 3, 4]
+    assert seen.duplicates([*range(10_000, 15_000), 10_000]) == [5000]
+    assert seen.duplicates([*same_slot, 6 << 30]) == [0, 1, 2, 3, 4]

@@ -1,0 +1,83 @@
+"""What the cells of a block become: numbers, texts and expiries, or the reason why a row is bad."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from airflow_provider_pindo._bulk.messages import Plan, parse_block
+from airflow_provider_pindo._sources.blocks import BadCell, Block
+from airflow_provider_pindo.api.mentions import Template
+
+NUMBER = "+250780000001"
+
+
+def parse(*row, text="Muraho", **options):
+    """Return one row as it is parsed."""
+    return parse_block(Block(1, [[cell] for cell in row]), Plan(Template(text), **options))
+
+
+def test_one_text_for_all_is_in_every_request_of_its_own():
+    assert parse(NUMBER, "A", text="100% off", one_by_one=True).texts == ["100% off"]
+    assert parse(NUMBER, "A").texts is None
+
+
+@pytest.mark.parametrize("cell", [BadCell("it is too long"), [], True, "#N/A"])
+@pytest.mark.parametrize("field", ["name", "time"])
+def test_a_cell_that_is_no_text_makes_its_row_bad_and_names_its_field(field, cell):
+    text = "@contact.name, at @contact.time"
+    parsed = parse(NUMBER, *((cell, "8:00") if field == "name" else ("A", cell)), text=text)
+    assert list(parsed.problems) == [0]
+    assert parsed.problems[0].startswith(f"{field!r}: ")
+    if isinstance(cell, BadCell):
+        assert parsed.problems[0].endswith(cell.reason)
+    assert parsed.values[field] == ["#N/A" if cell == "#N/A" else ""]
+
+
+def test_a_failed_formula_says_so_and_the_rows_beside_it_are_good():
+    parsed = parse_block(Block(1, [[NUMBER] * 3, ["A", "#REF!", "C"]]), Plan(Template("Muraho")))
+    assert parsed.problems == {1: "'name': the formula of the cell has failed (#REF!): correct it"}
+
+
+def test_letters_and_their_accents_are_one_character():
+    """A letter with a separate accent would not be in the GSM alphabet: the message would cost more."""
+    parsed = parse(NUMBER, "Ame\u0301lie", "cafe\u0301", text="@contact.name: @contact.place")
+    assert (parsed.names, parsed.texts) == (["Am\u00e9lie"], ["Am\u00e9lie: caf\u00e9"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"), [(" 07812 ", " 07812 "), (7812.0, "7812"), ([], ""), (BadCell("it is a date"), "")]
+)
+def test_a_bad_number_is_shown_as_its_cell_holds_it(cell, shown):
+    parsed = parse(cell, "A", country="RW")
+    assert (parsed.numbers, list(parsed.problems)) == ([shown], [0])
+    if isinstance(cell, BadCell):
+        assert parsed.problems == {0: cell.reason}
+
+
+@pytest.mark.parametrize(
+    ("cell", "moment"),
+    [
+        ("2026-12-01T08:00:00", datetime(2026, 12, 1, 6, tzinfo=UTC)),
+        ("2026-12-01T08:00:00+00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        (datetime(2026, 12, 1, 8), datetime(2026, 12, 1, 6, tzinfo=UTC)),
+    ],
+)
+def test_a_row_expires_in_the_zone_of_the_plan_unless_its_time_names_one(cell, moment):
+    options = {"text": "at @contact.time", "expires_field": "until", "zone": ZoneInfo("Africa/Kigali")}
+    parsed = parse(NUMBER, "A", "8:00", cell, **options)
+    assert (list(parsed.expires), parsed.problems) == ([moment.timestamp()], {})
+    assert parsed.texts == ["at 8:00"]
+
+
+def test_a_row_whose_expiry_is_no_time_is_bad_and_keeps_an_earlier_reason():
+    parsed = parse_block(
+        Block(1, [[NUMBER, "07"], ["A", "B"], ["soon", "soon"]]),
+        Plan(Template("Muraho"), expires_field="until"),
+    )
+    assert list(parsed.expires) == [math.inf, math.inf]
+    assert parsed.problems[0].startswith("'until' ")
+    assert parsed.problems[1].startswith("phone number ")
