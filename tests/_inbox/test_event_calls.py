@@ -39,7 +39,13 @@ def test_the_request_has_everything_in_its_body_and_may_be_repeated():
         "limit": 5,
     }
     assert list_events("pindo_default", EventFilter()).json == {"after": 0, "limit": 1000}
+    assert list_events("pindo_default", EventFilter(since=MOMENT, unclaimed=True)).json["unclaimed"] is True
+    assert (call.name, call.read) == ("list_events", read_event_page)
     assert "+25078" not in repr(which) + repr(call)
+
+
+def test_the_id_of_a_connection_is_one_part_of_the_path():
+    assert list_events("clinic/kigali 1", EventFilter()).path == "/pindo/events/clinic%2Fkigali%201"
 
 
 def test_an_answer_is_read_and_anything_else_is_malformed():
@@ -53,6 +59,8 @@ def test_an_answer_is_read_and_anything_else_is_malformed():
     }
     page = {"events": [row], "last_id": 7, "settled_id": 3, "more": False}
     assert read_event_page(page) == EventPage((event(7),), 7, 3, False)
+    [delivered] = read_event_page({**page, "events": [{**row, "status": "DELIVRD"}]}).events
+    assert delivered.status == "DELIVRD"
     odd = [None, [], {}, {**page, "events": None}, {**page, "events": [{**row, "received_at": "today"}]}]
     odd += [{key: value for key, value in page.items() if key != missing} for missing in page]
     for body in odd:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_pindo._inbox.event_scan import EventCursor, ReportCursor, SharedEventScan
 from airflow_provider_pindo._inbox.events import MAX_SMS_IDS, EventPage, WebhookEvent
-from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND
+from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND, SENT
 
 NOW = datetime(2026, 6, 10, 9, 5, tzinfo=UTC)
 
@@ -20,8 +20,13 @@ def report(event_id, sms_id="a", received_at=NOW):
     return WebhookEvent(event_id, DELIVERY_REPORT, sms_id, "DELIVRD", body, received_at)
 
 
-def inbound(event_id, text="YES", **body):
-    return WebhookEvent(event_id, INBOUND, "7", None, {"from": "+250781234567", "text": text, **body}, NOW)
+def inbound(event_id, text="YES", received_at=NOW, **body):
+    body = {"from": "+250781234567", "text": text, **body}
+    return WebhookEvent(event_id, INBOUND, "7", None, body, received_at)
+
+
+def sent(event_id, received_at=NOW):
+    return WebhookEvent(event_id, SENT, "a", None, {"to": "+250781234567", "text": "Muraho"}, received_at)
 
 
 class Table:
@@ -50,9 +55,9 @@ class Table:
         last_id = rows[-1].id if rows else asked["after"]
         return EventPage(tuple(rows), last_id, max(self.settled_id, asked["after"]), more)
 
-    def poll(self, *cursors):
+    def poll(self, *cursors, timezone="UTC"):
         """Return what is new to each cursor, and the cursors after it."""
-        scan = SharedEventScan("pindo_default", cursors, "UTC")
+        scan = SharedEventScan("pindo_default", cursors, timezone)
         while scan.next_call is not None:
             scan.feed(self.answer(scan.next_call))
         result = scan.result("RW")
@@ -63,6 +68,7 @@ def event_ids(result):
     return sorted(
         [each.event_id for reports in result.reports.values() for each in reports]
         + [message.id for message in result.messages]
+        + [*result.sent]
     )
 
 
@@ -98,14 +104,57 @@ def test_readers_of_each_kind_get_theirs():
     assert table.asked[0]["kinds"] == [DELIVERY_REPORT, INBOUND]
 
 
-def test_what_was_received_before_since_is_not_new():
-    table = Table(report(1, received_at=NOW - timedelta(hours=1)), report(2))
-    [result], _ = table.poll(EventCursor(DELIVERY_REPORT, since=NOW))
+@pytest.mark.parametrize(("kind", "event"), [(DELIVERY_REPORT, report), (INBOUND, inbound), (SENT, sent)])
+def test_what_was_received_before_since_is_not_new(kind, event):
+    table = Table(event(1, received_at=NOW - timedelta(hours=1)), event(2))
+    [result], _ = table.poll(EventCursor(kind, since=NOW))
     assert event_ids(result) == [2]
     assert table.asked[0]["since"] == NOW.isoformat()
-    early = EventCursor(DELIVERY_REPORT, since=NOW - timedelta(hours=2))
-    results, _ = table.poll(EventCursor(DELIVERY_REPORT, since=NOW), early)
+    early = EventCursor(kind, since=NOW - timedelta(hours=2))
+    results, _ = table.poll(EventCursor(kind, since=NOW), early)
     assert [event_ids(result) for result in results] == [[2], [1, 2]]
+
+
+@pytest.mark.parametrize(("kind", "event"), [(DELIVERY_REPORT, report), (INBOUND, inbound), (SENT, sent)])
+def test_a_reader_does_not_get_again_what_another_has_still_to_read(kind, event):
+    table = Table(event(1), event(2), event(3))
+    results, _ = table.poll(
+        EventCursor(kind, after_id=1),
+        EventCursor(kind, after_id=2),
+        EventCursor(kind, after_id=1).past([2], 0),
+    )
+    assert [event_ids(result) for result in results] == [[2, 3], [3], [3]]
+
+
+def test_events_of_sent_messages_are_not_for_a_reader_of_reports():
+    event = sent(2)
+    results, _ = Table(report(1), event).poll(
+        EventCursor(SENT), ReportCursor(frozenset("a"), after_id=0), ReportCursor(frozenset("b"))
+    )
+    assert [result.sent for result in results] == [{2: event}, {}, {}]
+
+
+def test_the_first_event_of_all_is_read_also_when_it_becomes_visible_late():
+    table = Table()
+    _, cursors = table.poll(ReportCursor(frozenset("a")), EventCursor(DELIVERY_REPORT))
+    table.rows.append(report(1))
+    results, _ = table.poll(*cursors)
+    assert [event_ids(result) for result in results] == [[1], [1]]
+    [result], _ = table.poll(ReportCursor(frozenset("a")))
+    assert event_ids(result) == [1]
+
+
+def test_a_time_without_a_zone_is_one_of_the_connections_zone():
+    [result], _ = Table(report(1)).poll(EventCursor(DELIVERY_REPORT), timezone="Africa/Kigali")
+    [[reported]] = result.reports.values()
+    assert reported.modified_at == datetime(2026, 6, 10, 7, 4, 31, tzinfo=UTC)
+
+
+def test_without_readers_nothing_is_asked_and_nothing_is_settled():
+    scan = SharedEventScan("pindo_default", [], "UTC")
+    assert scan.next_call is None
+    result = scan.result("RW")
+    assert (result.settled_id, result.highest_id, result.names_senders) == (0, None, None)
 
 
 def test_an_event_that_becomes_visible_late_is_read_and_none_comes_twice():
@@ -148,7 +197,7 @@ def test_messages_name_their_sender_and_have_the_time_and_number_of_their_receip
     [message] = result.messages
     assert (message.id, message.text, message.created_at) == (9, "42", NOW)
     assert (message.from_number, message.inbound_sms_number) == ("+250781234567", "7878")
-    assert (result.names_senders, result.country) == (True, "RW")
+    assert (result.names_senders, result.country, result.highest_id) == (True, "RW", 9)
 
 
 def test_an_event_that_is_not_readable_hides_no_other(caplog):
@@ -190,3 +239,23 @@ def test_a_cursor_moved_past_some_events_has_the_others_before_it():
     [result], _ = Table(report(3), report(4), report(5)).poll(cursor)
     assert event_ids(result) == [4]
     assert cursor.position() > EventCursor(DELIVERY_REPORT, since=NOW).position()
+
+
+def test_the_cursor_that_is_furthest_behind_is_the_lowest():
+    in_order = [
+        EventCursor(INBOUND),
+        EventCursor(INBOUND, since=NOW - timedelta(hours=1)),
+        EventCursor(INBOUND, since=NOW),
+        EventCursor(INBOUND, after_id=1),
+        EventCursor(INBOUND, after_id=1, seen=frozenset({3})),
+        EventCursor(INBOUND, after_id=2),
+    ]
+    furthest_first = in_order[::-1]
+    assert sorted(furthest_first, key=EventCursor.position) == in_order
+
+
+@pytest.mark.parametrize("since", [None, NOW])
+@pytest.mark.parametrize("after_id", [None, 7])
+def test_a_cursor_is_read_back_as_it_was_stored(since, after_id):
+    cursor = EventCursor(INBOUND, since=since, after_id=after_id, seen=frozenset({9, 8}))
+    assert EventCursor(INBOUND).from_json(cursor.as_json()) == cursor

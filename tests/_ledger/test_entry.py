@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_pindo._ledger.entry import (
     NOT_SENT,
     ON_UNKNOWN,
+    REJECTED,
     SENT,
     UNKNOWN,
     VERSION,
@@ -103,6 +104,11 @@ def test_an_entry_is_read_back_as_it_was_written():
             "reason": "lost",
         }
     }
+
+
+def test_an_entry_says_why_it_was_not_sent():
+    entry = Entry(NOT_SENT, "this", GENERATION, outcome=REJECTED, reason="invalid sender")
+    assert ledger(Store(entry.to_value())).read() == entry
 
 
 def test_evidence_names_the_message_in_the_entry():

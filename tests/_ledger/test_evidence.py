@@ -63,10 +63,10 @@ def test_the_message_was_created_soon_after_the_request_began(seconds, counts):
 def test_an_event_counts_for_one_message_only_and_the_earliest_for_the_earliest():
     later = replace(UNKNOWN, began=BEGAN + timedelta(seconds=1))
     second = replace(EVENT, sms_id="out_sms_2", created_at=EVENT.created_at + timedelta(seconds=1))
-    unknown = {9: later, 4: UNKNOWN}
-    assert find_evidence(unknown, [EVENT, EVENT]) == {4: EVENT}  # Pindo may report it twice
-    assert find_evidence(unknown, [second, EVENT]) == {4: EVENT, 9: second}
-    assert find_evidence(unknown, [second]) == {4: second}
+    unknown = {4: later, 9: UNKNOWN}
+    assert find_evidence(unknown, [EVENT, EVENT]) == {9: EVENT}  # Pindo may report it twice
+    assert find_evidence(unknown, [second, EVENT]) == {9: EVENT, 4: second}
+    assert find_evidence(unknown, [second]) == {9: second}
 
 
 def test_an_event_that_is_too_early_for_one_message_counts_for_another():

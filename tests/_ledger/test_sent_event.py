@@ -32,6 +32,21 @@ def test_a_number_and_an_empty_sender_are_read():
     assert (event.sms_id, event.sender) == ("7", None)
 
 
+def test_the_id_may_be_that_of_a_delivery_report():
+    body = {key: value for key, value in BODY.items() if key != "id"}
+    assert read_sent_event({**body, "sms_id": "out_sms_1"}, "Africa/Kigali") == EVENT
+
+
+@pytest.mark.parametrize("to", ["250781234567", "00250781234567", "+250 781-234-567", 250781234567])
+def test_a_number_is_the_same_however_it_is_written(to):
+    assert message_fingerprint(to, "Muraho") == message_fingerprint("+250781234567", "Muraho")
+    assert message_fingerprint(to, "Muraho") != message_fingerprint("+250781234500", "Muraho")
+
+
+def test_zeros_at_the_end_belong_to_a_number():
+    assert message_fingerprint("+25078123450", "Muraho") != message_fingerprint("+2507812345000", "Muraho")
+
+
 @pytest.mark.parametrize(
     "odd", [{"id": None}, {"text": 4}, {"created_at": "yesterday"}, {"created_at": None}]
 )
