@@ -176,8 +176,19 @@ def test_messages_may_be_named_by_a_generator():
 
 
 @pytest.mark.parametrize(
-    "value", ["['a', 'b']", '{"sms_id": 1}', None, [None], True, 1.5, {"accepted": 3}, [[1]]]
+    ("value", "shown"),
+    [
+        ("['a', 'b']", "a str"),
+        ("('a', 'b')", "a str"),
+        ('{"sms_id": 1}', "a str"),
+        (None, "a NoneType"),
+        ([None], "a NoneType"),
+        (True, "a bool"),
+        (1.5, "a float"),
+        ({"accepted": 3, "of": 4}, "an object with the keys accepted, of, which"),
+        ([[1]], "a list"),
+    ],
 )
-def test_what_is_no_message_is_refused_without_its_content(value):
-    with pytest.raises(PindoConfigurationError, match="sms_ids has a"):
+def test_what_is_no_message_is_refused_without_its_content(value, shown):
+    with pytest.raises(PindoConfigurationError, match=f"sms_ids has {shown} "):
         read_messages(value)

@@ -14,7 +14,7 @@ from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.api.parsers import MalformedResponse, read_time
+from airflow_provider_pindo.api.parsers import MalformedResponse, read_inbound_event, read_time
 from airflow_provider_pindo.api.responses import (
     parse_response,
 )
@@ -266,6 +266,7 @@ def test_a_malformed_body_is_named(call, body, missing):
         ("2022-08-05T12:32:42+02:00", "UTC", "2022-08-05T10:32:42+00:00"),
         ("24-07-2020, 23:35:32", "UTC", "2020-07-24T23:35:32+00:00"),
         ("2022-08-05 12:32:42 UTC", "Africa/Kigali", "2022-08-05T12:32:42+00:00"),
+        (" 2022-08-05T12:32:42\n", "Africa/Kigali", "2022-08-05T10:32:42+00:00"),
         ("2022-08-05 12:32:42 utc", "Africa/Kigali", "2022-08-05T12:32:42+00:00"),
         ("Fri, 05 Aug 2022 12:32:42 -0000", "Africa/Kigali", "2022-08-05T12:32:42+00:00"),
         ("2022-08-05T12:32:42 GMT", "Africa/Kigali", "2022-08-05T12:32:42+00:00"),
@@ -356,3 +357,12 @@ def test_a_code_that_is_called_right_and_wrong_is_unknown(verified):
         parse_response(
             calls.check_verification(4, "752623"), response(200, {"message": "success", "verified": verified})
         )
+
+
+@pytest.mark.parametrize("text", [{}, {"text": None}, {"text": ""}])
+def test_an_inbound_message_without_a_text_has_an_empty_one_and_keeps_its_body(text):
+    body = {"from": "+250781234567", "to": 7878, **text}
+    received_at = datetime(2026, 6, 10, 9, 5, tzinfo=UTC)
+    assert read_inbound_event(body, 9, received_at) == values.InboundSms(
+        9, "", received_at, inbound_sms_number="7878", from_number="+250781234567", raw=body
+    )

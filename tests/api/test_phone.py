@@ -23,7 +23,18 @@ from airflow_provider_pindo.api.phone import (
 REGIONS = ["RW", "KE", "UG", "TZ", "BI", "CD", "ZM", "FR", "US"]
 
 
-@pytest.mark.parametrize("number", ["+250781234567", "+12025550123", "+8613812345678", "+4915112345678"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+250781234567",
+        "+12025550123",
+        "+8613812345678",
+        "+4915112345678",
+        # Of no country: satellites, and a range without mobile numbers.
+        "+881612345678",
+        "+883510012345",
+    ],
+)
 def test_e164_is_taken_as_it_is(number):
     assert parse_phone_number(number) == number
     assert parse_phone_number(number, "RW") == number
@@ -31,7 +42,16 @@ def test_e164_is_taken_as_it_is(number):
 
 
 @pytest.mark.parametrize(
-    "written", ["0781234567", "078 123 4567", "078-123-4567", "250781234567", "00250781234567", "781234567"]
+    "written",
+    [
+        "0781234567",
+        "078 123 4567",
+        "078-123-4567",
+        "250781234567",
+        "250 781-234-567",
+        "00250781234567",
+        "781234567",
+    ],
 )
 def test_a_national_number_is_read_when_a_country_is_named(written):
     assert parse_phone_number(written, "RW") == "+250781234567"
@@ -166,6 +186,7 @@ def test_one_check_for_many_numbers_refuses_what_the_check_of_one_does(bad):
     good = ["+250781234567", "+250781234568"]
     assert are_e164(good)
     assert are_e164([])
+    assert are_e164([*good, "+254712345678"])
     assert not is_e164(bad)
     assert not any(map(are_e164, ([bad], [bad, *good], [*good, bad])))
 
@@ -240,6 +261,7 @@ def test_a_zero_after_the_country_code_is_dropped_where_it_is_no_part_of_the_num
             "ID",
             r"may begin with the country code \+62, or be a national number that begins with the same",
         ),
+        ("62 812-345-678", "ID", r"may begin with the country code \+62"),
         (62812345678.0, "ID", r"may begin with the country code \+62"),
         ("812345678.0", None, r"phone number 81\*\*\*\*678\.0 is not in E\.164"),
         ("0781234567 / 0781234568", "RW", "two numbers in one cell"),

@@ -176,6 +176,7 @@ def test_no_connection_is_certain_and_no_response_is_not():
     assert type(unknown) is PindoUnknownOutcomeError
     assert str(unknown) == "POST https://x got no response: reset. The message may have been sent"
     assert unknown.summary == "POST https://x got no response: reset"
+    assert unknown.reason == "reset after the request was sent"
     harmless = no_response(BALANCE, "https://x", "reset")
     assert type(harmless) is PindoServerError
     assert str(harmless) == "GET https://x got no response: reset"

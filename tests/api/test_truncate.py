@@ -78,6 +78,7 @@ def test_an_address_is_followed_by_a_space_so_that_the_link_still_opens():
 
 def test_a_single_endless_word_is_cut_but_an_endless_address_is_not():
     assert truncate_to_segments("x" * 500, 1) == "x" * 157 + "..."
+    assert truncate_to_segments("x" * 158 + " word", 1) == "x" * 157 + "..."
     assert truncate_to_segments("https://" + "x" * 500, 1) == "..."
 
 

@@ -35,9 +35,15 @@ from airflow_provider_pindo.api.webhooks import (
         ({"sms_id": "a\nb", "status": "DELIVRD"}, Webhook("unknown")),
         ({"sms_id": "x" * (MAX_ID_LENGTH + 1), "status": "DELIVRD"}, Webhook("unknown")),
         ({"sms_id": "x", "status": "Y" * (MAX_STATUS_LENGTH + 1)}, Webhook("unknown", "x")),
+        ({"sms_id": " ", "status": "DELIVRD"}, Webhook("unknown")),
+        (
+            {"sms_id": "x" * MAX_ID_LENGTH, "status": "y" * MAX_STATUS_LENGTH},
+            Webhook("delivery_report", "x" * MAX_ID_LENGTH, "Y" * MAX_STATUS_LENGTH),
+        ),
         # Its capitals are twice as long.
         ({"sms_id": "x", "status": "ß" * MAX_STATUS_LENGTH}, Webhook("unknown", "x")),
         ({"text": "hi"}, Webhook("unknown")),
+        ({"sms_id": 7, "text": "hi"}, Webhook("unknown", "7")),
         ({"from": "", "to": "", "text": "hi"}, Webhook("unknown")),
         ({}, Webhook("unknown")),
     ],

@@ -71,6 +71,7 @@ def test_an_empty_window_binds_nothing(text):
         ("08:00-08:00", "it ends when it starts. Write 00:00-24:00 for the whole day"),
         ("24:00-00:00", "it ends when it starts"),
         ("mon-sut 08:00-20:00", "'sut' is not a day. Write mon, tue, wed"),
+        ("sut-mon 08:00-20:00", "'sut' is not a day"),
         ("mon- 08:00-20:00", "'' is not a day"),
         (
             "08:00-20:00 Africa/Kigalli",
@@ -91,6 +92,7 @@ def test_it_says_when_it_opens_and_closes():
     parsed = window("mon-sat 08:00-20:00")
     assert parsed.next_open(at("2026-11-28 20:00")) == at("2026-11-30 08:00")  # Saturday night to Monday
     assert parsed.next_open(at("2026-11-30 09:00")) == at("2026-11-30 09:00")
+    assert parsed.next_open(at("2026-11-30 09:00")).tzinfo is UTC
     assert parsed.closes_at(at("2026-11-30 09:00")) == at("2026-11-30 20:00")
     assert parsed.closes_at(at("2026-11-29 09:00")) == at("2026-11-29 09:00")
     assert window("08:00-12:00; 12:00-20:00").closes_at(at("2026-11-30 09:00")) == at("2026-11-30 20:00")
