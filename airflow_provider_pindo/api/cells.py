@@ -36,9 +36,7 @@ def is_missing(value: object) -> bool:
 
 def is_whole_number(value: object) -> bool:
     """Return whether ``value`` is a number without a fraction; a bool is not a number."""
-    if isinstance(value, bool) or (
-        type(value).__module__ == "numpy" and type(value).__name__.startswith("bool")
-    ):
+    if isinstance(value, bool):  # NumPy's is no number
         return False
     if isinstance(value, numbers.Integral):
         return True

@@ -57,6 +57,7 @@ def test_what_marks_a_missing_value_is_an_empty_text(value):
         (Decimal("1500.00"), "1500"),
         (Decimal("1E+3"), "1000"),
         (Decimal("12.50"), "12.5"),
+        (Decimal("0.00000001"), "0.00000001"),
         (Fraction(1, 2), "0.5"),
         (datetime.date(2026, 11, 30), "2026-11-30"),
         (datetime.time(9, 30), "09:30:00"),
