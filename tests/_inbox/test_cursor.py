@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, lowest
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult, lowest
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.values import InboundPage
@@ -38,6 +38,40 @@ def test_a_cursor_never_moves_back():
     assert Cursor(after_id=7).advance_to(None) == Cursor(after_id=7)
     assert Cursor().advance_to(1) == Cursor(after_id=1)
     assert Cursor(after_id=7, since=START).advance_to(9) == Cursor(after_id=9, since=START)
+
+
+def test_a_reader_gets_what_it_does_not_know_and_moves_behind_all_that_was_read():
+    result = PollResult(tuple(map(make_message, (6, 7, 8))), highest_id=9, names_senders=False, country="RW")
+    cursor = Cursor(after_id=6)
+    new = cursor.new_in(result)
+    assert new == replace(result, messages=result.messages[1:])
+    assert cursor.after(result) == Cursor(after_id=9)
+    assert cursor.past([7, 8], 0) == Cursor(after_id=8)
+
+
+def test_a_pass_gives_its_messages_oldest_first():
+    scan = InboundScan()
+    new = scan.feed(InboundPage(tuple(map(make_message, (3, 2, 1))), pages=1))
+    assert scan.result(new, "RW") == PollResult(
+        tuple(map(make_message, (1, 2, 3))), highest_id=3, names_senders=scan.names_senders, country="RW"
+    )
+
+
+def test_the_cursor_that_is_furthest_behind_is_the_lowest():
+    in_order = [
+        Cursor(),
+        Cursor(since=START),
+        Cursor(since=START + timedelta(hours=1)),
+        Cursor(after_id=1),
+        Cursor(after_id=2),
+    ]
+    furthest_first = in_order[::-1]
+    assert sorted(furthest_first, key=Cursor.position) == in_order
+
+
+@pytest.mark.parametrize("cursor", [Cursor(), Cursor(after_id=7), Cursor(since=START), Cursor(9, START)])
+def test_a_cursor_is_read_back_as_it_was_stored(cursor):
+    assert Cursor(5, START + timedelta(hours=1)).from_json(cursor.as_json()) == cursor
 
 
 @pytest.mark.parametrize(

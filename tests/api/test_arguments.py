@@ -8,7 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag, read_seconds
+from airflow_provider_pindo.api.arguments import (
+    check_choice,
+    check_whole_number,
+    read_flag,
+    read_optional,
+    read_seconds,
+)
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 
@@ -21,6 +27,11 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 )
 def test_a_flag_may_come_as_text(given, flag):
     assert read_flag("resend", given) is flag
+
+
+@pytest.mark.parametrize(("given", "text"), [("None", None), (None, None), ("", ""), ("none", "none")])
+def test_the_none_of_a_template_is_none(given, text):
+    assert read_optional(given) == text
 
 
 @pytest.mark.parametrize("given", ["perhaps", 2, "wahr"])
