@@ -144,6 +144,20 @@ def test_a_window_that_a_newer_one_overtook_is_not_shown_and_the_keyboard_stays_
     assert airflow.page.evaluate("document.activeElement.textContent") == "1 h"
 
 
+def test_the_number_that_was_searched_is_searched_again_in_another_window(airflow):
+    airflow.show()
+    airflow.page.get_by_label("Phone number").fill("+250780000101")
+    airflow.page.get_by_role("button", name="Find").click()
+    airflow.request("search").fulfill(json={"mask": "+25078****101", "found": []})
+    airflow.page.get_by_text("in the last 24 hours.", exact=False).first.wait_for()
+    airflow.page.get_by_role("button", name="The last 7 days").click()
+    body = airflow.request("search").request.post_data_json
+    assert body == {"number": "+250780000101", "window": "7d"}
+    airflow.request("overview").fulfill(json=DATA)
+    airflow.page.get_by_role("button", name="The last 7 days", pressed=True).wait_for()
+    assert airflow.page.get_by_label("Phone number").input_value() == "+250780000101"
+
+
 def test_bars_of_days_have_the_dates_of_utc(airflow):
     airflow.show()
     airflow.page.get_by_role("button", name="The last 30 days").click()

@@ -33,9 +33,10 @@ function svg(name, attributes = {}, ...children) {
   return element;
 }
 
-function link(path, text) {
+function link(path, text, kind = null) {
   return h("a", {
     href: base + path,
+    class: kind,
     onclick: (event) => {
       if (parent === window || event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
@@ -74,10 +75,6 @@ const money = (value) =>
     ? UNKNOWN
     : `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: value < 10 ? 3 : 2 })}`;
 const several = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
-
-function announce(text) {
-  document.getElementById("announce").textContent = text;
-}
 
 // ---- Requests -------------------------------------------------------------------------------------------------
 
@@ -235,7 +232,8 @@ function needsAPerson(data, reload) {
     ...data.questions.map((question) => h("div", { class: "panel" },
       h("h3", {}, question.subject),
       h("p", { class: "quiet" }, place(question)),
-      link(`${taskPath(question)}/required_actions`, "Answer the question"))),
+      h("p", {}, "The task waits until somebody says what arrived. Open the question and choose an answer: then the run goes on."),
+      h("p", {}, link(`${taskPath(question)}/required_actions`, "Answer the question", "button")))),
   ];
   if (data.unknown_count > data.unknown.length) {
     cards.push(h("p", { class: "quiet" }, `The newest ${data.unknown.length} of ${several(data.unknown_count, "task")} are listed.`));
@@ -311,10 +309,12 @@ function settleForm(task, people, areMore, reload) {
     status.textContent = "Settling…";
     try {
       const settled = await ask("api/settle", { ...key(task), seen: task.time, everybody, words: everybody === null ? [...words.values()] : [] });
-      const all = settled.arrived + settled.not_arrived >= task.unknown; // one request settles a million people at most
+      const count = settled.arrived + settled.not_arrived;
+      const all = count >= task.unknown; // one request settles a million people at most
       if (all) await clear(task);
-      announce(all ? "Settled and cleared. The run goes on." : "Settled.");
-      reload(all ? h("div", { class: "notice done", tabindex: "-1" }, h("p", {}, "Settled and cleared. ", link(runPath(task), "The run goes on."))) : null);
+      reload(h("div", { class: "notice done", tabindex: "-1" },
+        all ? h("p", {}, "Settled and cleared. ", link(runPath(task), "The run goes on."))
+          : h("p", {}, `Settled ${number(count)} of ${number(task.unknown)}. The others still need a person.`)));
     } catch (error) {
       status.replaceChildren(failure(error, () => reload(null)));
     }
@@ -428,7 +428,8 @@ function peopleList(task) {
 
 // ---- Search by phone number -----------------------------------------------------------------------------------
 
-function search() {
+// Made once, so that a number that was typed stays when the page loads anew.
+function makeFinder() {
   const field = h("input", { id: "phone", type: "tel", placeholder: "+250 78…", autocomplete: "off", size: 20, required: true });
   const results = h("div", { "aria-live": "polite" });
   const nextSearch = turns();
@@ -444,9 +445,12 @@ function search() {
       if (isNewest()) results.replaceChildren(h("div", { class: "notice", role: "alert" }, error.message));
     }
   }
-  return section("Find a person",
-    h("form", { class: "bar", onsubmit: find }, h("label", { for: "phone" }, "Phone number"), field, h("button", { class: "main" }, "Find")),
-    results);
+  const form = h("form", { class: "bar", onsubmit: find },
+    h("label", { for: "phone" }, "Phone number"), field, h("button", { class: "main" }, "Find"));
+  return {
+    section: section("Find a person", form, results),
+    again: () => field.value && results.hasChildNodes() && form.requestSubmit(),
+  };
 }
 
 function found(answer, window) {
@@ -468,6 +472,8 @@ function found(answer, window) {
     answer.is_cut ? h("p", { class: "quiet" }, "There may be more: choose a shorter window.") : "",
   ];
 }
+
+const finder = makeFinder();
 
 // ---- Set-up, for those who may edit connections ------------------------------------------------------------
 
@@ -491,8 +497,8 @@ function setupLines(answer) {
     h("p", { class: "quiet" }, "Copy the address into Pindo’s dashboard. Keep it secret: who has it can post webhooks."),
     table("Webhook addresses", [
       ["Connection", (row) => row.conn_id],
-      ["For all webhooks", (row) => (row.addresses ? address(row, row.addresses.any) : row.problem)],
-      ["For a sender ID, with the header X-Webhook-Secret", (row) => (row.addresses ? address(row, row.addresses.with_header) : "")],
+      ["For all webhooks", (row) => (row.addresses ? address(row, row.addresses.any) : row.problem), "wide"],
+      ["For a sender ID, with the header X-Webhook-Secret", (row) => (row.addresses ? address(row, row.addresses.with_header) : ""), "wide"],
       ["Last webhook", (row) => (row.last ? time(row.last) : "none yet"), "time"],
     ], answer.connections),
   ];
@@ -533,7 +539,7 @@ function overviewView(data, done) {
   const windows = h("span", { class: "group", role: "group", "aria-label": "Window" },
     Object.entries(WINDOWS).map(([name, text]) => h("button", {
       id: `window-${name}`, "aria-pressed": String(name === chosen), "aria-label": `The last ${LONG[name]}`,
-      onclick: () => { chosen = name; show(); },
+      onclick: () => { chosen = name; show(); finder.again(); },
     }, text)));
   const head = h("div", { class: "bar" }, title(), h("span", { class: "space" }), windows,
     h("button", { id: "refresh", onclick: () => show() }, "Refresh"));
@@ -551,7 +557,7 @@ function overviewView(data, done) {
     ], data.dags)),
     isEmpty ? "" : section("Needs a person", waiting.length ? waiting : empty("Nothing needs a person.")),
     isEmpty || !data.rejections.length ? "" : section("Newest rejections", rejectionTable(data.rejections)),
-    search(),
+    finder.section,
     setup(),
   ];
 }
@@ -642,6 +648,8 @@ function followTheme() {
       const colour = getComputedStyle(outer).getPropertyValue(`--chakra-colors-${airflows}`);
       if (colour && parent !== window) style.setProperty(`--${ours}`, colour);
     }
+    const font = getComputedStyle(outer).getPropertyValue("--chakra-fonts-body");
+    if (font && parent !== window) style.setProperty("--font", font);
   };
   new MutationObserver(copy).observe(outer, { attributes: true, attributeFilter: ["class"] });
   copy();
