@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,9 @@ import requests
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.__main__ import ROUTER_ID, ROUTER_NAME
 from demo.deployment import AIRFLOW_VERSION
-from demo.rest import wait_until
+from demo.reminders import DAG_ID
+from demo.rest import AirflowRest, wait_until
+from tests.e2e.pindo_page import PHONE_WIDTH, assert_everybody_can_use, open_pindo, tab_to
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP = 120  # seconds to stop everything, on a busy machine
@@ -28,13 +31,25 @@ STOP = 120  # seconds to stop everything, on a busy machine
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    with demos(folder) as run:
+        yield run
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
     """A folder for temporary files, with a short path: Airflow 2.11 makes Unix sockets in it."""
     with tempfile.TemporaryDirectory(prefix="demo-") as name:
         yield Path(name)
 
 
-@pytest.fixture
-def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+@contextmanager
+def demos(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start ``python -m demo`` with a folder for temporary files of its own."""
     started = []
 
@@ -52,8 +67,8 @@ def run_demo(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         started.append(process)
         return process
 
-    yield run
     try:
+        yield run
         for process in started:
             process.send_signal(signal.SIGINT)  # does nothing to a process that has ended
             process.communicate(timeout=STOP)
@@ -115,7 +130,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing(run_demo, folder, moment, num
     assert_nothing_is_left(folder)
 
 
-@pytest.fixture
+@contextmanager
 def usual_ports_are_taken() -> Iterator[None]:
     """The ports 8080 and 8025 are taken, so that two test runs on one machine do not compete for them."""
     with ExitStack() as held:
@@ -136,18 +151,91 @@ def assert_that_ticks_come_back(sandbox: SandboxClient, airflow: str) -> None:
     assert all(report["url"].startswith(f"{airflow}pindo/webhooks/pindo_default") for report in reports)
 
 
-def test_up_says_where_everything_is_and_stops_on_ctrl_c(run_demo, folder, usual_ports_are_taken):
-    process = run_demo("up")
-    printed = read_until(process, "Ctrl-C stops")
-    airflow, *_, phones = re.findall(r"http://127\.0\.0\.1:\d+/", printed)
-    assert (f"{airflow}plugin/pindo" in printed) is (AIRFLOW_VERSION >= 3)
+@dataclass(frozen=True)
+class Up:
+    """A demo that was started by ``make up``: its process, and what it printed."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    printed: str
+
+    @property
+    def url(self) -> str:
+        """Airflow's address."""
+        return re.findall(r"http://127\.0\.0\.1:\d+", self.printed)[0]
+
+    @property
+    def username(self) -> str:
+        """The user who may do everything."""
+        return "admin"
+
+    @property
+    def password(self) -> str:
+        """The password of that user."""
+        return re.findall(r"user admin, password (\S+)", self.printed)[0]
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Up]:
+    with temporary_folder() as folder, demos(folder) as run, usual_ports_are_taken():
+        process = run("up")
+        yield Up(process, folder, read_until(process, "Ctrl-C stops"))
+
+
+def test_up_says_where_everything_is(deployment):
+    airflow, *_, phones = re.findall(r"http://127\.0\.0\.1:\d+/", deployment.printed)
+    assert (f"{airflow}plugin/pindo" in deployment.printed) is (AIRFLOW_VERSION >= 3)
     assert requests.get(airflow, timeout=30).ok
     assert requests.get(phones, timeout=30).ok
-    assert re.search(r"user admin, password \S+", printed)
-    assert f'"{ROUTER_NAME}" ({ROUTER_ID}' in printed
+    assert deployment.password
+    assert f'"{ROUTER_NAME}" ({ROUTER_ID}' in deployment.printed
     if AIRFLOW_VERSION >= 3:
         assert_that_ticks_come_back(SandboxClient(phones), airflow)
-    process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=STOP)
-    assert process.returncode == 130, printed
-    assert_nothing_is_left(folder)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2.11 has no pages of plugins")
+def test_up_has_one_thing_to_settle_and_settling_it_makes_the_run_green(deployment, page):
+    rest = AirflowRest(
+        deployment.url, deployment.username, deployment.password, airflow_version=AIRFLOW_VERSION
+    )
+    [run_id] = rest.run_ids(DAG_ID)
+    frame = open_pindo(page, deployment.url)
+    frame.get_by_role("link", name="1 task needs a person").click()
+    waiting = frame.get_by_role("region", name="Needs a person").locator(".panel")
+    assert waiting.count() == 1
+    assert frame.get_by_role("button", name="Settle").count() == 0
+    waiting.get_by_text("Open the question and choose an answer: then the run goes on.").wait_for()
+    assert_everybody_can_use(page)
+    waiting.get_by_role("link", name="Answer the question").click()
+    page.get_by_role("button", name="All arrived").click()
+    assert rest.wait_for_run(DAG_ID, run_id) == "success"
+    frame = open_pindo(page, deployment.url)
+    frame.get_by_text("Nothing needs a person.").wait_for()
+    assert frame.locator(".notice").count() == 0
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2.11 has no pages of plugins")
+def test_up_shows_the_address_of_the_webhooks_to_copy_and_when_the_last_one_came(deployment, page):
+    frame = open_pindo(page, deployment.url)
+    corner = frame.get_by_role("group", name="Webhook addresses")
+    corner.wait_for()
+    for_all, with_header = corner.get_by_label("Webhook address of pindo_default").all()
+    tab_to(page, for_all)
+    copied = for_all.evaluate("field => field.value.slice(field.selectionStart, field.selectionEnd)")
+    assert copied.startswith(f"{deployment.url}/pindo/webhooks/pindo_default?token=")
+    assert with_header.input_value() == f"{deployment.url}/pindo/webhooks/pindo_default"
+    assert requests.post(copied, json={"sms_id": "1", "status": "DELIVRD"}, timeout=30).ok
+    frame.get_by_role("button", name="Refresh").click()
+    corner.get_by_text(re.compile(r"^\d+ \w{3,4} \d{4}, \d\d:\d\d:\d\d$")).wait_for()
+    assert_everybody_can_use(page)
+    page.set_viewport_size(PHONE_WIDTH)
+    assert_everybody_can_use(page)
+
+
+def test_up_stops_on_ctrl_c_and_leaves_nothing(deployment):
+    deployment.process.send_signal(signal.SIGINT)
+    printed, _ = deployment.process.communicate(timeout=STOP)
+    assert deployment.process.returncode == 130, printed
+    assert_nothing_is_left(deployment.folder)
