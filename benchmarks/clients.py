@@ -49,13 +49,14 @@ class TaskInstance:
     max_tries = 0
 
 
-def operator(recipients: Any, **arguments: Any) -> float:
-    """Run the bulk operator with a ledger without cost."""
+def operator(recipients: Any, *, has_ledger: bool = True, **arguments: Any) -> float:
+    """Run the bulk operator, with a ledger without cost or with none."""
     arguments = {"pindo_conn_id": "bench", **arguments}
     task = PindoSendBulkSmsOperator(task_id="text", recipients=recipients, **arguments)
+    ledger = {"task_state_store": FreeStore()} if has_ledger else {}
     started = time.perf_counter()
     execute: Any = task.execute
-    execute.__wrapped__(task, {"task_state_store": FreeStore(), "ti": TaskInstance()})
+    execute.__wrapped__(task, {**ledger, "ti": TaskInstance()})
     return time.perf_counter() - started
 
 
