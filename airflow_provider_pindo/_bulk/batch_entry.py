@@ -278,7 +278,7 @@ def _with_ids(entry: dict[str, Any], outcome: Outcome, rows: Iterable[int]) -> d
 
 
 def _ids_that_fit(ids: Sequence[str], room: int) -> Iterator[str]:
-    """Yield the ids that fit into ``room`` bytes, and the sign for no id in place of the others."""
+    """Yield the ids that fit into ``room`` bytes; each of the others becomes the sign for no id."""
     room -= len(ids) * len(f"{_NO_ID} ")
     for sms_id in ids:
         more = len(json.dumps(sms_id)) - len(json.dumps(_NO_ID))

@@ -194,7 +194,7 @@ def is_message(key: str) -> bool:
 
 
 def count_single(key: str, value: Any) -> Counts:
-    """Return what the entry of a single message says, whoever wrote it.
+    """Count the entry of a single message.
 
     :raises PindoConfigurationError: no task of this version wrote it.
     """
