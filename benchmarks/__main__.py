@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 ROUNDS = 7
 CONCURRENCY = 50
@@ -107,7 +108,7 @@ def main() -> None:
         os.environ["AIRFLOW_CONN_BENCH_SLOW"] = connection(slow)
         os.environ["AIRFLOW_CONN_BENCH_HTTP"] = json.dumps({"conn_type": "http", "host": fast})
         few, many = clients.patients(10_000), clients.patients(100_000)
-        personal = {"text": clients.TEXT, "concurrency": CONCURRENCY}
+        personal: dict[str, Any] = {"text": clients.TEXT, "concurrency": CONCURRENCY}
 
         print(f"Python {platform.python_version()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
         print("| | time | beside | ratio | target |\n|---|---|---|---|---|")
@@ -146,7 +147,7 @@ def main() -> None:
         clients.write_csv(long, 1_000_000)
         hundred_thousand = Path(folder, "hundred_thousand.csv")
         clients.write_csv(hundred_thousand, 100_000)
-        one_text = {"text": clients.ONE_TEXT, "chunk_size": 1000}
+        one_text: dict[str, Any] = {"text": clients.ONE_TEXT, "chunk_size": 1000}
         tenth, whole, dry, checked, read = medians(
             lambda: clients.operator(str(hundred_thousand), **one_text),
             lambda: clients.operator(str(long), **one_text),
