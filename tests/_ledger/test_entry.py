@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from datetime import UTC, datetime
 
 import pytest
 
@@ -20,6 +21,7 @@ from airflow_provider_pindo._ledger.entry import (
     decide,
     fingerprint,
     how_to_settle,
+    now,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from tests._ledger.memory import GENERATION, KEY, Store, ledger, needs_store
@@ -109,6 +111,11 @@ def test_an_entry_is_read_back_as_it_was_written():
 def test_an_entry_says_why_it_was_not_sent():
     entry = Entry(NOT_SENT, "this", GENERATION, outcome=REJECTED, reason="invalid sender")
     assert ledger(Store(entry.to_value())).read() == entry
+
+
+def test_the_time_of_a_request_is_in_utc():
+    before = datetime.now(UTC)
+    assert before <= datetime.fromisoformat(now()) <= datetime.now(UTC)
 
 
 def test_evidence_names_the_message_in_the_entry():
