@@ -288,7 +288,7 @@ def test_while_webhooks_are_off_there_is_no_receiver_and_none_of_its_code(sandbo
     )
     ours = {name.removeprefix("airflow_provider_pindo.plugins.") for name in loaded}
     assert {"pindo", "_app", "_pages"} <= ours
-    assert not ours & {"_auth", "_body", "_events", "_receiver", "_store", "_webhooks"}
+    assert not ours & {"_auth", "_events", "_receiver", "_store", "_webhooks"}
 
 
 def test_events_that_are_too_old_go_and_the_others_stay(client):

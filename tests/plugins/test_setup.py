@@ -64,19 +64,20 @@ def test_a_connection_without_a_usable_secret_says_so(metadata, webhooks, monkey
 
 def test_every_pindo_connection_of_the_database_is_listed_once(metadata, webhooks, monkeypatch):
     monkeypatch.setattr(_setup, "_MAX_LISTED", 4)
-    stored = {
+    kinds = {
         "a_web": "http",
         "clinic": "pindo",
-        "gone": "pindo",
+        "hidden": "pindo",  # a variable of the environment says otherwise, and comes first
         "pindo_default": "pindo",
         "second": "pindo",
+        "too_many": "pindo",
     }
+    value = json.loads(connection(webhook_secret=SECRET))
     with create_session() as session:
-        for name, kind in {**stored, "too_many": "pindo"}.items():
+        for name, kind in kinds.items():
             session.add(Connection(conn_id=name, conn_type=kind))
-            if name != "gone":
-                value = json.loads(connection(webhook_secret=SECRET))
-                monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({**value, "conn_type": kind}))
+            found = {**value, "conn_type": "http" if name == "hidden" else kind}
+            monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(found))
     listed = setup(metadata).json()["connections"]
     assert [shown["conn_id"] for shown in listed] == ["pindo_default", "clinic", "second"]
 
