@@ -102,17 +102,6 @@ def test_only_the_ledgers_store_touches_the_task_state_store():
     assert users == {"_ledger/store.py"}
 
 
-def test_one_module_of_the_pages_reads_airflows_models():
-    """Only the model of connections may be read elsewhere too."""
-    users = {
-        file.name
-        for file in (PACKAGE / "plugins").rglob("*.py")
-        for name in imports(file)
-        if name.startswith("airflow.models.") and not name.startswith("airflow.models.connection.")
-    }
-    assert users == {"_models.py"}
-
-
 def test_no_imports_go_in_a_circle():
     files = {module_of(file): file for file in PACKAGE.rglob("*.py")}
     graph = {module: set() for module in files}
