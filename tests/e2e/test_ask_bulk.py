@@ -26,9 +26,9 @@ from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 class SlowToSend(PindoSendBulkSmsOperator):
     is_answered = False
 
-    def execute_answer(self, context, event, asked):
+    def execute_answer(self, context, event, question):
         self.is_answered = True
-        return super().execute_answer(context, event, asked)
+        return super().execute_answer(context, event, question)
 
     def _run(self, context):
         if self.is_answered and context["params"]["slow"] and context["ti"].try_number == 1:
