@@ -80,7 +80,8 @@ class Send:
     def answer_twice_at_once(self, option):
         """Let two people press the same button right after the task parks; return the state in which the task ends.
 
-        Airflow may take the task for dead then, so that the next try asks again. This answers again too.
+        Airflow may take the task for dead then, so that the next try asks again. This answers again too. On SQLite and
+        a busy machine, Airflow 3.3.2 was seen to leave one of the two without a response for a minute.
         """
 
         def answer(_=None):
@@ -88,6 +89,8 @@ class Send:
                 self.answer(option)
             except requests.HTTPError as error:
                 return error.response.status_code
+            except requests.ReadTimeout:
+                return None
             return 200
 
         def end_or_answer_again():
@@ -97,7 +100,7 @@ class Send:
             return self.task["state"] in ("success", "failed") and self.task["state"]
 
         with ThreadPoolExecutor(2) as people:
-            assert set(people.map(answer, range(2))) <= {200, 409}
+            assert set(people.map(answer, range(2))) <= {200, 409, None}
         return wait_until(end_or_answer_again, "the task has ended", timeout=120, interval=2)
 
     def wait_for_end(self):
