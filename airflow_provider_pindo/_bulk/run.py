@@ -1,21 +1,13 @@
 """One bulk send from start to end: ``source -> preflight -> batches -> sender -> totals -> verdict``.
 
 Preflight reads the source once and spools what it checked; the sender reads only the spool.
-
-The sender runs in a thread and an event loop of its own. The task's main thread only waits, so a signal or a timeout
-never strikes in the middle of a request or of a write to the ledger.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import gc
 import logging
 import math
-import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import partial
@@ -43,8 +35,9 @@ from airflow_provider_pindo._bulk.gate import (
     measured_rate,
 )
 from airflow_provider_pindo._bulk.messages import Plan
+from airflow_provider_pindo._bulk.own_loop import run_apart
 from airflow_provider_pindo._bulk.preflight import SEND, Preflight, preflight
-from airflow_provider_pindo._bulk.sender import GRACE, BulkSender
+from airflow_provider_pindo._bulk.sender import BulkSender
 from airflow_provider_pindo._bulk.spending import Spending
 from airflow_provider_pindo._bulk.totals import Report, Totals
 from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
@@ -61,13 +54,13 @@ from airflow_provider_pindo.api.mentions import Template
 from airflow_provider_pindo.api.redaction import mask_error
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.hooks._evidence import can_find_evidence
-from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_pindo._bulk.bulk_ledger import UnknownEntries
     from airflow_provider_pindo._ledger.evidence import UnknownMessage
+    from airflow_provider_pindo.hooks.pindo import PindoHook
 
 log = logging.getLogger(__name__)
 
@@ -438,65 +431,3 @@ class _Everybody:
 
     def __contains__(self, number: object) -> bool:
         return True
-
-
-def run_apart(sending: BulkSender, hook: PindoHook) -> None:
-    """Run ``sending`` in a thread of its own, and wait for its end.
-
-    What interrupts the wait (a timeout, a signal) makes the sender end within its grace, and is raised then.
-    """
-    ended = threading.Event()
-    failures: list[BaseException] = []
-
-    async def send() -> None:
-        async with PindoAsyncHook(
-            hook.pindo_conn_id, settings=hook.settings, concurrency=sending.concurrency
-        ) as async_hook:
-            await sending.run(async_hook)
-
-    def target() -> None:
-        try:
-            with _existing_objects_frozen(), asyncio.Runner(loop_factory=_fast_loop()) as runner:
-                runner.run(send())
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            ended.set()
-
-    # A daemon thread: nothing that hangs in it can keep the task's process alive.
-    threading.Thread(
-        target=contextvars.copy_context().run, args=(target,), name="pindo-bulk-send", daemon=True
-    ).start()
-    try:
-        ended.wait()
-    except BaseException:
-        sending.interrupt()
-        ended.wait(GRACE + 1.0)
-        raise
-    if failures:
-        raise failures[0]
-
-
-@contextmanager
-def _existing_objects_frozen() -> Iterator[None]:
-    """Exclude the existing objects from garbage collection.
-
-    Python would visit all objects of Airflow twice or more for 10,000 messages, which takes a tenth of the time.
-    """
-    if gc.get_freeze_count():  # Airflow freezes them where it forks; they must stay frozen
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return the factory of the faster event loop that Airflow 3 installs; None where it is missing."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -127,7 +127,7 @@ def test_what_fails_before_the_first_request_fails_the_task(sandbox, monkeypatch
     def no_loop():
         raise OSError("too many open files")
 
-    monkeypatch.setattr("airflow_provider_pindo._bulk.run._fast_loop", lambda: no_loop)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.own_loop._fast_loop", lambda: no_loop)
     with pytest.raises(OSError, match="too many open files"):
         send(Store(), recipients=people(3))
     assert "Ended early: 0 accepted, 0 rejected, 0 unknown, 3 not sent, " in caplog.text

@@ -226,7 +226,7 @@ def test_a_report_that_cannot_be_closed_hides_no_other_error(sandbox, monkeypatc
     def no_loop():
         raise OSError("too many open files")
 
-    monkeypatch.setattr("airflow_provider_pindo._bulk.run._fast_loop", lambda: no_loop)
+    monkeypatch.setattr("airflow_provider_pindo._bulk.own_loop._fast_loop", lambda: no_loop)
     with pytest.raises(OSError, match="too many open files") as failed:
         send(Store(), recipients=people(3), report_path="/dev/full")
     assert not str(failed.value).count("accepted")
