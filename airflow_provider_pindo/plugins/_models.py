@@ -1,8 +1,10 @@
 """Direct reads and writes of Airflow's own tables. No other module of the plugin touches them.
 
-Every query for a person is bounded by a window over when runs were due or started, or by one run. It is bounded by the
-DAGs that the person may read, and by a limit. The state of a task, and what is settled, are read by their keys. The
-state store is read as a stream, so a long window needs no more memory than a short one. The summary reads only the
+Every query has a limit. What the page lists is also bounded by a window over when runs were due or started, or by one
+run, and by the DAGs that the person may read. The rest is read by its key: the time of a listed entry's run, the state
+of its task, the name of its DAG, and what is settled.
+
+The state store is read as a stream, so a long window needs no more memory than a short one. The summary reads only the
 first :data:`HEAD` characters of a value, since a bulk entry's numbers come last.
 """
 
@@ -171,7 +173,7 @@ def iter_heads(session: Session, window: Window, keys: str, limit: int) -> Itera
             cut_off.append(head.id)
     whole = _heads(window, keys, store.value)
     for ids in _chunks(cut_off):
-        yield from _stream_heads(session, whole.where(store.id.in_(ids)))
+        yield from _stream_heads(session, whole.where(store.id.in_(ids)).limit(len(ids)))
 
 
 def _heads(window: Window, keys: str, value: Any) -> Select[Any]:
@@ -220,7 +222,7 @@ def read_run_times(
     """
     columns = (DagRun.id, DagRun.run_after, DagRun.start_date)
     for ids in _chunks(list(run_ids)):
-        for row in session.execute(select(*columns).where(DagRun.id.in_(ids))):
+        for row in session.execute(select(*columns).where(DagRun.id.in_(ids)).limit(len(ids))):
             is_due = since is None or row.run_after >= since or row.start_date is None
             yield row.id, row.run_after if is_due else row.start_date
 

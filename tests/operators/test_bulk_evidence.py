@@ -86,8 +86,12 @@ def later(webhooks, sandbox, positions, seconds=0.8, **changes):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_webhook_settles_the_unknown_with_their_ids_and_nobody_is_asked(
-    webhooks, sandbox, tmp_path, kind
+    webhooks, sandbox, tmp_path, kind, monkeypatch
 ):
+    counted = []
+    monkeypatch.setattr(
+        "airflow_provider_pindo._bulk.evidence.count_settled", lambda *what: counted.append(what)
+    )
     lose(sandbox)
     path = str(tmp_path / "report.csv")
     task = Task(**KINDS[kind], on_unknown="ask", report_path=path)
@@ -95,6 +99,7 @@ def test_the_webhook_settles_the_unknown_with_their_ids_and_nobody_is_asked(
     later(webhooks, sandbox, range(lost))
     result = task.run()
     assert (result["accepted"], result["unknown"], task.deferrals) == (4, 0, 1)
+    assert counted == [("evidence", lost)]
     [settled] = task.entries[0]["settled"]
     assert (settled["by"], settled["arrived"]) == ("evidence", "1-2" if lost == 2 else "1")
     ids = [message["to"][-3:] for message in sandbox.messages()[:lost]]

@@ -110,8 +110,11 @@ def test_the_question_says_where_to_look_and_names_nobody(capsys, lost, forms):
     assert "may have been sent" in logged
 
 
-def test_it_arrived_succeeds_and_sends_nothing(sandbox, lost):
+def test_it_arrived_succeeds_and_sends_nothing(sandbox, lost, monkeypatch):
+    counted = []
+    monkeypatch.setattr("airflow_provider_pindo.operators._once.count_settled", counted.append)
     result = lost.answer(ARRIVED)
+    assert counted == ["person"]
     expected = {"sms": {"to": PHONE}, "verify": {"number": PHONE, "request_id": None}}
     assert result == {"status": "sent", **expected[lost.key.removeprefix("pindo_")]}
     assert len(sandbox.messages()) == 1

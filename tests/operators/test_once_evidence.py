@@ -137,7 +137,10 @@ def test_evidence_that_is_there_is_not_waited_for(webhooks, sandbox, lost, monke
             {"ti": SimpleNamespace(max_tries=0), "task_state_store": task.store}
         )
     webhooks.webhook(sent_event())
+    counted = []
+    monkeypatch.setattr("airflow_provider_pindo.operators._once.count_settled", counted.append)
     assert task.run() == FOUND  # the retry of a task that was killed while it waited
+    assert counted == ["evidence"]
     assert task.deferrals == 0
     assert len(sandbox.messages()) == 1
 

@@ -12,6 +12,7 @@ import pytest
 from airflow import settings
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.providers.common.compat.sdk import BaseHook
+from sqlalchemy import event
 
 from airflow_provider_pindo.plugins import _models, _pages, _people, _store
 from tests.plugins.metadata import NOW, batch, single
@@ -59,6 +60,37 @@ def looked_up(monkeypatch):
         patch.setattr(BaseHook, "get_connection", note)
         patch.setattr(settings.get_engine().dialect, "do_execute", note)
         yield calls
+
+
+def test_every_query_of_airflows_runs_has_a_limit(metadata):
+    metadata.add_task(
+        {
+            "pindo_bulk_00001": batch(
+                200, unknown={"lost": "1-2"}
+            ),  # its value is longer than a summary reads
+            "pindo_sms": single("sent"),
+        },
+        state="failed",
+    )
+    metadata.add_task({"pindo_sms": single("unknown")}, task_id="asks", state="awaiting_input")
+    metadata.ask("asks", "Did it arrive?")
+    statements = []
+
+    def note(connection, cursor, statement, parameters, context, many):
+        if statement.startswith("SELECT") and re.search(
+            r"\b(task_state_store|dag_run|task_instance)\b", statement
+        ):
+            statements.append(statement)
+
+    event.listen(settings.get_engine(), "before_cursor_execute", note)
+    try:
+        for method, path, arguments in requests_of_every_route(metadata.app):
+            metadata.client().request(method, path, **arguments)
+        metadata.client().get("/ui/api/run", params={**PLACE, "map_index": -1})
+    finally:
+        event.remove(settings.get_engine(), "before_cursor_execute", note)
+    assert len(statements) > 10
+    assert [statement for statement in statements if "LIMIT" not in statement] == []
 
 
 def test_a_stranger_gets_401_before_anything_is_looked_up(metadata, looked_up):
@@ -283,6 +315,14 @@ def test_a_number_finds_what_was_sent_to_it(metadata, number):
         ("text", 1, "Our DAG"),
         ("text", None, "Our DAG"),
     ]
+
+
+@pytest.mark.parametrize("part", ["101", "0101", "+25078****101", "25078"])
+def test_a_part_of_a_number_is_not_searched_for(metadata, part):
+    metadata.add_task({"pindo_sms": single("sent")})
+    answer = metadata.client().post("/ui/api/search", json={"number": part})
+    assert answer.status_code == 400
+    assert "E.164" in answer.json()["detail"]
 
 
 def test_a_national_number_is_of_the_country_of_the_default_connection(metadata, monkeypatch):
