@@ -133,6 +133,8 @@ class Request:
     :param text: the text; None for that of the plan, whose name Pindo fills.
     :param segments: segments of its messages, as counted here.
     :param is_single: whether it is one message over the call for one.
+    :param whole: the request that it is a part of, which was refused and split; None for no part.
+    :param is_partly_accepted: whether Pindo accepted a part of it.
     """
 
     source: BatchInFlight
@@ -140,6 +142,8 @@ class Request:
     text: str | None
     segments: int
     is_single: bool = False
+    whole: Request | None = None
+    is_partly_accepted: bool = False
 
     @property
     def rows(self) -> list[int]:
@@ -147,9 +151,24 @@ class Request:
         return [self.source.batch.rows[position] for position in self.positions]
 
     @property
+    def may_speak_for_all(self) -> bool:
+        """Whether its refusal may concern everybody: not that of a group, once Pindo took others of its request."""
+        return len(self.positions) == 1 or self.whole is None or not self.whole.is_partly_accepted
+
+    @property
     def reserved(self) -> float:
         """USD that are reserved for it."""
         return self.segments * self.source.price
+
+    def halves(self) -> tuple[Request, Request]:
+        """Return two requests to half of its recipients each."""
+        middle = len(self.positions) // 2
+        return self._part(self.positions[:middle]), self._part(self.positions[middle:])
+
+    def _part(self, positions: Sequence[int], *, is_single: bool = False) -> Request:
+        part = self.source.request(positions, self.text, is_single=is_single)
+        part.whole = self.whole or self
+        return part
 
     def divide(self, expiries: Expiries) -> tuple[Request | None, Request | None]:
         """Return the part whose recipients' messages have expired, and the other part."""
@@ -163,10 +182,7 @@ class Request:
             return self, None
         live = [position for position in self.positions if not has_expired(rows[position])]
         is_single = self.text is not None and len(live) == 1
-        return (
-            self.source.request(expired, self.text),
-            self.source.request(live, self.text, is_single=is_single),
-        )
+        return self._part(expired), self._part(live, is_single=is_single)
 
     def take(self) -> dict[int, str | None]:
         """Take its recipients out of the admitted; return the reason why each was unknown before."""

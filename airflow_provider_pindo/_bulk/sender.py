@@ -312,7 +312,7 @@ class BulkSender:
             if request is not None and self._breaker.starts_requests:
                 attempt = self._working[me] = Attempt()
                 if self._gate.has_end:
-                    attempt.allow(self._gate.seconds_left(request.rows))
+                    attempt.expire_in(self._gate.seconds_left(request.rows))
                 self._first_began = min(self._first_began, time.monotonic())
                 await self._deliver(request, attempt)
                 self._sent_to, self._last_ended = (
@@ -416,6 +416,8 @@ class BulkSender:
         if cost is None:
             cost = segments * spending.price
         self._breaker.count_accepted()
+        if request.whole is not None:
+            request.whole.is_partly_accepted = True
         request.take()
         self._release(request)
         outcome.segments += segments
@@ -442,15 +444,14 @@ class BulkSender:
 
     def _rejected(self, request: Request, error: PindoRejectedError) -> None:
         self._breaker.count_response()
-        concerns_everybody = self._breaker.concerns_everybody(error)
+        concerns_everybody = request.may_speak_for_all and self._breaker.concerns_everybody(error)
         if error.status not in _SPLIT or len(request.positions) == 1:
             self._refused(request, reason_of(error))
         elif concerns_everybody:
             request.put_back()
         else:
-            half = len(request.positions) // 2
-            for positions in (request.positions[:half], request.positions[half:]):
-                self._queue.put_nowait(request.source.request(positions, request.text))
+            for half in request.halves():
+                self._queue.put_nowait(half)
         if concerns_everybody:
             self._breaker.refuse_everybody(error, self._sender)
 

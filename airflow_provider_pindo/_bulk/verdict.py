@@ -151,6 +151,11 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, how_to_settle:
             "Fix what the reason names (Pindo's dashboard shows the approved sender IDs), then clear the task: it "
             "sends to everybody who was not accepted."
         )
+    elif isinstance(stopped, PindoUnknownOutcomeError):
+        next_step = (
+            "Send one by one (track_delivery=True), or let on_unknown='accept' count them as sent. "
+            f"Then clear the task: it sends to the {rest}."
+        )
     elif isinstance(stopped, PindoError) and not stopped.retry_helps:
         next_step = f"Fix this and clear the task: it sends to the {rest}."
     else:

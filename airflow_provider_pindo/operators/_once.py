@@ -191,7 +191,7 @@ class PindoOnceOperator(PindoAskingOperator):
             if action is Action.SEND:
                 with self._expiry_recorded(planned, entry):
                     attempt = Attempt()
-                    attempt.allow(self._check_may_send())
+                    attempt.expire_in(self._check_may_send())
                     try:
                         self.result = self._send(context, request, planned, attempt, before=entry)
                     except PindoConnectionError:

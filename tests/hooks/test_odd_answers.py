@@ -98,7 +98,7 @@ def test_an_attempt_that_was_given_up_does_not_leave(pindo, sandbox):
 
 def test_an_attempt_whose_time_is_over_does_not_leave(pindo, sandbox):
     attempt = Attempt()
-    attempt.allow(0)
+    attempt.expire_in(0)
     with pytest.raises(PindoConnectionError, match="Nothing was sent"):
         pindo.send(calls.send_sms(PHONE, "Muraho", "PindoTest"), attempt)
     assert (attempt.sent, attempt.is_late) == (False, True)

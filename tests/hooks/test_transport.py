@@ -289,7 +289,7 @@ def test_the_session_serves_code_that_has_no_call_of_ours(sandbox):
 
 def test_a_moment_that_is_too_late_for_a_request_stays_free_for_the_next():
     pacer, late = Pacer(0.1), Attempt()
-    late.allow(5)
+    late.expire_in(5)
     assert pacer.delay(late) == 0
     assert [round(pacer.delay(late)) for _ in range(3)] == [10, 10, 10]
     assert [round(pacer.delay(Attempt())) for _ in range(2)] == [10, 20]

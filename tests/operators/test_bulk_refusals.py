@@ -49,6 +49,18 @@ def test_a_number_that_is_refused_with_its_bulk_request_holds_back_nobody_else(s
     assert len(sandbox.messages()) == len(times_texted(sandbox)) == 99
 
 
+@pytest.mark.parametrize("first", range(1, 87, 5))
+def test_numbers_that_stand_together_are_refused_and_stop_nobody_for_an_unknown_reason(sandbox, first):
+    """A group that is split counts no more once others of its request were accepted."""
+    refused = [each["phonenumber"] for each in people(100)[first - 1 :][:15]]
+    for number in refused:
+        body = {"message": "blacklisted"}
+        sandbox.add_fault("status", call="send_bulk_sms", to=number, status=409, body=body, times=None)
+    result = send(Store(), recipients=people(100), concurrency=1)
+    assert (result["accepted"], result["rejected"]) == (85, 15)
+    assert set(times_texted(sandbox).values()) == {1}
+
+
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_bulk_request_that_is_refused_as_such_stops_it(sandbox, status):
     body = {"message": "recipients must be given as a string"}

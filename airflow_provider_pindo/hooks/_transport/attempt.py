@@ -49,7 +49,7 @@ class Attempt:
         self.is_last = self.is_late = self._aborted = False
         self.error: PindoError | None = None
 
-    def allow(self, seconds: float) -> None:
+    def expire_in(self, seconds: float) -> None:
         """Allow the request to be sent only within so many seconds."""
         self.not_after = time.time() + seconds
 
@@ -82,7 +82,7 @@ class Attempt:
 
     def _refuse_late(self) -> NoReturn:
         self.is_late = self.is_last = True
-        raise PindoConnectionError(_NOT_REACHED)
+        raise self.error or PindoConnectionError(_NOT_REACHED)
 
     def failed(self, error: PindoError) -> None:
         """Note that a try failed and certainly did nothing."""
