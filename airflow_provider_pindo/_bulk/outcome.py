@@ -17,8 +17,8 @@ NOT_AS_WRITTEN = "their entry is not as the task wrote it"
 #: Settlements that are kept apart. Beyond them the oldest two become one.
 _MAX_SETTLEMENTS = 10
 _SEVERAL = "several"
-#: Times of requests that are kept. Beyond them the oldest is forgotten.
-_MAX_TIMES = 50
+#: Times of requests that are kept, which take at most 8 KB. Beyond them the oldest is forgotten.
+_MAX_TIMES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Outcome:
     :param unknown_cost: USD that the unknown ones cost if they were sent: an estimate.
     :param settled: who settled which rows that were unknown once, the oldest first.
     :param began: when the first and the last request began that may have left somebody unknown, in ISO 8601 and UTC.
-    :param admitted_at: rows of requests to several by the second in which they were admitted, in ISO 8601 and UTC. A
-        later time counts.
+    :param admitted_at: rows of requests to several by the second in which they were admitted, in ISO 8601 and UTC. Of
+        two times of a row, the later one counts.
     """
 
     rejected: dict[str, list[int]] = field(default_factory=dict)

@@ -25,9 +25,9 @@ def test_rows_of_one_second_share_a_time_and_a_later_time_counts():
 
 def test_an_entry_stays_small_so_the_oldest_times_are_forgotten():
     outcome = Outcome()
-    for row in range(1, 56):
-        outcome.keep_time([row], f"2026-11-30T08:00:{row:02}.5+00:00")
-    assert sorted(outcome.times()) == list(range(6, 56))
+    for row in range(1, 206):
+        outcome.keep_time([row], f"2026-11-30T08:{row // 60:02}:{row % 60:02}.5+00:00")
+    assert sorted(outcome.times()) == list(range(6, 206))
 
 
 def test_an_entry_keeps_the_times_also_when_a_person_settles_it():
