@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from datetime import datetime
 
 from airflow.utils.session import create_session
 
 from airflow_provider_pindo.plugins import _entries, _models, _store
+
+log = logging.getLogger(__name__)
 
 #: Most entries that one answer reads.
 _MAX_ENTRIES = 10_000
@@ -35,6 +38,14 @@ def claimed_ids(since: datetime, sms_ids: Collection[str]) -> set[str] | None:
         claimed: set[str] = set()
         for count, (key, value) in enumerate(values):
             if value is None or count == _MAX_ENTRIES:
+                why = (
+                    "a backend of the workers keeps some entries"
+                    if value is None
+                    else "there are too many entries"
+                )
+                log.warning(
+                    "No webhook settles an unknown outcome now: %s of the ledger since %s", why, since
+                )
                 return None
             claimed |= _entries.sms_ids(key, value).intersection(sms_ids)
         return claimed

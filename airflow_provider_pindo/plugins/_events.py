@@ -45,7 +45,7 @@ def create_router(callers: Callers) -> APIRouter:
         try:
             page = await callers.in_thread(_store.read, conn_id, query)
             if unclaimed and page.rows and query.since is not None:
-                page = await callers.in_thread(_unclaimed, page, query.since)
+                page = await callers.in_thread(_unclaimed, page, query.since, query.after)
         except _store.StoreError:
             raise HTTPException(503, "The events cannot be read now") from None
         return Response(
@@ -55,14 +55,14 @@ def create_router(callers: Callers) -> APIRouter:
     return router
 
 
-def _unclaimed(page: _store.Page, since: datetime) -> _store.Page:
+def _unclaimed(page: _store.Page, since: datetime, after: int) -> _store.Page:
     """Return a page without the events whose message an entry of the ledger names, or may name in a moment."""
     # Imported here: it loads Airflow's models, which only this needs.
     from airflow_provider_pindo.plugins._claims import claimed_ids
 
     claimed = claimed_ids(since, [row["sms_id"] for row in page.rows])
-    if claimed is None:  # so no event proves anything
-        return replace(page, rows=[])
+    if claimed is None:  # so no event proves anything now; a reader sees them again
+        return replace(page, rows=[], settled_id=after)
     latest = datetime.now(UTC) - _CLAIMING
     rows = [row for row in page.rows if row["received_at"] <= latest and row["sms_id"] not in claimed]
     return replace(page, rows=rows)

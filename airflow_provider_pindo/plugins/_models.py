@@ -241,6 +241,7 @@ def iter_values(
     limit: int,
     *,
     containing: Collection[str] = (),
+    always: Collection[str] = (),
     start: str = "",
 ) -> Iterator[StoredValue]:
     """Yield whole values: the newest runs first, and within a task in the order of their keys.
@@ -248,6 +249,7 @@ def iter_values(
     :param keys: how the keys start.
     :param limit: most values.
     :param containing: texts of which a value must contain one.
+    :param always: keys whose value need not contain any.
     :param start: the first key.
     """
     store = TaskStateStoreModel
@@ -255,7 +257,8 @@ def iter_values(
         DagRun.run_after.desc(), store.dag_run_id, store.task_id
     )
     if containing:
-        query = query.where(or_(*(store.value.contains(text, autoescape=True) for text in containing)))
+        parts = (store.value.contains(text, autoescape=True) for text in containing)
+        query = query.where(or_(*parts, store.key.in_(always)))
     if start:
         query = query.where(store.key >= start)
     for row in _stream(session, query.order_by(store.map_index, store.key).limit(limit)):

@@ -12,7 +12,7 @@ from airflow_provider_pindo._ledger.entry import UNKNOWN
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
 from airflow_provider_pindo.plugins import _models
-from airflow_provider_pindo.plugins._entries import PREFIX, Person, is_message, people
+from airflow_provider_pindo.plugins._entries import PREFIX, SINGLE, Person, is_message, people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +50,15 @@ def list_people(
         containing = _models.UNKNOWN_PARTS
     listed: list[dict[str, Any]] = []
     read = 0
+    # An entry of one message that a person has changed counts as unknown too, whatever it contains.
     values = _models.iter_values(
-        session, window, PREFIX, _ENTRIES_OF_A_PAGE, containing=containing, start=start
+        session,
+        window,
+        PREFIX,
+        _ENTRIES_OF_A_PAGE,
+        containing=containing,
+        always=SINGLE if outcome == UNKNOWN else (),
+        start=start,
     )
     for stored in values:
         read += 1

@@ -118,7 +118,7 @@ def _settle_batch(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     if everybody is None:
         if any(word.row is None for word in words):
-            raise SettleError("a message of a bulk send is named by its row")
+            raise SettleError("a message of a bulk send is named by its row: give its row")
         arrived = [word.row for word in words if word.arrived and word.row is not None]
         not_arrived = [word.row for word in words if not word.arrived and word.row is not None]
     else:

@@ -156,11 +156,12 @@ def add(conn_id: str, webhook: Webhook, body: str) -> None:
         "status": webhook.status,
         "body": body,
     }
-    row: ColumnElement[bool] | None = None
+    tried: list[ColumnElement[bool]] = []
     started = 0.0
 
     def write(connection: Connection) -> None:
-        nonlocal row, started
+        nonlocal started
+        row = or_(*tried) if tried else None
         if row is not None and time.monotonic() - started >= OVERLAP / 2:
             # A reader may be past the id of a row that became visible late. The same event in a new row reaches it.
             connection.execute(delete(TABLE).where(row))
@@ -170,7 +171,7 @@ def add(conn_id: str, webhook: Webhook, body: str) -> None:
         added = connection.execute(insert(TABLE).values(**values, received_at=_now()))
         [row_id] = cast("tuple[int]", added.inserted_primary_key)
         # A database that lost its last commits may give the same id to another event.
-        row = and_(TABLE.c.id == row_id, TABLE.c.conn_id == conn_id, TABLE.c.body == body)
+        tried.append(and_(TABLE.c.id == row_id, TABLE.c.conn_id == conn_id, TABLE.c.body == body))
 
     for remaining in reversed(range(_TRIES)):
         try:

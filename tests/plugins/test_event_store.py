@@ -19,10 +19,11 @@ class Database:
     :param waits: seconds that each transaction waits for its connection.
     :param commits: seconds that each commit takes.
     :param lost: how many commits are done without an acknowledgement.
+    :param undone: for each transaction, whether the database undoes it.
     """
 
     def __init__(self, monkeypatch):
-        self.now, self.waits, self.commits, self.lost = 1000.0, [], [], 0
+        self.now, self.waits, self.commits, self.lost, self.undone = 1000.0, [], [], 0, []
         self.engine = settings.get_engine()
         monkeypatch.setattr(_store, "_engine", lambda: self)
         monkeypatch.setattr(_store.time, "monotonic", lambda: self.now)
@@ -36,6 +37,8 @@ class Database:
         self.now += self.waits.pop(0) if self.waits else 0.0
         with self.engine.begin() as connection:
             yield connection
+            if self.undone and self.undone.pop(0):
+                raise OperationalError("INSERT", {}, Exception("the server closed the connection"))
         self.now += self.commits.pop(0) if self.commits else 0.0
         if self.lost:
             self.lost -= 1
@@ -73,6 +76,12 @@ def test_a_row_that_was_committed_late_without_an_acknowledgement_gives_way_to_a
     database.commits, database.lost = [20.0], 1
     add()
     assert database.ids() == [first, first + 2]
+
+
+def test_a_row_that_should_have_given_way_but_did_not_stays_the_only_one(database):
+    database.commits, database.lost, database.undone = [20.0], 1, [False, True]
+    add()
+    assert len(database.ids()) == 1
 
 
 def test_a_row_of_another_event_under_the_same_id_is_not_taken_for_it(database, monkeypatch):

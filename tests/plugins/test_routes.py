@@ -266,6 +266,12 @@ def test_who_is_unknown_is_listed_first_of_all_in_a_bulk_send_of_many(metadata, 
     ]
 
 
+def test_a_message_whose_status_is_no_known_word_is_unknown(metadata):
+    metadata.add_task({"pindo_sms": single("sen")}, state="failed")
+    assert [one["outcome"] for one in people(metadata, outcome="unknown")["people"]] == ["unknown"]
+    assert people(metadata, outcome="accepted")["people"] == []
+
+
 @pytest.mark.parametrize(("ending", "rows"), [("2", [2, 12]), ("12", [12]), ("112", [12])])
 def test_one_digit_is_enough_for_the_end_of_a_number(metadata, ending, rows):
     metadata.add_task({"pindo_bulk_00001": batch(12)})
