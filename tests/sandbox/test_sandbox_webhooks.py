@@ -303,7 +303,7 @@ def test_waiting_for_webhooks_ends(api, sandbox, receiver):
 
 
 async def test_a_receiver_that_says_nothing_is_a_timeout_and_one_that_speaks_no_http_an_error(monkeypatch):
-    monkeypatch.setattr("airflow_provider_pindo.sandbox.webhooks.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("airflow_provider_pindo.sandbox.webhooks.TIMEOUT_SECONDS", 2.0)
     waiting: list[asyncio.StreamWriter] = []
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
