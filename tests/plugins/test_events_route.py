@@ -164,7 +164,9 @@ def test_where_the_ledger_names_too_many_messages_to_read_no_event_proves_anythi
     now = datetime.now(UTC)
     post(client, {"id": "out_1", "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})
     with settings.get_engine().begin() as connection:
-        connection.execute(_store.TABLE.update().values(received_at=now - timedelta(seconds=_store.OVERLAP + 1)))
+        connection.execute(
+            _store.TABLE.update().values(received_at=now - timedelta(seconds=_store.OVERLAP + 1))
+        )
     asked = {"kinds": ["sent"], "since": (now - timedelta(minutes=1)).isoformat(), "unclaimed": True}
     entry = {"v": 1, "status": "sent", "result": {"sms_id": 7}}
     for count, proof in ((1, ["out_1"]), (2, ["out_1"]), (3, [])):
