@@ -175,6 +175,11 @@ def test_a_dag_file_that_is_parsed_loads_no_http_client_and_no_phone_numbers():
     }
 
 
+def test_a_dag_file_that_sends_loads_nothing_that_reads_lists():
+    added = loaded_by("import airflow_provider_pindo.operators.sms")
+    assert not {name for name in added if name.startswith("airflow_provider_pindo._sources")}
+
+
 @pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 2.11 has no apps of plugins")
 @pytest.mark.parametrize("are_on", [False, True], ids=["off", "on"])
 def test_the_api_server_imports_webhook_code_only_where_webhooks_are_on(monkeypatch, are_on):

@@ -1,7 +1,7 @@
 """Who must not be texted, whatever the task: the numbers on the connection's ``suppression_list``.
 
 Each try that may send reads the list again. A list that cannot be read stops the send, since somebody on it has opted
-out.
+out. Functions import what reads files where they use it: parsing a DAG loads none of it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
-from airflow_provider_pindo._sources.files import address_of
-from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import VARIABLE_PREFIX
 from airflow_provider_pindo.api.phone import mask_numbers_in, mask_phone_number
@@ -31,6 +29,8 @@ def read_suppression_list(settings: PindoSettings) -> frozenset[str]:
     source = settings.suppression_list
     if source is None:
         return frozenset()
+    from airflow_provider_pindo._sources.numbers import read_numbers
+
     name = _name(source)
     try:
         is_variable = source.startswith(VARIABLE_PREFIX)
@@ -60,6 +60,8 @@ def skip_if_suppressed(settings: PindoSettings, number: str) -> None:
 
 def _name(source: str | None) -> str:
     """Return what an error calls the list."""
+    from airflow_provider_pindo._sources.files import address_of
+
     return f"suppression_list {mask_numbers_in(address_of(source or ''))!r}"
 
 
