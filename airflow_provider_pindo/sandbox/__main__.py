@@ -19,8 +19,14 @@ import sqlite3
 import sys
 from typing import Any
 
-from airflow_provider_pindo.sandbox.address import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TOKEN
-from airflow_provider_pindo.sandbox.client import SandboxClient
+from airflow_provider_pindo.sandbox.address import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    DEFAULT_SECRET,
+    DEFAULT_TOKEN,
+    connection_json,
+    receiver_url,
+)
 from airflow_provider_pindo.sandbox.runner import serve
 from airflow_provider_pindo.sandbox.settings import Settings, first_id_from_clock
 
@@ -68,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         "--webhook-url", metavar="URL", help="where to POST events without an address of their own"
     )
     parser.add_argument(
+        "--airflow",
+        type=_address,
+        metavar="URL",
+        help="send webhooks to the Airflow whose UI is here, such as http://localhost:8080",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -86,12 +98,20 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; write one such as http://localhost:8080")
+    return text
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     """The settings of the command line. Ids begin at the clock, since memory ends with the process."""
     options_by_name = {name: getattr(options, name) for name in ("balance", "inbound_order", "webhook_url")}
     settings = Settings(first_id=first_id_from_clock()).changed(
         {name: value for name, value in options_by_name.items() if value is not None}
     )
+    if options.airflow is not None:
+        settings = settings.changed({"webhook_url": receiver_url(options.airflow)})
     for pair in options.set:
         name, _, text = pair.partition("=")
         settings = _with(settings, name, text)
@@ -118,18 +138,24 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(name, end.set)
     tokens = tuple(options.token or [DEFAULT_TOKEN])
     async with serve(options.host, options.port, tokens, options.state, settings, options.verbose) as url:
-        _greet(SandboxClient(url, tokens[0]), options.host)
+        _greet(url, tokens[0], options)
         await end.wait()
 
 
-def _greet(client: SandboxClient, host: str) -> None:
-    if not _is_loopback(host):
+def _greet(url: str, token: str, options: argparse.Namespace) -> None:
+    if not _is_loopback(options.host):
         print(
-            f"Warning: {host} is not a loopback address: everyone who can reach it can read and control the sandbox."
+            f"Warning: {options.host} is not a loopback address: everyone who can reach it can read and control the "
+            "sandbox."
         )
-    print(f"The phones are at {client.url}/")
+    has_webhooks = options.airflow is not None
+    connection = connection_json(url, token, DEFAULT_SECRET if has_webhooks else None)
+    print(f"The phones are at {url}/")
     print("Point Airflow at this sandbox with")
-    print(f"\n  export AIRFLOW_CONN_PINDO_DEFAULT={shlex.quote(client.connection_json())}\n")
+    print(f"\n  export AIRFLOW_CONN_PINDO_DEFAULT={shlex.quote(connection)}")
+    if has_webhooks:
+        print("  export AIRFLOW__PINDO__WEBHOOKS=True")
+    print()
     print("Ctrl-C stops it.", flush=True)
 
 

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import json
 
+from airflow_provider_pindo.api.webhooks import posting_token
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8025
 DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - valid for the sandbox only
+DEFAULT_SECRET = "sandbox-secret"  # noqa: S105 - the same
 EXTRAS = {"sender": "PindoTest", "country": "RW"}
 
 
-def connection_json(url: str, token: str) -> str:
-    """An Airflow connection to the sandbox at this address, as the JSON that Airflow reads."""
-    return json.dumps({"conn_type": "pindo", "host": url, "password": token, "extra": EXTRAS})
+def connection_json(url: str, token: str, secret: str | None = None) -> str:
+    """An Airflow connection to the sandbox at this address, as the JSON that Airflow reads.
+
+    :param secret: its ``webhook_secret``; None for none.
+    """
+    extra = EXTRAS if secret is None else {**EXTRAS, "webhook_secret": secret}
+    return json.dumps({"conn_type": "pindo", "host": url, "password": token, "extra": extra})
+
+
+def receiver_url(airflow: str) -> str:
+    """The address at which Airflow receives the webhooks of this sandbox, with the token that posts them.
+
+    :param airflow: the address of Airflow's UI.
+    """
+    token = posting_token(DEFAULT_SECRET, "pindo_default")
+    return f"{airflow.rstrip('/')}/pindo/webhooks/pindo_default?token={token}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ import pytest
 import requests
 from multidict import CIMultiDict
 
+from airflow_provider_pindo.api.webhooks import posting_token
 from airflow_provider_pindo.sandbox import Sandbox, SandboxClient, SandboxError, __main__, page
 from airflow_provider_pindo.sandbox.__main__ import main
 from airflow_provider_pindo.sandbox.pindo import Pindo
@@ -343,9 +346,9 @@ def serve(monkeypatch):
     greeted = threading.Event()
     urls = []
 
-    def greet(client, host, greet=__main__._greet):
-        greet(client, host)
-        urls.append(client.url)
+    def greet(url, token, options, greet=__main__._greet):
+        greet(url, token, options)
+        urls.append(url)
         greeted.set()
 
     monkeypatch.setattr(__main__, "_greet", greet)
@@ -446,6 +449,24 @@ def test_a_setting_on_the_command_line_is_json_or_else_plain_text(serve, pair, e
     settings = {}
     serve("--set", pair, then=lambda url: settings.update(SandboxClient(url).settings()))
     assert settings[pair.partition("=")[0]] == expected
+
+
+def test_airflow_knows_the_secret_behind_the_token_of_the_webhooks(serve, capsys):
+    settings = {}
+    serve(
+        "--airflow", "http://localhost:8080/", then=lambda url: settings.update(SandboxClient(url).settings())
+    )
+    exports = dict(re.findall(r"export (\w+)=(.+)", capsys.readouterr().out))
+    connection = json.loads(shlex.split(exports["AIRFLOW_CONN_PINDO_DEFAULT"])[0])
+    token = posting_token(connection["extra"]["webhook_secret"], "pindo_default")
+    assert settings["webhook_url"] == f"http://localhost:8080/pindo/webhooks/pindo_default?token={token}"
+    assert exports["AIRFLOW__PINDO__WEBHOOKS"] == "True"
+
+
+def test_an_airflow_without_a_scheme_is_refused_with_an_example(capsys):
+    with pytest.raises(SystemExit):
+        main(["--airflow", "localhost:8080"])
+    assert "argument --airflow: 'localhost:8080' is no address" in capsys.readouterr().err
 
 
 def test_help_names_every_setting(capsys):
