@@ -382,7 +382,7 @@ class BulkSend:
 
     def _spending(self, ledger: BulkLedger) -> Spending:
         spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
-        if self.min_balance is not None or self.max_cost is not None:
+        if self.min_balance is not None:
             with self.hook as hook:
                 spending.balance = hook.get_balance().amount
         return spending

@@ -153,8 +153,8 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, how_to_settle:
         )
     elif isinstance(stopped, PindoUnknownOutcomeError):
         next_step = (
-            "Send one by one (track_delivery=True), or let on_unknown='accept' count them as sent. "
-            f"Then clear the task: it sends to the {rest}."
+            f"Let on_unknown='accept' count them as sent, and clear the task: it sends to the {rest}. "
+            "For the next list, track_delivery=True tells who was accepted."
         )
     elif isinstance(stopped, PindoError) and not stopped.retry_helps:
         next_step = f"Fix this and clear the task: it sends to the {rest}."

@@ -100,6 +100,11 @@ def send_bulk_sms(
     country: str | None = None,
 ) -> Call[values.BulkReceipt]:
     """``POST /v1/sms/bulk``: send one text to many; Pindo fills ``@contact.name`` for each."""
+    if isinstance(recipients, str | bytes | Mapping) or not isinstance(recipients, Iterable):
+        raise PindoConfigurationError(
+            f"recipients is of type {type(recipients).__name__}: give a list of numbers, or of mappings with "
+            "'phonenumber'"
+        )
     checked = [_bulk_recipient(row, recipient, country) for row, recipient in enumerate(recipients, start=1)]
     if not checked:
         raise PindoConfigurationError("recipients is empty: a bulk request needs at least one")
@@ -214,14 +219,15 @@ def list_sender_ids(name: str | None = None) -> Call[tuple[values.SenderId, ...]
 
 def check_text(text: object) -> str:
     """Return ``text``, or refuse it when a phone cannot show it."""
-    if not isinstance(text, str):
-        raise PindoConfigurationError(f"text is of type {type(text).__name__}: give a string")
+    text = _check_characters("text", text)
     if not text.strip():
         raise PindoConfigurationError("text is empty: Pindo sends no message without a text")
-    return _check_characters("text", text)
+    return text
 
 
-def _check_characters(what: str, text: str) -> str:
+def _check_characters(what: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise PindoConfigurationError(f"{what} is of type {type(text).__name__}: give a string")
     try:
         text.encode()
     except UnicodeEncodeError as error:

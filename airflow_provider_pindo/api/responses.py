@@ -52,6 +52,7 @@ _MOVED = frozenset({307, 308})
 _MAY_HAVE_MOVED = frozenset({301, 302})
 #: A server or its proxy stopped waiting (408; nginx's 499; AWS's 460). The request may have been carried out.
 _TIMED_OUT = frozenset({408, 460, 499})
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,12 @@ def no_response(call: Call[Any], url: str, why: str) -> PindoServerError | Pindo
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3: seconds or a date).
 
+    Some servers send a fraction of a second too.
+
     :return: seconds from now, from 0 to :data:`MAX_RETRY_AFTER`; None when the header is missing or malformed.
     """
     value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
+    if _SECONDS.fullmatch(value):
         return min(float(value), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
@@ -126,7 +129,8 @@ def _failure(call: Call[Any], response: Response, token: str) -> PindoError:
     reason = clean_reason(message, private)
     summary = f"{call.name}: Pindo returned {status}" + (f" ({reason})" if reason else "")
     facts: dict[str, Any] = {"status": status, "reason": reason, "summary": summary}
-    if status == 402 or (status not in (401, 429) and status < 500 and _says_no_money(message, private)):
+    is_certain = 400 <= status < 500 and status not in _TIMED_OUT
+    if status == 402 or (is_certain and status not in (401, 429) and _says_no_money(message, private)):
         return PindoInsufficientBalanceError(f"{summary}: the wallet is too low; top it up", **facts)
     if status in (401, 403):
         return PindoAuthError(
@@ -144,7 +148,7 @@ def _failure(call: Call[Any], response: Response, token: str) -> PindoError:
             retry_after=retry_after(response.headers),
             **facts,
         )
-    if 400 <= status < 500 and status not in _TIMED_OUT:
+    if is_certain:
         return PindoRejectedError(f"{summary}: it refused the request and did nothing", **facts)
     if call.safe_to_repeat:
         return PindoServerError(f"{summary}; this call is safe to repeat, try again later", **facts)

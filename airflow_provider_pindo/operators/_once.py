@@ -42,7 +42,7 @@ from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.hooks._evidence import can_find_evidence, read_sent_events, settlement
-from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt
+from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt, current_attempt
 from airflow_provider_pindo.operators._ask import Form, FormAnswer, PindoAskingOperator, read_form_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
 from airflow_provider_pindo.operators._evidence import wait_for_evidence
@@ -262,9 +262,9 @@ class PindoOnceOperator(PindoAskingOperator):
             raise
 
     def on_kill(self) -> None:
-        """End the task at once if its request was not sent yet. Otherwise wait for the response."""
+        """End the task at once if its request was not sent yet. Otherwise wait for the response, the last one."""
         self._was_killed = True
-        if self._is_sending and not self.hook.request_sent():
+        if self._is_sending and not current_attempt().abort_if_unsent():
             raise EndedBeforeSending
 
     def _send(

@@ -100,7 +100,8 @@ class PindoSendSmsOperator(PindoOnceOperator):
     :return: Pindo's receipt with its own keys: ``sms_id``, ``status``, ``to``, ``item_count`` (segments),
         ``item_price``, ``total_cost``, ``remaining_balance`` (USD), ``self_url`` and any others. Accepted is not yet
         delivered.
-    :raises AirflowSkipException: the number is on the connection's ``suppression_list``.
+    :raises AirflowSkipException: the number is on the connection's ``suppression_list``, the message expired, or its
+        window is closed and ``outside_window`` is ``skip``.
     :raises AirflowFailException: a retry cannot help: refused token or number, bad input, unknown outcome.
     :raises PindoError: a retry may help: no connection, too many requests, an empty wallet. Nothing was sent.
     """

@@ -93,7 +93,8 @@ class PindoVerifyOperator(PindoOnceOperator):
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: Pindo's response with its own keys: ``request_id`` (int), ``network`` (mobile network code),
         ``remaining_balance`` (USD) and any others. The PIN is not among them.
-    :raises AirflowSkipException: the number is on the connection's ``suppression_list``.
+    :raises AirflowSkipException: the number is on the connection's ``suppression_list``, the PIN expired, or its
+        window is closed and ``outside_window`` is ``skip``.
     :raises AirflowFailException: a retry cannot help: refused token or number, bad input, unknown outcome, a
         lapsed PIN.
     :raises PindoError: a retry may help: no connection, too many requests, an empty wallet. Nothing was sent.

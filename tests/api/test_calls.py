@@ -139,6 +139,19 @@ def test_a_text_that_no_phone_can_show_is_refused(text, message):
         calls.send_bulk_sms([PHONE], text, "PindoTest")
 
 
+@pytest.mark.parametrize("recipients", [None, 7, "+250781234567", b"+250781234567", {"phonenumber": PHONE}])
+def test_recipients_that_are_no_list_are_refused_by_their_type(recipients):
+    with pytest.raises(
+        PindoConfigurationError, match=f"recipients is of type {type(recipients).__name__}: give"
+    ):
+        calls.send_bulk_sms(recipients, "Muraho", "PindoTest")
+
+
+def test_a_name_of_sender_ids_that_is_no_string_is_refused():
+    with pytest.raises(PindoConfigurationError, match="name is of type int: give a string"):
+        calls.list_sender_ids(5)
+
+
 @pytest.mark.parametrize(
     ("sender", "message"),
     [

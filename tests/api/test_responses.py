@@ -287,6 +287,9 @@ def test_a_refusal_that_a_person_can_fix_says_how():
         ("soon", None),
         ("", None),
         ("1e3", None),
+        ("1.5", 1.5),
+        ("2.", 2.0),
+        (".5", None),
     ],
 )
 def test_retry_after_is_read_in_seconds_and_as_a_date(value, seconds):
@@ -318,8 +321,9 @@ def test_an_empty_wallet_is_told_from_a_refused_token():
 
 @pytest.mark.parametrize("status", [408, 460, 499])
 def test_a_proxy_that_gave_up_waiting_leaves_the_outcome_unknown(status):
-    with pytest.raises(PindoUnknownOutcomeError):
-        parse_response(calls.send_sms("+250781234567", "Muraho", "PindoTest"), response(status, {}))
+    for body in ({}, {"message": "insufficient balance"}):
+        with pytest.raises(PindoUnknownOutcomeError):
+            parse_response(SEND, response(status, body))
 
 
 @pytest.mark.parametrize("status", [500, 503])

@@ -36,6 +36,7 @@ def wire(monkeypatch):
     def start(*scripts, **extra):
         running.append(Wire(*scripts).__enter__())
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", running[-1].connection(**extra))
+        return running[-1]
 
     yield start
     for each in running:
@@ -46,6 +47,14 @@ def test_an_interim_answer_is_not_taken_for_the_answer(wire, make_pindo):
     wire([EARLY_HINTS, receipt("one")], [receipt("two")])
     pindo = make_pindo()
     assert [pindo.send_sms(PHONE, text).sms_id for text in ("one", "two")] == ["one", "two"]
+
+
+def test_no_request_depends_on_an_earlier_response(wire, make_pindo):
+    server = wire([answer(201, b'{"sms_id": "one"}', "Set-Cookie: session=1; Path=/")], [receipt("two")])
+    pindo = make_pindo()
+    assert [pindo.send_sms(PHONE, text).sms_id for text in ("one", "two")] == ["one", "two"]
+    assert len([line for line in server.headers if line.startswith("host:")]) == 2
+    assert not [line for line in server.headers if line.startswith("cookie:")]
 
 
 def test_a_second_answer_to_one_message_is_not_taken_for_the_next_ones(wire, make_pindo):

@@ -32,6 +32,7 @@ class Wire:
 
     def __init__(self, *scripts: Sequence[bytes]) -> None:
         self._scripts = list(scripts)
+        self.headers = list[str]()  #: lower-case lines of all requests
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -59,6 +60,7 @@ class Wire:
             while lines.readline():  # b"" when the client has gone
                 length = 0
                 while (line := lines.readline()).strip():
+                    self.headers.append(line.decode().strip().lower())
                     if line.lower().startswith(b"content-length:"):
                         length = int(line[15:])
                 lines.read(length)

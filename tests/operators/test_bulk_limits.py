@@ -88,6 +88,11 @@ def test_it_stops_before_it_costs_more_than_it_may(sandbox):
     assert send(store, max_cost=1, **arguments)["accepted"] == 100
 
 
+def test_a_limit_of_the_cost_needs_no_wallet(sandbox):
+    sandbox.add_fault("status", call="get_balance", status=404, times=None)
+    assert send(Store(), recipients=people(10), max_cost=5)["accepted"] == 10
+
+
 def test_it_stops_when_it_costs_more_than_was_thought(sandbox):
     sandbox.settings(item_price=0.05)
     with pytest.raises(AirflowFailException, match=r"0\.500 USD were spent") as stopped:

@@ -17,6 +17,7 @@ from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Entry
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoInsufficientBalanceError,
+    PindoRateLimitError,
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
@@ -352,6 +353,19 @@ def test_a_task_that_is_told_to_end_sends_only_what_is_on_its_way(sandbox, after
     else:
         assert operator.execute(context)["to"] == PHONE
         assert status(store) == SENT
+
+
+@needs_store
+def test_a_task_that_is_told_to_end_does_not_try_again(sandbox, after):
+    store = Store()
+    sandbox.settings(latency=2.0)
+    sandbox.add_fault(call="send_sms", action="rate_limit", retry_after=0)
+    operator = PindoSendSmsOperator(task_id="text", to=PHONE, text="Muraho")
+    after(1.0, operator.on_kill)
+    with pytest.raises(PindoRateLimitError):
+        operator.execute({"ti": TaskInstance(0), "task_state_store": store})
+    assert status(store) == NOT_SENT
+    assert sandbox.messages() == []
 
 
 def test_a_task_that_sends_nothing_takes_no_notice_of_the_end():

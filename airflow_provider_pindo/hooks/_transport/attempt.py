@@ -82,7 +82,7 @@ class Attempt:
 
     def _refuse_late(self) -> NoReturn:
         self.is_late = self.is_last = True
-        raise self.error or PindoConnectionError(_NOT_REACHED)
+        raise PindoConnectionError(_NOT_REACHED) from self.error
 
     def failed(self, error: PindoError) -> None:
         """Note that a try failed and certainly did nothing."""

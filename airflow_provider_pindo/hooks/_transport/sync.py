@@ -20,6 +20,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -125,6 +126,9 @@ def _open_session(settings: PindoSettings) -> requests.Session:
     session = _Session()
     session.auth = _BearerAuth(settings.token)
     session.headers.update(HEADERS)
+    session.cookies.set_policy(
+        DefaultCookiePolicy(allowed_domains=[])
+    )  # no request depends on an earlier response
     session.verify, session.cert = settings.verify, settings.cert
     if settings.verify is True:
         session.verify = ca_bundle(settings) or True
