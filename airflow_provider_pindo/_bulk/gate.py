@@ -74,6 +74,16 @@ class Expiries:
         """Return when the last message expires."""
         return min(self.everybody, max(self.by_row, default=math.inf))
 
+    def last_moment(self) -> datetime | None:
+        """Return :meth:`last` as a time; None for no end.
+
+        Databases write 9999-12-31 for no end. A zone may take it into the year 10000, which no datetime can name.
+        """
+        try:
+            return datetime.fromtimestamp(self.last(), UTC)
+        except (ValueError, OverflowError):
+            return None
+
     def are_over(self) -> bool:
         """Whether the last message has expired."""
         return policy.now().timestamp() >= self.last()
@@ -196,10 +206,5 @@ def estimate(count: int, unit: str, rate: Rate, timing: Timing, expiries: Expiri
     """
     starts = timing.opens_at()
     closes = None if timing.window is None else timing.window.closes_at(starts)
-    last = expiries.last()
-    ends = [moment for moment in (closes, _moment(last)) if moment is not None]
+    ends = [moment for moment in (closes, expiries.last_moment()) if moment is not None]
     return Estimate(starts, min(ends, default=None), f"{count:,} {unit}", count / rate.per_second, str(rate))
-
-
-def _moment(timestamp: float) -> datetime | None:
-    return None if timestamp == math.inf else datetime.fromtimestamp(timestamp, UTC)

@@ -360,8 +360,8 @@ class BulkSend:
 
     def _goes_on(self, expiries: Expiries) -> datetime:
         """Return when a waiting send goes on: when the window opens, or when the last message expires."""
-        opens, last = self.timing.opens_at(), expiries.last()
-        return datetime.fromtimestamp(last, UTC) if last < opens.timestamp() else opens
+        opens, last = self.timing.opens_at(), expiries.last_moment()
+        return opens if last is None else min(opens, last)
 
     def _stopped(self, sending: BulkSender, totals: Totals, ledger: BulkLedger) -> BaseException | None:
         """Return why the send stopped. If its window has closed and somebody is left, wait for the next.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
 
@@ -186,3 +188,33 @@ def test_a_clear_sends_to_the_rejected_again_though_somebody_has_expired(sandbox
         run(store, **arguments)
     sandbox.settings(rejected_numbers=[])
     assert run(store, generation=1, **arguments) == {"accepted": 2, "expired": 1}
+
+
+@pytest.mark.parametrize(
+    "far",
+    [
+        datetime.max,
+        "9999-12-31T23:59:59.999999",
+        "9999-12-31T23:59:59-05:00",
+        datetime.max.replace(tzinfo=UTC),
+    ],
+)
+def test_an_expiry_at_the_end_of_time_is_no_end(sandbox, clock, far):
+    """Databases write it for "no end"."""
+    two = people(2, until=lambda row: at(8) if row == 1 else far)
+    clock(at(9))
+    assert run(Store(), recipients=two, expires_field="until") == {"accepted": 1, "expired": 1}
+    clock(at(22))
+    with pytest.raises(TaskDeferred) as deferred:
+        run(Store(), recipients=two, send_window=DAY, expires_field="until")
+    assert deferred.value.trigger.moment == at(8, day=25)
+
+
+@pytest.mark.parametrize("far", [datetime.max.replace(tzinfo=UTC), "9999-12-31T23:59:59-05:00"])
+def test_an_expiry_for_all_at_the_end_of_time_is_no_end(sandbox, clock, far):
+    clock(at(9))
+    assert run(Store(), recipients=people(1), expires_at=far) == {"accepted": 1}
+    clock(at(22))
+    with pytest.raises(TaskDeferred) as deferred:
+        run(Store(), recipients=people(1), send_window=DAY, expires_at=far)
+    assert deferred.value.trigger.moment == at(8, day=25)
