@@ -71,11 +71,11 @@ class Expiries:
         return min(self.everybody, min(by_row[row - 1] for row in rows)) if by_row else self.everybody
 
     def last(self) -> float:
-        """Return when the last message expires."""
+        """Return when the last message expires; minus infinity if no row has one."""
         return min(self.everybody, max(self.by_row, default=math.inf))
 
     def last_moment(self) -> datetime | None:
-        """Return :meth:`last` as a time; None for no end.
+        """Return :meth:`last` as a time; None for no end, and for no message.
 
         Databases write 9999-12-31 for no end. A zone may take it into the year 10000, which no datetime can name.
         """

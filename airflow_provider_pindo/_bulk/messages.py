@@ -83,7 +83,8 @@ class ParsedBlock:
     :param texts: the filled text of each row; None when Pindo fills it.
     :param problems: why a row is bad, by its position.
     :param values: the values of each field that the text mentions.
-    :param expires: the timestamp after which each row is not sent to; empty if the rows have none.
+    :param expires: the timestamp after which each row is not sent to; empty if the rows have none. That of a row
+        without a time is before all others.
     """
 
     numbers: list[str]
@@ -123,13 +124,16 @@ def parse_block(block: Block, plan: Plan) -> ParsedBlock:
 
 
 def _read_expiries(name: str, values: Sequence[Any], zone: tzinfo, problems: dict[int, str]) -> list[float]:
-    """Return the timestamps of a field; ``problems`` gets the reason for each value that is no time."""
+    """Return the timestamps of a field; ``problems`` gets the reason for each value that is no time.
+
+    Such a row is never sent to. So its timestamp is before all others, and prolongs no wait.
+    """
     expires = []
     for position, value in enumerate(values):
         try:
             expires.append(read_expiry(value, zone))
         except PindoConfigurationError as error:
-            expires.append(math.inf)
+            expires.append(-math.inf)
             problems.setdefault(position, f"{name!r} {error}")
     return expires
 

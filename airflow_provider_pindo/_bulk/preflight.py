@@ -41,7 +41,8 @@ class Preflight:
     :param kinds: for each row number :data:`SEND` or why not, one byte each.
     :param spool: the rows.
     :param rejections: the first bad rows: row, number, name and reason.
-    :param expires: for each row number the timestamp after which it is not sent to; empty if the rows have none.
+    :param expires: for each row number the timestamp after which it is not sent to; empty if the rows have none. That
+        of a row that is no recipient, or a bad one, is before all others.
     """
 
     kinds: bytearray = field(default_factory=bytearray)
@@ -82,7 +83,7 @@ class Preflight:
             for row, kind in zip(rows, kinds, strict=True):
                 self.kinds[row - 1] = kind
         if block.expires:
-            self.expires.extend([math.inf] * (len(self.kinds) - len(self.expires)))
+            self.expires.extend([-math.inf] * (len(self.kinds) - len(self.expires)))
             for row, expires in zip(rows, block.expires, strict=True):
                 self.expires[row - 1] = expires
         for position, reason in sorted(block.problems.items()):

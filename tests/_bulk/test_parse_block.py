@@ -78,6 +78,6 @@ def test_a_row_whose_expiry_is_no_time_is_bad_and_keeps_an_earlier_reason():
         Block(1, [[NUMBER, "07"], ["A", "B"], ["soon", "soon"]]),
         Plan(Template("Muraho"), expires_field="until"),
     )
-    assert list(parsed.expires) == [math.inf, math.inf]
+    assert list(parsed.expires) == [-math.inf, -math.inf]
     assert parsed.problems[0].startswith("'until' ")
     assert parsed.problems[1].startswith("phone number ")

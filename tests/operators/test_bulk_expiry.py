@@ -12,6 +12,7 @@ from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from tests.operators.bulk import COLUMNS, PERSONAL, Store, context, people, report, send, times_texted
 from tests.operators.bulk import at as time_of
 from tests.operators.clock import DAY, at, set_clock
+from tests.operators.files import WRITERS, write_csv
 
 ALL_COLUMNS = (*COLUMNS, "expired")
 
@@ -218,3 +219,43 @@ def test_an_expiry_for_all_at_the_end_of_time_is_no_end(sandbox, clock, far):
     with pytest.raises(TaskDeferred) as deferred:
         run(Store(), recipients=people(1), send_window=DAY, expires_at=far)
     assert deferred.value.trigger.moment == at(8, day=25)
+
+
+@pytest.mark.parametrize("suffix", sorted(WRITERS))
+def test_rows_that_nobody_is_texted_for_do_not_prolong_the_wait(sandbox, clock, tmp_path, suffix):
+    """A header, a blank row and a bad row have no expiry."""
+    path = tmp_path / f"patients.{suffix}"
+    rows = [
+        ("+250780000001", "A", at(22, 10).isoformat()),
+        ("", "", ""),
+        ("+250780000002", "B", "soon"),
+        ("07", "C", "soon"),
+    ]
+    WRITERS[suffix](path, ("phonenumber", "name", "until"), rows)
+    arguments = {"recipients": path, "expires_field": "until", "on_invalid": "skip", "send_window": DAY}
+    clock(at(22))
+    with pytest.raises(TaskDeferred) as deferred:
+        run(Store(), **arguments)
+    assert deferred.value.trigger.moment == at(22, 10)
+    clock(at(22, 10))
+    assert run(Store(), **arguments) == {"rejected": 2, "expired": 1}
+
+
+def test_a_list_of_bad_rows_alone_waits_for_no_window(sandbox, clock, caplog):
+    clock(at(22))
+    bad = people(2, until=lambda row: "soon")
+    arguments = {"recipients": bad, "expires_field": "until", "on_invalid": "skip", "send_window": DAY}
+    with pytest.raises(AirflowFailException, match="Everybody was rejected"):
+        run(Store(), **arguments)
+    assert run(Store(), dry_run=True, **arguments) == {"rejected": 2}
+    assert "does not fit" not in caplog.text
+
+
+def test_a_file_that_does_not_fit_is_warned_of(sandbox, clock, caplog, tmp_path):
+    clock(at(9))
+    path = tmp_path / "patients.csv"
+    rows = [(f"+2507800000{row:02}", f"P{row}", at(9, 0).replace(second=1).isoformat()) for row in range(60)]
+    write_csv(path, ("phonenumber", "name", "until"), rows)
+    arguments = {"text": "Come at @contact.until, @contact.name", "concurrency": 1}
+    run(Store(), recipients=path, expires_field="until", dry_run=True, **arguments)
+    assert "The list does not fit: it takes about 0:00:06" in caplog.text
