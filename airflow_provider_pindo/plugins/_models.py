@@ -24,7 +24,11 @@ from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from sqlalchemy import String, and_, cast, exists, func, or_, select, tuple_
+from sqlalchemy import String, and_, cast, exists, func, not_, or_, select, tuple_
+
+from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT
+from airflow_provider_pindo.plugins._entries import SINGLE
 
 try:
     from airflow.models.task_state_store import TaskStateStoreModel
@@ -39,8 +43,8 @@ T = TypeVar("T")
 
 #: Characters of a value that a summary reads.
 HEAD = 1000
-#: One of them is in each value that says that somebody's outcome is unknown.
-UNKNOWN_PARTS = ('"status": "unknown"', '"unknown": {"')
+#: Characters of an entry within which a task writes its status.
+_STATUS_HEAD = 60
 #: Rows that the database sends at a time.
 _CHUNK = 500
 _WEEK = timedelta(days=7)
@@ -153,15 +157,24 @@ def has_store() -> bool:
     return TaskStateStoreModel is not None
 
 
-def iter_heads(session: Session, window: Window, keys: str, limit: int) -> Iterator[Head]:
+def iter_heads(
+    session: Session, window: Window, keys: str, limit: int, *, left_by_failed: bool = False
+) -> Iterator[Head]:
     """Yield the heads of values, those of the newest runs first.
 
     :param keys: how the keys start.
     :param limit: most values.
+    :param left_by_failed: only entries of failed tasks in which somebody may be unknown.
     """
     cut_off = []
     store = TaskStateStoreModel.__table__.c
     heads = _heads(window, keys, func.substr(store.value, 1, HEAD))
+    if left_by_failed:
+        task = TaskInstance.__table__.c
+        names = ("dag_id", "run_id", "task_id", "map_index")
+        is_of_task = and_(*(store[name] == task[name] for name in names))
+        heads = heads.join(TaskInstance.__table__, is_of_task)
+        heads = heads.where(task.state == "failed", _may_be_unknown(store))
     for head in _stream_heads(session, heads.order_by(DagRun.__table__.c.run_after.desc()).limit(limit)):
         if len(head.value) < HEAD:
             yield head
@@ -206,6 +219,17 @@ def _chunks(items: list[T]) -> Iterator[list[T]]:
     return (items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK))
 
 
+def _may_be_unknown(store: Any) -> Any:
+    """Return the condition that somebody of an entry may be unknown: its status is neither *sent* nor *not sent*.
+
+    A word that a person misspelled is neither, and counts as unknown. The reader of the entry decides.
+    """
+    start = func.substr(store.value, 1, _STATUS_HEAD)
+    is_message = or_(store.key.in_(SINGLE), store.key.startswith(f"{BULK}_", autoescape=True))
+    words = (start.contains(f'"status": "{word}"', autoescape=True) for word in (SENT, NOT_SENT))
+    return and_(is_message, not_(or_(*words)))
+
+
 def read_time(text: str) -> datetime:
     """Return a time that the database wrote, in UTC. SQLite and MySQL write it without a zone."""
     time = datetime.fromisoformat(text)
@@ -241,7 +265,7 @@ def iter_values(
     limit: int,
     *,
     containing: Collection[str] = (),
-    always: Collection[str] = (),
+    may_be_unknown: bool = False,
     start: str = "",
 ) -> Iterator[StoredValue]:
     """Yield whole values: the newest runs first, and within a task in the order of their keys.
@@ -249,7 +273,7 @@ def iter_values(
     :param keys: how the keys start.
     :param limit: most values.
     :param containing: texts of which a value must contain one.
-    :param always: keys whose value need not contain any.
+    :param may_be_unknown: only entries in which somebody may be unknown.
     :param start: the first key.
     """
     store = TaskStateStoreModel
@@ -258,7 +282,9 @@ def iter_values(
     )
     if containing:
         parts = (store.value.contains(text, autoescape=True) for text in containing)
-        query = query.where(or_(*parts, store.key.in_(always)))
+        query = query.where(or_(*parts))
+    if may_be_unknown:
+        query = query.where(_may_be_unknown(store))
     if start:
         query = query.where(store.key >= start)
     for row in _stream(session, query.order_by(store.map_index, store.key).limit(limit)):
@@ -407,7 +433,7 @@ def lock_task(session: Session, task: TaskKey) -> str | None:
 def lock_unknown(session: Session, task: TaskKey, keys: Collection[str], limit: int) -> dict[str, Any]:
     """Lock values of a task until the transaction ends, and return the rows of the store by their keys.
 
-    :param keys: the keys; with none, those whose status is unknown.
+    :param keys: the keys; with none, those of all entries in which somebody may be unknown.
     """
     store = TaskStateStoreModel
     query = select(store).where(
@@ -416,8 +442,7 @@ def lock_unknown(session: Session, task: TaskKey, keys: Collection[str], limit: 
         store.task_id == task.task_id,
         store.map_index == task.map_index,
     )
-    unknown = store.value.contains(UNKNOWN_PARTS[0], autoescape=True)
-    query = query.where(store.key.in_(sorted(keys)) if keys else unknown)
+    query = query.where(store.key.in_(sorted(keys)) if keys else _may_be_unknown(store))
     return {row.key: row for row in session.scalars(query.order_by(store.key).limit(limit).with_for_update())}
 
 

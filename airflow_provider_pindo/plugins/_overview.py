@@ -267,10 +267,14 @@ def _rejections_of_result(head: Head, listed: Any) -> Iterator[Rejection]:
         yield Rejection(head.task, reason, format_rows(some), len(some), _models.read_time(head.updated_at))
 
 
-def summarise(session: Session, window: Window) -> Summary:
-    """Return what the entries of ``window`` say together."""
+def summarise(session: Session, window: Window, *, left_by_failed: bool = False) -> Summary:
+    """Return what the entries of ``window`` say together.
+
+    :param left_by_failed: only entries of failed tasks in which somebody may be unknown.
+    """
     summary = Summary(keeps_tasks=window.run is not None)
-    for head in _models.iter_heads(session, window, PREFIX, MAX_ENTRIES):
+    heads = _models.iter_heads(session, window, PREFIX, MAX_ENTRIES, left_by_failed=left_by_failed)
+    for head in heads:
         summary.add(head)
     summary.is_cut = summary.entries >= MAX_ENTRIES
     for dag_run_id, time in _models.read_run_times(session, summary.runs, window.since):
@@ -288,11 +292,10 @@ def overview(session: Session, window: Window, now: datetime, name: str) -> dict
     :param name: one of :data:`WINDOWS`.
     """
     summary = summarise(session, window)
-    questions = _models.read_questions(session, window, SINGLE, BULK, MAX_LISTED)
-    names = _read_names(session, summary, questions)
+    names, common = _common(session, window, summary)
     return {
         "window": name,
-        **_common(summary, names, questions),
+        **common,
         "bars": list(_bars(summary, now, *WINDOWS[name])),
         "dags": _by_dag(summary, names),
     }
@@ -301,27 +304,30 @@ def overview(session: Session, window: Window, now: datetime, name: str) -> dict
 def run_summary(session: Session, window: Window) -> dict[str, Any]:
     """Return what the tab of one run or task shows."""
     summary = summarise(session, window)
-    questions = _models.read_questions(session, window, SINGLE, BULK, MAX_LISTED)
-    names = _read_names(session, summary, questions)
+    names, common = _common(session, window, summary)
     keys = sorted(summary.tasks)[: 10 * MAX_LISTED]
     summary.read_states(session, keys)
     return {
-        **_common(summary, names, questions),
+        **common,
         "tasks": [summary.tasks[key].to_value(names) for key in keys],
         "task_count": len(summary.tasks),
     }
 
 
-def _read_names(session: Session, summary: Summary, questions: list[_models.Question]) -> dict[str, str]:
-    # A question may be older than the entries that the summary reads.
-    dag_ids = {run.dag_id for run in summary.runs.values()} | {question.task.dag_id for question in questions}
-    return _models.read_dag_names(session, dag_ids)
+def _common(session: Session, window: Window, summary: Summary) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the names of DAGs, and what all views show.
 
-
-def _common(summary: Summary, names: dict[str, str], questions: list[_models.Question]) -> dict[str, Any]:
-    waiting = [task for task in summary.tasks.values() if task.needs_a_person]
-    waiting.sort(key=lambda each: each.run.time, reverse=True)
-    return {
+    What needs a person may be older than the entries that the summary reads.
+    """
+    failed = summarise(session, window, left_by_failed=True) if summary.is_cut else summary
+    waiting = [task for task in failed.tasks.values() if task.needs_a_person]
+    waiting.sort(key=lambda task: task.run.time, reverse=True)
+    questions = _models.read_questions(session, window, SINGLE, BULK, MAX_LISTED)
+    dag_ids = {run.dag_id for run in summary.runs.values()}
+    dag_ids |= {task.task.dag_id for task in waiting[:MAX_LISTED]}
+    dag_ids |= {question.task.dag_id for question in questions}
+    names = _models.read_dag_names(session, dag_ids)
+    return names, {
         "tiles": {
             **summary.total().to_value(),
             "balance": summary.balance,
@@ -333,18 +339,22 @@ def _common(summary: Summary, names: dict[str, str], questions: list[_models.Que
         "unknown": [task.to_value(names) for task in waiting[:MAX_LISTED]],
         "unknown_count": len(waiting),
         "questions": [
-            {**_place(each.task, names), "subject": each.subject, "time": each.created_at.isoformat()}
-            for each in questions
+            {
+                **_place(question.task, names),
+                "subject": question.subject,
+                "time": question.created_at.isoformat(),
+            }
+            for question in questions
         ],
         "rejections": [
             {
-                **_place(each.task, names),
-                "reason": each.reason,
-                "rows": each.rows,
-                "people": each.people,
-                "time": each.time.isoformat(),
+                **_place(rejection.task, names),
+                "reason": rejection.reason,
+                "rows": rejection.rows,
+                "people": rejection.people,
+                "time": rejection.time.isoformat(),
             }
-            for each in summary.newest_rejections()
+            for rejection in summary.newest_rejections()
         ],
     }
 
@@ -371,9 +381,9 @@ def _by_dag(summary: Summary, names: dict[str, str]) -> list[dict[str, Any]]:
             "dag_id": dag_id,
             "dag_name": names.get(dag_id, dag_id),
             "runs": runs[dag_id],
-            **each.to_value(),
+            **count.to_value(),
         }
-        for dag_id, each in counts.items()
+        for dag_id, count in counts.items()
     ]
     return sorted(rows, key=lambda row: (-row["messages"], row["dag_id"]))
 

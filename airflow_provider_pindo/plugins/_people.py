@@ -12,7 +12,7 @@ from airflow_provider_pindo._ledger.entry import UNKNOWN
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_phone_number, parse_phone_number
 from airflow_provider_pindo.plugins import _models
-from airflow_provider_pindo.plugins._entries import PREFIX, SINGLE, Person, is_message, people
+from airflow_provider_pindo.plugins._entries import PREFIX, Person, is_message, people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,18 +46,15 @@ def list_people(
     tail = ending[-SHOWN_DIGITS:]
     # The database passes over entries without anybody to list, and a page may read only so many.
     containing: tuple[str, ...] = (f"*{tail}",) if len(tail) == SHOWN_DIGITS else ()
-    if outcome == UNKNOWN:
-        containing = _models.UNKNOWN_PARTS
     listed: list[dict[str, Any]] = []
     read = 0
-    # An entry of one message that a person has changed counts as unknown too, whatever it contains.
     values = _models.iter_values(
         session,
         window,
         PREFIX,
         _ENTRIES_OF_A_PAGE,
         containing=containing,
-        always=SINGLE if outcome == UNKNOWN else (),
+        may_be_unknown=outcome == UNKNOWN,
         start=start,
     )
     for stored in values:

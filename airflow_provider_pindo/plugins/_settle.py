@@ -17,7 +17,7 @@ from airflow_provider_pindo._bulk.row_numbers import format_rows
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Settlement, now, read_entry
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.plugins import _models
-from airflow_provider_pindo.plugins._entries import is_batch, is_message
+from airflow_provider_pindo.plugins._entries import is_batch, is_message, people
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -76,11 +76,13 @@ def settle(
     if everybody is None and not by_key:
         raise SettleError("nobody is named")
     rows = _models.lock_unknown(session, task, () if everybody is not None else tuple(by_key), _MAX_ENTRIES)
+    if everybody is not None:
+        rows = {key: row for key, row in rows.items() if _has_unknown(key, row)}
     if any(row.updated_at > seen for row in rows.values()):
         raise SettleError("the messages changed after you opened the page. Look again: nothing was settled")
     settled = {
         key: _settle_entry(rows.get(key), key, by_key[key], everybody, Settlement("page", user, now()))
-        for key in (sorted(by_key) if everybody is None else filter(is_message, rows))
+        for key in (sorted(by_key) if everybody is None else rows)
     }
     if not settled:
         raise SettleError("no message of this task is unknown any more")
@@ -93,6 +95,14 @@ def settle(
     }
     _models.add_audit_log(session, EVENT, task, user=user, details={**counts, "entries": entries})
     return counts
+
+
+def _has_unknown(key: str, row: Any) -> bool:
+    """Return whether somebody of an entry is unknown. One that cannot be read may have such people."""
+    try:
+        return any(person.outcome == UNKNOWN for person in people(key, _models.value_of(row)))
+    except PindoConfigurationError:
+        return True
 
 
 def _settle_entry(

@@ -14,7 +14,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.providers.common.compat.sdk import BaseHook
 from sqlalchemy import event
 
-from airflow_provider_pindo.plugins import _models, _pages, _people, _store
+from airflow_provider_pindo.plugins import _models, _overview, _pages, _people, _store
 from tests.plugins.metadata import NOW, batch, single
 
 STATIC = Path(_pages.__file__).parent / "static"
@@ -62,7 +62,9 @@ def looked_up(monkeypatch):
         yield calls
 
 
-def test_every_query_of_airflows_runs_has_a_limit(metadata):
+@pytest.mark.parametrize("most", [1, 20_000])
+def test_every_query_of_airflows_runs_has_a_limit(metadata, monkeypatch, most):
+    monkeypatch.setattr(_overview, "MAX_ENTRIES", most)
     metadata.add_task(
         {
             "pindo_bulk_00001": batch(

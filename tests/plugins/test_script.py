@@ -106,6 +106,14 @@ def test_the_tile_of_deliveries_says_why_it_has_no_number(airflow, answer, hint)
     assert ("2" in tile(airflow, "Delivered")) is hint.startswith("of")
 
 
+@pytest.mark.parametrize(("query", "is_advised"), [("", True), (OF_A_TASK, False)])
+def test_a_shorter_window_is_advised_where_there_is_one(airflow, query, is_advised):
+    airflow.show(query, is_cut=True)
+    notice = airflow.page.get_by_text("Only the newest 1 entries of the ledger are counted.")
+    notice.wait_for()
+    assert ("Choose a shorter window." in notice.inner_text()) is is_advised
+
+
 def test_show_more_is_about_the_filter_that_was_searched_with(airflow):
     airflow.show(OF_A_TASK)
     airflow.request("people").fulfill(json=people("+25078****101", more=True))

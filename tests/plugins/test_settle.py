@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.dialects import postgresql
 
 from airflow_provider_pindo.plugins import _models, _pages, _settle
-from tests.plugins.metadata import batch, single
+from tests.plugins.metadata import NOW, batch, single
 
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
 
@@ -73,6 +73,38 @@ def test_everybody_is_settled_at_once_in_all_entries(metadata, arrived):
     assert sum(settle(metadata, everybody=arrived).json().values()) == 6
     assert metadata.value("pindo_bulk_00002")["status"] == ("sent" if arrived else "not_sent")
     assert metadata.value("pindo_bulk_00003")["accepted"] == 4
+
+
+@pytest.mark.parametrize("status", ["arived", "unknown"])
+def test_everybody_is_settled_also_where_a_person_misspelled_the_status(metadata, status):
+    lost = batch(4, unknown={"lost": "2-4"}, status=status)
+    settled = {
+        f"pindo_bulk_0000{number}": batch(4, unknown={"lost": "2"}, status=word)
+        for number, word in ((2, "sent"), (3, " Not_sent "))
+    }
+    entries = {"pindo_bulk_00001": lost, **settled}
+    metadata.add_task({**entries, "pindo_sms": single("sen")}, state="failed")
+    (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
+    assert settle(metadata, everybody=True).json() == {"arrived": task["unknown"], "not_arrived": 0}
+    assert metadata.value("pindo_bulk_00001")["accepted"] == 4
+    assert metadata.value("pindo_sms")["status"] == "sent"
+    assert {key: metadata.value(key) for key in settled} == settled
+    assert set(metadata.audit_log()[0][2]["entries"]) == {"pindo_bulk_00001", "pindo_sms"}
+
+
+def test_an_entry_that_nobody_settles_may_have_changed(metadata):
+    """The header of a bulk send, and a batch that a person has settled, say nothing about another request."""
+    metadata.add_task(
+        {
+            "pindo_sms": single("unknown"),
+            "pindo_bulk": {"v": 1, "status": "started"},
+            "pindo_bulk_00001": batch(4, unknown={"lost": "2"}, status="Sent"),
+        },
+        state="failed",
+    )
+    for key in ("pindo_bulk", "pindo_bulk_00001"):
+        metadata.touch(key)
+    assert settle(metadata, seen=NOW.isoformat(), everybody=True).json() == {"arrived": 1, "not_arrived": 0}
 
 
 def test_a_settlement_is_counted_in_the_metrics_and_a_refused_one_is_not(metadata, monkeypatch):

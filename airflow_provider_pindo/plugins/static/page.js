@@ -510,7 +510,7 @@ const title = (kind = null) => h("h1", { class: kind, tabindex: "-1" }, "Pindo")
 
 function notes(data) {
   return [
-    data.is_cut ? h("div", { class: "notice" }, `Only the newest ${number(data.entries)} entries of the ledger are counted. Choose a shorter window.`) : "",
+    data.is_cut ? h("div", { class: "notice" }, `Only the newest ${number(data.entries)} entries of the ledger are counted.${data.place.has("window") ? " Choose a shorter window." : ""}`) : "",
     data.unreadable ? h("div", { class: "notice" }, `${several(data.unreadable, "entry", "entries")} of the ledger cannot be read by this version of the provider, and are not counted.`) : "",
   ];
 }
