@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email import message_from_string
 from pathlib import Path
@@ -19,6 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 WHEEL = f"airflow_provider_pindo-{__version__}-py3-none-any.whl"
 SDIST = f"airflow_provider_pindo-{__version__}.tar.gz"
 INFO = f"airflow_provider_pindo-{__version__}.dist-info"
+#: The addresses of the repository and of the documentation: empty until they are published.
+ADDRESSES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["metadata"][
+    "hooks"
+]["custom"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +42,20 @@ def wheel(built) -> dict[str, str]:
     """The wheel's files, by their paths."""
     with zipfile.ZipFile(built / WHEEL) as archive:
         return {name: archive.read(name).decode(errors="replace") for name in archive.namelist()}
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    """Return a function that says what the hook makes of addresses."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    hatch_build = importlib.import_module("hatch_build")
+
+    def metadata(version, **addresses):
+        metadata = {"version": version}
+        hatch_build.LinksToTheRepository(str(ROOT), addresses).update(metadata)
+        return metadata["urls"], metadata["readme"]["text"]
+
+    return metadata
 
 
 def files_below(folder: Path) -> set[str]:
@@ -65,14 +85,16 @@ def test_the_wheel_has_every_file_of_the_package_and_the_examples_and_none_besid
     }
 
 
-def test_the_metadata_say_what_it_is_and_where_airflow_finds_it(wheel):
+def test_the_metadata_say_what_it_is_and_where_airflow_finds_it(wheel, hook):
     metadata = message_from_string(wheel[f"{INFO}/METADATA"])
     assert metadata["Name"] == "airflow-provider-pindo"
     assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
-    assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
+    urls, readme = hook(__version__, **ADDRESSES)
+    assert metadata.get_payload() == readme
+    assert metadata.get_all("Project-URL", []) == [f"{name}, {address}" for name, address in urls.items()]
     assert wheel[f"{INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert wheel[f"{INFO}/entry_points.txt"].split() == [
         *("[airflow.plugins]", "pindo", "=", "airflow_provider_pindo.plugins.pindo:PindoPlugin"),
@@ -93,19 +115,25 @@ def test_the_sdist_has_the_package_its_documentation_and_its_examples_and_no_tes
     }
 
 
-def test_the_links_of_the_readme_work_on_pypi_once_the_address_is_known(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-    hatch_build = importlib.import_module("hatch_build")
-    hook = hatch_build.LinksToTheRepository(str(ROOT), {"repository": "https://github.com/example/pindo/"})
-    metadata = {"version": "1.2.3"}
-    hook.update(metadata)
-    assert metadata["urls"]["Issues"] == "https://github.com/example/pindo/issues"
-    text = metadata["readme"]["text"]
+def test_the_links_of_the_readme_work_on_pypi_once_the_addresses_are_known(hook):
+    repository, documentation = "https://github.com/example/pindo/", "https://pindo.example.io/en/stable/"
+    urls, text = hook("1.2.3", repository=repository, documentation=documentation)
+    assert urls["Issues"] == "https://github.com/example/pindo/issues"
+    assert urls["Documentation"] == "https://pindo.example.io/en/stable"
     assert "](https://github.com/example/pindo/raw/v1.2.3/docs/images/phones.png)" in text
+    assert "](https://github.com/example/pindo/blob/v1.2.3/example_dags/pindo_low_balance.py)" in text
+    assert "](https://pindo.example.io/en/stable/promises.html)" in text
+    assert "](https://pindo.example.io/en/stable/howto/send.html)" in text
+    assert "](https://pindo.example.io/en/stable/promises.html#by-version-of-airflow)" in text
+    assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
+
+
+def test_without_a_site_the_documentation_is_that_in_the_repository(hook):
+    urls, text = hook("1.2.3", repository="https://github.com/example/pindo", documentation="")
+    assert urls["Documentation"] == "https://github.com/example/pindo/blob/main/docs/index.rst"
     assert "](https://github.com/example/pindo/blob/v1.2.3/docs/promises.rst)" in text
     assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
 
 
-def test_as_long_as_the_address_is_not_known_the_metadata_have_no_links(wheel):
-    metadata = message_from_string(wheel[f"{INFO}/METADATA"])
-    assert metadata.get_all("Project-URL") is None
+def test_as_long_as_the_address_is_not_known_the_metadata_have_no_links(hook):
+    assert hook("1.2.3", repository="", documentation="") == ({}, README)
