@@ -6,17 +6,19 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from airflow.configuration import conf
 
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from airflow_provider_pindo.sandbox.calls import CALLS
 from airflow_provider_pindo.sandbox.faults import ACTIONS
 from airflow_provider_pindo.sandbox.outcomes import NUMBERS
-from demo.deployment import EXAMPLE_DAGS
+from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS
 from tests.test_house_rules import PUBLIC
 
 try:
@@ -78,6 +80,47 @@ def test_every_field_of_the_connection_and_every_fault_call_and_number_of_the_sa
     assert [call for call in CALLS if f"``{call}``" not in sandbox] == []
     rows = [f"* - ``{number}``\n     - ``{outcome}``" for number, outcome in NUMBERS.items()]
     assert [row for row in rows if row not in sandbox] == []
+
+
+def words_of(text: str) -> str:
+    """Return a text without line breaks and marks."""
+    return " ".join(re.sub(r"[*`]", "", text).split())
+
+
+def test_the_readme_and_the_first_page_make_the_same_promises():
+    readme, page = (
+        re.findall(r"^\d\. .*\n(?:   .*\n)*", text_of(file), re.MULTILINE)
+        for file in (ROOT / "README.md", DOCS / "index.rst")
+    )
+    assert len(readme) == 4
+    assert [*map(words_of, page)] == [*map(words_of, readme)]
+
+
+@pytest.mark.parametrize(
+    ("page", "module", "name", "number", "sentence"),
+    [
+        ("troubleshooting", "_bulk.sender", "GRACE", 3, "Requests in flight had three more seconds."),
+        ("speed", "plugins._overview", "MAX_ENTRIES", 20_000, "It counts the newest 20,000 entries"),
+        (
+            "delivery",
+            "plugins._claims",
+            "_MAX_ENTRIES",
+            10_000,
+            "If more than 10,000 entries that name messages",
+        ),
+        ("delivery", "plugins._models", "_WEEK", timedelta(7), "began at most a week before the request"),
+    ],
+)
+def test_a_number_on_a_page_is_that_of_the_code(page, module, name, number, sentence):
+    assert sentence in words_of(text_of(DOCS / f"{page}.rst"))
+    if module.startswith("plugins") and AIRFLOW_VERSION < 3:
+        pytest.skip("Airflow 2.11 has no pages and no webhooks")
+    assert getattr(importlib.import_module(f"airflow_provider_pindo.{module}"), name) == number
+
+
+def test_airflow_maps_over_as_many_messages_as_the_page_says():
+    assert "maps over more than 1,024 messages" in words_of(text_of(DOCS / "howto" / "watch.rst"))
+    assert conf.getint("core", "max_map_length") == 1024
 
 
 def test_every_example_is_listed():

@@ -30,6 +30,16 @@ def test_a_sheet_with_titles_blank_rows_and_numbers_typed_as_numbers_is_read(san
     assert [each["row"] for each in result["rejections"]] == [8]
 
 
+@pytest.mark.parametrize(("titles", "is_read"), [(19, True), (20, False)])
+def test_the_header_is_among_the_first_twenty_rows(sandbox, tmp_path, titles, is_read):
+    path = tmp_path / "a.xlsx"
+    write_xlsx(path, ["Title"], [*[["Title"]] * (titles - 1), HEADER, *ROWS])
+    if is_read:
+        assert send(Store(), recipients=path, text=PERSONAL)["accepted"] == 2
+    else:
+        refused(sandbox, "column", recipients=path)
+
+
 @pytest.mark.parametrize("style", [1, 2])
 def test_a_date_cell_of_excel_is_a_bad_row_that_says_what_to_do(sandbox, tmp_path, style):
     path = tmp_path / "a.xlsx"
