@@ -148,7 +148,7 @@ def _open_excel(file: File, columns: FieldMap) -> Table:
 
 
 class _ArrowTable:
-    """Rows of record batches."""
+    """Rows of record batches. The blocks do not depend on how the source has cut its batches."""
 
     def __init__(self, where: str, header: Sequence[str], batches: Iterator[Any], columns: FieldMap) -> None:
         self.header = header
@@ -158,24 +158,23 @@ class _ArrowTable:
     def blocks(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Sequence[Any]]]]:
         """Read all rows but blank ones."""
         first = 1
-        for whole in self._batches:
-            for start in range(0, whole.num_rows, BLOCK):
-                batch = whole.slice(start, BLOCK)
-                columns = [batch.column(position).to_pylist() for position in positions]
-                rows: Sequence[int] = range(first, first + batch.num_rows)
-                if blank := self._blank(batch, columns):
-                    kept = [position for position in range(batch.num_rows) if position not in blank]
-                    rows = [rows[position] for position in kept]
-                    columns = [[column[position] for position in kept] for column in columns]
-                if rows:
-                    yield rows, columns
-                first += batch.num_rows
+        for parts in _cut_anew(self._batches):
+            columns: list[Sequence[Any]] = [_column(parts, position) for position in positions]
+            length = sum(part.num_rows for part in parts)
+            rows: Sequence[int] = range(first, first + length)
+            first += length
+            if blank := self._blank(parts, columns, length):
+                kept = [position for position in range(length) if position not in blank]
+                rows = [rows[position] for position in kept]
+                columns = [[column[position] for position in kept] for column in columns]
+            if rows:
+                yield rows, columns
 
-    def _blank(self, batch: Any, columns: list[list[Any]]) -> set[int]:
+    def _blank(self, parts: list[Any], columns: Sequence[Sequence[Any]], length: int) -> set[int]:
         """Return the positions of rows that are blank: first in the columns that are read, then in all."""
-        blank = set(range(batch.num_rows))
+        blank = set(range(length))
         others = (
-            batch.column(position).to_pylist()
+            _column(parts, position)
             for position, name in enumerate(self.header)
             if not name.startswith(LABELS)
         )
@@ -184,6 +183,28 @@ class _ArrowTable:
             if not blank:
                 break
         return blank
+
+
+def _cut_anew(batches: Iterator[Any]) -> Iterator[list[Any]]:
+    """Yield the parts of record batches that make up each block; all blocks but the last are of one length."""
+    parts: list[Any] = []
+    missing = BLOCK
+    for batch in batches:
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, missing)
+            parts.append(part)
+            start += part.num_rows
+            missing -= part.num_rows
+            if not missing:
+                yield parts
+                parts, missing = [], BLOCK
+    if parts:
+        yield parts
+
+
+def _column(parts: list[Any], position: int) -> list[Any]:
+    return list(chain.from_iterable(part.column(position).to_pylist() for part in parts))
 
 
 def _import_pyarrow(what: str) -> tuple[Any, Any]:

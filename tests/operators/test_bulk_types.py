@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoInsufficientBalanceError
 from airflow_provider_pindo.operators.partitions import write_partitions
 from tests.operators.bulk import PERSONAL, Store, people, report, send
 from tests.operators.files import HEADER, ROWS, TEXTS, refused, sandbox_reset, texts
@@ -25,6 +25,21 @@ def test_an_arrow_table_is_a_list_of_its_rows(sandbox, tmp_path):
     assert send(Store(), recipients=people(1), text="Muraho", exclude=table)["excluded"] == 0
     (part,) = write_partitions(table, tmp_path, partitions=1)
     assert send(Store(), recipients=part, text=PERSONAL)["accepted"] == 2
+
+
+def test_a_retry_finds_the_rows_of_an_arrow_table_in_other_chunks(sandbox):
+    """polars, DuckDB and pandas cut the same rows as their threads and their memory want it."""
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = pyarrow.Table.from_pylist([{"phonenumber": None, "name": None}, *people(2500)])
+    chunks = [rows.slice(start, length) for start, length in ((0, 1), (1, 0), (1, 700), (701, 1800))]
+    in_chunks = pyarrow.concat_tables(chunks)
+    assert [len(batch) for batch in in_chunks.to_batches()] == [1, 0, 700, 1800]
+    store, arguments = Store(), {"text": "Muraho", "on_unknown": "accept", "chunk_size": 500}
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(store, recipients=rows, **arguments)
+    assert send(store, generation=1, recipients=in_chunks, **arguments)["accepted"] == 2500
+    assert len(sandbox.messages()) == 2500
 
 
 def test_an_arrow_table_with_a_column_twice_is_refused(sandbox):
