@@ -44,11 +44,11 @@ class Spool:
         self._decode = msgspec.msgpack.Decoder(SpooledBlock).decode
 
     def append(self, block: SpooledBlock) -> bytes:
-        """Write a block; return its bytes."""
+        """Write a block; return its bytes without the reasons, whose words may differ in another version."""
         content = self._encode(block)
         self._file.write(len(content).to_bytes(4, "big"))
         self._file.write(content)
-        return content
+        return self._encode(msgspec.structs.replace(block, problems={})) if block.problems else content
 
     def blocks(self) -> Iterator[SpooledBlock]:
         """Read all blocks, from the first on."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row
 from airflow_provider_pindo._bulk.messages import Plan
 from airflow_provider_pindo._bulk.preflight import DUPLICATE, EXCLUDED, INVALID, SEND, preflight
+from airflow_provider_pindo._sources.rows import open_source
+from airflow_provider_pindo.api import phone
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import Template, has_mention
+from tests import upgrade
 from tests._bulk.blocks import PERSONAL, rows
+from tests.upgrade.dag import dag as upgrade_dag
 
 
 def test_what_pindo_could_find_in_an_address_is_a_mention_when_a_value_makes_it():
@@ -217,6 +224,33 @@ def test_the_fingerprint_is_of_all_that_decides_who_gets_what():
         fingerprint("+250780000001", "Muraho", "PindoTest"),
     ]
     assert len({first, *others}) == 4
+
+
+def test_the_fingerprint_does_not_depend_on_the_wording_of_a_reason(monkeypatch):
+    """A later version of this package, or of phonenumbers, may word it in another way."""
+    plan = Plan(Template("Muraho"), on_invalid="skip")
+
+    def fingerprint(*numbers):
+        return preflight(rows(*[(number, "A") for number in numbers]), plan, lambda _: None).fingerprint()
+
+    good, bad, worse = "+250780000001", "0780000002", "07800"
+    first = fingerprint(good, bad, worse)
+    monkeypatch.setattr(phone, "_WRITE_E164", "give it in E.164")
+    assert fingerprint(good, bad, worse) == first
+    assert (
+        len({first, fingerprint(good, worse, bad), fingerprint(good, bad), fingerprint(bad, good, worse)})
+        == 4
+    )
+
+
+def test_the_fingerprint_of_a_list_is_that_of_an_entry_which_an_earlier_version_wrote():
+    """Else an upgrade between a try and its clear would leave the rest of the list unsent."""
+    (everybody,) = [task for task in upgrade_dag.tasks if task.task_id == "everybody"]
+    source = open_source(everybody.recipients).blocks(("phonenumber", "name"))
+    checked = preflight(source, Plan(Template(everybody.text)), print)
+    kept = Path(upgrade.__file__).with_name("entries_v1.sql").read_text(encoding="utf-8")
+    header = re.search(r"'everybody',-1,'pindo_bulk',.*?'(\{.*?\})'", kept)[1]
+    assert checked.fingerprint(everybody.text, "PindoTest") == json.loads(header)["input"]
 
 
 def test_a_bad_row_is_repeated_by_none_and_repeats_none():
