@@ -17,10 +17,12 @@ Two tasks whose requests are both open at the same moment may count one event fo
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from airflow_provider_pindo._ledger.entry import fingerprint
@@ -33,6 +35,9 @@ Key = TypeVar("Key", bound=Hashable)
 _TOLERANCE = timedelta(seconds=2)
 #: A message that Pindo created later belongs to another request with the same text.
 _LATEST = timedelta(minutes=10)
+#: Two such events that come within this time may each be of the message. It is shorter than the time after which an
+#: event is settled, so what came within it is seen by then.
+_ALONE = timedelta(seconds=20)
 #: The clocks of a task and of the API server may differ, so events are read from a little earlier on.
 CLOCK_SKEW = timedelta(minutes=1)
 
@@ -45,12 +50,16 @@ class SentEvent:
     :param message: :func:`message_fingerprint` of its number and text.
     :param sender: the sender ID; None when the report does not name it.
     :param created_at: when Pindo created the message; an aware time.
+    :param received_at: when Airflow received the event; an aware time.
+    :param event_id: its number among the events that Airflow received.
     """
 
     sms_id: str
     message: str
     sender: str | None
     created_at: datetime
+    received_at: datetime
+    event_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +78,13 @@ class UnknownMessage:
     latest: datetime | None = None
 
 
-def read_sent_event(body: Mapping[str, Any], timezone: str) -> SentEvent | None:
+def read_sent_event(
+    body: Mapping[str, Any], timezone: str, received_at: datetime, event_id: int = 0
+) -> SentEvent | None:
     """Return the message that a ``sent`` webhook is about; None if the body does not describe one.
 
     :param timezone: IANA name of the time zone of times without one.
+    :param received_at: when Airflow received it.
     """
     sms_id, text, sender = (
         read_sms_id(body.get("id", body.get("sms_id"))),
@@ -88,8 +100,10 @@ def read_sent_event(body: Mapping[str, Any], timezone: str) -> SentEvent | None:
     return SentEvent(
         sms_id=sms_id,
         message=message_fingerprint(body.get("to"), text),
-        sender=sender if isinstance(sender, str) and sender else None,
+        sender=sys.intern(sender) if isinstance(sender, str) and sender else None,
         created_at=created_at,
+        received_at=received_at,
+        event_id=event_id,
     )
 
 
@@ -123,18 +137,28 @@ def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEv
 
 
 def find_only_events(
-    messages: Mapping[str, UnknownMessage], events: Iterable[SentEvent]
+    messages: Mapping[str, UnknownMessage], events: Iterable[SentEvent], settled_id: int
 ) -> dict[str, SentEvent]:
     """Return the event of each message that exactly one event can be of.
 
+    It is the first one that came, if no other came soon after. A later one changes nothing, so the answer is the same
+    whenever somebody looks.
+
     :param messages: by their own :attr:`UnknownMessage.message`, so each is there once.
+    :param settled_id: events with a higher id are too new to tell. Another one may appear.
     """
-    candidates = defaultdict[str, dict[str, SentEvent]](dict)
-    for event in events:
+    first: dict[str, SentEvent] = {}
+    ambiguous = set[str]()
+    for event in sorted(events, key=lambda event: (event.received_at, event.event_id)):
         message = messages.get(event.message)
-        if message is not None and _proves(event, message):
-            candidates[event.message][event.sms_id] = event
-    return {key: next(iter(some.values())) for key, some in candidates.items() if len(some) == 1}
+        if message is None or not _proves(event, message):
+            continue
+        known = first.setdefault(event.message, event)
+        if event.sms_id != known.sms_id and event.received_at - known.received_at <= _ALONE:
+            ambiguous.add(event.message)
+    return {
+        key: event for key, event in first.items() if event.event_id <= settled_id and key not in ambiguous
+    }
 
 
 def format_message(message: str, began: str | None, sender: str) -> str:
@@ -149,10 +173,14 @@ def parse_message(text: object) -> tuple[str, UnknownMessage | None]:
     """Return what stands for a message, and the message; None if nobody knows when its request began."""
     message, began, sender = (*str(text or "").split(" ", 2), "", "")[:3]
     try:
-        moment = datetime.fromisoformat(began)
+        moment = _read_moment(began)
     except ValueError:
         return message, None
-    return message, UnknownMessage(message, sender, moment) if moment.tzinfo else None
+    return message, UnknownMessage(message, sys.intern(sender), moment) if moment.tzinfo else None
+
+
+#: The rows of a request share their time, and a report may have a million rows.
+_read_moment = lru_cache(datetime.fromisoformat)
 
 
 def _proves(event: SentEvent, message: UnknownMessage) -> bool:

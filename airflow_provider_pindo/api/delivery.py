@@ -154,6 +154,9 @@ class Deliveries:
         self._retry_window = retry_window
         self._unnamed = unnamed
 
+    def __contains__(self, sms_id: str) -> bool:
+        return sms_id in self._reports
+
     def add(self, reports: Mapping[str, Iterable[DeliveryReport]]) -> None:
         """Add reports, by message. Those of other messages are ignored."""
         for sms_id in reports.keys() & self._reports.keys():

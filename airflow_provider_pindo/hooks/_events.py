@@ -108,20 +108,17 @@ class EventReader:
         """
         return _sent(self.read(_unclaimed(began, to=to)), self._settings.timezone)
 
-    def read_new_sent(
+    def iter_new_sent(
         self, began: datetime, after: int, *, retry: bool = True
-    ) -> tuple[list[SentEvent], int]:
-        """Return those of :meth:`read_sent` that are new, and the id to read after at the next time.
+    ) -> Iterator[tuple[list[SentEvent], int]]:
+        """Yield those of :meth:`read_sent` that are new, page by page, each with the settled id of then.
 
-        :param after: 0, or the id that the last call returned. An event may come again.
+        :param after: 0, or the first settled id of the last time. An event may come again.
         :param retry: False tries the first request once, since the caller reads again later.
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
-        events, settled_ids = list[SentEvent](), list[int]()
         for page in self._pages(_unclaimed(began), after, _attempt(retry)):
-            events += _sent(page.events, self._settings.timezone)
-            settled_ids.append(page.settled_id)
-        return events, settled_ids[0]
+            yield _sent(page.events, self._settings.timezone), page.settled_id
 
     def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
         """Return what is new to at least one of ``cursors``, from one pass over the events.
@@ -221,7 +218,7 @@ def _unclaimed(began: datetime, *, to: str | None = None, sms_ids: Sequence[str]
 
 
 def _sent(events: Iterable[WebhookEvent], timezone: str) -> list[SentEvent]:
-    read = (read_sent_event(event.body, timezone) for event in events)
+    read = (read_sent_event(event.body, timezone, event.received_at, event.id) for event in events)
     return [event for event in read if event is not None]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -134,16 +133,17 @@ class PindoDeliverySensor(PindoWaitingSensor):
         """Find the ids of messages that have none, where exactly one event can be of the message."""
         from airflow_provider_pindo.hooks._evidence import message_digest
 
-        began = min(message.began for message in waiting.messages.values())
-        events, waiting.after = self.events.read_new_sent(began, waiting.after, retry=retry)
-        named = {sms_id for cursor in waiting.cursors for sms_id in cursor.sms_ids}
-        for event in events:
-            digest = message_digest(self.hook, event.message)
-            if digest in waiting.messages and event.sms_id not in named:
-                waiting.events[event.sms_id] = replace(event, message=digest)
-        matches = find_only_events(waiting.messages, waiting.events.values())
-        for key in matches:
-            del waiting.messages[key]
+        settled_ids = []
+        for events, settled_id in self.events.iter_new_sent(waiting.began, waiting.after, retry=retry):
+            settled_ids.append(settled_id)
+            for event in events:
+                message = waiting.messages.get(message_digest(self.hook, event.message))
+                if message is not None and event.sms_id not in waiting.deliveries:
+                    waiting.events.setdefault(event.sms_id, replace(event, message=message.message))
+        waiting.after = settled_ids[0]  # what comes later may be missing from the first page
+        matches = find_only_events(waiting.messages, waiting.events.values(), waiting.after)
+        for key, event in matches.items():
+            del waiting.messages[key], waiting.events[event.sms_id]
         if ids := frozenset(event.sms_id for event in matches.values()):
             waiting.deliveries.name(ids)
             waiting.cursors.append(ReportCursor(ids))
@@ -202,6 +202,11 @@ class _Waiting(Waiting):
     events: dict[str, SentEvent] = field(default_factory=dict)
     after: int = 0
 
+    @property
+    def began(self) -> datetime:
+        """When the first request of :attr:`messages` began."""
+        return min(message.began for message in self.messages.values())
+
 
 def _read_report(path: str) -> tuple[list[str], dict[str, UnknownMessage], int]:
     """Return the accepted messages of a bulk send's report: ids, those whose ids may be found, and how many others.
@@ -213,20 +218,20 @@ def _read_report(path: str) -> tuple[list[str], dict[str, UnknownMessage], int]:
 
     ids: list[str] = []
     messages: dict[str, UnknownMessage] = {}
-    rows = Counter[str]()
+    others = set[str]()
     unnamed = 0
     report = FileSource(File(path, argument="report_path"), {})
     for block in report.blocks(("outcome", "sms_id", "evidence"), ("evidence",)):
         for outcome, value, evidence in zip(*block.columns, strict=True):
             key, message = parse_message(evidence)
-            rows[key] += 1
-            if outcome != "accepted":
-                continue
-            if sms_id := read_sms_id(value):
+            sms_id = read_sms_id(value)
+            if outcome == "accepted" and sms_id:
                 ids.append(sms_id)
-                continue
-            unnamed += 1
-            if message is not None:
-                messages[key] = message
-    alone = {key: message for key, message in messages.items() if rows[key] == 1}
-    return ids, alone, unnamed - len(alone)
+            elif outcome == "accepted":
+                unnamed += 1
+                if message is not None and key not in messages and key not in others:
+                    messages[key] = message
+                    continue
+            messages.pop(key, None)
+            others.add(key)
+    return ids, messages, unnamed - len(messages)

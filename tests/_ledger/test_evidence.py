@@ -19,7 +19,7 @@ from airflow_provider_pindo._ledger.evidence import (
 
 BEGAN = datetime(2026, 11, 24, 6, 0, 0, 900_000, tzinfo=UTC)
 MESSAGE = message_fingerprint("+250781234567", "Muraho")
-EVENT = SentEvent("out_sms_1", MESSAGE, "PindoTest", BEGAN.replace(microsecond=0))
+EVENT = SentEvent("out_sms_1", MESSAGE, "PindoTest", BEGAN.replace(microsecond=0), BEGAN, 1)
 UNKNOWN = UnknownMessage(MESSAGE, "PindoTest", BEGAN)
 
 
@@ -74,8 +74,8 @@ def test_an_event_that_is_too_early_for_one_message_counts_for_another():
     assert find_evidence({1: later, 2: UNKNOWN}, [EVENT]) == {2: EVENT}
 
 
-def only(*events):
-    return find_only_events({MESSAGE: UNKNOWN}, events).get(MESSAGE)
+def only(*events, settled_id=9):
+    return find_only_events({MESSAGE: UNKNOWN}, events, settled_id).get(MESSAGE)
 
 
 def test_a_message_takes_its_event_only_if_no_other_event_can_be_of_it():
@@ -84,6 +84,21 @@ def test_a_message_takes_its_event_only_if_no_other_event_can_be_of_it():
     assert only(EVENT, EVENT) == EVENT  # Pindo may report it twice
     assert only(EVENT, second) is None
     assert only() is None
+
+
+@pytest.mark.parametrize(("seconds", "is_another"), [(0, True), (20, True), (20.1, False), (300, False)])
+def test_a_message_keeps_its_event_when_another_one_comes_later(seconds, is_another):
+    received_at = EVENT.received_at + timedelta(seconds=seconds)
+    second = replace(EVENT, sms_id="out_sms_2", received_at=received_at, event_id=2)
+    for events in ([EVENT, second], [second, EVENT], [EVENT, second, replace(EVENT, event_id=3)]):
+        assert only(*events) == (None if is_another else EVENT)
+
+
+def test_a_message_takes_no_event_before_the_event_is_settled():
+    assert only(EVENT, settled_id=0) is None
+    assert only(EVENT, settled_id=1) == EVENT
+    later = replace(EVENT, sms_id="out_sms_2", received_at=BEGAN + timedelta(minutes=1), event_id=2)
+    assert only(EVENT, later, settled_id=1) == EVENT
 
 
 @pytest.mark.parametrize(

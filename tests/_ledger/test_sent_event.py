@@ -15,26 +15,33 @@ BODY = {
     "created_at": "2026-06-10T09:04:12",
     "to": "250781234567",
 }
+RECEIVED = datetime(2026, 6, 10, 7, 4, 15, tzinfo=UTC)
 EVENT = SentEvent(
     "out_sms_1",
     message_fingerprint("+250781234567", "Muraho"),
     "PindoTest",
     datetime(2026, 6, 10, 7, 4, 12, tzinfo=UTC),
+    RECEIVED,
+    7,
 )
 
 
+def read(body, timezone="Africa/Kigali"):
+    return read_sent_event(body, timezone, RECEIVED, 7)
+
+
 def test_a_body_is_a_message():
-    assert read_sent_event(BODY, "Africa/Kigali") == EVENT
+    assert read(BODY) == EVENT
 
 
 def test_a_number_and_an_empty_sender_are_read():
-    event = read_sent_event({**BODY, "id": 7, "sender": ""}, "UTC")
+    event = read({**BODY, "id": 7, "sender": ""})
     assert (event.sms_id, event.sender) == ("7", None)
 
 
 def test_the_id_may_be_that_of_a_delivery_report():
     body = {key: value for key, value in BODY.items() if key != "id"}
-    assert read_sent_event({**body, "sms_id": "out_sms_1"}, "Africa/Kigali") == EVENT
+    assert read({**body, "sms_id": "out_sms_1"}) == EVENT
 
 
 @pytest.mark.parametrize("to", ["250781234567", "00250781234567", "+250 781-234-567", 250781234567])
@@ -51,4 +58,4 @@ def test_zeros_at_the_end_belong_to_a_number():
     "odd", [{"id": None}, {"text": 4}, {"created_at": "yesterday"}, {"created_at": None}]
 )
 def test_a_body_that_lacks_what_proves_it_is_no_message(odd):
-    assert read_sent_event({**BODY, **odd}, "UTC") is None
+    assert read({**BODY, **odd}) is None

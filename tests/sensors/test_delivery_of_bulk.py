@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,16 +17,20 @@ from tests.operators.bulk import HALVES, Store, people, post_sent, report, send
 if not AIRFLOW_V_3_3_PLUS:
     pytest.skip("only a send with a ledger names its messages", allow_module_level=True)
 
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo._ledger import evidence
+from airflow_provider_pindo.plugins import _events, _store
+from airflow_provider_pindo.sensors.delivery import _read_report
 from tests.sensors.delivery_task import Task, later
 
+CLAIMING, OVERLAP = _events._CLAIMING, _store.OVERLAP
 NOBODY = {"delivered": 0, "undelivered": 0, "no_report": 0, "of": 0, "not_delivered": []}
 
 
 @pytest.fixture(autouse=True)
 def quick(webhooks, monkeypatch):
-    """An entry of the ledger is there right after the response."""
+    """An entry of the ledger is there right after the response, and an event is settled soon."""
     monkeypatch.setattr("airflow_provider_pindo.plugins._events._CLAIMING", timedelta(0))
+    monkeypatch.setattr(_store, "OVERLAP", 0.3)
 
 
 @pytest.fixture
@@ -63,7 +68,6 @@ def test_each_row_takes_the_event_of_its_message(webhooks, sandbox, mode, path):
         "not_delivered": [{"sms_id": "2", "status": "UNDELIV", "modified_at": "2026-06-10T09:04:31+00:00"}],
     }
     sent = [request for request in webhooks.requests if request["kinds"] == ["sent"]]
-    assert sent
     assert all(request["unclaimed"] for request in sent)
 
 
@@ -117,6 +121,26 @@ def test_an_event_that_came_twice_is_one(webhooks, sandbox, path):
     assert wait(path) == {**NOBODY, "delivered": 1, "of": 1}
 
 
+def test_a_row_keeps_its_event_when_another_one_comes_later(webhooks, sandbox, mode, path, monkeypatch):
+    monkeypatch.setattr("airflow_provider_pindo._ledger.evidence._ALONE", timedelta(seconds=0.2))
+    together(path)
+    post_sent(webhooks, sandbox.messages()[0])
+    time.sleep(0.4)
+    post_sent(webhooks, sandbox.messages()[0], sms_id="another")
+    webhooks.report("another", "UNDELIV")
+    later(webhooks.report, "out_001")
+    assert wait(path, **mode) == {**NOBODY, "delivered": 1, "of": 1}
+
+
+def test_a_row_takes_no_event_while_another_one_may_follow(webhooks, sandbox, mode, path, monkeypatch):
+    monkeypatch.setattr(_store, "OVERLAP", 1.5)
+    together(path)
+    post_sent(webhooks, sandbox.messages()[0])
+    webhooks.report("out_001")
+    later(post_sent, webhooks, sandbox.messages()[0], sms_id="another", seconds=0.7)
+    assert wait(path, timeout=2.5, on_no_report="report", **mode) == {**NOBODY, "no_report": 1, "of": 1}
+
+
 def test_two_rows_with_the_same_message_take_no_event(webhooks, sandbox, mode, path):
     together(path, recipients=people(1) * 2 + people(2)[1:], text="Muraho", on_duplicate="send")
     for number, message in enumerate(sandbox.messages(), 1):
@@ -164,8 +188,7 @@ def test_a_later_try_writes_the_report_with_the_times_of_the_first(webhooks, san
     assert all(rewritten)
 
 
-def test_a_second_look_reads_new_events_only(webhooks, sandbox, path, monkeypatch):
-    monkeypatch.setattr(_store, "OVERLAP", 0.0)
+def test_a_second_look_reads_new_events_only(webhooks, sandbox, path):
     together(path, 2)
     first, second = sandbox.messages()
     post_sent(webhooks, first)
@@ -236,3 +259,24 @@ def test_a_row_whose_time_is_not_known_is_not_waited_for(webhooks, path, tmp_pat
     )
     assert wait(path, on_no_report="report") == {**NOBODY, "no_report": 1, "of": 1}
     assert webhooks.requests == []
+
+
+def test_an_event_is_settled_after_every_other_that_may_be_of_its_message_is_seen():
+    assert evidence._ALONE + CLAIMING + timedelta(seconds=5) <= timedelta(seconds=OVERLAP)
+
+
+def test_a_long_report_needs_little_memory(tmp_path):
+    path, rows = tmp_path / "report.csv", 20_000
+    began = "2026-11-30T08:00:00+00:00"
+    with path.open("w") as file:
+        file.write("row,outcome,sms_id,evidence\n")
+        file.writelines(f"{row},accepted,,{row:016x} {began} PindoTest\n" for row in range(rows))
+    _read_report(str(path))  # what is loaded once does not count
+    tracemalloc.start()
+    try:
+        ids, messages, unnamed = _read_report(str(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (ids, len(messages), unnamed) == ([], rows, 0)
+    assert peak / rows < 260
