@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue, conf
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import PokeReturnValue, conf
 from airflow_provider_pindo._inbox.backoff import FailureBudget
 from airflow_provider_pindo._inbox.event_scan import ReportCursor
 from airflow_provider_pindo._ledger.evidence import (
+    CLOCK_SKEW,
     SentEvent,
     UnknownMessage,
     find_only_events,
@@ -154,12 +156,22 @@ class PindoDeliverySensor(PindoWaitingSensor):
         return result if self.on_no_report == "report" or not result["no_report"] else None
 
     def new_trigger(self, waiting: _Waiting) -> BaseTrigger:
-        """Return the trigger that waits for the first messages that are open, or until the next look for ids."""
+        """Return the trigger that waits for the first messages that are open, or for the events of those without id.
+
+        The task does not end before these have what they wait for. So it need not resume for the others.
+        """
         pending = waiting.deliveries.pending(datetime.now(UTC))
         if waiting.messages and not pending:
-            from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+            from airflow_provider_pindo.triggers._sent import SentTrigger
 
-            return DateTimeTrigger(moment=datetime.now(UTC) + timedelta(seconds=self.poke_interval))
+            return SentTrigger(
+                messages=list(islice(waiting.messages, _MAX_DEFERRED)),
+                since=(waiting.began - CLOCK_SKEW).isoformat(),
+                after=waiting.after,
+                poke_interval=self.poke_interval,
+                max_consecutive_failures=self.max_consecutive_failures,
+                pindo_conn_id=self.pindo_conn_id,
+            )
         from airflow_provider_pindo.triggers.delivery import PindoDeliveryTrigger
 
         return PindoDeliveryTrigger(
@@ -170,16 +182,15 @@ class PindoDeliverySensor(PindoWaitingSensor):
             pindo_conn_id=self.pindo_conn_id,
         )
 
-    def execute_complete(self, context: Context, event: Any, failures: int = 0) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any], failures: int = 0) -> dict[str, Any]:
         """Return the counts; or wait on, for the rest of many messages.
 
-        :param event: what the trigger said; Airflow's own says only the time.
+        :param event: what the trigger said.
         :param failures: how often reading the reports has failed. After a failure the task waits again.
         """
         result: Any
         with closing(self), self._skipping():
-            if isinstance(event, dict):
-                self._raise_failure(event)
+            self._raise_failure(event)
             try:
                 self._waiting = self._begin(context)
                 done = self.read(self._waiting, retry=True)
