@@ -39,10 +39,13 @@ def is_e164(value: str) -> bool:
 
 
 def are_e164(values: Sequence[str]) -> bool:
-    """Return whether :func:`is_e164` holds for all ``values``. Numbers of one country are checked at once."""
+    """Return whether :func:`is_e164` holds for all ``values``. Numbers of one country are checked at once.
+
+    :raises TypeError: a value is not a string.
+    """
+    lines = "\n".join([*values, ""])
     if len({value[:4] for value in values}) != 1:
         return all(map(is_e164, values))
-    lines = "\n".join([*values, ""])
     # A value that contains a line break would count as two.
     return lines.count("\n") == len(values) and bool(_fits_country(values[0][1:4], lines=True)(lines))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from copy import copy
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -46,6 +48,24 @@ def test_letters_and_their_accents_are_one_character():
     """A letter with a separate accent would not be in the GSM alphabet: the message would cost more."""
     parsed = parse(NUMBER, "Ame\u0301lie", "cafe\u0301", text="@contact.name: @contact.place")
     assert (parsed.names, parsed.texts) == (["Am\u00e9lie"], ["Am\u00e9lie: caf\u00e9"])
+
+
+class From312(dict):
+    """A dict as Python 3.12 has it, where a slice is a key like any other."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(str(key))
+
+
+@pytest.mark.parametrize("other", [From312(mobile=NUMBER), defaultdict(list), [NUMBER], b"+250780000002", 7])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_number_that_is_an_object_is_bad_and_stays_as_it_is(other, first):
+    before = copy(other)
+    cells = [NUMBER, other] if first == 0 else [other, NUMBER]
+    parsed = parse_block(Block(1, [cells, ["A", "B"]]), Plan(Template("Muraho")))
+    assert list(parsed.problems) == [1 - first]
+    assert f"is of type {type(other).__name__}, not a string" in parsed.problems[1 - first]
+    assert other == before
 
 
 @pytest.mark.parametrize(
