@@ -238,9 +238,10 @@ def mask_phone_number(value: object) -> str:
     """Return ``value`` in a form for logs and errors: ``+250781234567`` gives ``+25078****567``.
 
     At least four digits are hidden. A value that does not look like a number keeps only its first two characters,
-    since it may be from the wrong column. What a spreadsheet added stays: ``781234567.0`` gives ``78****567.0``.
+    since it may be from the wrong column. What a spreadsheet added stays: ``781234567.0`` gives ``78****567.0``. Half a
+    surrogate pair, which no log can hold, becomes a question mark.
     """
-    text = str(value).strip()
+    text = str(value).encode("utf-8", "replace").decode().strip()
     if rounded := _ROUNDED(text):
         return f"{rounded[1][:2]}****{rounded[2]}"
     added = ""

@@ -407,6 +407,7 @@ def test_half_characters_are_bad_rows_that_the_result_and_the_report_can_hold(sa
     bad = [
         {"phonenumber": "+250780000009", "name": "half \ud83d"},
         {"phonenumber": "07812\ud83d", "name": "A"},
+        {"phonenumber": "\ud83dAline", "name": "A"},
     ]
     path = tmp_path / "report.csv"
     result = send(
@@ -415,14 +416,16 @@ def test_half_characters_are_bad_rows_that_the_result_and_the_report_can_hold(sa
         on_invalid="skip",
         **({"report_path": str(path)} if on_disk else {}),
     )
-    assert (result["accepted"], result["rejected"]) == (3, 2)
-    assert [each["name"] for each in result["rejections"]] == ["half \ufffd", "A"]
+    assert (result["accepted"], result["rejected"]) == (3, 3)
+    assert [each["name"] for each in result["rejections"]] == ["half \ufffd", "A", "A"]
+    assert result["rejections"][2]["reason"].startswith(r"phone number ?A**** has the character '\ud83d'")
     assert result["rejections"][1]["phonenumber"] == "07812\ufffd"
     if on_disk:
         rows = {each["row"]: (each["phonenumber"], each["name"], each["outcome"]) for each in report(path)}
         assert rows["4"] == ("+250780000009", "half ?", "rejected")
         assert rows["5"] == ("07812?", "A", "rejected")
-        assert len(rows) == 5
+        assert rows["6"] == ("?Aline", "A", "rejected")
+        assert len(rows) == 6
 
 
 def test_a_repeated_row_is_a_duplicate_and_another_text_is_not(sandbox):
