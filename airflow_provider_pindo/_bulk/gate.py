@@ -71,7 +71,7 @@ class Expiries:
         return min(self.everybody, min(by_row[row - 1] for row in rows)) if by_row else self.everybody
 
     def last(self) -> float:
-        """Return when the last message expires; minus infinity if no row has one."""
+        """Return when the last message expires; minus infinity if nobody is sent to."""
         return min(self.everybody, max(self.by_row, default=math.inf))
 
     def last_moment(self) -> datetime | None:

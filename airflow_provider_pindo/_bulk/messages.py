@@ -83,8 +83,8 @@ class ParsedBlock:
     :param texts: the filled text of each row; None when Pindo fills it.
     :param problems: why a row is bad, by its position.
     :param values: the values of each field that the text mentions.
-    :param expires: the timestamp after which each row is not sent to; empty if the rows have none. That of a row
-        without a time is before all others.
+    :param expires: the timestamp after which each row is not sent to; empty if the rows have none. Minus infinity
+        for a row whose time cannot be read.
     """
 
     numbers: list[str]
@@ -124,10 +124,7 @@ def parse_block(block: Block, plan: Plan) -> ParsedBlock:
 
 
 def _read_expiries(name: str, values: Sequence[Any], zone: tzinfo, problems: dict[int, str]) -> list[float]:
-    """Return the timestamps of a field; ``problems`` gets the reason for each value that is no time.
-
-    Such a row is never sent to. So its timestamp is before all others, and prolongs no wait.
-    """
+    """Return the timestamps of a field; ``problems`` gets the reason for each value that is no time."""
     expires = []
     for position, value in enumerate(values):
         try:

@@ -41,8 +41,8 @@ class Preflight:
     :param kinds: for each row number :data:`SEND` or why not, one byte each.
     :param spool: the rows.
     :param rejections: the first bad rows: row, number, name and reason.
-    :param expires: for each row number the timestamp after which it is not sent to; empty if the rows have none. That
-        of a row that is no recipient, or a bad one, is before all others.
+    :param expires: for each row number the timestamp after which it is not sent to; empty if the rows have none. Minus
+        infinity for one that is not sent to anyway, which so prolongs no wait.
     """
 
     kinds: bytearray = field(default_factory=bytearray)
@@ -84,8 +84,9 @@ class Preflight:
                 self.kinds[row - 1] = kind
         if block.expires:
             self.expires.extend([-math.inf] * (len(self.kinds) - len(self.expires)))
-            for row, expires in zip(rows, block.expires, strict=True):
-                self.expires[row - 1] = expires
+            for row, expires, kind in zip(rows, block.expires, kinds, strict=True):
+                if kind == SEND:
+                    self.expires[row - 1] = expires
         for position, reason in sorted(block.problems.items()):
             number, name = block.numbers[position], block.names[position]
             if len(self.rejections) < MAX_LISTED:

@@ -72,7 +72,7 @@ def test_every_row_keeps_its_number():
     assert [rejection[:3] for rejection in checked.rejections] == [(7, "07", "A")]
 
 
-def test_every_row_keeps_its_expiry():
+def test_every_row_that_is_sent_to_keeps_its_expiry():
     blocks = sheet()
     for hour, block in enumerate(blocks):
         block.columns.append([datetime(2026, 12, 1, hour, minute, tzinfo=UTC) for minute in range(3)])
@@ -83,6 +83,7 @@ def test_every_row_keeps_its_expiry():
         row: datetime(2026, 12, 1, hour, minute, tzinfo=UTC)
         for hour, of_block in enumerate([(2, 3, 6), (7, 8, 9), (11, 13, 14)])
         for minute, row in enumerate(of_block)
+        if checked.kinds[row - 1] == SEND
     }
     assert len(checked.expires) == len(checked.kinds) == 14
 

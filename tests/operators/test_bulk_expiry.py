@@ -223,22 +223,26 @@ def test_an_expiry_for_all_at_the_end_of_time_is_no_end(sandbox, clock, far):
 
 @pytest.mark.parametrize("suffix", sorted(WRITERS))
 def test_rows_that_nobody_is_texted_for_do_not_prolong_the_wait(sandbox, clock, tmp_path, suffix):
-    """A header, a blank row and a bad row have no expiry."""
+    """A header and a blank row have no expiry. That of a bad, a repeated or an excluded row does not count."""
     path = tmp_path / f"patients.{suffix}"
     rows = [
         ("+250780000001", "A", at(22, 10).isoformat()),
         ("", "", ""),
         ("+250780000002", "B", "soon"),
-        ("07", "C", "soon"),
+        ("07", "C", at(23).isoformat()),
+        ("+250780000001", "A", at(23).isoformat()),
+        ("+250780000003", "D", at(23).isoformat()),
     ]
     WRITERS[suffix](path, ("phonenumber", "name", "until"), rows)
     arguments = {"recipients": path, "expires_field": "until", "on_invalid": "skip", "send_window": DAY}
+    arguments["exclude"] = ["+250780000003"]
     clock(at(22))
     with pytest.raises(TaskDeferred) as deferred:
         run(Store(), **arguments)
     assert deferred.value.trigger.moment == at(22, 10)
     clock(at(22, 10))
-    assert run(Store(), **arguments) == {"rejected": 2, "expired": 1}
+    columns = {"rejected": 2, "duplicates": 1, "excluded": 1, "expired": 1}
+    assert run(Store(), **arguments) == columns
 
 
 def test_a_list_of_bad_rows_alone_waits_for_no_window(sandbox, clock, caplog):
