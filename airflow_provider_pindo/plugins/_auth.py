@@ -5,15 +5,16 @@ credentials gets 401 before any connection is looked up. With wrong ones it gets
 connection of that name: an id is no secret.
 
 A connection may come from any backend that Airflow has, and a backend may be slow or charge for each call. So the
-tokens of a connection are remembered for :data:`_REMEMBERED` seconds.
+tokens of a connection are remembered for :data:`_MAX_AGE` seconds, and its callers share a lookup.
 
 A backend may also be away. Airflow hides that: it finds no connection then. Pindo does not repeat a webhook. So the
-last tokens of a connection stay valid for :data:`_KEPT` seconds after the first lookup that did not find it. For other
-connections the database is asked for a sign of life; without one, the answer is 503.
+last tokens of a connection stay valid for :data:`_GRACE_PERIOD` seconds after the first lookup that did not find it.
+For other connections the database is asked for a sign of life; without one, the answer is 503.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -40,17 +41,18 @@ T = TypeVar("T")
 #: The query parameter with the posting token. Airflow's own access log hides the value of a parameter of this name.
 TOKEN_PARAMETER = "token"  # noqa: S105
 SECRET_HEADER = "X-Webhook-Secret"  # noqa: S105
-#: Seconds for which the tokens of a connection are remembered, and for which they are when a caller has others.
-_REMEMBERED = 10.0
-_REFRESHED = 1.0
+#: Seconds until a connection's tokens are read again.
+_MAX_AGE = 10.0
+#: The same after a caller showed wrong ones: the secret may just have changed.
+_MAX_AGE_AFTER_MISMATCH = 1.0
 #: Seconds for which a connection's last tokens are valid after it was no longer found.
-_KEPT = 60.0
+_GRACE_PERIOD = 60.0
 #: Most connections that are remembered. Callers choose the names.
 _MAX_REMEMBERED = 100
-#: Threads for the table, as many for lookups of connections that were found before, and as many for others. So names
-#: that a stranger makes up hold up neither the table nor real webhooks, and none of it holds up Airflow's own routes.
+#: Threads in each of three pools: the table, known connections, unknown names. Invented names then delay neither
+#: webhooks nor Airflow's own routes.
 _THREADS = 4
-#: Most lookups of other connections at a time, with those that wait for a thread. The next caller gets 503 at once.
+#: Most unknown names that are looked up at a time, with those that wait for a thread. The next caller gets 503 at once.
 _MAX_FIRST_LOOKUPS = 50
 
 
@@ -68,10 +70,10 @@ class Callers:
 
     def __init__(self) -> None:
         self._threads = anyio.CapacityLimiter(_THREADS)
-        self._lookups = anyio.CapacityLimiter(_THREADS)
-        self._first_lookups = anyio.CapacityLimiter(_THREADS)
-        self._first_lookups_now = 0
-        self._found: set[str] = set()
+        self._known_names = anyio.CapacityLimiter(_THREADS)
+        self._unknown_names = anyio.CapacityLimiter(_THREADS)
+        self._known: set[str] = set()
+        self._lookups: dict[str, asyncio.Task[_Tokens]] = {}
         self._remembered: dict[str, tuple[float, _Tokens]] = {}
         self._missing_since: dict[str, float] = {}
 
@@ -97,61 +99,71 @@ class Callers:
 
         :raises HTTPException: as for :meth:`check_may_post`.
         """
-        given = _bearer(request)
-        await self._check(conn_id, bool(given), lambda tokens: _matches(given, tokens.reading))
+        credentials = _bearer(request)
+        await self._check(conn_id, bool(credentials), lambda tokens: _matches(credentials, tokens.reading))
 
     async def _check(self, conn_id: str, has_credentials: bool, is_right: Callable[[_Tokens], bool]) -> None:
         # A secret that was changed a moment ago is read again, but not for each of many wrong requests.
-        for age in (_REMEMBERED, _REFRESHED) if has_credentials else ():
-            if is_right(await self._tokens(conn_id, age)):
+        for max_age in (_MAX_AGE, _MAX_AGE_AFTER_MISMATCH) if has_credentials else ():
+            if is_right(await self._tokens(conn_id, max_age)):
                 return
         raise HTTPException(401, "Not authenticated", headers={"WWW-Authenticate": "Bearer"})
 
-    async def _tokens(self, conn_id: str, age: float) -> _Tokens:
-        """Return the tokens of a connection, as they were at most ``age`` seconds ago."""
+    async def _tokens(self, conn_id: str, max_age: float) -> _Tokens:
+        """Return the tokens of a connection, as they were at most ``max_age`` seconds ago.
+
+        Callers of one connection share a lookup. It goes on when one of them leaves.
+
+        :raises HTTPException: 404, or 503 when the database is away or too many unknown names are looked up.
+        """
         if conn_id in self._remembered:
             read_at, tokens = self._remembered[conn_id]
-            if time.monotonic() - read_at < age:
+            if time.monotonic() - read_at < max_age:
                 return tokens
-        found = await self._look_up(conn_id, _read_tokens, conn_id)
-        if found is None:
-            return await self._last_tokens(conn_id)
-        self._found.add(conn_id)
+        if conn_id not in self._lookups:
+            if conn_id not in self._known and len(self._lookups.keys() - self._known) >= _MAX_FIRST_LOOKUPS:
+                raise HTTPException(503, "Too many connections are looked up now")
+            self._lookups[conn_id] = asyncio.create_task(self._look_up(conn_id))
+        return await asyncio.shield(self._lookups[conn_id])
+
+    async def _look_up(self, conn_id: str) -> _Tokens:
+        # A secret may change while it is read. So its age counts from the start.
+        started = time.monotonic()
+        try:
+            tokens = await self._in_lookup_thread(conn_id, _read_tokens, conn_id)
+            if tokens is None:
+                return await self._last_tokens(conn_id)
+        finally:
+            del self._lookups[conn_id]
+        self._known.add(conn_id)
         self._missing_since.pop(conn_id, None)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
             self._missing_since.clear()
-        self._remembered[conn_id] = (time.monotonic(), found)
-        return found
+        self._remembered[conn_id] = (started, tokens)
+        return tokens
 
-    async def _look_up(self, conn_id: str, work: Callable[..., T], *args: object) -> T:
-        """Run ``work`` in a thread for lookups.
-
-        :raises HTTPException: 503 when too many wait for names of which no connection was ever found.
-        """
-        if conn_id in self._found:
-            return await anyio.to_thread.run_sync(partial(work, *args), limiter=self._lookups)
-        if self._first_lookups_now >= _MAX_FIRST_LOOKUPS:
-            raise HTTPException(503, "Too many connections are looked up now")
-        self._first_lookups_now += 1
-        try:
-            return await anyio.to_thread.run_sync(partial(work, *args), limiter=self._first_lookups)
-        finally:
-            self._first_lookups_now -= 1
+    async def _in_lookup_thread(self, conn_id: str, work: Callable[..., T], *args: object) -> T:
+        limiter = self._known_names if conn_id in self._known else self._unknown_names
+        return await anyio.to_thread.run_sync(partial(work, *args), limiter=limiter)
 
     async def _last_tokens(self, conn_id: str) -> _Tokens:
-        """Return the last tokens of a connection that is not found now.
+        """Return the last tokens of a connection that is not found now. They serve until the next lookup is due.
 
         :raises HTTPException: 404, or 503 when the database is away.
         """
         if conn_id in self._remembered:
             now = time.monotonic()
-            if now - self._missing_since.setdefault(conn_id, now) < _KEPT:
+            if conn_id not in self._missing_since:
+                self._missing_since[conn_id] = now
                 log.warning("Connection %r is not found now; its last tokens are valid for a while", conn_id)
-                return self._remembered[conn_id][1]
+            if now - self._missing_since[conn_id] < _GRACE_PERIOD:
+                tokens = self._remembered[conn_id][1]
+                self._remembered[conn_id] = (now, tokens)
+                return tokens
             del self._remembered[conn_id], self._missing_since[conn_id]
         try:
-            await self._look_up(conn_id, _store.check_database)
+            await self._in_lookup_thread(conn_id, _store.check_database)
         except _store.StoreError as error:
             log.error("Connection %r cannot be looked up, since the database is away: %s", conn_id, error)
             raise HTTPException(503, "The connection cannot be looked up now") from None
@@ -189,8 +201,8 @@ def _bearer(request: Request) -> list[str]:
     return [token.strip() for scheme, _, token in parts if scheme.lower() == "bearer"]
 
 
-def _matches(given: Iterable[str], expected: str) -> bool:
+def _matches(credentials: Iterable[str], expected: str) -> bool:
     """Compare in constant time. Nothing matches an empty token."""
     return bool(expected) and any(
-        hmac.compare_digest(value.encode("utf-8", "replace"), expected.encode()) for value in given
+        hmac.compare_digest(value.encode("utf-8", "replace"), expected.encode()) for value in credentials
     )

@@ -9,7 +9,7 @@ import threading
 import pytest
 from airflow import settings
 from airflow.utils.session import create_session
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, delete
 
@@ -88,6 +88,7 @@ def test_a_known_connection_that_is_not_found_keeps_its_tokens_for_a_minute(
     assert "Connection 'pindo_default' is not found now" in caplog.text
     assert post(client, REPORT, headers={"X-Webhook-Secret": "wrong"}).status_code == 401
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection)
+    clock.now += 11
     assert post(client, REPORT).status_code == 200
     clock.now += 3600
     monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
@@ -214,6 +215,78 @@ async def test_names_that_a_stranger_makes_up_do_not_delay_a_real_webhook(client
     finally:
         slow.set()
         await asyncio.gather(*flood, return_exceptions=True)
+
+
+@pytest.fixture
+def lookups(client, clock, monkeypatch):
+    """The lookups of a secrets backend that takes a while."""
+    names, read_tokens = [], _auth._read_tokens
+
+    def read(conn_id):
+        names.append(conn_id)
+        threading.Event().wait(0.1)
+        return read_tokens(conn_id)
+
+    monkeypatch.setattr(_auth, "_read_tokens", read)
+    return names
+
+
+@pytest.mark.parametrize("age", [0, 10.5])
+async def test_callers_of_one_connection_share_a_lookup(lookups, clock, age):
+    callers = _auth.Callers()
+    await callers._tokens("pindo_default", 0)
+    lookups.clear()
+    clock.now += age
+    shared = await asyncio.gather(*(callers._tokens("pindo_default", 0) for _ in range(40)))
+    assert ({tokens.secret for tokens in shared}, lookups) == ({SECRET}, ["pindo_default"])
+
+
+async def test_a_caller_that_leaves_takes_no_lookup_from_the_others(lookups):
+    callers = _auth.Callers()
+    first = asyncio.create_task(callers._tokens("pindo_default", 0))
+    second = asyncio.create_task(callers._tokens("pindo_default", 0))
+    await asyncio.sleep(0.02)
+    first.cancel()
+    assert (await second).secret == SECRET
+    assert lookups == ["pindo_default"]
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_callers_share_the_answer_that_there_is_no_connection(lookups):
+    callers = _auth.Callers()
+    answers = await asyncio.gather(
+        *(callers._tokens("no_such", 0) for _ in range(20)), return_exceptions=True
+    )
+    assert ({answer.status_code for answer in answers}, lookups) == ({404}, ["no_such"])
+
+
+async def test_while_a_connection_is_not_found_one_lookup_in_ten_seconds_serves_its_webhooks(
+    lookups, clock, monkeypatch, caplog
+):
+    callers = _auth.Callers()
+    await callers._tokens("pindo_default", 0)
+    monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
+    clock.now += 11
+    lookups.clear()
+    for _ in range(4):  # within 40 s
+        for _ in range(10):
+            assert (await callers._tokens("pindo_default", 10)).secret == SECRET
+        clock.now += 10
+    assert lookups == ["pindo_default"] * 4
+    assert caplog.text.count("is not found now") == 1
+    clock.now += 20.5
+    with pytest.raises(HTTPException):
+        await callers._tokens("pindo_default", 10)
+
+
+def test_wrong_requests_cost_one_lookup_a_second(client, lookups, clock):
+    assert post(client, REPORT).status_code == 200
+    lookups.clear()
+    clock.now += 1.5
+    wrong = {"X-Webhook-Secret": "wrong"}
+    assert {post(client, REPORT, headers=wrong).status_code for _ in range(10)} == {401}
+    assert lookups == ["pindo_default"]
 
 
 def test_a_connection_with_a_slash_in_its_name_receives_and_is_read(client, monkeypatch):

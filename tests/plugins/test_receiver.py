@@ -186,7 +186,7 @@ def test_a_new_secret_is_valid_at_once_and_the_backend_is_not_asked_for_each_web
     for _ in range(20):
         assert post(client, REPORT).status_code == 200
     assert len(reads) == 1
-    monkeypatch.setattr(_auth, "_REFRESHED", 0.0)
+    monkeypatch.setattr(_auth, "_MAX_AGE_AFTER_MISMATCH", 0.0)
     extra = {"webhook_secret": "the new one"}
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps({"conn_type": "pindo", "extra": extra}))
     assert post(client, REPORT, headers={"X-Webhook-Secret": "the new one"}).status_code == 200

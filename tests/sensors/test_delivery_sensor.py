@@ -102,8 +102,8 @@ def test_a_secret_that_is_replaced_while_it_waits_fails_no_task(webhooks, mode, 
     connection["extra"]["webhook_secret"] = "the-next-secret-0123456789012345"
     later(monkeypatch.setenv, "AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection), seconds=0.5)
     later(webhooks.reports, "a", seconds=1.5)
-    monkeypatch.setattr("airflow_provider_pindo.plugins._auth._REMEMBERED", 0.0)
-    monkeypatch.setattr("airflow_provider_pindo.plugins._auth._REFRESHED", 0.0)
+    monkeypatch.setattr("airflow_provider_pindo.plugins._auth._MAX_AGE", 0.0)
+    monkeypatch.setattr("airflow_provider_pindo.plugins._auth._MAX_AGE_AFTER_MISMATCH", 0.0)
     assert Task(**mode).run() == ALL
 
 

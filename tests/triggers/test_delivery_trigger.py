@@ -82,8 +82,8 @@ async def test_a_secret_that_is_replaced_ends_no_wait(webhooks, monkeypatch, unt
     await until(lambda: webhooks.requests)
     value["extra"]["webhook_secret"] = "the new one"
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(value))
-    monkeypatch.setattr(_auth, "_REMEMBERED", 0.0)
-    monkeypatch.setattr(_auth, "_REFRESHED", 0.0)
+    monkeypatch.setattr(_auth, "_MAX_AGE", 0.0)
+    monkeypatch.setattr(_auth, "_MAX_AGE_AFTER_MISMATCH", 0.0)
     seen = len(webhooks.requests)
     await until(lambda: len(webhooks.requests) > seen + 3)
     assert not waiting.done()
