@@ -80,9 +80,16 @@ def _require_tasks_readable(user: GetUserDep) -> None:
         raise HTTPException(403, "you may not read task instances")
 
 
+def _require_store(_: GetUserDep) -> None:
+    """Refuse what needs the task state store. The page does not ask for it on an older Airflow."""
+    if not _models.has_store():
+        raise HTTPException(404, "Airflow keeps no record of what was sent before 3.3")
+
+
 router = APIRouter(prefix="/ui", dependencies=[Depends(get_user)])
 _OwnPage = Depends(_require_own_page)
 _TasksReadable = Depends(_require_tasks_readable)
+_Store = Depends(_require_store)
 _ReadableDags = Annotated[set[str], Depends(_readable_dags)]
 
 
@@ -229,7 +236,7 @@ def read_delivery(
     return count_delivered(session, within, MAX_ENTRIES)
 
 
-@router.post("/api/people", dependencies=[_OwnPage])
+@router.post("/api/people", dependencies=[_OwnPage, _Store])
 def read_people(
     request: Request, body: _ListBody, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
 ) -> dict[str, Any]:
@@ -242,7 +249,7 @@ def read_people(
     return {**answer, "has_deliveries": add_deliveries(answer["people"])}
 
 
-@router.post("/api/search", dependencies=[_OwnPage, _TasksReadable])
+@router.post("/api/search", dependencies=[_OwnPage, _TasksReadable, _Store])
 def search(body: _SearchBody, session: SessionDep, dag_ids: _ReadableDags) -> dict[str, Any]:
     """Return what was sent to a phone number. The number is not kept."""
     window = Window(dag_ids, since=datetime.now(UTC) - WINDOWS[body.window][0])
@@ -253,7 +260,7 @@ def search(body: _SearchBody, session: SessionDep, dag_ids: _ReadableDags) -> di
     return {**answer, "has_deliveries": add_deliveries(answer["found"])}
 
 
-@router.post("/api/settle", dependencies=[_OwnPage])
+@router.post("/api/settle", dependencies=[_OwnPage, _Store])
 def settle_messages(
     request: Request, body: _SettleBody, user: GetUserDep, session: SessionDep, dag_ids: _ReadableDags
 ) -> dict[str, int]:

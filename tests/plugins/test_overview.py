@@ -362,6 +362,17 @@ def test_before_airflow_3_3_there_is_nothing_to_show(metadata, monkeypatch):
     metadata.add_task({})
     assert overview(metadata) == {"has_store": False}
     assert metadata.client().get("/ui/api/run?dag_id=reminders&run_id=r").json() == {"has_store": False}
+    place = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
+    for name, body in (
+        ("people", place),
+        ("search", {"number": "+250780000101"}),
+        ("settle", {**place, "everybody": True, "seen": NOW.isoformat()}),
+    ):
+        response = metadata.client().post(f"/ui/api/{name}", json=body)
+        assert (response.status_code, response.json()["detail"]) == (
+            404,
+            "Airflow keeps no record of what was sent before 3.3",
+        )
 
 
 def test_a_query_without_a_window_is_refused():
