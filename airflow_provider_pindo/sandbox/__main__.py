@@ -58,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (default %(default)s)")
     parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which browsers reach it, such as that of a proxy; repeatable",
+    )
+    parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="0 picks a free one (default %(default)s)"
     )
     parser.add_argument(
@@ -137,7 +144,9 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, end.set)
     tokens = tuple(options.token or [DEFAULT_TOKEN])
-    async with serve(options.host, options.port, tokens, options.state, settings, options.verbose) as url:
+    async with serve(
+        options.host, options.port, tokens, options.state, settings, options.verbose, options.allow_host
+    ) as url:
         _greet(url, tokens[0], options)
         await end.wait()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from airflow_provider_pindo.api.webhooks import posting_token
 
@@ -10,6 +13,8 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8025
 DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - valid for the sandbox only
 DEFAULT_SECRET = "sandbox-secret"  # noqa: S105 - the same
+#: How the names end that nobody can register.
+_PRIVATE_ENDINGS = (".localhost", ".local", ".internal")
 EXTRAS = {"sender": "PindoTest", "country": "RW"}
 
 
@@ -29,3 +34,25 @@ def receiver_url(airflow: str) -> str:
     """
     token = posting_token(DEFAULT_SECRET, "pindo_default")
     return f"{airflow.rstrip('/')}/pindo/webhooks/pindo_default?token={token}"
+
+
+def is_trusted_host(host: str, names: Collection[str]) -> bool:
+    """Whether a request's ``Host`` is an address, a name that no stranger can register, or one of ``names``.
+
+    A stranger can point a registered name at the sandbox (DNS rebinding). A browser then takes the sandbox for a part
+    of the stranger's site.
+
+    :param host: with or without a port.
+    """
+    try:
+        parts = urlsplit(f"//{host}")
+        name, _ = (parts.hostname or "").removesuffix("."), parts.port  # reading a broken port raises too
+    except ValueError:
+        return False
+    if not name:
+        return False
+    try:
+        ipaddress.ip_address(name.replace("%25", "%"))
+    except ValueError:
+        return "." not in name or name.endswith(_PRIVATE_ENDINGS) or name in {some.lower() for some in names}
+    return True

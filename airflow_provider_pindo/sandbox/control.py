@@ -1,7 +1,8 @@
 """The control API, ``/sandbox/…``: reads and sets everything about a sandbox.
 
 It has no token, since the sandbox listens on loopback. Changes are taken as JSON or by DELETE. A browser sends
-neither for a web page of another site, unless the server allows it, and this one allows no site.
+neither for a web page of another site, unless the server allows it, and this one allows no site. The server refuses
+names that a stranger can point here, so no other site can pass for this one.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -114,16 +114,18 @@ async def serve(
     state: str | Path | None,
     settings: Settings,
     verbose: bool = False,
+    names: Collection[str] = (),
 ) -> AsyncIterator[str]:
     """Serve until the end of the block, which gets the address.
 
+    :param names: names of this sandbox, besides ``host``.
     :raises OSError: the port is taken.
     """
     from aiohttp import web
 
     from airflow_provider_pindo.sandbox.server import Server
 
-    app = Server(tokens, state, settings, verbose).application()
+    app = Server(tokens, state, settings, verbose, (host, *names)).application()
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
     await runner.setup()
     try:

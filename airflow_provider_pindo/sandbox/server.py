@@ -19,7 +19,7 @@ import socket
 import struct
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from email.utils import formatdate
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from aiohttp import web
 
 from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.sandbox import numbers
+from airflow_provider_pindo.sandbox.address import DEFAULT_HOST, is_trusted_host
 from airflow_provider_pindo.sandbox.calls import CALLS, CALLS_WITH_BODY
 from airflow_provider_pindo.sandbox.control import Control
 from airflow_provider_pindo.sandbox.faults import (
@@ -57,21 +58,31 @@ class Server:
     :param state: file that keeps messages, wallet and verifications; None for memory.
     :param settings: the settings at the start and after a reset.
     :param verbose: whether to log one line for each request, with numbers masked.
+    :param names: its names. The page and the control API answer only to them, to addresses, and to names that no
+        stranger can register.
     """
 
     def __init__(
-        self, tokens: Iterable[str], state: str | Path | None, settings: Settings, verbose: bool
+        self,
+        tokens: Iterable[str],
+        state: str | Path | None,
+        settings: Settings,
+        verbose: bool,
+        names: Collection[str] = (),
     ) -> None:
         self.tokens = tuple(tokens)
         self._authorizations = frozenset(f"Bearer {token}" for token in self.tokens)
         self._verbose = verbose
+        self._names = names
         self._world = World(state, settings)
         numbers.number_check(settings.supported_countries)  # so that the first call need not
         self._served: weakref.WeakKeyDictionary[asyncio.BaseTransport, int] = weakref.WeakKeyDictionary()
 
     def application(self) -> web.Application:
         """The web application, with all its routes."""
-        app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._plain_errors])
+        app = web.Application(
+            client_max_size=MAX_REQUEST_BYTES, middlewares=[self._plain_errors, self._trusted_hosts]
+        )
         add = app.router.add_route
         for call, (method, path) in CALLS.items():
             add(method, path, functools.partial(self._handle, call))
@@ -257,6 +268,19 @@ class Server:
         entry = self._add_to_log(request, None, await request.read())
         location = f"{request.scheme}://{request.host}/v1/sms"
         return await self._send(request, entry, Response(308, {"message": "moved"}), {"Location": location})
+
+    @web.middleware
+    async def _trusted_hosts(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse a name that a stranger can point here, except for Pindo's API, which has a token."""
+        is_open = request.path == "/" or request.path.startswith("/sandbox/")
+        host = request.headers.get("Host", DEFAULT_HOST)  # a browser always names one
+        if is_open and not is_trusted_host(host, self._names):
+            message = (
+                "the sandbox does not know the name in this request's Host: use its IP address, or start it with "
+                "--allow-host and the name"
+            )
+            return json_response(403, {"message": message})
+        return await handler(request)
 
     @web.middleware
     async def _plain_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:

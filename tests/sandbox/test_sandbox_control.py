@@ -497,3 +497,74 @@ def test_the_sandbox_imports_no_airflow():
         "sys.exit([name for name in sys.modules if name.split('.')[0] == 'airflow'] != [])"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def host_response(sandbox, host, method="GET", path="/sandbox/state", body=None):
+    """Return status and body of the response to a request that names this host."""
+    headers = {"Host": host, "Content-Type": "application/json"}
+    answer = requests.request(method, sandbox.url + path, headers=headers, json=body, timeout=5)
+    return answer.status_code, answer.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example:8025", "127.0.0.1.evil.example", "evil.example.", "a:b:c", "localhost.evil.example", ""],
+)
+def test_a_name_that_a_stranger_can_point_at_the_sandbox_is_refused(sandbox, host):
+    """Otherwise a web page of that name could read and control it: DNS rebinding."""
+    status, shown = host_response(sandbox, host)
+    assert status == 403
+    assert "--allow-host" in shown
+    assert "sandbox-token" not in shown
+    body = {"webhook_url": "http://127.0.0.1:9/x"}
+    assert host_response(sandbox, host, "PATCH", "/sandbox/settings", body)[0] == 403
+    assert sandbox.settings()["webhook_url"] != body["webhook_url"]
+    assert host_response(sandbox, host, path="/sandbox/events")[0] == 403
+    assert host_response(sandbox, host, path="/")[0] == 403
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "192.0.2.7:8025",
+        "[::1]:8025",
+        "[fe80::1%25eth0]:8025",
+        "localhost:8025",
+        "LOCALHOST",
+        "pindo.localhost",
+        "pindo-sandbox:8025",
+        "host.docker.internal:8025",
+        "sandbox.pindo.svc.cluster.local",
+    ],
+)
+def test_an_address_and_a_name_that_no_stranger_can_register_are_answered(sandbox, host):
+    assert host_response(sandbox, host)[0] == 200
+    assert host_response(sandbox, host, path="/")[0] == 200
+
+
+def test_the_api_of_pindo_needs_its_token_under_any_name(sandbox):
+    assert host_response(sandbox, "sandbox.example", path="/wallets/self")[0] == 401
+
+
+def test_a_name_that_the_command_gets_is_answered(serve, monkeypatch):
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda name, *args, **kwargs: resolve(
+            "127.0.0.1" if "example" in str(name) else name, *args, **kwargs
+        ),
+    )
+    answers = []
+
+    def ask(url):
+        port = url.rpartition(":")[2]
+        for host in ("vm.example", "Phones.Example", "evil.example"):
+            answer = requests.get(
+                f"http://127.0.0.1:{port}/sandbox/state", headers={"Host": f"{host}:80"}, timeout=5
+            )
+            answers.append(answer.status_code)
+
+    serve("--host", "vm.example", "--allow-host", "phones.example", then=ask)
+    assert answers == [200, 200, 403]
