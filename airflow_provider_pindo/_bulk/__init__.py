@@ -3,6 +3,7 @@
 * :mod:`~airflow_provider_pindo._bulk.run` sends one campaign from start to end.
 * :mod:`~airflow_provider_pindo._bulk.preflight` checks and spools the rows; ``messages`` says what each becomes.
 * :mod:`~airflow_provider_pindo._bulk.batches` divides them into batches, and a batch into requests.
+* :mod:`~airflow_provider_pindo._bulk.estimate` says how long the send takes, and whether it fits into the window.
 * :mod:`~airflow_provider_pindo._bulk.sender` sends what the ledger has admitted; ``admission`` chooses the next
   requests, ``gate`` looks at the window and at expiries, and ``breaker`` stops a send that is useless. ``own_loop``
   runs it in a thread of its own.

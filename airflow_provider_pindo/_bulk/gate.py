@@ -1,4 +1,4 @@
-"""What time allows a bulk send: whether its window is open, whose message has expired, and whether the list will fit.
+"""What time allows a bulk send: whether its window is open, and whose message has expired.
 
 A recipient whose message has expired stays *not sent* in the ledger, and is counted as expired by the clock. So a task
 that is cleared with a later expiry sends to them.
@@ -6,41 +6,15 @@ that is cleared with a later expiry sends to them.
 
 from __future__ import annotations
 
-import logging
 import math
 from array import array
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from datetime import UTC, datetime
 
 from airflow_provider_pindo._policy import timing as policy
 from airflow_provider_pindo._policy.timing import Timing
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoWindowClosedError
-
-log = logging.getLogger(__name__)
-
-#: Seconds that a response takes, for the estimate of a send that has measured nothing.
-_RESPONSE_TIME = 0.1
-_NO_TIME = "is not a date with a time of day: write one such as 2026-11-24 09:30"
-
-
-def read_expiry(value: Any, zone: tzinfo) -> float:
-    """Return the time in a recipient's field, as a timestamp.
-
-    :param value: a datetime, or one as ISO text.
-    :param zone: the zone of a time that names none.
-    :raises PindoConfigurationError: it is neither; the error does not show the value.
-    """
-    if isinstance(value, str) and len(value.strip()) > len("2026-11-24"):
-        with suppress(ValueError):
-            value = datetime.fromisoformat(value.strip())
-    if (
-        not isinstance(value, datetime) or value != value
-    ):  # pandas' NaT is a datetime that is not equal to itself
-        raise PindoConfigurationError(_NO_TIME)
-    return (value if value.tzinfo is not None else value.replace(tzinfo=zone)).timestamp()
+from airflow_provider_pindo.api.errors import PindoWindowClosedError
 
 
 @dataclass(slots=True)
@@ -125,86 +99,3 @@ class Gate:
     def seconds_left(self, rows: Iterable[int]) -> float:
         """Return the seconds until the window closes or the first message of ``rows`` expires."""
         return min(self._closes, self.expiries.first(rows)) - policy.now().timestamp()
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """When a send starts, how long it takes, and whether it fits.
-
-    :param starts: when the window opens; the present if it is open.
-    :param ends: when the window closes after that, or the last message expires; None if neither happens.
-    :param what: how many requests or recipients.
-    :param seconds: how long they take.
-    :param basis: the rate, and where it is from.
-    """
-
-    starts: datetime
-    ends: datetime | None
-    what: str
-    seconds: float
-    basis: str
-
-    @property
-    def fits(self) -> bool:
-        """Whether it ends in time."""
-        return self.ends is None or self.starts + timedelta(seconds=self.seconds) <= self.ends
-
-    def report(self) -> None:
-        """Log it, and warn if it does not fit."""
-        log.info(
-            "%s%s take about %s at %s",
-            f"The send window opens at {self.starts:%Y-%m-%d %H:%M} UTC. "
-            if self.starts > policy.now()
-            else "",
-            self.what,
-            timedelta(seconds=math.ceil(self.seconds)),
-            self.basis,
-        )
-        if self.ends is not None and not self.fits:
-            log.warning(
-                "The list does not fit: it takes about %s, and at %s the window closes or the messages expire",
-                timedelta(seconds=math.ceil(self.seconds)),
-                f"{self.ends:%Y-%m-%d %H:%M} UTC",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How fast a send is.
-
-    :param per_second: requests a second, or recipients.
-    :param source: where the number is from.
-    """
-
-    per_second: float
-    source: str
-
-    def __str__(self) -> str:
-        return f"{self.per_second:.3g} a second, {self.source}"
-
-
-def expected_rate(in_flight: int, requests_per_second: float | None) -> Rate:
-    """Return the requests a second of a send that has measured nothing.
-
-    :param in_flight: requests in flight at a time.
-    :param requests_per_second: the connection's limit.
-    """
-    if requests_per_second is not None and requests_per_second < in_flight / _RESPONSE_TIME:
-        return Rate(requests_per_second, "the connection's requests_per_second")
-    return Rate(in_flight / _RESPONSE_TIME, f"if a response takes {_RESPONSE_TIME:g} s")
-
-
-def measured_rate(pace: float) -> Rate:
-    """Return the recipients a second of a send that goes on."""
-    return Rate(pace, "as measured before")
-
-
-def estimate(count: int, unit: str, rate: Rate, timing: Timing, expiries: Expiries) -> Estimate:
-    """Return how long ``count`` requests or recipients take.
-
-    :param unit: ``requests`` or ``recipients``.
-    """
-    starts = timing.opens_at()
-    closes = None if timing.window is None else timing.window.closes_at(starts)
-    ends = [moment for moment in (closes, expiries.last_moment()) if moment is not None]
-    return Estimate(starts, min(ends, default=None), f"{count:,} {unit}", count / rate.per_second, str(rate))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Container, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from airflow_provider_pindo._bulk.gate import read_expiry
 from airflow_provider_pindo._sources.blocks import BadCell, Block
 from airflow_provider_pindo.api.cells import FORMULA_ERRORS, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -22,6 +22,7 @@ from airflow_provider_pindo.api.phone import are_e164, parse_phone_number
 from airflow_provider_pindo.api.segments import segments
 
 _HALF_CHARACTER = "its values have half a surrogate pair: fix the decoding of their source"
+_NO_TIME = "is not a date with a time of day: write one such as 2026-11-24 09:30"
 #: Characters of the GSM alphabet that fit a segment even if each takes two septets.
 _SURELY_ONE = 80
 
@@ -128,11 +129,28 @@ def _read_expiries(name: str, values: Sequence[Any], zone: tzinfo, problems: dic
     expires = []
     for position, value in enumerate(values):
         try:
-            expires.append(read_expiry(value, zone))
+            expires.append(_read_expiry(value, zone))
         except PindoConfigurationError as error:
             expires.append(-math.inf)
             problems.setdefault(position, f"{name!r} {error}")
     return expires
+
+
+def _read_expiry(value: Any, zone: tzinfo) -> float:
+    """Return the time in a recipient's field, as a timestamp.
+
+    :param value: a datetime, or one as ISO text.
+    :param zone: the zone of a time that names none.
+    :raises PindoConfigurationError: it is neither; the error does not show the value.
+    """
+    if isinstance(value, str) and len(value.strip()) > len("2026-11-24"):
+        with suppress(ValueError):
+            value = datetime.fromisoformat(value.strip())
+    if (
+        not isinstance(value, datetime) or value != value
+    ):  # pandas' NaT is a datetime that is not equal to itself
+        raise PindoConfigurationError(_NO_TIME)
+    return (value if value.tzinfo is not None else value.replace(tzinfo=zone)).timestamp()
 
 
 def _read_numbers(values: Sequence[Any], country: str | None) -> tuple[list[str], dict[int, str]]:

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row, chunks_of
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
+from airflow_provider_pindo._bulk.estimate import Estimate, Rate, estimate, expected_rate, measured_rate
 from airflow_provider_pindo._bulk.evidence import (
     WaitForEvidence,
     evidence_by_row,
@@ -24,16 +25,7 @@ from airflow_provider_pindo._bulk.evidence import (
     settle_by_evidence,
     unknown_messages,
 )
-from airflow_provider_pindo._bulk.gate import (
-    Estimate,
-    Expiries,
-    Gate,
-    Rate,
-    WaitForWindow,
-    estimate,
-    expected_rate,
-    measured_rate,
-)
+from airflow_provider_pindo._bulk.gate import Expiries, Gate, WaitForWindow
 from airflow_provider_pindo._bulk.messages import Plan
 from airflow_provider_pindo._bulk.own_loop import run_apart
 from airflow_provider_pindo._bulk.preflight import SEND, Preflight, preflight
