@@ -22,7 +22,6 @@ from airflow_provider_pindo.api.phone import are_e164, parse_phone_number
 from airflow_provider_pindo.api.segments import segments
 
 _HALF_CHARACTER = "its values have half a surrogate pair: fix the decoding of their source"
-_NO_TIME = "is not a date with a time of day: write one such as 2026-11-24 09:30"
 #: Characters of the GSM alphabet that fit a segment even if each takes two septets.
 _SURELY_ONE = 80
 
@@ -129,27 +128,33 @@ def _read_expiries(name: str, values: Sequence[Any], zone: tzinfo, problems: dic
     expires = []
     for position, value in enumerate(values):
         try:
-            expires.append(_read_expiry(value, zone))
+            expires.append(_read_expiry(name, value, zone))
         except PindoConfigurationError as error:
             expires.append(-math.inf)
-            problems.setdefault(position, f"{name!r} {error}")
+            problems.setdefault(position, str(error))
     return expires
 
 
-def _read_expiry(value: Any, zone: tzinfo) -> float:
+def _read_expiry(name: str, value: Any, zone: tzinfo) -> float:
     """Return the time in a recipient's field, as a timestamp.
 
-    :param value: a datetime, or one as ISO text.
+    :param value: a datetime, or one as ISO text. An expiry has no look, so a date cell of Excel may hold it.
     :param zone: the zone of a time that names none.
     :raises PindoConfigurationError: it is neither; the error does not show the value.
     """
     if isinstance(value, str) and len(value.strip()) > len("2026-11-24"):
         with suppress(ValueError):
             value = datetime.fromisoformat(value.strip())
+    elif isinstance(value, BadCell):
+        if value.value is None:
+            raise PindoConfigurationError(f"{name!r}: {value.reason}")
+        value = value.value
     if (
         not isinstance(value, datetime) or value != value
     ):  # pandas' NaT is a datetime that is not equal to itself
-        raise PindoConfigurationError(_NO_TIME)
+        raise PindoConfigurationError(
+            f"{name!r} is not a date with a time of day: write one such as 2026-11-24 09:30"
+        )
     return (value if value.tzinfo is not None else value.replace(tzinfo=zone)).timestamp()
 
 

@@ -31,6 +31,8 @@ class BadCell:
     """A cell that its reader cannot make a text of.
 
     :param reason: why, and what to do.
+    :param value: what it holds, if only its look in a text is unknown.
     """
 
     reason: str
+    value: Any = None

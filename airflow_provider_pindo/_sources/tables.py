@@ -27,7 +27,7 @@ _HEADER_ROWS = 20
 _EXCEL = (".xlsx", ".xlsm")
 #: What a file with a header may end in.
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", *_EXCEL)
-_DATE_CELL = BadCell(
+_DATE_CELL = (
     "it is a date or time cell of Excel, whose look is not stored: format the column as text and type it as it should "
     "read, or use =TEXT(…)"
 )
@@ -86,7 +86,7 @@ class _ExcelTable:
 
 
 def _excel_cell(value: Any) -> Any:
-    return _DATE_CELL if isinstance(value, date | time | timedelta) else value
+    return BadCell(_DATE_CELL, value) if isinstance(value, date | time | timedelta) else value
 
 
 def _find_header(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from copy import copy
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -84,6 +84,7 @@ def test_a_bad_number_is_shown_as_its_cell_holds_it(cell, shown):
         ("2026-12-01T08:00:00", datetime(2026, 12, 1, 6, tzinfo=UTC)),
         ("2026-12-01T08:00:00+00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
         (datetime(2026, 12, 1, 8), datetime(2026, 12, 1, 6, tzinfo=UTC)),
+        (BadCell("its look is unknown", datetime(2026, 12, 1, 8)), datetime(2026, 12, 1, 6, tzinfo=UTC)),
     ],
 )
 def test_a_row_expires_in_the_zone_of_the_plan_unless_its_time_names_one(cell, moment):
@@ -101,3 +102,13 @@ def test_a_row_whose_expiry_is_no_time_is_bad_and_keeps_an_earlier_reason():
     assert list(parsed.expires) == [-math.inf, -math.inf]
     assert parsed.problems[0].startswith("'until' ")
     assert parsed.problems[1].startswith("phone number ")
+
+
+def test_a_cell_that_holds_no_time_says_what_its_reader_says():
+    assert parse(NUMBER, "A", BadCell("it is broken"), expires_field="until").problems == {
+        0: "'until': it is broken"
+    }
+    (reason,) = parse(
+        NUMBER, "A", BadCell("its look is unknown", date(2026, 12, 1)), expires_field="until"
+    ).problems.values()
+    assert reason.startswith("'until' is not a date with a time of day: write one such as")

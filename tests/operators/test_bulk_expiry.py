@@ -11,8 +11,8 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from tests.operators.bulk import COLUMNS, PERSONAL, Store, context, people, report, send, times_texted
 from tests.operators.bulk import at as time_of
-from tests.operators.clock import DAY, at, set_clock
-from tests.operators.files import WRITERS, write_csv
+from tests.operators.clock import DAY, KIGALI, at, set_clock
+from tests.operators.files import WRITERS, Styled, write_csv, write_xlsx
 
 ALL_COLUMNS = (*COLUMNS, "expired")
 
@@ -263,3 +263,33 @@ def test_a_file_that_does_not_fit_is_warned_of(sandbox, clock, caplog, tmp_path)
     arguments = {"text": "Come at @contact.until, @contact.name", "concurrency": 1}
     run(Store(), recipients=path, expires_field="until", dry_run=True, **arguments)
     assert "The list does not fit: it takes about 0:00:06" in caplog.text
+
+
+def test_a_date_cell_of_excel_is_an_expiry_in_the_dags_zone_and_no_text(sandbox, clock, tmp_path):
+    """Excel makes such a cell of a time that somebody types. Only its look is not stored."""
+    path = tmp_path / "patients.xlsx"
+    half_past_nine = 46000 + 9.5 / 24
+    header = ("phonenumber", "name", "until")
+    write_xlsx(path, header, [("+250780000001", "A", Styled(half_past_nine, 1))])
+    arguments = {"recipients": path, "expires_field": "until", "on_invalid": "skip"}
+
+    def run_in_kigali(**others):
+        with DAG("in_kigali", schedule=None, start_date=at(0)):
+            return run(Store(), **arguments, **others)
+
+    clock(datetime(2025, 12, 9, 9, 29, tzinfo=KIGALI))
+    assert run_in_kigali() == {"accepted": 1}
+    clock(datetime(2025, 12, 9, 9, 30, tzinfo=KIGALI))
+    assert run_in_kigali() == {"expired": 1}
+    with pytest.raises(AirflowFailException, match="'until': it is a date or time cell of Excel"):
+        run_in_kigali(text="Come at @contact.until")
+
+
+@pytest.mark.parametrize(("number", "style"), [(46000, 1), (0.375, 2)])
+def test_a_cell_of_excel_with_a_date_or_a_time_alone_is_no_expiry(sandbox, tmp_path, number, style):
+    path = tmp_path / "patients.xlsx"
+    write_xlsx(path, ("phonenumber", "name", "until"), [("+250780000001", "A", Styled(number, style))])
+    with pytest.raises(
+        AirflowFailException, match="'until' is not a date with a time of day: write one such as"
+    ):
+        run(Store(), recipients=path, expires_field="until")
