@@ -245,10 +245,15 @@ def _requests(cursors: tuple[PollCursor, ...]) -> Iterator[tuple[EventFilter, in
 
 def _repeats(messages: Iterable[InboundSms]) -> dict[int, tuple[InboundSms, ...]]:
     """Return those of ``messages``, oldest first, that are the same, by the id of each."""
-    by_body = defaultdict[str, list[InboundSms]](list)
+    by_sms_id = defaultdict[str, list[InboundSms]](list)
     for message in messages:
-        if message.raw.get("sms_id"):
-            by_body[json.dumps(message.raw, sort_keys=True)].append(message)
+        if sms_id := message.raw.get("sms_id"):
+            by_sms_id[str(sms_id)].append(message)
+    by_body = defaultdict[str, list[InboundSms]](list)
+    for candidates in by_sms_id.values():
+        if len(candidates) > 1:  # rarely: writing all bodies as JSON would block the event loop
+            for message in candidates:
+                by_body[json.dumps(message.raw, sort_keys=True)].append(message)
     return {message.id: tuple(same) for same in by_body.values() if len(same) > 1 for message in same}
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_pindo._inbox import event_scan
 from airflow_provider_pindo._inbox.event_scan import EventCursor, ReportCursor, SharedEventScan
 from airflow_provider_pindo._inbox.events import MAX_SMS_IDS, EventPage, WebhookEvent
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND, SENT
@@ -222,6 +225,23 @@ def test_a_message_that_came_in_several_events_is_new_once(late):
     assert (event_ids(result), event_ids(other)) == ([], [])
     [result], _ = table.poll(EventCursor(INBOUND).past([4], 0))
     assert event_ids(result) == []
+
+
+def test_bodies_are_compared_only_where_two_messages_name_the_same_id(monkeypatch):
+    """Writing each of 30,000 bodies as JSON blocks the triggerer's event loop."""
+    compared = []
+
+    def dumps(body, **options):
+        compared.append(body["text"])
+        return json.dumps(body, **options)
+
+    monkeypatch.setattr(event_scan, "json", SimpleNamespace(dumps=dumps))
+    messages = [inbound(number, f"text {number}", sms_id=f"in_{number}") for number in range(1, 1000)]
+    repeats = [inbound(1000, "text 1", sms_id="in_1"), inbound(1001, "another", sms_id="in_2")]
+    odd = [inbound(1002, "odd", sms_id=["in_3"])]
+    ((result,), _) = Table(*messages, *repeats, *odd).poll(EventCursor(INBOUND))
+    assert [message.id for message in result.messages] == [*range(1, 1000), 1001, 1002]
+    assert sorted(compared) == ["another", "text 1", "text 1", "text 2"]
 
 
 def test_the_same_text_in_two_messages_counts_twice():
