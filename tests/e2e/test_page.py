@@ -359,7 +359,7 @@ def test_settle_and_go_on(lost, page, deployment, picture):
     arrived = frame.get_by_role("button", name=re.compile("Row 1.*: arrived"))
     arrived.click()
     assert arrived.get_attribute("aria-pressed") == "true"
-    frame.get_by_text("Nobody is texted again").wait_for()
+    frame.get_by_text("This task texts nobody again").wait_for()
     arrived.hover()
     assert_everybody_can_use(page)
     frame.get_by_role("button", name="Settle and clear").click()

@@ -190,6 +190,34 @@ def test_the_keyboard_stays_at_what_it_opened(airflow):
     assert airflow.page.evaluate("document.querySelectorAll('.settle')[3].contains(document.activeElement)")
 
 
+def test_a_settlement_without_a_time_hides_nobody(airflow):
+    airflow.show(OF_A_TASK)
+    listed = people("+25078****101", "+25078****102")
+    for person, settled in zip(
+        listed["people"], ("ada, None", "ada, 2026-11-30T10:00:00+00:00"), strict=True
+    ):
+        person["settled"] = settled
+    airflow.request("people").fulfill(json=listed)
+    airflow.page.get_by_text("settled by ada, 30 Nov 2026").wait_for()
+    assert airflow.page.get_by_text("settled by ada, None").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("choice", "promise"),
+    [
+        ("arrived", "This task texts nobody again. It and what follows it are cleared, so the run goes on."),
+        ("did not arrive", "3 messages will be sent again. The task and what follows it are cleared"),
+    ],
+)
+def test_the_page_promises_for_the_task_alone_what_its_clear_does(airflow, choice, promise):
+    """What follows it may text: for the first time, or by its own ``resend``."""
+    lost = {**TASK, **COUNTS, "unknown": 3, "can_settle": True, "time": "2026-11-30T10:00:00+00:00"}
+    airflow.show(unknown=[lost], unknown_count=1)
+    airflow.request("people").fulfill(json=people("+25078****101"))
+    airflow.page.get_by_label(f"Everybody: {choice}").click()
+    airflow.page.get_by_text(promise).wait_for()
+
+
 def test_a_task_of_which_more_is_unknown_is_not_cleared(airflow):
     lost = {**TASK, **COUNTS, "unknown": 3, "can_settle": True, "time": "2026-11-30T10:00:00+00:00"}
     airflow.show(unknown=[lost], unknown_count=1)

@@ -65,7 +65,9 @@ function timeZone() {
 
 function time(iso, options = { dateStyle: "medium", timeStyle: "medium" }) {
   if (!iso) return UNKNOWN;
-  return new Intl.DateTimeFormat("en-GB", { timeZone: timeZone(), ...options }).format(new Date(iso));
+  const moment = new Date(iso);
+  if (Number.isNaN(moment.getTime())) return iso; // a person edited the entry
+  return new Intl.DateTimeFormat("en-GB", { timeZone: timeZone(), ...options }).format(moment);
 }
 
 const number = (value) => (value === null || value === undefined ? UNKNOWN : value.toLocaleString("en"));
@@ -295,8 +297,9 @@ function settleForm(task, people, areMore, reload) {
   function sentence() {
     const arrived = everybody === null ? [...words.values()].filter((word) => word.arrived).length : everybody ? task.unknown : 0;
     const resent = task.unknown - arrived;
-    const then = "The task and what follows it are cleared, so the run goes on.";
-    return resent ? `${several(resent, "message")} will be sent again. ${then}` : `Nobody is texted again. ${then}`;
+    return resent
+      ? `${several(resent, "message")} will be sent again. The task and what follows it are cleared, so the run goes on.`
+      : "This task texts nobody again. It and what follows it are cleared, so the run goes on.";
   }
   function toggle(text, label, isOn, choose) {
     const made = h("button", { "aria-pressed": "false", "aria-label": label, onclick: () => { choose(); update(); } }, text);
