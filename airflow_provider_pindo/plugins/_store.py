@@ -283,16 +283,17 @@ def last_received(conn_id: str) -> datetime | None:
     return _run(lambda connection: connection.execute(asked).scalar())
 
 
-def delete_old(days: int, pause: Callable[[], None] = lambda: time.sleep(0.1)) -> int:
+def delete_old(days: int, pause: Callable[[], bool]) -> int:
     """Delete the events that are older than ``days``, a few in each transaction. Return their number.
 
-    :param pause: called between two transactions, so that the database serves others.
+    :param pause: called after each transaction, so that the database serves others. It returns whether to stop.
     """
     before = _now() - timedelta(days=days)
     deleted = 0
     while batch := _run(lambda connection: _delete_batch(connection, before)):
         deleted += batch
-        pause()
+        if pause():
+            break
     return deleted
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two deletions of old events, and until a table that could not be created is tried again.
 _RETENTION_INTERVAL = 3600.0
 _RETRY_INTERVAL = 10.0
+#: Seconds between two transactions of a deletion.
+_PAUSE = 0.1
 
 
 def add_to(app: FastAPI) -> None:
@@ -34,8 +38,10 @@ def add_to(app: FastAPI) -> None:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         is_there = await _create_table(callers)
-        maintenance = asyncio.create_task(_maintain(callers, is_there))
+        end = threading.Event()  # a cancelled task does not end its thread, and the process waits for that
+        maintenance = asyncio.create_task(_maintain(callers, is_there, end))
         yield
+        end.set()
         maintenance.cancel()
         with suppress(asyncio.CancelledError):
             await maintenance
@@ -43,13 +49,14 @@ def add_to(app: FastAPI) -> None:
     app.router.lifespan_context = lifespan
 
 
-async def _maintain(callers: Callers, is_there: bool) -> None:
+async def _maintain(callers: Callers, is_there: bool, end: threading.Event) -> None:
+    pause = partial(end.wait, _PAUSE)
     while not is_there:
         await asyncio.sleep(_RETRY_INTERVAL)
         is_there = await _create_table(callers)
     while True:
         try:
-            if deleted := await callers.in_thread(_store.delete_old, retention_days()):
+            if deleted := await callers.in_thread(_store.delete_old, retention_days(), pause):
                 log.info("Deleted %d webhook events that were too old", deleted)
         except PindoConfigurationError as error:
             log.error("No webhook event is deleted, however old: %s", error)

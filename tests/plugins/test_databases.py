@@ -118,7 +118,14 @@ def test_retention_deletes_what_is_too_old_in_small_batches(table, monkeypatch):
     pauses = []
     assert _store.delete_old(30, pause=lambda: pauses.append(count_rows())) == 120
     assert pauses == [77, 27, 7]
-    assert _store.delete_old(30) == 0
+    assert _store.delete_old(30, pause=lambda: False) == 0
+
+
+def test_retention_stops_between_two_batches(table, monkeypatch):
+    monkeypatch.setattr(_store, "_BATCH", 50)
+    add_old(120, timedelta(days=31))
+    assert _store.delete_old(30, pause=lambda: True) == 50
+    assert count_rows() == 70
 
 
 def test_a_thousand_webhooks_from_many_threads_are_all_kept(table):

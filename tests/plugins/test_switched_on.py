@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 
 import pytest
 from fastapi.testclient import TestClient
@@ -37,13 +39,13 @@ async def test_a_table_that_cannot_be_created_stops_no_api_server_and_is_tried_a
             raise answers.pop()
 
     monkeypatch.setattr(_store, "create_table", create)
-    monkeypatch.setattr(_store, "delete_old", deletions.append)
+    monkeypatch.setattr(_store, "delete_old", lambda days, _: deletions.append(days))
     callers = Callers()
     assert not await _webhooks._create_table(callers)
     assert (
         "pindo_webhook_event could not be created, so no webhook is accepted: OperationalError" in caplog.text
     )
-    maintenance = asyncio.create_task(_webhooks._maintain(callers, False))
+    maintenance = asyncio.create_task(_webhooks._maintain(callers, False, threading.Event()))
     await until(lambda: deletions)
     maintenance.cancel()
     assert deletions[0] == 30
@@ -54,7 +56,7 @@ async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, 
     results = [3, _store.StoreError("OperationalError"), ZeroDivisionError("+250781234567"), 0]
     days = []
 
-    def delete_old(age):
+    def delete_old(age, _):
         days.append(age)
         result = results.pop(0) if results else 0
         if isinstance(result, Exception):
@@ -63,7 +65,7 @@ async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, 
 
     monkeypatch.setattr(_store, "delete_old", delete_old)
     with caplog.at_level(logging.INFO):
-        maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True))
+        maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True, threading.Event()))
         await until(lambda: len(days) > 4)
         maintenance.cancel()
     assert set(days) == {7}
@@ -71,6 +73,23 @@ async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, 
     assert "could not be deleted: OperationalError" in caplog.text
     assert "could not be deleted: ZeroDivisionError" in caplog.text
     assert "781234567" not in caplog.text
+
+
+def test_a_deletion_of_many_events_does_not_hold_up_the_end_of_the_api_server(
+    airflow_database, webhooks_on, monkeypatch
+):
+    batches = []
+
+    def delete_batch(*_):
+        batches.append(1)
+        return len(batches) < 40  # for four seconds
+
+    monkeypatch.setattr(_store, "_delete_batch", delete_batch)
+    with TestClient(create_app()):
+        time.sleep(0.3)
+    count = len(batches)
+    time.sleep(0.5)
+    assert 0 < len(batches) <= count + 1
 
 
 def test_the_app_starts_without_its_table_and_says_503_until_it_is_there(
@@ -92,8 +111,8 @@ def test_the_app_starts_without_its_table_and_says_503_until_it_is_there(
 async def test_a_retention_that_is_no_number_deletes_nothing_and_says_what_to_do(fast, monkeypatch, caplog):
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", "a month")
     days = []
-    monkeypatch.setattr(_store, "delete_old", days.append)
-    maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True))
+    monkeypatch.setattr(_store, "delete_old", lambda age, _: days.append(age))
+    maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True, threading.Event()))
     await until(lambda: caplog.text.count("No webhook event is deleted") > 1)
     assert not days
     assert "webhook_retention_days is 'a month': set it to a whole number of days" in caplog.text
