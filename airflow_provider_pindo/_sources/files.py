@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
+from airflow_provider_pindo.api.redaction import mask_error
 
 #: First bytes of files that are not text, whatever their name says.
 _NOT_TEXT = {
@@ -65,6 +66,20 @@ def storage_path(path: str) -> Any:
 
 
 @contextmanager
+def refuse_odd_paths(file: File) -> Iterator[None]:
+    """Refuse a path that can be no file's: an unknown scheme, a zero byte, a folder. No retry would find one there."""
+    try:
+        yield
+    except (ValueError, ImportError, IsADirectoryError) as error:
+        reason = "it is a folder" if isinstance(error, IsADirectoryError) else mask_error(error)
+        package = ", and install what reads it, such as apache-airflow-providers-amazon[s3fs] for s3://"
+        raise PindoConfigurationError(
+            f"{file.argument} {_address(file)} cannot be opened ({reason}): give the path or URL of a file"
+            f"{package if '://' in file.path else ''}"
+        ) from None
+
+
+@contextmanager
 def open_binary(file: File, target: Any = None) -> Iterator[Any]:
     """Open a file for reading bytes.
 
@@ -74,7 +89,9 @@ def open_binary(file: File, target: Any = None) -> Iterator[Any]:
     :param target: the path to open, if ``file`` is a folder: one of the files in it.
     """
     try:
-        with (target if target is not None else storage_path(file.path)).open("rb") as opened:
+        with refuse_odd_paths(file):
+            source = (target if target is not None else storage_path(file.path)).open("rb")
+        with source as opened:
             yield opened
     except OSError as error:
         if not isinstance(error, FileNotFoundError) and error.errno != errno.ENAMETOOLONG:
@@ -126,13 +143,17 @@ def _missing(file: File) -> Exception:
     """Return the error for a file that is not there; it may come later, unless the text is no path at all."""
     if "/" in file.path or file.suffix:
         return FileNotFoundError(
-            f"there is no file {mask_numbers_in(address_of(file.path))!r}, which {file.argument} names: put it there, "
+            f"there is no file {_address(file)}, which {file.argument} names: put it there, "
             "or give the path of another"
         )
     return PindoConfigurationError(
         f"{file.argument} is {shown(file.path)}, and there is no file of this name: give the numbers as a list, even "
         "a single one, or the path of a file"
     )
+
+
+def _address(file: File) -> str:
+    return repr(mask_numbers_in(address_of(file.path)))
 
 
 def shown(value: object) -> str:

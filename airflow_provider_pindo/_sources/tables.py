@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from airflow_provider_pindo._sources.blocks import BadCell
 from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.csv_table import BLOCK, CsvTable
-from airflow_provider_pindo._sources.files import File, open_binary, open_text, storage_path
+from airflow_provider_pindo._sources.files import File, open_binary, open_text, refuse_odd_paths, storage_path
 from airflow_provider_pindo.api.cells import is_missing
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
@@ -242,13 +242,14 @@ def _open_parquet(file: File, columns: FieldMap) -> Iterator[Table]:
 
 def _parquet_files(file: File) -> list[Any]:
     """Return the file, or the files of a folder such as Spark writes, in the order of their names."""
-    target = storage_path(file.path.rstrip("/"))
-    if not target.is_dir():
-        return [target]
-    inside = sorted(
-        (each for each in target.iterdir() if not each.name.startswith(("_", "."))),
-        key=lambda each: each.name,
-    )
+    with refuse_odd_paths(file):
+        target = storage_path(file.path.rstrip("/"))
+        if not target.is_dir():
+            return [target]
+        inside = sorted(
+            (each for each in target.iterdir() if not each.name.startswith(("_", "."))),
+            key=lambda each: each.name,
+        )
     files = [each for each in inside if each.name.endswith(".parquet")]
     if not files or len(files) < len(inside):
         raise PindoConfigurationError(

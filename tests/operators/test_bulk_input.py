@@ -259,6 +259,35 @@ def test_a_file_that_is_not_there_is_named_without_numbers(sandbox, tmp_path, ar
     assert sandbox.messages() == []
 
 
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("clinic\0.{}", "null byte"),
+        ("clinic\ud83d.{}", "can't encode"),
+        ("foo://secret:key@clinic/patients.{}", "foo"),
+        ("http://[clinic/patients.{}", "Invalid IPv6 URL"),
+    ],
+)
+def test_a_path_that_can_be_none_is_named_and_not_retried(sandbox, argument, path, reason, suffix):
+    says = rf"{argument} '.*\.{suffix}' cannot be opened .*{reason}.*: give the path or URL of a file"
+    with pytest.raises(AirflowFailException, match=says) as refused:
+        send(Store(), **{"recipients": people(1), argument: path.format(suffix)})
+    assert "secret" not in str(refused.value)
+    str(refused.value).encode()
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "xlsx"])
+def test_a_folder_where_a_file_should_be_is_named_and_not_retried(sandbox, tmp_path, argument, suffix):
+    folder = tmp_path / f"+250781234567.{suffix}"
+    folder.mkdir()
+    says = rf"{argument} '.*\+25078\*\*\*\*567\.{suffix}' cannot be opened \(it is a folder\): give"
+    with pytest.raises(AirflowFailException, match=says):
+        send(Store(), **{"recipients": people(1), argument: str(folder)})
+
+
 def test_a_parquet_file_without_its_reader_says_what_to_install(sandbox, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(AirflowFailException, match=r"install airflow-provider-pindo\[parquet\]"):
