@@ -1,4 +1,4 @@
-"""Which messages the ledger of this Airflow names: a ``sent`` event of such a message proves nothing of another."""
+"""Message IDs that a ledger entry already names. Their ``sent`` events are no evidence for another message."""
 
 from __future__ import annotations
 

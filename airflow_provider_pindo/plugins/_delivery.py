@@ -33,7 +33,7 @@ _WORDS = {
 def count_delivered(session: Session, window: Window, most: int) -> dict[str, Any] | None:
     """Return how many messages are ``delivered`` and ``not_delivered``, and ``of`` how many; None without webhooks.
 
-    Where no message has an id, neither is known: both are None.
+    Both are None when no message has an ID.
 
     :param most: most single messages that are counted.
     :return: also ``is_cut``, whether there are more messages than were counted. The numbers are None when the reports

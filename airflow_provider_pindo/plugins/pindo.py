@@ -18,8 +18,7 @@ _log = logging.getLogger(__name__)
 #: Where the API server mounts the app.
 _URL_PREFIX = "/pindo"
 
-
-#: Where the page is: the destination, the last part of its address, and what it is told. Airflow fills in the names.
+#: Destination, route and query of each view. Airflow fills in the names in braces.
 _VIEWS = (
     ("nav", "pindo", ""),
     ("dag_run", "pindo-run", "?dag_id={DAG_ID}&run_id={RUN_ID}"),

@@ -89,7 +89,7 @@ class Watcher:
         }
 
     def position(self) -> tuple[int, int, float]:
-        """Return what the watcher that is furthest behind has the lowest of."""
+        """Return a sort key: the watcher that is furthest behind has the lowest."""
         return self.cursor.position()
 
     def add(self, items: list[dict[str, Any]], result: PollResult) -> None:
