@@ -413,7 +413,7 @@ def read_connection_ids(session: Session, conn_type: str, limit: int) -> list[st
 
 
 def lock_task(session: Session, task: TaskKey) -> str | None:
-    """Lock a task instance until the transaction ends, and return its state.
+    """Lock a task instance until the transaction ends, and return its state. SQLite ignores the lock.
 
     :raises NoTaskError: there is no such task instance.
     """
@@ -431,7 +431,7 @@ def lock_task(session: Session, task: TaskKey) -> str | None:
 
 
 def lock_unknown(session: Session, task: TaskKey, keys: Collection[str], limit: int) -> dict[str, Any]:
-    """Lock values of a task until the transaction ends, and return the rows of the store by their keys.
+    """Lock values of a task until the transaction ends, and return the store's rows by key. SQLite ignores the lock.
 
     :param keys: the keys; with none, those of all entries in which somebody may be unknown.
     """

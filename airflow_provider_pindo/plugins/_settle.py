@@ -1,7 +1,9 @@
 """A person's word on messages whose outcome is unknown: it arrived, or it did not.
 
-The task instance and its entries are locked until the transaction ends. So two people cannot settle the same message
-in two ways, and nobody settles what a running task still sends. The audit log gets one row for each settlement.
+On Postgres and MySQL, the task instance and its entries are locked until the transaction ends. So two people cannot
+settle the same message in two ways, and nobody settles what a running task still sends. SQLite, which is for
+development, locks nothing: of two people who settle at once, the last one counts. The audit log gets one row for each
+settlement.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Seconds after which every id that was given out is visible, or never will be. A reader reads that far back again.
+#: A write may take half of it. So the clocks of the API servers must agree within the other half.
 OVERLAP = 30.0
 #: Tries of a write, and the seconds between them: a database that restarts must not lose a webhook.
 _TRIES = 4
@@ -198,22 +199,22 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
     # First, so that every event up to it is among the rows.
     settled = max(query.after, _id_at(connection, _now() - timedelta(seconds=OVERLAP)))
     columns = [TABLE.c[name] for name in ("id", "kind", "sms_id", "status", "body", "received_at")]
-    asked = select(*columns).where(TABLE.c.conn_id == conn_id, TABLE.c.id > query.after)
+    statement = select(*columns).where(TABLE.c.conn_id == conn_id, TABLE.c.id > query.after)
     if query.kinds:
-        asked = asked.where(TABLE.c.kind.in_(query.kinds))
+        statement = statement.where(TABLE.c.kind.in_(query.kinds))
     if query.sms_ids:
-        asked = asked.where(TABLE.c.sms_id.in_(query.sms_ids))
+        statement = statement.where(TABLE.c.sms_id.in_(query.sms_ids))
     if query.since is not None:
         # Ids grow with time, but for the overlap: with this bound the database does not read what is older.
         bound = _id_at(connection, query.since - timedelta(seconds=OVERLAP))
-        asked = asked.where(TABLE.c.id > bound, TABLE.c.received_at >= query.since)
+        statement = statement.where(TABLE.c.id > bound, TABLE.c.received_at >= query.since)
     if not query.kinds or INBOUND in query.kinds:
-        asked = asked.where(or_(TABLE.c.kind != INBOUND, ~_repeats_what_came_before(query)))
+        statement = statement.where(or_(TABLE.c.kind != INBOUND, ~_repeats_what_came_before(query)))
     # Not the id itself: Postgres would go through the table in its order instead of using the index of messages.
     order = TABLE.c.id + 0 if query.sms_ids else TABLE.c.id
     rows: list[RowMapping] = []
     size = 0
-    for row in connection.execute(asked.order_by(order).limit(query.limit)).mappings():
+    for row in connection.execute(statement.order_by(order).limit(query.limit)).mappings():
         size += len(row["body"])
         if rows and size > _MAX_PAGE_BYTES:
             return Page(rows, rows[-1]["id"], settled, more=True)
@@ -256,13 +257,13 @@ def _read_reports(
     connection: Connection, slices: Sequence[Sequence[str]], since: datetime
 ) -> set[tuple[str, str]]:
     conn_ids = list(_iter_conn_ids(connection))  # the index of messages begins with the connection
-    asked = select(TABLE.c.sms_id, TABLE.c.status).where(
+    statement = select(TABLE.c.sms_id, TABLE.c.status).where(
         TABLE.c.conn_id.in_(conn_ids), TABLE.c.kind == DELIVERY_REPORT, TABLE.c.received_at >= since
     )
     return {
         (row.sms_id, row.status)
         for some in slices
-        for row in connection.execute(asked.where(TABLE.c.sms_id.in_(some)))
+        for row in connection.execute(statement.where(TABLE.c.sms_id.in_(some)))
     }
 
 
@@ -279,8 +280,8 @@ def _iter_conn_ids(connection: Connection) -> Iterator[str]:
 def last_received(conn_id: str) -> datetime | None:
     """Return when the last webhook of a connection was received, or None."""
     newest = select(func.max(TABLE.c.id)).where(TABLE.c.conn_id == conn_id).scalar_subquery()
-    asked = select(TABLE.c.received_at).where(TABLE.c.id == newest)
-    return _run(lambda connection: connection.execute(asked).scalar())
+    statement = select(TABLE.c.received_at).where(TABLE.c.id == newest)
+    return _run(lambda connection: connection.execute(statement).scalar())
 
 
 def delete_old(days: int, pause: Callable[[], bool]) -> int:

@@ -60,7 +60,8 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
     :param since: aware time, or one as ISO text: messages created then or later count. Use the time of the send, or of
         the run. Default: the task's first start, which retries and clears do not move (Airflow 3.3 without
         ``clear_on_success``; before 3.3, the run's start). It is compared with Pindo's times, so the connection's
-        ``timezone`` must be right. (templated)
+        ``timezone`` must be right. With ``source="webhook"`` it is compared with the API server's clock, which must
+        agree with the clock that gave ``since``. (templated)
     :param min_matches: how many messages must match; all that match by then are returned.
     :param max_consecutive_failures: how many failed polls in a row fail the task. The default of 20 bridges an hour and
         a half with the default ``poke_interval`` of a minute.
