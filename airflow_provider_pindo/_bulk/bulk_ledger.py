@@ -40,7 +40,7 @@ from airflow_provider_pindo._ledger.entry import (
 )
 from airflow_provider_pindo._ledger.store import Ledger
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.hooks._evidence import settlement
+from airflow_provider_pindo.hooks._evidence import settlement as evidence_settlement
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -301,7 +301,7 @@ class BulkLedger:
         for key, value in unknown.values.items():
             ids = {row: evidence[row].sms_id for row in parse_rows(value["rows"]) if row in evidence}
             if ids:
-                self._ledger.set(key, settle_rows(value, ids.keys(), (), settlement(), ids))
+                self._ledger.set(key, settle_rows(value, ids.keys(), (), evidence_settlement(), ids))
 
     def write(self, outcomes: Iterable[tuple[Batch, Outcome]]) -> None:
         """Record what came of recipients and admit the next ones.

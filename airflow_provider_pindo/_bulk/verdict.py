@@ -130,18 +130,18 @@ def _failure(
     totals: Totals, counts: Counts, stopped: BaseException | None, policies: Policies
 ) -> _Failure | None:
     needs_person = counts.unknown > 0 and policies.on_unknown in ("fail", "ask")
-    how_to_settle = _how_to_settle(totals, policies) if needs_person else None
+    settling_step = _settling_step(totals, policies) if needs_person else None
     if stopped is not None:
-        return _stop(totals, counts, stopped, how_to_settle)
-    if how_to_settle is not None:
-        return _Failure(_unknown(totals, counts), how_to_settle, PindoUnknownOutcomeError)
+        return _stop(totals, counts, stopped, settling_step)
+    if settling_step is not None:
+        return _Failure(_unknown(totals, counts), settling_step, PindoUnknownOutcomeError)
     if totals.unknown > totals.unknown_excluded and policies.on_unknown == "resend":
         next_step = "The next try sends to them again, as on_unknown says."
         return _Failure(_unknown(totals, counts), next_step, AirflowException)
     return _rejection(totals, counts, policies)
 
 
-def _stop(totals: Totals, counts: Counts, stopped: BaseException, how_to_settle: str | None) -> _Failure:
+def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step: str | None) -> _Failure:
     what = mask_error(stopped).rstrip(".")
     rest = f"{counts.not_sent:,} recipients that are not sent"
     if isinstance(stopped, PindoWindowClosedError):
@@ -160,8 +160,8 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, how_to_settle:
         next_step = f"Fix this and clear the task: it sends to the {rest}."
     else:
         next_step = f"The next try sends to the {rest}."
-    if how_to_settle is not None:
-        what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {how_to_settle}"
+    if settling_step is not None:
+        what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {settling_step}"
     if isinstance(stopped, PindoError):
         return _Failure(what, next_step, stopped.with_message)
     return _Failure(f"Sending stopped: {what}", next_step, AirflowException)
@@ -215,7 +215,7 @@ def _can_ask(totals: Totals, policies: Policies) -> bool:
     return policies.on_unknown == "ask" and policies.is_ledger_kept and not totals.has_changed_entry
 
 
-def _how_to_settle(totals: Totals, policies: Policies) -> str:
+def _settling_step(totals: Totals, policies: Policies) -> str:
     if _can_ask(totals, policies):
         return "Once the others are sent to, a person is asked about the unknown."
     restore = (

@@ -17,21 +17,21 @@ from airflow_provider_pindo.hooks._transport.attempt import Attempt
 #: worker, are for longer ones.
 MAX_ATTEMPTS = 5
 #: The longest ``Retry-After``, in seconds, that a hook waits for. Beyond it the error is raised at once.
-_MAX_RETRY_AFTER = 60.0
+_LONGEST_PAUSE = 60.0
 _FIRST_BACKOFF = 0.5  # seconds
 _MAX_BACKOFF = 15.0  # seconds
 
 
-def retry_delay(error: PindoError, attempt: int, max_attempts: int) -> float | None:
+def retry_delay(error: PindoError, number: int, max_attempts: int) -> float | None:
     """Return the seconds to wait before the next try; None when there is no next try.
 
-    :param attempt: which try ended in ``error``, from 1.
+    :param number: which try ended in ``error``, from 1.
     """
-    if attempt >= max_attempts or not is_retryable(error):
+    if number >= max_attempts or not is_retryable(error):
         return None
     # It doubles each time. The random part spreads many clients over time.
     jitter = random.uniform(0.0, _FIRST_BACKOFF)  # noqa: S311 - no secret
-    backoff: float = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _MAX_BACKOFF) + jitter
+    backoff: float = min(_FIRST_BACKOFF * 2.0 ** (number - 1), _MAX_BACKOFF) + jitter
     requested = error.retry_after if isinstance(error, PindoRateLimitError) else None
     # Pindo may ask for 0 s, or for a moment that has passed.
     return backoff if requested is None else max(backoff, requested + 0.1 * backoff)
@@ -40,7 +40,7 @@ def retry_delay(error: PindoError, attempt: int, max_attempts: int) -> float | N
 def is_retryable(error: PindoError) -> bool:
     """Return whether the hook itself tries again after ``error``."""
     if isinstance(error, PindoRateLimitError):
-        return (error.retry_after or 0.0) <= _MAX_RETRY_AFTER
+        return (error.retry_after or 0.0) <= _LONGEST_PAUSE
     return isinstance(error, PindoServerError)
 
 
