@@ -133,7 +133,7 @@ class Request:
     :param text: the text; None for that of the plan, whose name Pindo fills.
     :param segments: segments of its messages, as counted here.
     :param is_single: whether it is one message over the call for one.
-    :param whole: the request that it is a part of, which was refused and split; None for no part.
+    :param whole: the request that it was cut from, by a refusal or an expiry; None if it is whole.
     :param is_partly_accepted: whether Pindo accepted a part of it.
     """
 

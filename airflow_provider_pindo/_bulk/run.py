@@ -285,13 +285,8 @@ class BulkSend:
                 raise replacement from None
             raise
         stopped = self._stopped(sending, totals, ledger) or totals.failure
-        may_wait = stopped is None and totals.unknown and not (totals.has_changed_entry or self.has_waited)
-        # After the wait a new process reads the list again, and a callable may return another one. The task would
-        # fail by that, although "accept" lets it succeed.
-        is_worth_it = not (self.is_callable and self.on_unknown == "accept")
         if (
-            may_wait
-            and is_worth_it
+            self._may_wait_for_evidence(stopped, totals)
             and self._can_find_evidence(ledger)
             and (unknown := read_unchanged(ledger))
         ):
@@ -312,6 +307,16 @@ class BulkSend:
             return None
         log.info("Done: %s", totals.counts())
         return result
+
+    def _may_wait_for_evidence(self, stopped: BaseException | None, totals: Totals) -> bool:
+        """Return whether the unknown of this try are worth a wait for their events.
+
+        Not for a callable with ``on_unknown="accept"``: after the wait it is called again, and other rows would fail a
+        task that succeeds now.
+        """
+        if stopped is not None or not totals.unknown or totals.has_changed_entry or self.has_waited:
+            return False
+        return not (self.is_callable and self.on_unknown == "accept")
 
     def _expiries(self, checked: Preflight) -> Expiries:
         end = self.timing.expires_at
@@ -363,7 +368,7 @@ class BulkSend:
         if not isinstance(sending.stopped, PindoWindowClosedError):
             return sending.stopped
         counts, waits = totals.counts(), self.timing.outside_window == "wait"
-        is_to_resend = self.on_unknown == "resend" and totals.unknown > totals.unknown_excluded
+        is_to_resend = self.on_unknown == "resend" and totals.unknown > totals.unknown_not_resendable
         if not counts.not_sent and not (waits and is_to_resend):
             return None
         if waits:

@@ -121,7 +121,8 @@ class BulkSender:
         self._admitting: list[Request] = []
         self._reading: asyncio.Future[Batch | None] | None = None
         self._adding: set[asyncio.Future[None]] = set()
-        # As many as are sent while a write takes its time; the fewer, the more each write can admit.
+        # The next write starts when the queue is this short. A lower mark lets each write admit more; a higher one
+        # keeps the workers busy meanwhile.
         self._low_water = concurrency // 8
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working: dict[asyncio.Task[None], Attempt | None] = {}
@@ -315,10 +316,8 @@ class BulkSender:
                     attempt.expire_in(self._gate.seconds_left(request.rows))
                 self._first_began = min(self._first_began, time.monotonic())
                 await self._deliver(request, attempt)
-                self._sent_to, self._last_ended = (
-                    self._sent_to + len(request.positions),
-                    time.monotonic(),
-                )
+                self._sent_to += len(request.positions)
+                self._last_ended = time.monotonic()
                 self._working[me] = None
             elif request is not None:
                 request.put_back()

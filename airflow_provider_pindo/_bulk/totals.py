@@ -74,8 +74,9 @@ class Totals:
     :param report: is written a line for each row; None for no report.
     :param expiries: when the messages expire.
     :param failure: why the report is not complete; the numbers are right all the same.
-    :param reached: recipients that are excluded now, and stand in another column, where an earlier try put them.
-    :param unknown_excluded: those of them that are unknown, and the unknown whose message has expired.
+    :param excluded_elsewhere: recipients that are excluded now, and stand in the column where an earlier try put them.
+    :param unknown_not_resendable: unknown recipients that ``on_unknown="resend"`` does not send to: they are excluded,
+        or their message has expired.
     :param unknown_entries: the first entries of the ledger with somebody unknown, and one more if there are more.
     :param has_changed_entry: whether one of them is not as a task wrote it.
     """
@@ -86,8 +87,8 @@ class Totals:
     accepted: int = 0
     rejected: int = 0
     unknown: int = 0
-    reached: int = 0
-    unknown_excluded: int = 0
+    excluded_elsewhere: int = 0
+    unknown_not_resendable: int = 0
     visited: int = 0
     requests: int = 0
     segments: int = 0
@@ -118,7 +119,7 @@ class Totals:
         self.accepted += outcome.count_accepted(len(batch))
         self.rejected += outcome.count_rejected()
         self.unknown += outcome.count_unknown()
-        self.reached += len(batch.excluded.difference(outcome.not_sent))
+        self.excluded_elsewhere += len(batch.excluded.difference(outcome.not_sent))
         if self._has_outcome:
             for row in set(batch.rows).difference(outcome.not_sent):
                 self._has_outcome[row - 1] = True
@@ -130,7 +131,7 @@ class Totals:
             self.unknowns[:] = _first(self.unknowns, unknown)
             self.has_changed_entry |= NOT_AS_WRITTEN in outcome.unknown
             has_expired = self.expiries.have_expired()
-            self.unknown_excluded += sum(
+            self.unknown_not_resendable += sum(
                 person.row in batch.excluded or has_expired(person.row) for person in unknown
             )
             if (
@@ -162,7 +163,7 @@ class Totals:
 
     def counts(self) -> Counts:
         """Return where everybody stands now."""
-        excluded = self.preflight.count(EXCLUDED) - self.reached
+        excluded = self.preflight.count(EXCLUDED) - self.excluded_elsewhere
         remaining = self.preflight.in_batches - self.accepted - self.rejected - self.unknown - excluded
         expired = self._count_expired(remaining)
         return Counts(

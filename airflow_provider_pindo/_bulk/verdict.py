@@ -135,7 +135,7 @@ def _failure(
         return _stop(totals, counts, stopped, settling_step)
     if settling_step is not None:
         return _Failure(_unknown(totals, counts), settling_step, PindoUnknownOutcomeError)
-    if totals.unknown > totals.unknown_excluded and policies.on_unknown == "resend":
+    if totals.unknown > totals.unknown_not_resendable and policies.on_unknown == "resend":
         next_step = "The next try sends to them again, as on_unknown says."
         return _Failure(_unknown(totals, counts), next_step, AirflowException)
     return _rejection(totals, counts, policies)

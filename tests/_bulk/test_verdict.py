@@ -19,7 +19,7 @@ from airflow_provider_pindo.api.errors import (
 RESET = "the connection was reset after the request was sent"
 
 
-def totals(given=9, *, accepted=0, rejected=0, unknown=0, reason=RESET, unknown_excluded=0):
+def totals(given=9, *, accepted=0, rejected=0, unknown=0, reason=RESET, unknown_not_resendable=0):
     """Return the totals of a send; the unknown are the first rows, and the rejected follow."""
     people = [RecipientResult(row, f"+25078000{row:04}", "A", reason) for row in range(1, given + 1)]
     return Totals(
@@ -27,7 +27,7 @@ def totals(given=9, *, accepted=0, rejected=0, unknown=0, reason=RESET, unknown_
         accepted=accepted,
         rejected=rejected,
         unknown=unknown,
-        unknown_excluded=unknown_excluded,
+        unknown_not_resendable=unknown_not_resendable,
         unknowns=people[:unknown],
         rejections=people[unknown : unknown + rejected],
         unknown_entries=["pindo_bulk_00001"] if unknown else [],
@@ -88,7 +88,7 @@ def test_ask_asks_nothing_about_an_entry_that_was_changed():
 
 @pytest.mark.parametrize(("excluded", "fails"), [(0, True), (1, True), (2, False)])
 def test_resend_retries_unless_all_the_unknown_are_excluded_by_now(excluded, fails):
-    verdict = judge(totals(unknown=2, unknown_excluded=excluded), None, Policies("resend"))
+    verdict = judge(totals(unknown=2, unknown_not_resendable=excluded), None, Policies("resend"))
     assert (type(verdict.error) is AirflowException) is fails
     assert verdict.is_finished is not fails
 
