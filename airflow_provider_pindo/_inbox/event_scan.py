@@ -63,7 +63,7 @@ class EventCursor:
         reports = {}
         for sms_id, all_reports in result.reports.items():
             if new := tuple(
-                each for each in all_reports if not self._covers(each.event_id, each.received_at)
+                report for report in all_reports if not self._covers(report.event_id, report.received_at)
             ):
                 reports[sms_id] = new
         sent = {
@@ -105,12 +105,12 @@ class EventCursor:
 
     def _moved(self, ids: frozenset[int], settled_id: int) -> EventCursor:
         after_id = max(self.after_id or 0, settled_id)
-        seen = frozenset(each for each in self.seen | ids if each > after_id)
+        seen = frozenset(event_id for event_id in self.seen | ids if event_id > after_id)
         return replace(self, after_id=after_id, seen=seen)
 
     def _is_new(self, message: InboundSms, repeats: tuple[InboundSms, ...]) -> bool:
         return message.id == repeats[0].id and not any(
-            self._covers(each.id, each.created_at) for each in repeats
+            self._covers(repeat.id, repeat.created_at) for repeat in repeats
         )
 
     def _covers(self, event_id: int, received_at: datetime) -> bool:

@@ -46,7 +46,7 @@ def parse_object(text: str) -> dict[str, Any]:
     :raises HTTPException: 400 for anything else.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_int=_whole, parse_float=_finite)
+        value = json.loads(text, parse_constant=_refuse, parse_int=_whole_or_text, parse_float=_finite)
     except (ValueError, RecursionError):
         raise _no_object() from None
     if not isinstance(value, dict) or _is_deep(value):
@@ -68,7 +68,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _whole(digits: str) -> int | str:
+def _whole_or_text(digits: str) -> int | str:
     return int(digits) if len(digits) < _MAX_DIGITS else digits
 
 

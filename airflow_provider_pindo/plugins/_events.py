@@ -70,8 +70,10 @@ def _unclaimed(page: _store.Page, since: datetime, after: int) -> _store.Page:
 
 def _answer(page: _store.Page, numbers: Mapping[str, str | None]) -> bytes:
     """Return a page as JSON. The bodies go in as they came, which saves parsing them."""
-    wanted = {key: canonical_digits(number, None) for key, number in numbers.items() if number}
-    events = ",".join(_event(row) for row in page.rows if not wanted or _has_numbers(row["body"], wanted))
+    digits_by_key = {key: canonical_digits(number, None) for key, number in numbers.items() if number}
+    events = ",".join(
+        _event(row) for row in page.rows if not digits_by_key or _has_numbers(row["body"], digits_by_key)
+    )
     last_id, settled_id, more = page.last_id, page.settled_id, json.dumps(page.more)
     return f'{{"events":[{events}],"last_id":{last_id},"settled_id":{settled_id},"more":{more}}}'.encode()
 
@@ -82,9 +84,11 @@ def _event(row: RowMapping) -> str:
     return f'{json.dumps(keys)[:-1]},"body":{row["body"]}}}'
 
 
-def _has_numbers(body: str, wanted: Mapping[str, str]) -> bool:
+def _has_numbers(body: str, digits_by_key: Mapping[str, str]) -> bool:
     values = parse_object(body)
-    return all(canonical_digits(str(values.get(key) or ""), None) == digits for key, digits in wanted.items())
+    return all(
+        canonical_digits(str(values.get(key) or ""), None) == digits for key, digits in digits_by_key.items()
+    )
 
 
 def _query(body: Mapping[str, Any]) -> _store.Query:
@@ -93,15 +97,15 @@ def _query(body: Mapping[str, Any]) -> _store.Query:
     :raises HTTPException: 400, which names the wrong key.
     """
     return _store.Query(
-        after=_whole(body, "after", 0, 0, MAX_INTEGER),
-        limit=_whole(body, "limit", MAX_EVENTS, 1, MAX_EVENTS),
+        after=_bounded_int(body, "after", 0, 0, MAX_INTEGER),
+        limit=_bounded_int(body, "limit", MAX_EVENTS, 1, MAX_EVENTS),
         kinds=_texts(body, "kinds", len(KINDS)),
         sms_ids=_texts(body, "sms_ids", MAX_SMS_IDS),
         since=_moment(body, "since"),
     )
 
 
-def _whole(body: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+def _bounded_int(body: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
     value = body.get(key, default)
     if type(value) is not int or not least <= value <= most:
         raise HTTPException(400, f"{key!r} is not a whole number from {least} to {most}")

@@ -66,6 +66,10 @@ class TaskKey(NamedTuple):
     task_id: str
     map_index: int = -1
 
+    def to_value(self) -> dict[str, Any]:
+        """Return the key as the page reads it."""
+        return self._asdict()
+
 
 class StoredValue(NamedTuple):
     """A value of the task state store.
@@ -401,8 +405,8 @@ def read_questions(
 
 def read_dag_names(session: Session, dag_ids: Iterable[str]) -> dict[str, str]:
     """Return the display name of each DAG."""
-    wanted = sorted(set(dag_ids))
-    query = select(DagModel).where(DagModel.dag_id.in_(wanted)).limit(len(wanted))
+    ids = sorted(set(dag_ids))
+    query = select(DagModel).where(DagModel.dag_id.in_(ids)).limit(len(ids))
     return {dag.dag_id: dag.dag_display_name for dag in session.scalars(query)}
 
 

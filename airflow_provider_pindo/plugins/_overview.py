@@ -212,7 +212,7 @@ class Summary:
         if isinstance(result, dict):
             path = result.get("report_path")
             task.report_path = path if isinstance(path, str) else None
-            task.rejected_result, task.expired_result = _whole(result, "rejected"), _whole(result, "expired")
+            task.rejected_result, task.expired_result = _count(result, "rejected"), _count(result, "expired")
             task.rejections = list(_rejections_of_result(head, result.get("rejections")))
 
     def _add_rejection(self, head: Head, reason: str, rows: str, people: int) -> None:
@@ -252,7 +252,7 @@ class Summary:
         return total
 
 
-def _whole(result: dict[str, Any], name: str) -> int:
+def _count(result: dict[str, Any], name: str) -> int:
     value = result.get(name)
     return value if isinstance(value, int) else 0
 
@@ -389,10 +389,4 @@ def _by_dag(summary: Summary, names: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def _place(task: TaskKey, names: dict[str, str]) -> dict[str, Any]:
-    return {
-        "dag_id": task.dag_id,
-        "dag_name": names.get(task.dag_id, task.dag_id),
-        "run_id": task.run_id,
-        "task_id": task.task_id,
-        "map_index": task.map_index,
-    }
+    return {**task.to_value(), "dag_name": names.get(task.dag_id, task.dag_id)}

@@ -30,7 +30,7 @@ from airflow_provider_pindo.plugins._delivery import add_deliveries, count_deliv
 from airflow_provider_pindo.plugins._models import TaskKey, Window
 from airflow_provider_pindo.plugins._overview import MAX_ENTRIES, WINDOWS, overview, run_summary
 from airflow_provider_pindo.plugins._people import find_number, list_people
-from airflow_provider_pindo.plugins._settle import SettleError, Word, settle
+from airflow_provider_pindo.plugins._settle import Decision, SettleError, settle
 from airflow_provider_pindo.plugins._setup import setup
 
 _STATIC = Path(__file__).parent / "static"
@@ -41,7 +41,7 @@ _PAGE_HEADERS = {
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 }
 #: Most messages that a person settles one by one at a time, and bytes of a request: room for as many.
-_MAX_WORDS, _MAX_BODY = 1000, 1024 * 1024
+_MAX_DECISIONS, _MAX_BODY = 1000, 1024 * 1024
 
 Model = TypeVar("Model", bound=BaseModel)
 _WindowName = Literal["1h", "24h", "7d", "30d"]
@@ -122,7 +122,7 @@ class _Search(BaseModel):
     window: _WindowName = "24h"
 
 
-class _Word(BaseModel):
+class _Decision(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: str = Field(max_length=512)
@@ -131,7 +131,7 @@ class _Word(BaseModel):
 
 
 class _Settle(_Place):
-    words: list[_Word] = Field([], max_length=_MAX_WORDS)
+    decisions: list[_Decision] = Field([], max_length=_MAX_DECISIONS)
     everybody: bool | None = None
     seen: AwareDatetime
 
@@ -257,7 +257,7 @@ def search(body: _SearchBody, session: SessionDep, dag_ids: _ReadableDags) -> di
         answer = find_number(session, window, body.number, _country())
     except PindoConfigurationError as error:
         raise HTTPException(400, str(error)) from None
-    return {**answer, "has_deliveries": add_deliveries(answer["found"])}
+    return {**answer, "has_deliveries": add_deliveries(answer["matches"])}
 
 
 @router.post("/api/settle", dependencies=[_OwnPage, _Store])
@@ -267,9 +267,9 @@ def settle_messages(
     """Record whether messages arrived. The page then clears the task through Airflow's own API."""
     _require_readable(body.dag_id, dag_ids, request, user)
     _require_editor(body.dag_id, request, user)
-    words = [Word(word.key, word.row, word.arrived) for word in body.words]
+    decisions = [Decision(decision.key, decision.row, decision.arrived) for decision in body.decisions]
     try:
-        counts = settle(session, body.task(), words, body.everybody, seen=body.seen, user=user.get_name())
+        counts = settle(session, body.task(), decisions, body.everybody, seen=body.seen, user=user.get_name())
     except _models.NoTaskError:
         raise HTTPException(404, "there is no such task instance") from None
     except SettleError as error:

@@ -77,24 +77,25 @@ def find_number(session: Session, window: Window, number: str, country: str | No
 
     :param number: as a person types it.
     :param country: whose national numbers are accepted.
-    :return: ``mask``; ``found``, a list of messages; and ``is_cut``, whether there may be more.
+    :return: ``mask``; ``matches``, a list of messages; and ``is_cut``, whether there may be more.
     :raises PindoConfigurationError: it is no phone number.
     """
     mask = mask_phone_number(parse_phone_number(number, country))
-    found: list[dict[str, Any]] = []
+    matches: list[dict[str, Any]] = []
     read = 0
     for stored in _models.iter_values(session, window, PREFIX, _ENTRIES_OF_A_SEARCH, containing=(mask,)):
         read += 1
         for person in _readable(stored):
-            if person.number == mask and len(found) < MAX_FOUND:
-                found.append({**_to_value(person, stored), **_place(stored)})
-    names = _models.read_dag_names(session, {message["dag_id"] for message in found})
-    for message in found:
+            if person.number == mask and len(matches) < MAX_FOUND:
+                time = stored.updated_at.isoformat()
+                matches.append({**_to_value(person, stored), **stored.task.to_value(), "time": time})
+    names = _models.read_dag_names(session, {message["dag_id"] for message in matches})
+    for message in matches:
         message["dag_name"] = names.get(message["dag_id"], message["dag_id"])
     return {
         "mask": mask,
-        "found": found,
-        "is_cut": read == _ENTRIES_OF_A_SEARCH or len(found) == MAX_FOUND,
+        "matches": matches,
+        "is_cut": read == _ENTRIES_OF_A_SEARCH or len(matches) == MAX_FOUND,
     }
 
 
@@ -117,14 +118,4 @@ def _to_value(person: Person, stored: StoredValue) -> dict[str, Any]:
         "sms_id": person.sms_id,
         "settled": person.settled,
         "run_after": stored.run_after,
-    }
-
-
-def _place(stored: StoredValue) -> dict[str, Any]:
-    return {
-        "dag_id": stored.task.dag_id,
-        "run_id": stored.task.run_id,
-        "task_id": stored.task.task_id,
-        "map_index": stored.task.map_index,
-        "time": stored.updated_at.isoformat(),
     }

@@ -1,4 +1,4 @@
-"""A person's word on messages whose outcome is unknown: it arrived, or it did not.
+"""A person's decision on messages whose outcome is unknown: it arrived, or it did not.
 
 On Postgres and MySQL, the task instance and its entries are locked until the transaction ends. So two people cannot
 settle the same message in two ways, and nobody settles what a running task still sends. SQLite, which is for
@@ -37,7 +37,7 @@ class SettleError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Decision:
     """What a person says about one message.
 
     :param row: the row in the list of a bulk send; None for a single message.
@@ -51,7 +51,7 @@ class Word:
 def settle(
     session: Session,
     task: TaskKey,
-    words: Iterable[Word],
+    decisions: Iterable[Decision],
     everybody: bool | None,
     *,
     seen: datetime,
@@ -59,8 +59,8 @@ def settle(
 ) -> dict[str, int]:
     """Record what a person says, and write the audit log. The caller commits.
 
-    :param words: one for each message.
-    :param everybody: instead of words: whether all unknown messages of the task arrived.
+    :param decisions: one for each message.
+    :param everybody: instead of decisions: whether all unknown messages of the task arrived.
     :param seen: when the newest entry that the person saw was written. A later one may be about another request.
     :param user: who says so.
     :return: how many ``arrived`` and how many did ``not_arrived``.
@@ -72,9 +72,9 @@ def settle(
         raise SettleError(
             f"the task is {state or 'not started'}, not failed: only what a failed task left is settled"
         )
-    by_key: dict[str, list[Word]] = defaultdict(list)
-    for word in words:
-        by_key[word.key].append(word)
+    by_key: dict[str, list[Decision]] = defaultdict(list)
+    for decision in decisions:
+        by_key[decision.key].append(decision)
     if everybody is None and not by_key:
         raise SettleError("nobody is named")
     rows = _models.lock_unknown(session, task, () if everybody is not None else tuple(by_key), _MAX_ENTRIES)
@@ -108,7 +108,7 @@ def _has_unknown(key: str, row: Any) -> bool:
 
 
 def _settle_entry(
-    row: Any, key: str, words: list[Word], everybody: bool | None, settlement: Settlement
+    row: Any, key: str, decisions: list[Decision], everybody: bool | None, settlement: Settlement
 ) -> dict[str, Any]:
     """Settle one entry, and return what the audit log keeps of it."""
     if row is None or not is_message(key):
@@ -116,9 +116,9 @@ def _settle_entry(
     value = _models.value_of(row)
     try:
         if is_batch(key):
-            new, note = _settle_batch(value, words, everybody, settlement)
+            new, note = _settle_batch(value, decisions, everybody, settlement)
         else:
-            new, note = _settle_single(value, key, words, everybody, settlement)
+            new, note = _settle_single(value, key, decisions, everybody, settlement)
     except PindoConfigurationError as error:
         raise SettleError(str(error)) from None
     _models.set_value(row, new)
@@ -126,13 +126,15 @@ def _settle_entry(
 
 
 def _settle_batch(
-    value: Any, words: list[Word], everybody: bool | None, settlement: Settlement
+    value: Any, decisions: list[Decision], everybody: bool | None, settlement: Settlement
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     if everybody is None:
-        if any(word.row is None for word in words):
+        if any(decision.row is None for decision in decisions):
             raise SettleError("a message of a bulk send is named by its row: give its row")
-        arrived = [word.row for word in words if word.arrived and word.row is not None]
-        not_arrived = [word.row for word in words if not word.arrived and word.row is not None]
+        arrived = [decision.row for decision in decisions if decision.arrived and decision.row is not None]
+        not_arrived = [
+            decision.row for decision in decisions if not decision.arrived and decision.row is not None
+        ]
     else:
         unknown = [row.row for row in read_rows(value) if row.outcome == UNKNOWN]
         arrived, not_arrived = (unknown, []) if everybody else ([], unknown)
@@ -145,11 +147,11 @@ def _settle_batch(
 
 
 def _settle_single(
-    value: Any, key: str, words: list[Word], everybody: bool | None, settlement: Settlement
+    value: Any, key: str, decisions: list[Decision], everybody: bool | None, settlement: Settlement
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    if len(words) > 1:
+    if len(decisions) > 1:
         raise SettleError(f"the message {key!r} is named more than once")
-    arrived = words[0].arrived if everybody is None else everybody
+    arrived = decisions[0].arrived if everybody is None else everybody
     entry = read_entry(value, key)
     if entry is None or entry.status != UNKNOWN:
         raise SettleError(f"the message is {entry.status if entry else 'gone'}, and no longer unknown")

@@ -25,7 +25,7 @@ from airflow_provider_pindo.api.arguments import check_choice, read_seconds
 from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries, read_messages, read_sms_id
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
 from airflow_provider_pindo.sensors._waiting import PindoWaitingSensor, Waiting
-from airflow_provider_pindo.triggers._poll import check_airflow
+from airflow_provider_pindo.triggers._poll import refuse_old_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -92,7 +92,7 @@ class PindoDeliverySensor(PindoWaitingSensor):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        check_airflow(type(self).__name__)
+        refuse_old_airflow(type(self).__name__)
         super().__init__(deferrable=deferrable, **kwargs)
         if (sms_ids is None) == (report_path is None):
             raise PindoConfigurationError(

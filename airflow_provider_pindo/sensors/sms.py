@@ -20,7 +20,7 @@ from airflow_provider_pindo.api.arguments import check_choice, check_whole_numbe
 from airflow_provider_pindo.api.errors import PindoError, PindoServerError
 from airflow_provider_pindo.api.webhooks import INBOUND
 from airflow_provider_pindo.sensors._waiting import PindoWaitingSensor, Waiting
-from airflow_provider_pindo.triggers._poll import check_airflow
+from airflow_provider_pindo.triggers._poll import refuse_old_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -112,7 +112,7 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
         self.min_matches = min_matches
         self.source = check_choice("source", source, SOURCES)
         if source == WEBHOOK:
-            check_airflow("source='webhook'")
+            refuse_old_airflow("source='webhook'")
         if pattern is None or (isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE)):
             compile_pattern(pattern)
         if isinstance(since, datetime):

@@ -34,7 +34,7 @@ from airflow_provider_pindo.api.arguments import check_choice, read_since
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND
-from airflow_provider_pindo.triggers._poll import check_airflow, read_interval, subscribe, unusable
+from airflow_provider_pindo.triggers._poll import read_interval, refuse_old_airflow, subscribe, unusable
 from airflow_provider_pindo.triggers._watcher import Watcher, WatcherCursor
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class PindoInboundSmsEventTrigger(AssetTrigger):
         pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
         if source == WEBHOOK:
-            check_airflow("source='webhook'")
+            refuse_old_airflow("source='webhook'")
         super().__init__(since, poll_interval, pindo_conn_id)
         try:
             InboundFilter(pattern, inbound_number=inbound_number)
@@ -280,7 +280,7 @@ class PindoDeliveryEventTrigger(AssetTrigger):
         poll_interval: float | timedelta = 10.0,
         pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
-        check_airflow(type(self).__name__)
+        refuse_old_airflow(type(self).__name__)
         super().__init__(since, poll_interval, pindo_conn_id)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -58,9 +58,9 @@ class EvidenceTrigger(BaseTrigger):
     def of(cls, unknown: Sequence[UnknownMessage], until: datetime, pindo_conn_id: str) -> EvidenceTrigger:
         """Return the trigger that waits for messages of one sender."""
         messages = defaultdict[str, list[str]](list)
-        for each in unknown:
-            latest = each.latest or each.began
-            messages[f"{each.began.isoformat()}/{latest.isoformat()}"].append(each.message)
+        for message in unknown:
+            latest = message.latest or message.began
+            messages[f"{message.began.isoformat()}/{latest.isoformat()}"].append(message.message)
         return cls(
             messages=messages, sender=unknown[0].sender, until=until.isoformat(), pindo_conn_id=pindo_conn_id
         )
@@ -90,8 +90,8 @@ class EvidenceTrigger(BaseTrigger):
     async def _wait(self) -> None:
         """Wait until there is evidence for every message."""
         unknown = self._unknown()
-        fingerprints = {each.message for each in unknown.values()}
-        began = min(each.began for each in unknown.values())
+        fingerprints = {message.message for message in unknown.values()}
+        began = min(message.began for message in unknown.values())
         named: dict[str, None] = {}
         cursor = EventCursor(SENT, since=began - CLOCK_SKEW)
         async with subscribe(self.pindo_conn_id, cursor=cursor, interval=_INTERVAL) as subscription:

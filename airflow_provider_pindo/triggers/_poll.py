@@ -77,7 +77,7 @@ def unusable(reason: str) -> PindoConfigurationError:
     return _UnusableTriggerError(reason)
 
 
-def check_airflow(what: str) -> None:
+def refuse_old_airflow(what: str) -> None:
     """Refuse what needs webhooks on an Airflow whose API server cannot receive them.
 
     :raises PindoConfigurationError: it is older than 3.1.

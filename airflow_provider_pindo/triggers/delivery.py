@@ -17,7 +17,7 @@ from airflow_provider_pindo._inbox.event_scan import ReportCursor
 from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
-from airflow_provider_pindo.triggers._poll import check_airflow, read_interval, subscribe
+from airflow_provider_pindo.triggers._poll import read_interval, refuse_old_airflow, subscribe
 from airflow_provider_pindo.triggers._task import TaskTrigger
 from airflow_provider_pindo.triggers._watcher import MATCHED
 
@@ -64,7 +64,7 @@ class PindoDeliveryTrigger(TaskTrigger):
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
         pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
-        check_airflow(type(self).__name__)
+        refuse_old_airflow(type(self).__name__)
         super().__init__()  # type: ignore[no-untyped-call]
         self.sms_ids = list(sms_ids)
         self.retry_window = read_interval("retry_window", retry_window)

@@ -65,7 +65,7 @@ def test_everybody_of_a_task_and_a_search_have_a_word_for_each(metadata, report)
         "no report yet",
         "its ID is not known",
     ]
-    found = metadata.client().post("/ui/api/search", json={"number": "+250780000102"}).json()["found"]
+    found = metadata.client().post("/ui/api/search", json={"number": "+250780000102"}).json()["matches"]
     assert [message["delivery"] for message in found] == ["not delivered"]
 
 

@@ -137,7 +137,7 @@ def test_a_backfill_is_in_the_window_in_which_it_started(metadata):
     assert ([task["task_id"] for task in data["unknown"]], len(data["questions"])) == (["lost"], 1)
     assert data["tiles"]["messages"] == sum(bar["messages"] for bar in data["bars"]) == 2
     number = {"number": "+250780000101", "window": "1h"}
-    assert len(metadata.client().post("/ui/api/search", json=number).json()["found"]) == 2
+    assert len(metadata.client().post("/ui/api/search", json=number).json()["matches"]) == 2
 
 
 def test_the_message_of_a_backfill_is_claimed(metadata):

@@ -137,7 +137,7 @@ def test_a_person_sees_the_dags_that_they_may_read(metadata, monkeypatch):
     body = {"dag_id": "theirs", "run_id": "run_1", "task_id": "text"}
     assert client.post("/ui/api/people", json=body).status_code == 403
     assert client.post("/ui/api/settle", json={**body, "seen": SEEN, "everybody": True}).status_code == 403
-    found = client.post("/ui/api/search", json={"number": "+250780000101"}).json()["found"]
+    found = client.post("/ui/api/search", json={"number": "+250780000101"}).json()["matches"]
     assert [message["dag_id"] for message in found] == ["mine"]
 
 
@@ -319,7 +319,8 @@ def test_a_number_finds_what_was_sent_to_it(metadata, number):
     metadata.add_task({"pindo_sms": single("sent", to="+25078****102")}, task_id="another")
     answer = search(metadata, number).json()
     assert answer["mask"] == "+25078****101"
-    assert [(one["task_id"], one["row"], one["dag_name"]) for one in answer["found"]] == [
+    assert {one["time"] for one in answer["matches"]} == {(NOW - timedelta(minutes=30)).isoformat()}
+    assert [(one["task_id"], one["row"], one["dag_name"]) for one in answer["matches"]] == [
         ("text", 1, "Our DAG"),
         ("text", None, "Our DAG"),
     ]
@@ -338,14 +339,14 @@ def test_a_national_number_is_of_the_country_of_the_default_connection(metadata,
     assert search(metadata, "0780000101").status_code == 400
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", '{"conn_type": "pindo", "extra": {"country": "RW"}}')
     answer = search(metadata, "0780000101").json()
-    assert [one["sms_id"] for one in answer["found"]] == ["7"]
+    assert [one["sms_id"] for one in answer["matches"]] == ["7"]
 
 
 def test_a_search_finds_what_was_sent_in_its_window(metadata):
     for hours in (0.5, 25, 24 * 8, 24 * 31):
         metadata.add_task({"pindo_sms": single("sent")}, run_id=f"{hours}", age=timedelta(hours=hours))
     found = {
-        window: [one["run_id"] for one in search(metadata, "+250780000101", window=window).json()["found"]]
+        window: [one["run_id"] for one in search(metadata, "+250780000101", window=window).json()["matches"]]
         for window in ("1h", "24h", "7d", "30d")
     }
     assert found["1h"] == found["24h"] == ["0.5"]
@@ -365,13 +366,13 @@ def test_a_search_that_is_not_complete_says_so(metadata, monkeypatch):
     monkeypatch.setattr(_people, "MAX_FOUND", 1)
     metadata.add_task({"pindo_sms": single("sent"), "pindo_bulk_00001": batch(3)})
     answer = search(metadata, "+250780000101").json()
-    assert (len(answer["found"]), answer["is_cut"]) == (1, True)
+    assert (len(answer["matches"]), answer["is_cut"]) == (1, True)
 
 
 def test_an_entry_that_cannot_be_read_lists_nobody(metadata):
     metadata.add_task({"pindo_sms": single("sent", v=2), "pindo_inbound": {"to": "+25078****101"}})
     assert people(metadata)["people"] == []
-    assert search(metadata, "+250780000101").json()["found"] == []
+    assert search(metadata, "+250780000101").json()["matches"] == []
 
 
 def test_who_settled_is_listed_with_the_time(metadata):

@@ -156,7 +156,7 @@ def test_the_number_that_was_searched_is_searched_again_in_another_window(airflo
     airflow.show()
     airflow.page.get_by_label("Phone number").fill("+250780000101")
     airflow.page.get_by_role("button", name="Find").click()
-    airflow.request("search").fulfill(json={"mask": "+25078****101", "found": []})
+    airflow.request("search").fulfill(json={"mask": "+25078****101", "matches": []})
     airflow.page.get_by_text("in the last 24 hours.", exact=False).first.wait_for()
     airflow.page.get_by_role("button", name="The last 7 days").click()
     body = airflow.request("search").request.post_data_json

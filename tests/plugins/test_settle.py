@@ -21,14 +21,14 @@ def settle(metadata, role="admin", name="ada", **body):
     return metadata.client(role, name).post("/ui/api/settle", json={**PLACE, **body})
 
 
-def word(arrived, key="pindo_sms", row=None):
+def decision(arrived, key="pindo_sms", row=None):
     return {"key": key, "row": row, "arrived": arrived}
 
 
 @pytest.mark.parametrize(("arrived", "status"), [(True, "sent"), (False, "not_sent")])
 def test_a_single_message_is_settled_and_the_audit_log_says_who_did_what(metadata, arrived, status):
     metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
-    response = settle(metadata, name="claudine", words=[word(arrived)])
+    response = settle(metadata, name="claudine", decisions=[decision(arrived)])
     assert (response.status_code, response.json()) == (
         200,
         {"arrived": int(arrived), "not_arrived": int(not arrived)},
@@ -46,15 +46,18 @@ def test_a_single_message_is_settled_and_the_audit_log_says_who_did_what(metadat
 def test_what_a_backend_of_the_workers_keeps_is_not_settled(metadata, key):
     reference = {"__airflow_state_ref__": "bucket/7"}
     metadata.add_task({key: reference}, state="failed")
-    assert settle(metadata, words=[word(False, key, None if key == "pindo_sms" else 2)]).status_code == 409
+    assert (
+        settle(metadata, decisions=[decision(False, key, None if key == "pindo_sms" else 2)]).status_code
+        == 409
+    )
     assert settle(metadata, everybody=False).status_code == 409
     assert metadata.value(key) == reference
 
 
 def test_rows_of_a_bulk_send_are_settled_one_by_one(metadata):
     metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2-4"})}, state="failed")
-    words = [word(True, "pindo_bulk_00001", 2), word(False, "pindo_bulk_00001", 3)]
-    assert settle(metadata, words=words).json() == {"arrived": 1, "not_arrived": 1}
+    decisions = [decision(True, "pindo_bulk_00001", 2), decision(False, "pindo_bulk_00001", 3)]
+    assert settle(metadata, decisions=decisions).json() == {"arrived": 1, "not_arrived": 1}
     entry = metadata.value("pindo_bulk_00001")
     assert (entry["status"], entry["unknown"], entry["not_sent"], entry["accepted"]) == (
         "unknown",
@@ -123,7 +126,7 @@ def test_a_page_from_before_the_request_settles_nothing(metadata, key, is_everyb
     metadata.add_task({key: lost}, state="failed")
     (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
     row = None if key == "pindo_sms" else 2
-    body = {"everybody": False} if is_everybody else {"words": [word(False, key, row)]}
+    body = {"everybody": False} if is_everybody else {"decisions": [decision(False, key, row)]}
     metadata.touch(key)  # the task was cleared, and the response to its new request was lost too
     response = settle(metadata, seen=task["time"], **body)
     assert response.status_code == 409
@@ -137,28 +140,28 @@ def test_a_page_from_before_the_request_settles_nothing(metadata, key, is_everyb
 @pytest.mark.parametrize("status", ["sent", "not_sent"])
 def test_what_is_no_longer_unknown_is_refused(metadata, status):
     metadata.add_task({"pindo_sms": single(status)}, state="failed")
-    assert settle(metadata, words=[word(True)]).status_code == 409
+    assert settle(metadata, decisions=[decision(True)]).status_code == 409
     assert settle(metadata, everybody=True).status_code == 409
     assert metadata.audit_log() == []
 
 
 @pytest.mark.parametrize(
-    "words",
+    "decisions",
     [
         [],
-        [word(True, "pindo_sms")],
-        [word(True, "pindo_bulk_00001", 1)],
-        [word(True, "pindo_bulk_00001")],
-        [word(True, "pindo_bulk_00001", 2), word(True, "pindo_bulk_00001")],
-        [word(True, "pindo_verify"), word(False, "pindo_verify")],
-        [word(True, "pindo_bulk_00001", 2), word(False, "pindo_bulk_00001", 2)],
-        [word(True, "other")],
+        [decision(True, "pindo_sms")],
+        [decision(True, "pindo_bulk_00001", 1)],
+        [decision(True, "pindo_bulk_00001")],
+        [decision(True, "pindo_bulk_00001", 2), decision(True, "pindo_bulk_00001")],
+        [decision(True, "pindo_verify"), decision(False, "pindo_verify")],
+        [decision(True, "pindo_bulk_00001", 2), decision(False, "pindo_bulk_00001", 2)],
+        [decision(True, "other")],
     ],
 )
-def test_a_word_that_fits_no_unknown_message_settles_nothing(metadata, words):
+def test_a_word_that_fits_no_unknown_message_settles_nothing(metadata, decisions):
     entries = {"pindo_bulk_00001": batch(4, unknown={"lost": "2"}), "pindo_verify": single("unknown")}
     metadata.add_task({**entries, "other": 1}, state="failed")
-    assert settle(metadata, words=words).status_code == 409
+    assert settle(metadata, decisions=decisions).status_code == 409
     assert metadata.value("pindo_verify")["status"] == "unknown"
     assert metadata.value("pindo_bulk_00001")["unknown"] == {"lost": "2"}
     assert metadata.audit_log() == []
@@ -167,13 +170,13 @@ def test_a_word_that_fits_no_unknown_message_settles_nothing(metadata, words):
 @pytest.mark.parametrize("state", ["running", "success", "queued", None])
 def test_only_what_a_failed_task_left_is_settled(metadata, state):
     metadata.add_task({"pindo_sms": single("unknown")}, state=state)
-    assert settle(metadata, words=[word(True)]).status_code == 409
+    assert settle(metadata, decisions=[decision(True)]).status_code == 409
 
 
 @pytest.mark.parametrize(("arrived", "status"), [(True, "sent"), (False, "not_sent")])
 def test_a_pin_is_settled_by_the_same_two_buttons(metadata, arrived, status):
     metadata.add_task({"pindo_verify": single("unknown")}, state="failed")
-    assert settle(metadata, words=[word(arrived, "pindo_verify")]).status_code == 200
+    assert settle(metadata, decisions=[decision(arrived, "pindo_verify")]).status_code == 200
     assert metadata.value("pindo_verify")["status"] == status
 
 
@@ -184,7 +187,7 @@ def test_an_error_of_our_own_is_not_taken_for_a_task_that_is_gone(metadata, monk
     monkeypatch.setattr(_settle, "read_entry", fail)
     metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
     with pytest.raises(KeyError):
-        settle(metadata, words=[word(True)])
+        settle(metadata, decisions=[decision(True)])
 
 
 def test_there_is_no_such_task(metadata):
@@ -195,7 +198,7 @@ def test_there_is_no_such_task(metadata):
 @pytest.mark.parametrize("role", ["viewer", None])
 def test_who_may_not_edit_the_task_settles_nothing(metadata, role):
     metadata.add_task({"pindo_sms": single("unknown")}, state="failed")
-    response = settle(metadata, role=role, words=[word(True)])
+    response = settle(metadata, role=role, decisions=[decision(True)])
     assert response.status_code == (401 if role is None else 403)
     assert metadata.value("pindo_sms")["status"] == "unknown"
     assert metadata.audit_log() == []
@@ -248,13 +251,13 @@ def test_of_two_people_who_settle_at_once_one_is_refused(metadata, monkeypatch):
         return rows
 
     assert (
-        settle(metadata, run_id="other", words=[word(True)]).status_code == 404
+        settle(metadata, run_id="other", decisions=[decision(True)]).status_code == 404
     )  # makes the key of the tokens
     monkeypatch.setattr(_models, "lock_task", lock_together)
     monkeypatch.setattr(_models, "lock_unknown", lock_slowly)
     with ThreadPoolExecutor(2) as people:
         settled = [
-            people.submit(settle, metadata, name=name, words=[word(arrived)])
+            people.submit(settle, metadata, name=name, decisions=[decision(arrived)])
             for name, arrived in (("ada", True), ("claudine", False))
         ]
         codes = {

@@ -280,7 +280,7 @@ function settleCard(task, reload, isOpen) {
 const key = (at) => ({ dag_id: at.dag_id, run_id: at.run_id, task_id: at.task_id, map_index: at.map_index });
 
 function settleForm(task, people, areMore, reload) {
-  const words = new Map();
+  const decisions = new Map();
   let everybody = null;
   const status = h("p", { role: "status", class: "quiet" });
   const button = h("button", { class: "main", disabled: true, onclick: () => send() }, "Settle and clear");
@@ -288,14 +288,14 @@ function settleForm(task, people, areMore, reload) {
 
   function update() {
     for (const [toggle, isOn] of toggles) toggle.setAttribute("aria-pressed", String(isOn()));
-    const settled = everybody === null ? words.size : task.unknown;
+    const settled = everybody === null ? decisions.size : task.unknown;
     button.disabled = settled === 0;
     const all = settled >= task.unknown;
     button.textContent = all || !settled ? "Settle and clear" : `Settle ${settled} of ${number(task.unknown)}`;
     status.textContent = !settled ? "" : all ? sentence() : "The task is cleared once all are settled.";
   }
   function sentence() {
-    const arrived = everybody === null ? [...words.values()].filter((word) => word.arrived).length : everybody ? task.unknown : 0;
+    const arrived = everybody === null ? [...decisions.values()].filter((decision) => decision.arrived).length : everybody ? task.unknown : 0;
     const resent = task.unknown - arrived;
     return resent
       ? `${several(resent, "message")} will be sent again. The task and what follows it are cleared, so the run goes on.`
@@ -311,7 +311,7 @@ function settleForm(task, people, areMore, reload) {
     button.disabled = true;
     status.textContent = "Settling…";
     try {
-      const settled = await ask("api/settle", { ...key(task), seen: task.time, everybody, words: everybody === null ? [...words.values()] : [] });
+      const settled = await ask("api/settle", { ...key(task), seen: task.time, everybody, decisions: everybody === null ? [...decisions.values()] : [] });
       const count = settled.arrived + settled.not_arrived;
       const all = count >= task.unknown; // one request settles a million people at most
       if (all) await clear(task);
@@ -324,24 +324,24 @@ function settleForm(task, people, areMore, reload) {
   }
 
   const choices = (person) => h("span", { class: "group", role: "group", "aria-label": who(person) },
-    toggle("Arrived", `${who(person)}: arrived`, () => (everybody ?? words.get(id(person))?.arrived) === true,
-      () => { everybody = null; words.set(id(person), word(person, true)); }),
-    toggle("Did not arrive", `${who(person)}: did not arrive`, () => (everybody ?? words.get(id(person))?.arrived) === false,
-      () => { everybody = null; words.set(id(person), word(person, false)); }));
+    toggle("Arrived", `${who(person)}: arrived`, () => (everybody ?? decisions.get(id(person))?.arrived) === true,
+      () => { everybody = null; decisions.set(id(person), decide(person, true)); }),
+    toggle("Did not arrive", `${who(person)}: did not arrive`, () => (everybody ?? decisions.get(id(person))?.arrived) === false,
+      () => { everybody = null; decisions.set(id(person), decide(person, false)); }));
 
   const isMany = task.unknown > 1;
   const list = table("Messages whose outcome is unknown", [
     ["Row", (person) => (person.row === null ? "" : number(person.row)), "number"],
     ["Number", (person) => h("code", {}, person.number)],
     ["Why", (person) => person.reason || "no response to the request"],
-    ...(task.can_settle ? [["Your word", choices]] : []),
+    ...(task.can_settle ? [["Decision", choices]] : []),
   ], people);
   if (!task.can_settle) return [list, h("p", { class: "quiet" }, "To settle, you need the permission to edit this task instance.")];
   return [
     h("p", {}, "Find out whether they arrived: Pindo’s dashboard shows it. Then say so here."),
     isMany ? h("p", { class: "bar" }, "Everybody:", h("span", { class: "group", role: "group", "aria-label": "Everybody" },
-      toggle("Arrived", "Everybody: arrived", () => everybody === true, () => { everybody = true; words.clear(); }),
-      toggle("Did not arrive", "Everybody: did not arrive", () => everybody === false, () => { everybody = false; words.clear(); }))) : "",
+      toggle("Arrived", "Everybody: arrived", () => everybody === true, () => { everybody = true; decisions.clear(); }),
+      toggle("Did not arrive", "Everybody: did not arrive", () => everybody === false, () => { everybody = false; decisions.clear(); }))) : "",
     list,
     areMore ? h("p", { class: "quiet" }, `The first ${people.length} of ${number(task.unknown)} are listed.`) : "",
     people.some((person) => person.key === "pindo_verify")
@@ -351,7 +351,7 @@ function settleForm(task, people, areMore, reload) {
 }
 
 const id = (person) => `${person.key}/${person.row}`;
-const word = (person, arrived) => ({ key: person.key, row: person.row, arrived });
+const decide = (person, arrived) => ({ key: person.key, row: person.row, arrived });
 const who = (person) => (person.row === null ? person.number : `Row ${person.row}, ${person.number}`);
 
 // Airflow's own API clears the task: with this person's permissions, and in its audit log.
@@ -390,7 +390,7 @@ function settledBy(text) {
 }
 
 const noDeliveries = (answer) =>
-  answer.has_deliveries || !(answer.people || answer.found).length ? ""
+  answer.has_deliveries || !(answer.people || answer.matches).length ? ""
     : answer.has_deliveries === null ? h("p", { class: "quiet" }, "Deliveries cannot be read now.")
     : h("p", { class: "quiet" }, "Deliveries are not known. To know them, switch webhooks on: ", h("code", {}, "[pindo] webhooks = True"), ".");
 
@@ -439,11 +439,11 @@ function makeFinder() {
   async function find(event) {
     event.preventDefault();
     const isNewest = nextSearch();
-    const window = chosen;
+    const name = chosen;
     results.replaceChildren(h("p", { class: "quiet" }, "Searching…"));
     try {
-      const answer = await ask("api/search", { number: field.value, window });
-      if (isNewest()) results.replaceChildren(...found(answer, window));
+      const answer = await ask("api/search", { number: field.value, window: name });
+      if (isNewest()) results.replaceChildren(...matchesOf(answer, name));
     } catch (error) {
       if (isNewest()) results.replaceChildren(h("div", { class: "notice", role: "alert" }, error.message));
     }
@@ -456,12 +456,12 @@ function makeFinder() {
   };
 }
 
-function found(answer, window) {
-  const span = `the last ${LONG[window]}`;
-  if (!answer.found.length) return [empty(`Nothing was sent to ${answer.mask} in ${span}.`, "A run is searched by the time it was due or started. Choose a longer window above.")];
+function matchesOf(answer, name) {
+  const span = `the last ${LONG[name]}`;
+  if (!answer.matches.length) return [empty(`Nothing was sent to ${answer.mask} in ${span}.`, "A run is searched by the time it was due or started. Choose a longer window above.")];
   return [
-    h("p", {}, `${several(answer.found.length, "message")} to `, h("code", {}, answer.mask), ` in ${span}. `,
-      answer.found.length > 1
+    h("p", {}, `${several(answer.matches.length, "message")} to `, h("code", {}, answer.mask), ` in ${span}. `,
+      answer.matches.length > 1
         ? "Numbers are compared in this masked form, and several people may have it. Compare the run, the row and the time."
         : "Numbers are compared in this masked form, and other people may have it."),
     table("Messages that were found", [
@@ -470,7 +470,7 @@ function found(answer, window) {
       ["Run", (row) => link(runPath(row), row.run_id)],
       ["Task", (row) => link(taskPath(row), taskName(row))],
       ...personColumns.filter(([name]) => name !== "Number"),
-    ], answer.found),
+    ], answer.matches),
     noDeliveries(answer),
     answer.is_cut ? h("p", { class: "quiet" }, "There may be more: choose a shorter window.") : "",
   ];
