@@ -38,9 +38,10 @@ def webhook_addresses(conn_id: str, secret: str | None, base_url: str | None = N
     base_url = base_url or conf.get("api", "base_url", fallback=None) or ""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        problem = f"{base_url!r} is no address" if base_url else "the address of the API server is not known"
         raise PindoConfigurationError(
-            f"the address of the API server is {base_url!r}: give one like https://airflow.example.org as --base-url, "
-            "or set [api] base_url"
+            f"{problem}: set [api] base_url to one such as https://airflow.example.org, or give it to "
+            "'python -m airflow_provider_pindo.plugins url' as --base-url"
         )
     address = f"{base_url.rstrip('/')}/pindo/webhooks/{quote(conn_id, safe='')}"
     return WebhookAddresses(address, f"{address}?token={posting_token(secret, conn_id)}")

@@ -62,6 +62,22 @@ def test_a_connection_without_a_usable_secret_says_so(metadata, webhooks, monkey
     assert "webhook_secret" in shown["problem"]
 
 
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [("", "the address of the API server is not known"), ("airflow", "'airflow' is no address")],
+)
+def test_without_an_address_of_the_api_server_it_says_what_to_set(
+    metadata, webhooks, monkeypatch, base_url, says
+):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    (shown,) = setup(metadata).json()["connections"]
+    assert shown["addresses"] is None
+    assert shown["problem"] == (
+        f"{says}: set [api] base_url to one such as https://airflow.example.org, or give it to "
+        "'python -m airflow_provider_pindo.plugins url' as --base-url"
+    )
+
+
 def test_every_pindo_connection_of_the_database_is_listed_once(metadata, webhooks, monkeypatch):
     monkeypatch.setattr(_setup, "_MAX_LISTED", 4)
     kinds = {
