@@ -546,7 +546,7 @@ function overviewView(data, done) {
     }, text)));
   const head = h("div", { class: "bar" }, title(), h("span", { class: "space" }), windows,
     h("button", { id: "refresh", onclick: () => show() }, "Refresh"));
-  if (!data.has_store) return [head, noStore()];
+  if (!data.has_store) return [head, noStore(), setup()]; // webhooks are received without a store too
   const isEmpty = !data.entries && !data.questions.length;
   const waiting = needsAPerson(data, (done) => show(done));
   return [
