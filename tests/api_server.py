@@ -55,7 +55,7 @@ class ApiServer:
             }
             for sms_id in sms_ids
         ]
-        with settings.get_engine().begin() as connection:
+        with settings.engine.begin() as connection:
             connection.execute(TABLE.insert(), rows)
 
 
@@ -71,7 +71,7 @@ def api_server() -> Iterator[ApiServer]:
     from airflow_provider_pindo.plugins._store import TABLE, create_table
 
     create_table()
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         connection.execute(TABLE.delete())
     app = FastAPI()
     app.mount("/pindo", create_app())

@@ -24,13 +24,12 @@ from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator, Pindo
 from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 from tests.operators.bulk import TaskInstance
 from tests.operators.clock import DAY, at, set_clock
-from tests.operators.verification import HAS_STORE, PHONE, Task
+from tests.operators.verification import PHONE, Task
+from tests.versions import needs_store
 
 OTHER = "+250781234568"
 PAST = "2026-01-01T00:00:00+02:00"
 OUTCOMES = ("accepted", "rejected", "unknown", "not_sent")
-
-needs_store = pytest.mark.skipif(not HAS_STORE, reason="the task state store came with Airflow 3.3")
 
 
 class Received:

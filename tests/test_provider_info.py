@@ -18,6 +18,7 @@ from airflow_provider_pindo import __version__
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, get_provider_info
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from tests.test_house_rules import PUBLIC
+from tests.versions import needs_form_in_every_process
 
 AIRFLOW_VERSION = int(version("apache-airflow").split(".")[0])
 ROOT = Path(__file__).parent.parent
@@ -115,6 +116,7 @@ def test_the_hook_of_a_connection_is_ours(sandbox):
     assert hook.connection_testable
 
 
+@needs_form_in_every_process
 def test_the_form_shows_every_field_and_hides_what_means_nothing():
     manager = ProvidersManager()
     shown = {name for name in manager.connection_form_widgets if name.startswith("extra__pindo__")}

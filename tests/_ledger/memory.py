@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-
-import pytest
-
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 
-needs_store = pytest.mark.skipif(
-    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
-)
 KEY = "pindo_sms"
 GENERATION = 2
 

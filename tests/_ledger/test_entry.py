@@ -24,7 +24,8 @@ from airflow_provider_pindo._ledger.entry import (
     now,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from tests._ledger.memory import GENERATION, KEY, Store, ledger, needs_store
+from tests._ledger.memory import GENERATION, KEY, Store, ledger
+from tests.versions import needs_store
 
 PLANNED = Entry(UNKNOWN, input="this")
 NEXT_GENERATION = 3

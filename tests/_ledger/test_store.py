@@ -8,7 +8,8 @@ import pytest
 
 from airflow_provider_pindo._ledger.entry import SENT, UNKNOWN, Entry
 from airflow_provider_pindo._ledger.transaction import RequestLedger
-from tests._ledger.memory import GENERATION, KEY, Store, TaskInstance, ledger, needs_store
+from tests._ledger.memory import GENERATION, KEY, Store, TaskInstance, ledger
+from tests.versions import needs_store
 
 PLANNED = Entry(UNKNOWN, input="this")
 

@@ -14,7 +14,8 @@ from airflow_provider_pindo.api.errors import (
     PindoRejectedError,
     PindoUnknownOutcomeError,
 )
-from tests._ledger.memory import KEY, Store, ledger, needs_store
+from tests._ledger.memory import KEY, Store, ledger
+from tests.versions import needs_store
 
 pytestmark = needs_store
 

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from tests._ledger.memory import KEY, Store, needs_store
+from tests._ledger.memory import KEY, Store
+from tests.versions import needs_store
 
 STARTED = datetime(2026, 11, 24, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, Deployment, tail
+from demo.deployment import EXAMPLE_DAGS, Deployment, tail
 from demo.rest import FINISHED_RUN, wait_until
 from tests.e2e.noticed import wait_until_noticed
+from tests.versions import HAS_STORE, needs_store
 
+needs_start_in_triggerer = pytest.mark.skipif(
+    not HAS_STORE, reason="a task starts in the triggerer from Airflow 3.3 on"
+)
+needs_asset_store = pytest.mark.skipif(not HAS_STORE, reason="Airflow before 3.3 has no asset state store")
 PHONE = "+250781234567"
-needs_airflow_3 = pytest.mark.skipif(AIRFLOW_VERSION < 3, reason="Airflow 3 starts DAGs by events")
 
 SENSOR = """
 from datetime import datetime
@@ -90,7 +94,7 @@ def test_a_dag_branches_on_what_was_typed_on_the_phone(deployment, sandbox, exam
     no_log_shows(deployment, "sorry", "nobody", *codes)
 
 
-@needs_airflow_3
+@needs_start_in_triggerer
 def test_a_task_starts_and_ends_in_the_triggerer_through_a_kill_of_it(deployment, sandbox):
     add_sensor(
         deployment,
@@ -112,7 +116,7 @@ def test_a_task_starts_and_ends_in_the_triggerer_through_a_kill_of_it(deployment
     no_log_shows(deployment, "Aline", "250781113333")
 
 
-@needs_airflow_3
+@needs_start_in_triggerer
 def test_a_mapped_task_is_deferred_from_the_worker_and_says_so(deployment, sandbox):
     since = datetime.now(UTC).isoformat()
     deployment.add_dag(
@@ -150,7 +154,7 @@ def test_a_reply_that_came_after_the_triggers_last_look_counts_when_the_time_is_
     ]
 
 
-@needs_airflow_3
+@needs_store
 def test_a_task_that_is_cleared_counts_from_its_first_start(deployment, sandbox):
     add_sensor(deployment, "first_start", "pattern='YES', mode='poke', deferrable=False, timeout=3")
     run_id = deployment.rest.trigger("first_start")
@@ -201,7 +205,7 @@ def event_driven(tmp_path: Path) -> Iterator[Deployment]:
         yield running
 
 
-@needs_airflow_3
+@needs_asset_store
 @pytest.mark.timeout(900)
 def test_a_watched_asset_handles_each_message_once_through_a_kill(event_driven):
     """The example replies to every message: each of 50 phones gets one reply, whatever the bursts."""

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from tests.hooks.test_hooks import connect
+from tests.versions import needs_broken_connections
 
 
 def test_a_good_connection_says_the_balance(pindo):
@@ -141,6 +142,7 @@ def test_an_address_of_ipv6_is_taken_as_airflow_writes_it(monkeypatch, connectio
         assert hook.settings.base_url == url
 
 
+@needs_broken_connections
 @pytest.mark.parametrize(("extra", "message"), [("{", "is not JSON"), ("[1]", "is not a JSON object")])
 def test_an_extra_that_is_no_object_is_told(make_pindo, sandbox, monkeypatch, extra, message):
     connection = {**json.loads(sandbox.connection_json()), "extra": extra}

@@ -54,7 +54,7 @@ def server(connection: None, airflow_database: None, monkeypatch: pytest.MonkeyP
     from airflow_provider_pindo.plugins._app import create_app
 
     _store.create_table()
-    with settings.get_engine().begin() as database:
+    with settings.engine.begin() as database:
         database.execute(_store.TABLE.delete())
     outer = FastAPI()
     outer.mount("/pindo", create_app())

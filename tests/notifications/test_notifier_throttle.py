@@ -26,6 +26,7 @@ from tests.notifications.alerts import (
     texts,
 )
 from tests.notifications.race import Race
+from tests.versions import needs_throttle
 
 
 def refuse(*args):
@@ -142,6 +143,7 @@ def kinds(names):
     return Counter(name.split(".")[2] for name in names)
 
 
+@needs_throttle
 def test_a_second_failure_is_held_back_and_noted_in_airflows_database(run_dag, sandbox):
     before = set(variables())
     for _ in range(3):
@@ -150,6 +152,7 @@ def test_a_second_failure_is_held_back_and_noted_in_airflows_database(run_dag, s
     assert kinds(set(variables()) - before) == {"sent": 1, "reported": 1, "failure": 3}
 
 
+@needs_throttle
 @pytest.mark.parametrize(
     ("fault", "requests"), [({"action": "status", "status": 401}, 2), ({"action": "drop_after"}, 1)]
 )
@@ -218,6 +221,7 @@ def run_processes(run_dag, tmp_path):
         process.join(60)
 
 
+@needs_throttle
 def test_processes_that_share_only_the_database_send_one_text(run_processes, sandbox):
     before = set(variables())
     printed = run_processes(*[THROTTLED.replace("KEY", "processes")] * 3, race=True)
@@ -260,6 +264,7 @@ def let_hours_pass():
             each.key = re.sub(r"\d{13}", lambda moment: str(int(moment[0]) - 7_200_000), each.key)
 
 
+@needs_throttle
 @awaited
 def test_a_failure_that_is_called_back_twice_is_told_once(run_dag, sandbox, awaited):
     key = f"twice {awaited}"
@@ -270,6 +275,7 @@ def test_a_failure_that_is_called_back_twice_is_told_once(run_dag, sandbox, awai
     assert texts(sandbox) == ["Muraho", "Muraho (2 more held back)"]
 
 
+@needs_throttle
 def test_a_failure_that_is_called_back_by_two_processes_is_told_once(run_processes, sandbox):
     before = set(variables())
     calls = [(1, False), (1, True), (2, False)]

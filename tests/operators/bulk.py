@@ -19,10 +19,14 @@ from typing import Any
 
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 
+# Airflow before 3.3 has no such store. With this one the promises can be tested there too.
 try:
-    from airflow.sdk.execution_time.context import NEVER_EXPIRE  # noqa: F401
-except ImportError:  # Airflow 2.11 has no such store; with this one the promises can be tested there too
+    import airflow.sdk.execution_time.context as airflow_context
+except ImportError:  # Airflow 2.11
     sys.modules["airflow.sdk.execution_time.context"] = types.SimpleNamespace(NEVER_EXPIRE=None)
+else:
+    if not hasattr(airflow_context, "NEVER_EXPIRE"):
+        airflow_context.NEVER_EXPIRE = None
 
 PERSONAL = "Muraho @contact.name, at @contact.time"
 COLUMNS = ("accepted", "rejected", "unknown", "not_sent", "duplicates", "excluded")

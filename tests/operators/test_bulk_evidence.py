@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow.exceptions import AirflowException
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from tests.operators.bulk import PERSONAL, Store, at, context, people, post_sent, report, times_texted
+from tests.versions import HAS_STORE, NO_STORE
 
-if not AIRFLOW_V_3_3_PLUS:
-    pytest.skip("the task state store came with Airflow 3.3", allow_module_level=True)
+if not HAS_STORE:
+    pytest.skip(NO_STORE, allow_module_level=True)
 
 from airflow.sdk.exceptions import TaskAwaitingInput
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import threading
@@ -25,11 +24,9 @@ from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators._once import EndedBeforeSending
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from tests.hooks.wire import Wire, answer
+from tests.versions import HAS_STORE, needs_store
 
 PHONE = "+250781234567"
-needs_store = pytest.mark.skipif(
-    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
-)
 
 
 class Store(dict):
@@ -436,7 +433,7 @@ ODD = {
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 def test_an_odd_receipt_is_kept_and_returned_so_that_airflow_can_store_it(monkeypatch, body):
-    store = Store() if importlib.util.find_spec("airflow.sdk") else None
+    store = Store() if HAS_STORE else None
     with Wire([answer(201, body)]) as wire:
         monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", wire.connection())
         result = execute(store)

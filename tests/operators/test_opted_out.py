@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 
@@ -19,11 +18,9 @@ from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 from tests.operators.bulk import Store, people, report, send, times_texted
 from tests.operators.clock import DAY, at, set_clock
 from tests.operators.verification import Task
+from tests.versions import needs_store
 
 LISTED = "+250780000002"
-needs_store = pytest.mark.skipif(
-    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
-)
 
 
 @pytest.fixture

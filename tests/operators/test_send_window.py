@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -22,11 +21,9 @@ from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 from airflow_provider_pindo.operators.verify import PindoVerifyOperator
 from tests.operators.clock import DAY, KIGALI, at, set_clock
+from tests.versions import needs_store
 
 PHONE = "+250781234567"
-needs_store = pytest.mark.skipif(
-    importlib.util.find_spec("airflow.sdk") is None, reason="the task state store came with Airflow 3.3"
-)
 
 
 class Store(dict):

@@ -13,10 +13,10 @@ from airflow_provider_pindo.operators.verify import (
     PindoVerifyCancelOperator,
     PindoVerifyOperator,
 )
-from tests.operators.verification import HAS_STORE, PHONE, Task
+from tests.operators.verification import PHONE, Task
+from tests.versions import needs_store
 
-if not HAS_STORE:
-    pytest.skip("the task state store came with Airflow 3.3", allow_module_level=True)
+pytestmark = needs_store
 
 
 def test_a_pin_reaches_the_phone_and_its_request_id_is_returned(sandbox, send):

@@ -15,10 +15,10 @@ from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.verify import (
     PindoVerifyCancelOperator,
 )
-from tests.operators.verification import HAS_STORE, Task, checks, state
+from tests.operators.verification import Task, checks, state
+from tests.versions import needs_store
 
-if not HAS_STORE:
-    pytest.skip("the task state store came with Airflow 3.3", allow_module_level=True)
+pytestmark = needs_store
 
 
 @pytest.mark.parametrize("as_given", [int, str, lambda request_id: f" {request_id} "])

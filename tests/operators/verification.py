@@ -7,15 +7,13 @@ of Airflow 3.3. The tests in ``tests/e2e`` run the same in a real Airflow.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
 from airflow_provider_pindo.hooks.pindo import PindoHook
+from tests.versions import HAS_STORE
 
 PHONE = "+250781234567"
-#: Whether this Airflow keeps what a task writes, from 3.3 on.
-HAS_STORE = find_spec("airflow.sdk") is not None
 
 
 class Store(dict[str, Any]):

@@ -49,7 +49,7 @@ def client(airflow_database: None, webhooks_on: None) -> Iterator[TestClient]:
     from airflow_provider_pindo.plugins._store import TABLE
 
     with TestClient(create_app()) as running:
-        with settings.get_engine().begin() as connection:
+        with settings.engine.begin() as connection:
             connection.execute(TABLE.delete())
         yield running
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.models.connection import Connection
@@ -15,12 +16,16 @@ from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.log import Log
-from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import delete, insert, select, update
+
+from tests.versions import HAS_STORE, NO_STORE
+
+if HAS_STORE:
+    from airflow.models.task_state_store import TaskStateStoreModel
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -54,11 +59,13 @@ class Metadata:
         started: timedelta | None = None,
         display_name: str | None = None,
     ) -> None:
-        """Write a task instance with the entries of its ledger.
+        """Write a task instance with the entries of its ledger. Without a store, the test is skipped.
 
         :param age: of its run.
         :param started: how long ago the run started and wrote them, if later.
         """
+        if not HAS_STORE:
+            pytest.skip(NO_STORE)
         place = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
         with create_session() as session:
             run = self._run(session, dag_id, run_id, NOW - age, display_name)
@@ -138,7 +145,8 @@ class Metadata:
     def clear() -> None:
         """Delete what tests have written."""
         with create_session() as session:
-            for model in (HITLDetail, TaskStateStoreModel, TaskInstance, DagRun, DagModel, Connection):
+            stores = [TaskStateStoreModel] if HAS_STORE else []
+            for model in (HITLDetail, *stores, TaskInstance, DagRun, DagModel, Connection):
                 session.execute(delete(model))
             session.execute(delete(Log).where(Log.event == "pindo_settle"))
 

@@ -48,12 +48,12 @@ def add_old(count: int, age: timedelta, conn_id: str = "pindo_default") -> None:
         {**values, "sms_id": f"old-{number}", "received_at": datetime.now(UTC) - age}
         for number in range(count)
     ]
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         connection.execute(insert(_store.TABLE), rows)
 
 
 def count_rows() -> int:
-    with settings.get_engine().connect() as connection:
+    with settings.engine.connect() as connection:
         return connection.execute(select(func.count()).select_from(_store.TABLE)).scalar_one()
 
 
@@ -61,8 +61,8 @@ def test_api_servers_that_start_together_create_the_table_once(database):
     with ThreadPoolExecutor(6) as servers:
         results = list(servers.map(lambda _: create_like_an_api_server(), range(6)))
     assert all(results)
-    assert inspect(settings.get_engine()).get_table_names() == ["pindo_webhook_event"] or database == "sqlite"
-    indexes = {index["name"] for index in inspect(settings.get_engine()).get_indexes("pindo_webhook_event")}
+    assert inspect(settings.engine).get_table_names() == ["pindo_webhook_event"] or database == "sqlite"
+    indexes = {index["name"] for index in inspect(settings.engine).get_indexes("pindo_webhook_event")}
     assert indexes >= {
         "idx_pindo_webhook_event_kind",
         "idx_pindo_webhook_event_sms_id",
@@ -104,7 +104,7 @@ def test_an_id_is_never_given_out_twice(table):
     _store.add("pindo_default", Webhook("unknown"), "{}")
     add_old(1, timedelta(days=40))
     (first,) = _store.read("pindo_default", _store.Query(kinds=["unknown"])).rows
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         connection.execute(_store.TABLE.delete())
     _store.add("pindo_default", Webhook("unknown"), "{}")
     (second,) = _store.read("pindo_default", _store.Query()).rows
@@ -171,7 +171,7 @@ def test_no_event_is_missed_when_a_lower_id_becomes_visible_later(table):
     if table == "sqlite":
         pytest.skip("SQLite has one writer at a time")
     cursor, read = EventCursor("sent"), []
-    late = settings.get_engine().connect()
+    late = settings.engine.connect()
     transaction = late.begin()
     values = {"conn_id": "pindo_default", "kind": "sent", "body": "{}", "received_at": datetime.now(UTC)}
     late.execute(insert(_store.TABLE).values(**values, sms_id="late"))
@@ -204,11 +204,11 @@ def test_the_questions_of_tasks_use_the_indexes(table):
     add_old(20_000, timedelta(days=3))
     _store.add("pindo_default", Webhook("sent", "out_7"), "{}")
     newest = _store.read("pindo_default", _store.Query(kinds=["sent"])).rows[0]["id"]
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         connection.execute(text("ANALYZE TABLE pindo_webhook_event" if table == "mariadb" else "ANALYZE"))
     statements = []
 
-    @event.listens_for(settings.get_engine(), "before_cursor_execute")
+    @event.listens_for(settings.engine, "before_cursor_execute")
     def note(_connection, _cursor, statement, parameters, _context, _many):
         statements.append((statement, parameters))
 
@@ -221,14 +221,12 @@ def test_the_questions_of_tasks_use_the_indexes(table):
         _store.read("pindo_default", query)
     _store.read_reports([f"old-{number}" for number in range(100)], datetime.now(UTC) - timedelta(days=4))
     _store.last_received("pindo_default")
-    with (
-        settings.get_engine().connect() as connection
-    ):  # rolled back, so that the plans are those of a full table
+    with settings.engine.connect() as connection:  # rolled back, so that the plans are those of a full table
         assert _store._delete_batch(connection, datetime.now(UTC) - timedelta(days=2)) == _store._BATCH
-    event.remove(settings.get_engine(), "before_cursor_execute", note)
+    event.remove(settings.engine, "before_cursor_execute", note)
     explain = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mariadb": "EXPLAIN "}[table]
     for statement, parameters in statements:
-        with settings.get_engine().connect() as connection:
+        with settings.engine.connect() as connection:
             plan = connection.exec_driver_sql(explain + statement, parameters).all()
         shown = "\n".join(map(str, plan))
         assert "Seq Scan" not in shown, statement

@@ -24,7 +24,7 @@ class Database:
 
     def __init__(self, monkeypatch):
         self.now, self.waits, self.commits, self.lost, self.undone = 1000.0, [], [], 0, []
-        self.engine = settings.get_engine()
+        self.engine = settings.engine
         monkeypatch.setattr(_store, "_engine", lambda: self)
         monkeypatch.setattr(_store.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(_store.time, "sleep", self.sleep)

@@ -94,7 +94,7 @@ def test_an_event_is_settled_only_when_no_older_one_can_appear(mixed):
     from airflow import settings
 
     past = datetime.now(UTC) - timedelta(seconds=_store.OVERLAP + 1)
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         first = _store.TABLE.update().where(_store.TABLE.c.id <= everything[2]["id"])
         connection.execute(first.values(received_at=past))
     assert ask(mixed).json()["settled_id"] == everything[2]["id"]
@@ -163,7 +163,7 @@ def test_where_the_ledger_names_too_many_messages_to_read_no_event_proves_anythi
     monkeypatch.setattr(_claims, "_MAX_ENTRIES", 2)
     now = datetime.now(UTC)
     post(client, {"id": "out_1", "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         connection.execute(
             _store.TABLE.update().values(received_at=now - timedelta(seconds=_store.OVERLAP + 1))
         )
@@ -184,7 +184,7 @@ def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_
         post(client, {"id": sms_id, "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})
     asked = {"kinds": ["sent"], "since": (now - timedelta(minutes=1)).isoformat(), "unclaimed": True}
     assert events(client, **asked) == []
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         connection.execute(_store.TABLE.update().values(received_at=now - timedelta(seconds=3)))
     assert len(events(client, **asked)) == 4
     entry = {"v": 1, "status": "sent", "result": {"sms_id": 7}}

@@ -18,6 +18,7 @@ from airflow_provider_pindo.api.webhooks import reading_token
 from airflow_provider_pindo.plugins import _auth, _receiver, _store
 from airflow_provider_pindo.plugins._app import create_app
 from tests.plugins.conftest import POSTING, SECRET, ask, events, post
+from tests.versions import needs_teams
 
 REPORT = {"sms_id": "out_sms_01H7", "status": "DELIVRD"}
 ADDRESS = "/pindo/webhooks/pindo_default"
@@ -68,6 +69,7 @@ def team_connection(client, monkeypatch):
         session.execute(delete(Team))
 
 
+@needs_teams
 def test_a_connection_of_a_team_receives_webhooks(client, team_connection):
     assert post(client, REPORT, conn_id="clinic_sms").status_code == 200
     assert post(client, REPORT, conn_id="clinic_sms", headers={"X-Webhook-Secret": "no"}).status_code == 401

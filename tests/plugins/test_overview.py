@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_pindo.plugins import _models, _overview
 from airflow_provider_pindo.plugins._claims import claimed_ids
 from tests.plugins.metadata import NOW, batch, single
+from tests.versions import needs_store
 
 
 def overview(metadata, window="24h"):
@@ -290,6 +291,7 @@ def test_an_entry_that_cannot_be_read_is_counted_apart(metadata, key, value):
     assert (data["tiles"]["messages"], data["unreadable"]) == (0, 1)
 
 
+@needs_store
 def test_a_value_that_is_not_json_is_counted_apart(metadata):
     from airflow.models.task_state_store import TaskStateStoreModel
     from airflow.utils.session import create_session

@@ -297,7 +297,7 @@ def test_events_that_are_too_old_go_and_the_others_stay(client):
     from airflow import settings
 
     old = datetime.now(UTC) - timedelta(days=31)
-    with settings.get_engine().begin() as connection:
+    with settings.engine.begin() as connection:
         connection.execute(
             _store.TABLE.update().where(_store.TABLE.c.id < events(client)[2]["id"]).values(received_at=old)
         )

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 
 from airflow_provider_pindo.plugins import _models, _pages, _settle
 from tests.plugins.metadata import NOW, batch, single
+from tests.versions import needs_store
 
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
 
@@ -212,6 +213,7 @@ def test_the_page_knows_who_may_settle(metadata, role, may):
     assert [task["can_settle"] for task in data["unknown"]] == [may, may]
 
 
+@needs_store
 def test_the_task_and_its_entries_are_locked_while_a_person_settles():
     class Session:
         """Keeps the query that it gets."""

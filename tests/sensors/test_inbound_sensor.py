@@ -17,7 +17,8 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
-from tests.sensors.waiting_task import LONG_AGO, MODES, PHONE, Store, Task, needs_task_state
+from tests.sensors.waiting_task import LONG_AGO, MODES, PHONE, Store, Task
+from tests.versions import needs_store
 
 DAG = """
 from datetime import datetime, timedelta
@@ -111,7 +112,7 @@ def test_messages_that_arrive_between_pages_are_counted_once(sandbox, mode, orde
     assert [match["id"] for match in matches] == list(range(1, 71))
 
 
-@pytest.mark.parametrize("has_store", [False, pytest.param(True, marks=needs_task_state)])
+@pytest.mark.parametrize("has_store", [False, pytest.param(True, marks=needs_store)])
 def test_what_came_before_the_task_first_started_does_not_count(sandbox, reply_after_reads, mode, has_store):
     store = Store() if has_store else None  # one for each task: it keeps when that first started
     sandbox.reply(PHONE, "YES, too old", created_at=(datetime.now(UTC) - timedelta(minutes=5)).isoformat())
@@ -119,7 +120,7 @@ def test_what_came_before_the_task_first_started_does_not_count(sandbox, reply_a
     assert [match["text"] for match in Task(store=store, since=None, **mode).run()] == ["YES, in time"]
 
 
-@needs_task_state
+@needs_store
 def test_a_retry_or_a_clear_loses_nothing_since_the_first_start(sandbox, mode):
     store = Store()
     sandbox.add_fault("status", call="list_inbound_sms", status=401)
@@ -173,7 +174,7 @@ def test_a_pattern_that_an_upstream_task_left_empty_matches_no_text(sandbox, mod
         task.run()
 
 
-@needs_task_state
+@needs_store
 def test_an_entry_that_a_person_broke_is_named_with_what_to_do(sandbox):
     store = Store()
     store.set("pindo_inbound", {"first_start": "yesterday"})
@@ -188,7 +189,7 @@ def test_a_since_without_a_zone_is_an_error_at_parse():
         PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime(2026, 1, 1))
 
 
-@needs_task_state
+@needs_store
 def test_it_can_start_in_the_triggerer():
     sensor = Task(pattern="{{ x }}", deferrable=True, start_from_trigger=True, timeout=300).new_process()
     assert sensor.start_from_trigger

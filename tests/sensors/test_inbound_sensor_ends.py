@@ -18,7 +18,8 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo.api.errors import PindoRateLimitError, PindoServerError
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
-from tests.sensors.waiting_task import LONG_AGO, MODES, PHONE, Store, Task, first_event, needs_task_state
+from tests.sensors.waiting_task import LONG_AGO, MODES, PHONE, Store, Task, first_event
+from tests.versions import needs_store
 
 
 def end(task):
@@ -43,7 +44,7 @@ def test_it_fails_after_too_many_failures_in_a_row(sandbox, mode):
         Task(store=store, max_consecutive_failures=3, **mode).run()
 
 
-@needs_task_state
+@needs_store
 def test_the_next_try_has_the_same_budget(sandbox):
     sandbox.reply(PHONE, "YES")
     sandbox.add_fault("status", call="list_inbound_sms", status=503, times=3)

@@ -7,10 +7,9 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import TaskDeferred
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
@@ -28,9 +27,6 @@ MODES = {
 # Airflow 2.11 looks up a reschedule in its database: there the DAG that really runs stands for all of them.
 if not AIRFLOW_V_3_0_PLUS:
     del MODES["reschedule"]
-
-
-needs_task_state = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow 3.3 has a task state store")
 
 
 LONG_AGO = "2020-01-01T00:00:00+00:00"
