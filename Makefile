@@ -1,14 +1,15 @@
-# Everything runs in .venv (Airflow 3.3) and .venv-airflow2 (Airflow 2.11). Make creates them if they are missing, and
+# Everything runs in .venv (Airflow 3.3), .venv-airflow2 (Airflow 2.11) and .venv-airflow31 (Airflow 3.1). Make creates them if they are missing, and
 # updates them when pyproject.toml or the constraints change. Only Python is needed.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-e2e test-airflow2 test-e2e-airflow2 test-pythons test-cluster test-databases test-postgres test-many-alerts mutants bench \
+.PHONY: help demo up test test-e2e test-airflow2 test-e2e-airflow2 test-airflow31 test-pythons test-cluster test-databases test-postgres test-many-alerts mutants bench \
 	bench-waiting bench-page bench-webhooks bench-cluster lint docs container pictures package constraints clean
 
 AIRFLOW3 := 3.3.2
 AIRFLOW2 := 2.11.2
+AIRFLOW31 := 3.1.8
 # Run the demo on another Airflow: make demo AIRFLOW=3.1.8. There are constraints for these: constraints/airflow-*.txt.
 AIRFLOW := $(AIRFLOW3)
 DEMO := $(if $(filter $(AIRFLOW3),$(AIRFLOW)),.venv,.venv-demo-$(AIRFLOW))
@@ -51,6 +52,11 @@ test-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test" on Airfl
 
 test-e2e-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test-e2e" on Airflow 2.11
 	.venv-airflow2/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),$(END_TO_END))
+
+test-airflow31: .venv-airflow31/test.stamp  ## Run the same on Airflow 3.1, with webhooks and delivery end to end
+	.venv-airflow31/bin/python -m pytest $(or $(ARGS),$(IN_PARALLEL))
+	$(if $(ARGS),,.venv-airflow31/bin/python -m pytest -m 'e2e and not databases' --numprocesses 2 --dist loadfile \
+		$(addprefix tests/e2e/,test_without_store.py test_webhooks.py test_connection_form.py test_inbound.py))
 
 test-pythons: $(FOUND_VENVS:%=%/dev.stamp)  ## Run the same as "make test" on every Python of the PATH
 	@test -n '$(FOUND)' || { echo 'No python3.11, python3.12 or python3.13 is on the PATH' >&2; exit 1; }
@@ -138,7 +144,7 @@ package: .venv/dev.stamp .venv-package/bin/python  ## Build the wheel and the sd
 	cd .venv-package && ../.venv/bin/mypy --strict --config-file= --python-executable bin/python typed_dag.py
 
 clean:  ## Remove the environments and everything else that was made here
-	rm -rf .venv .venv-demo-* .venv-airflow2 .venv-airflow2-3.* .venv-3.* .venv-package .venv-constraints build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo-* .venv-airflow31 .venv-airflow2 .venv-airflow2-3.* .venv-3.* .venv-package .venv-constraints build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call make_venv,FOLDER,AIRFLOW,PYTHONS): a virtual environment with the first Python that fits.
@@ -171,6 +177,8 @@ endef
 .venv-airflow2/bin/python:
 	$(call make_venv,.venv-airflow2,$(AIRFLOW2),$(PYTHONS2))
 
+.venv-airflow31/bin/python:
+	$(call make_venv,.venv-airflow31,$(AIRFLOW31),$(PYTHONS3))
 .venv-package/bin/python:
 	$(call make_venv,.venv-package,$(AIRFLOW3),$(PYTHONS3))
 
@@ -182,6 +190,8 @@ endef
 		echo "No constraints for Airflow $*: there are $(notdir $(wildcard constraints/*.txt))" >&2; exit 1; }
 	$(call make_venv,.venv-demo-$*,$*,$(PYTHONS3))
 	$(call install,.venv-demo-$*,$*,constraints/airflow-$(basename $*).txt,.[excel])
+.venv-airflow31/test.stamp: pyproject.toml constraints/airflow-3.1.txt | .venv-airflow31/bin/python
+	$(call install,.venv-airflow31,$(AIRFLOW31),constraints/airflow-3.1.txt,.[test])
 .venv/dev.stamp: .venv/run.stamp
 	$(call install,.venv,$(AIRFLOW3),constraints/airflow-3.3.txt,.[dev])
 .venv/cluster.stamp: .venv/dev.stamp
@@ -218,7 +228,7 @@ endef
 constraints: | .venv-constraints/bin/uv  ## Pin the newest versions of everything anew
 	$(call pin,constraints/airflow-3.3.txt,$(AIRFLOW3),3.11 3.12 3.13,dev cluster docs mutants)
 	$(call pin,constraints/airflow-2.11.txt,$(AIRFLOW2),3.11 3.12,dev)
-	$(call pin,constraints/airflow-3.1.txt,3.1.8,3.11 3.12 3.13,excel)
+	$(call pin,constraints/airflow-3.1.txt,$(AIRFLOW31),3.11 3.12 3.13,test)
 
 .venv-constraints/bin/uv:
 	$(call make_venv,.venv-constraints,$(AIRFLOW3),$(PYTHONS3))
