@@ -73,8 +73,9 @@ def refuse_odd_paths(file: File) -> Iterator[None]:
     except (ValueError, ImportError, IsADirectoryError) as error:
         reason = "it is a folder" if isinstance(error, IsADirectoryError) else mask_error(error)
         package = ", and install what reads it, such as apache-airflow-providers-amazon[s3fs] for s3://"
+        what = file.argument if _address(file) in file.argument else f"{file.argument} {_address(file)}"
         raise PindoConfigurationError(
-            f"{file.argument} {_address(file)} cannot be opened ({reason}): give the path or URL of a file"
+            f"{what} cannot be opened ({reason}): give the path or URL of a file"
             f"{package if '://' in file.path else ''}"
         ) from None
 

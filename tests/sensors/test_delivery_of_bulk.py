@@ -68,9 +68,9 @@ def test_each_row_takes_the_event_of_its_message(webhooks, sandbox, mode, path):
         "not_delivered": [{"sms_id": "2", "status": "UNDELIV", "modified_at": "2026-06-10T09:04:31+00:00"}],
     }
     sent = [request for request in webhooks.requests if request["kinds"] == ["sent"]]
-    # The trigger only sees that there are events. The task reads those that no entry names.
+    # A trigger only sees that there are events. The task reads those that no entry names.
     unclaimed = {request.get("unclaimed", False) for request in sent}
-    assert unclaimed == ({True, False} if mode["deferrable"] else {True})
+    assert {True} <= unclaimed <= ({True, False} if mode["deferrable"] else {True})
 
 
 def test_an_event_and_its_report_may_come_late(webhooks, sandbox, mode, path):
