@@ -226,13 +226,13 @@ def test_an_answer_that_it_did_not_arrive_sends_nothing_when_evidence_came_meanw
 
 
 def test_evidence_is_waited_for_after_a_long_timeout_too(webhooks, sandbox, monkeypatch):
-    monkeypatch.setattr(_evidence, "WAIT", timedelta(seconds=3))
+    monkeypatch.setattr(_evidence, "WAIT", timedelta(seconds=4))
     connection = json.loads(os.environ["AIRFLOW_CONN_PINDO_DEFAULT"])
-    connection["extra"]["timeout"] = 1.5
+    connection["extra"]["timeout"] = 3
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
-    sandbox.add_fault("slow_answer", call="send_sms", seconds=5)
+    sandbox.add_fault("slow_answer", call="send_sms", seconds=10)
     task = Task()
-    later(webhooks, sent_event(), seconds=3.5)  # more than three seconds after the request began
+    later(webhooks, sent_event(), seconds=4.5)  # more than four seconds after the request began
     assert task.run() == FOUND
 
 
