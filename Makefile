@@ -18,9 +18,10 @@ PYTHONS3 := 11 13
 PYTHONS2 := 11 12
 FOUND := $(foreach minor,11 12 13,$(if $(shell python3.$(minor) -V 2>/dev/null),3.$(minor)))
 FOUND_VENVS := $(FOUND:%=.venv-%) $(patsubst %,.venv-airflow2-%,$(filter-out 3.13,$(FOUND)))
-# Many tests wait, so more processes than cores run them. A whole run uses these; a run with ARGS uses one process. The
-# tests of a file share a process, and so what is dear to start: a browser, or processes that have loaded Airflow.
-IN_PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Many tests wait, so more processes than cores run them, and fewer of those that measure coverage. A whole run uses
+# these; a run with ARGS uses one process. The tests of a file share a process, and so what is dear to start: a browser,
+# or processes that have loaded Airflow.
+IN_PARALLEL := --numprocesses $(if $(COVERAGE),4,6) --dist loadfile --no-loadscope-reorder
 # An end-to-end test waits most of its time too. Each process starts an Airflow of its own, so there are only two.
 END_TO_END := --numprocesses 2 --dist loadfile tests/e2e
 # COVERAGE=1 measures which lines a whole run reaches. It more than doubles the time, so only the gate asks for it. It

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +15,9 @@ from airflow_provider_pindo.plugins import _store
 
 
 class Database:
-    """Airflow's engine, with a clock of its own and what goes wrong at the next transactions.
+    """Airflow's engine, with a clock of its own and what goes wrong at the next transactions of this thread.
+
+    Another thread deletes old events meanwhile.
 
     :param waits: seconds that each transaction waits for its connection.
     :param commits: seconds that each commit takes.
@@ -24,6 +27,7 @@ class Database:
 
     def __init__(self, monkeypatch):
         self.now, self.waits, self.commits, self.lost, self.undone = 1000.0, [], [], 0, []
+        self.thread = threading.get_ident()
         self.engine = settings.engine
         monkeypatch.setattr(_store, "_engine", lambda: self)
         monkeypatch.setattr(_store.time, "monotonic", lambda: self.now)
@@ -32,8 +36,11 @@ class Database:
     def sleep(self, seconds):
         self.now += seconds
 
-    @contextmanager
     def begin(self):
+        return self._begin() if threading.get_ident() == self.thread else self.engine.begin()
+
+    @contextmanager
+    def _begin(self):
         self.now += self.waits.pop(0) if self.waits else 0.0
         with self.engine.begin() as connection:
             yield connection
