@@ -10,6 +10,7 @@ import pytest
 from airflow.exceptions import AirflowException
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_provider_pindo._bulk import bulk_ledger
 from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
 from airflow_provider_pindo.hooks import _evidence
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
@@ -195,7 +196,11 @@ def test_an_event_counts_for_one_row_only(webhooks, sandbox):
     assert task.unknown() == ["2"]
 
 
-def test_an_event_of_an_accepted_row_with_the_same_message_is_ambiguous(webhooks, sandbox):
+@pytest.mark.parametrize("rows_per_entry", [1000, 1])
+def test_an_event_of_an_accepted_row_with_the_same_message_is_ambiguous(
+    webhooks, sandbox, monkeypatch, rows_per_entry
+):
+    monkeypatch.setattr(bulk_ledger, "ROWS_PER_ENTRY", rows_per_entry)
     lose(sandbox, action="drop_before")
     task = Task(recipients=people(1) * 2, text="Muraho", on_duplicate="send", chunk_size=1, concurrency=1)
     for _ in range(2):
@@ -203,6 +208,15 @@ def test_an_event_of_an_accepted_row_with_the_same_message_is_ambiguous(webhooks
             task.run()
         post_sent(webhooks, sandbox.messages()[0])
     assert len(task.unknown()) == 1
+
+
+@pytest.mark.usefixtures("an_entry_for_each_chunk")
+def test_entries_in_which_nobody_is_unknown_are_left_as_they_are(webhooks, sandbox):
+    lose(sandbox)
+    task = Task(**EACH, chunk_size=1)
+    later(webhooks, sandbox, [0])
+    assert task.run()["accepted"] == 4
+    assert (len(task.entries), task.unknown()) == (4, [])
 
 
 def test_without_webhooks_nothing_is_waited_for(webhooks, sandbox, monkeypatch):

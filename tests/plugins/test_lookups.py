@@ -8,14 +8,16 @@ import threading
 
 import pytest
 from airflow import settings
+from airflow.exceptions import AirflowException
 from airflow.utils.session import create_session
 from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, delete
+from sqlalchemy.exc import OperationalError
 
 from airflow_provider_pindo._inbox.events import EventFilter, list_events
 from airflow_provider_pindo.api.webhooks import reading_token
-from airflow_provider_pindo.plugins import _auth, _receiver, _store
+from airflow_provider_pindo.plugins import _auth, _connections, _receiver, _store
 from airflow_provider_pindo.plugins._app import create_app
 from tests.plugins.conftest import POSTING, SECRET, ask, events, post
 from tests.versions import needs_teams
@@ -67,6 +69,16 @@ def team_connection(client, monkeypatch):
     with create_session() as session:
         session.execute(delete(Connection))
         session.execute(delete(Team))
+
+
+@needs_teams
+def test_an_error_of_the_database_of_teams_shows_no_query(team_connection, monkeypatch):
+    def fail(conn_id):
+        raise OperationalError("SELECT", {"id": "clinic_sms"}, Exception("server closed"))
+
+    monkeypatch.setattr(_connections.StoredConnection, "get_team_name", fail)
+    with pytest.raises(AirflowException, match=r"^OperationalError$"):
+        _connections.team_of("clinic_sms")
 
 
 @needs_teams

@@ -34,6 +34,14 @@ def test_the_tiles_add_up_single_messages_and_bulk_sends(metadata):
     assert tiles["cost"] == pytest.approx(0.04)
 
 
+def test_a_rejection_in_an_entry_that_a_person_edited_is_listed(metadata):
+    edited = single("not_sent", outcome="rejected", reason="409 Unsupported country", generation="first")
+    metadata.add_task({"pindo_sms": edited})
+    data = overview(metadata)
+    assert data["tiles"]["rejected"] == 1
+    assert [rejection["reason"] for rejection in data["rejections"]] == ["409 Unsupported country"]
+
+
 @pytest.mark.parametrize("key", ["pindo_sms", "pindo_verify"])
 def test_a_single_message_that_was_rejected_or_expired_is_not_among_those_not_sent(metadata, key):
     rejected = single("not_sent", outcome="rejected", reason="409 Unsupported country")
@@ -139,6 +147,11 @@ def test_a_backfill_is_in_the_window_in_which_it_started(metadata):
     assert data["tiles"]["messages"] == sum(bar["messages"] for bar in data["bars"]) == 2
     number = {"number": "+250780000101", "window": "1h"}
     assert len(metadata.client().post("/ui/api/search", json=number).json()["matches"]) == 2
+
+
+def test_without_a_task_state_store_no_message_is_claimed(metadata, monkeypatch):
+    monkeypatch.setattr("airflow_provider_pindo.plugins._models.has_store", lambda: False)
+    assert claimed_ids(NOW - timedelta(hours=1), {"7"}) == set()
 
 
 def test_the_message_of_a_backfill_is_claimed(metadata):

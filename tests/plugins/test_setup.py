@@ -54,6 +54,16 @@ def test_it_has_the_address_and_the_time_of_the_last_webhook(metadata, webhooks)
     assert setup(metadata).json()["connections"][0]["last"].startswith("20")
 
 
+def test_while_the_events_cannot_be_read_the_address_is_shown_all_the_same(metadata, webhooks, monkeypatch):
+    def fail(conn_id):
+        raise _store.StoreError("OperationalError")
+
+    monkeypatch.setattr(_store, "last_received", fail)
+    (shown,) = setup(metadata).json()["connections"]
+    assert shown["last"] is None
+    assert shown["addresses"] is not None
+
+
 @pytest.mark.parametrize("extra", [{}, {"webhook_secret": "two\nlines"}])
 def test_a_connection_without_a_usable_secret_says_so(metadata, webhooks, monkeypatch, extra):
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection(**extra))
