@@ -172,11 +172,22 @@ class AirflowRest:
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **params: Json) -> None:
         """Answer a task's question, as a person does in the UI (Required Actions, Airflow 3.1 and later).
 
+        Airflow 3.3.2 commits its audit log on the event loop. On SQLite that may block it for a minute, and the answer
+        is lost or comes without a response. A person presses again then.
+
         :param option: the button.
         :param params: what is filled in.
         """
         path = f"{self._task_path(dag_id, run_id, task_id)}/-1/hitlDetails"
-        self.request("PATCH", path, json={"chosen_options": [option], "params_input": params})
+        body = {"chosen_options": [option], "params_input": params}
+        try:
+            self.request("PATCH", path, json=body)
+        except requests.ReadTimeout:
+            try:
+                self.request("PATCH", path, json=body)
+            except requests.HTTPError as error:
+                if error.response is None or error.response.status_code != 409:  # it was answered before
+                    raise
 
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value", map_index: int = -1
