@@ -338,6 +338,15 @@ def test_a_redirect_to_no_address_may_follow_what_was_carried_out():
         parse_response(SEND, moved)
 
 
+@pytest.mark.parametrize("status", [300, 308])
+def test_the_summary_of_a_redirect_says_only_what_happened(status):
+    address = "https://api.pindo.io/v1/sms/"
+    moved = Response(status, {"location": f"{address}new?token=hidden"}, b"", address)
+    with pytest.raises(PindoError) as raised:
+        parse_response(SEND, moved)
+    assert raised.value.summary == f"send_sms: POST {address} was redirected ({status}) to {address}new"
+
+
 def test_a_wallet_that_is_too_low_is_known_by_what_pindo_says_and_not_by_the_text():
     text = "Pindo wallet: insufficient balance, top it up"
     call = calls.send_sms("+250781234567", text, "PindoTest")
