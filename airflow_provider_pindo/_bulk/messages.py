@@ -149,9 +149,8 @@ def _read_expiry(name: str, value: Any, zone: tzinfo) -> float:
         if value.value is None:
             raise PindoConfigurationError(f"{name!r}: {value.reason}")
         value = value.value
-    if (
-        not isinstance(value, datetime) or value != value
-    ):  # pandas' NaT is a datetime that is not equal to itself
+    # pandas' NaT is a datetime that is not equal to itself.
+    if not isinstance(value, datetime) or value != value:
         raise PindoConfigurationError(
             f"{name!r} is not a date with a time of day: write one such as 2026-11-24 09:30"
         )

@@ -23,7 +23,7 @@ if not HAS_STORE:
     pytest.skip(NO_STORE, allow_module_level=True)
 
 from airflow_provider_pindo.triggers._evidence import EvidenceTrigger
-from tests.operators.test_once import Store
+from tests.operators.once import Store
 from tests.plugins.metadata import Metadata
 
 PHONE = "+250781234567"

@@ -126,9 +126,8 @@ def _open_session(settings: PindoSettings) -> requests.Session:
     session = _Session()
     session.auth = _BearerAuth(settings.token)
     session.headers.update(HEADERS)
-    session.cookies.set_policy(
-        DefaultCookiePolicy(allowed_domains=[])
-    )  # no request depends on an earlier response
+    # No cookie is kept, so no request depends on an earlier response.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.verify, session.cert = settings.verify, settings.cert
     if settings.verify is True:
         session.verify = ca_bundle(settings) or True
