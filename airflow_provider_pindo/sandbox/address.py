@@ -54,5 +54,9 @@ def is_trusted_host(host: str, names: Collection[str]) -> bool:
     try:
         ipaddress.ip_address(name.replace("%25", "%"))
     except ValueError:
-        return "." not in name or name.endswith(_PRIVATE_ENDINGS) or name in {allowed.lower() for allowed in names}
+        return (
+            "." not in name
+            or name.endswith(_PRIVATE_ENDINGS)
+            or name in {allowed.lower() for allowed in names}
+        )
     return True
