@@ -191,7 +191,8 @@ def test_events_follow_changes_and_a_burst_shares_them(api, sandbox):
             api.send()
         for line in lines:
             seen += line.startswith(b"data: ")
-            if line == b"data: 50":
+            # More than 50 on a slow machine: the messages of the burst are sent and delivered meanwhile.
+            if line.startswith(b"data: ") and int(line.removeprefix(b"data: ")) >= 50:
                 break
         assert seen <= 6 + 6 * (time.monotonic() - started)
 
