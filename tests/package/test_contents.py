@@ -105,6 +105,13 @@ def test_the_metadata_say_what_it_is_and_where_airflow_finds_it(wheel, hook):
     ]
 
 
+def test_the_metadata_are_of_a_version_that_the_upload_accepts(built, wheel):
+    with tarfile.open(built / SDIST) as archive:
+        sdist = archive.extractfile(f"{SDIST.removesuffix('.tar.gz')}/PKG-INFO").read().decode()
+    for metadata in (wheel[f"{INFO}/METADATA"], sdist):
+        assert message_from_string(metadata)["Metadata-Version"] == "2.4"
+
+
 def test_the_sdist_has_the_package_its_documentation_and_its_examples_and_no_tests(built):
     with tarfile.open(built / SDIST) as archive:
         names = {each.name.partition("/")[2] for each in archive.getmembers() if each.isfile()}
