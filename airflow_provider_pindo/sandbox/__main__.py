@@ -13,7 +13,6 @@ import errno
 import ipaddress
 import json
 import logging
-import shlex
 import signal
 import sqlite3
 import sys
@@ -22,9 +21,8 @@ from typing import Any
 from airflow_provider_pindo.sandbox.address import (
     DEFAULT_HOST,
     DEFAULT_PORT,
-    DEFAULT_SECRET,
     DEFAULT_TOKEN,
-    connection_json,
+    export_lines,
     receiver_url,
 )
 from airflow_provider_pindo.sandbox.runner import serve
@@ -147,23 +145,20 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> None:
     async with serve(
         options.host, options.port, tokens, options.state, settings, options.verbose, options.allow_host
     ) as url:
-        _greet(url, tokens[0], options)
+        _greet(url, export_lines(url, tokens[0], settings.webhook_url), options.host)
         await end.wait()
 
 
-def _greet(url: str, token: str, options: argparse.Namespace) -> None:
-    if not _is_loopback(options.host):
+def _greet(url: str, lines: list[str], host: str) -> None:
+    if not _is_loopback(host):
         print(
-            f"Warning: {options.host} is not a loopback address: everyone who can reach it can read and control the "
+            f"Warning: {host} is not a loopback address: everyone who can reach it can read and control the "
             "sandbox."
         )
-    has_webhooks = options.airflow is not None
-    connection = connection_json(url, token, DEFAULT_SECRET if has_webhooks else None)
     print(f"The phones are at {url}/")
-    print("Point Airflow at this sandbox with")
-    print(f"\n  export AIRFLOW_CONN_PINDO_DEFAULT={shlex.quote(connection)}")
-    if has_webhooks:
-        print("  export AIRFLOW__PINDO__WEBHOOKS=True")
+    print("Point Airflow at this sandbox with\n")
+    for line in lines:
+        print(f"  {line}")
     print()
     print("Ctrl-C stops it.", flush=True)
 

@@ -1,9 +1,10 @@
-"""The address at which a sandbox listens, and the Airflow connection to it."""
+"""The address at which a sandbox listens, and what points Airflow to it."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
+import shlex
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -25,6 +26,18 @@ def connection_json(url: str, token: str, secret: str | None = None) -> str:
     """
     extra = EXTRAS if secret is None else {**EXTRAS, "webhook_secret": secret}
     return json.dumps({"conn_type": "pindo", "host": url, "password": token, "extra": extra})
+
+
+def export_lines(url: str, token: str, webhook_url: str | None) -> list[str]:
+    """The lines for a shell that point Airflow to the sandbox at this address.
+
+    :param webhook_url: where the sandbox sends its webhooks. An address of :func:`receiver_url` adds what this Airflow
+        needs to receive them.
+    """
+    has_webhooks = webhook_url is not None and webhook_url.endswith(receiver_url(""))
+    connection = connection_json(url, token, DEFAULT_SECRET if has_webhooks else None)
+    lines = [f"export AIRFLOW_CONN_PINDO_DEFAULT={shlex.quote(connection)}"]
+    return [*lines, "export AIRFLOW__PINDO__WEBHOOKS=True"] if has_webhooks else lines
 
 
 def receiver_url(airflow: str) -> str:

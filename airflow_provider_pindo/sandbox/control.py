@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from airflow_provider_pindo.sandbox import page
-from airflow_provider_pindo.sandbox.address import connection_json
+from airflow_provider_pindo.sandbox.address import export_lines
 from airflow_provider_pindo.sandbox.calls import CALLS
 from airflow_provider_pindo.sandbox.faults import ACTIONS, Fault
 from airflow_provider_pindo.sandbox.json_response import json_response
@@ -52,7 +52,7 @@ class _ClockChange(msgspec.Struct, forbid_unknown_fields=True):
 class Control:
     """The control API of one sandbox.
 
-    :param token: the API token that the page and the connection show.
+    :param token: the API token that the page shows and uses.
     """
 
     def __init__(self, world: World, token: str) -> None:
@@ -138,7 +138,7 @@ class Control:
             "calls": list(CALLS),
             "phones_shown": page.PHONES_SHOWN,
             "token": self._token,
-            "connection": connection_json(url, self._token),
+            "exports": export_lines(url, self._token, world.pindo.settings.webhook_url),
         }
 
     def _messages(self, to: str | None) -> list[dict[str, Any]]:

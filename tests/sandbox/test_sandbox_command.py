@@ -95,8 +95,8 @@ def serve(monkeypatch):
     greeted = threading.Event()
     urls = []
 
-    def greet(url, token, options, greet=__main__._greet):
-        greet(url, token, options)
+    def greet(url, lines, host, greet=__main__._greet):
+        greet(url, lines, host)
         urls.append(url)
         greeted.set()
 
@@ -210,6 +210,18 @@ def test_airflow_knows_the_secret_behind_the_token_of_the_webhooks(serve, capsys
     token = posting_token(connection["extra"]["webhook_secret"], "pindo_default")
     assert settings["webhook_url"] == f"http://localhost:8080/pindo/webhooks/pindo_default?token={token}"
     assert exports["AIRFLOW__PINDO__WEBHOOKS"] == "True"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--airflow", "http://localhost:8080")])
+def test_the_page_shows_the_lines_that_the_command_prints(serve, capsys, arguments):
+    shown = []
+    serve(
+        *arguments,
+        then=lambda url: shown.extend(requests.get(f"{url}/sandbox/state", timeout=5).json()["exports"]),
+    )
+    printed = re.findall(r"^  (export .+)$", capsys.readouterr().out, re.MULTILINE)
+    assert len(printed) == 1 + bool(arguments)
+    assert shown == printed
 
 
 def test_an_airflow_without_a_scheme_is_refused_with_an_example(capsys):

@@ -12,6 +12,7 @@ import requests
 
 from airflow_provider_pindo.sandbox import Sandbox
 from airflow_provider_pindo.sandbox import page as phones_page
+from airflow_provider_pindo.sandbox.address import receiver_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -46,6 +47,14 @@ def test_a_new_user_sees_the_steps_and_a_phone_that_rings(page, sandbox):
     phone(page).get_by_text("Muraho!").wait_for()
     assert page.locator("#empty").is_hidden()
     assert len(sandbox.messages(to=PHONE)) == 1
+
+
+def test_an_airflow_that_gets_the_webhooks_is_told_their_secret_too(page, sandbox):
+    sandbox.settings(webhook_url=receiver_url("http://localhost:8080"))
+    lines = page.locator("#empty .connection", has_text="export AIRFLOW__PINDO__WEBHOOKS=True")
+    first, second = lines.text_content().splitlines()
+    assert '"webhook_secret": "sandbox-secret"' in first
+    assert second == "export AIRFLOW__PINDO__WEBHOOKS=True"
 
 
 def test_messages_appear_automatically_newest_phone_first(page, api):
