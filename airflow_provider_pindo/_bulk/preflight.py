@@ -100,6 +100,11 @@ class Preflight:
         spooled = SpooledBlock(rows[0], block.problems, block.numbers, block.names, block.texts, numbering)
         self._digest.update(self.spool.append(spooled))
 
+    def prolong(self, row: int, expires: float) -> None:
+        """Let the message of a row expire later, since a row that repeats it does."""
+        if self.kinds[row - 1] == SEND:
+            self.expires[row - 1] = max(self.expires[row - 1], expires)
+
     def fingerprint(self, *options: object) -> str:
         """Return a short digest of everything but the exclusions that decides who gets what."""
         digest = self._digest.copy()
@@ -119,6 +124,7 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
         value for a field that the text mentions, or takes more than ``max_segments``. Nothing was sent.
     """
     checked, seen = Preflight(), SeenKeys()
+    first_rows = array("I")  # the row of each key in seen, where rows have an expiry
     bad = _Listing()
     for block in blocks:
         rows, numbering = parse_block(block, plan), block.rows
@@ -132,10 +138,16 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
                     kinds[position] = EXCLUDED
         _refuse_missing(numbering, rows, kinds)
         _refuse_long(numbering, rows, kinds, plan)
+        earlier: dict[int, int] = {}
         if plan.on_duplicate != "send":
-            for position in seen.duplicates(rows.keys(plan.template), rows.problems):
+            earlier = seen.duplicates(rows.keys(plan.template), rows.problems)
+            for position in earlier:
                 kinds[position] = DUPLICATE
         checked.add(numbering, rows, kinds)
+        if rows.expires:
+            first_rows.extend(row for row, kind in zip(numbering, kinds, strict=True) if kind in IN_BATCHES)
+            for position, key in earlier.items():
+                checked.prolong(first_rows[key], rows.expires[position])
     if bad.count and plan.on_invalid == "fail":
         raise PindoConfigurationError(
             f"{bad.count:,} of {checked.given:,} recipients cannot be texted, and nothing was sent: {bad}. Fix them, "

@@ -18,21 +18,22 @@ class SeenKeys:
         self._digests = array("q")
         self._slots = array("I", bytes(4 * 4096))
 
-    def duplicates(self, keys: Sequence[Hashable], skip: Collection[int] = ()) -> list[int]:
-        """Add keys, in order; return the positions of those that repeat an earlier one.
+    def duplicates(self, keys: Sequence[Hashable], skip: Collection[int] = ()) -> dict[int, int]:
+        """Add keys, in order; return which positions repeat an earlier key, each with that key's index.
 
         :param skip: positions of keys that are neither added nor repeat one.
+        :return: the index counts the different keys, in the order in which they were added.
         """
         self._reserve(len(keys))
         digests, slots, mask = self._digests, self._slots, len(self._slots) - 1
-        count, duplicates = len(digests), []
+        count, duplicates = len(digests), dict[int, int]()
         for position, digest in enumerate(map(hash, keys)):
             if skip and position in skip:
                 continue
             slot = digest & mask
             while index := slots[slot]:
                 if digests[index - 1] == digest:
-                    duplicates.append(position)
+                    duplicates[position] = index - 1
                     break
                 slot = (slot + 1) & mask
             else:

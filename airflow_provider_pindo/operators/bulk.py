@@ -91,7 +91,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         ``skip`` counts them as rejected and sends to the others.
     :param on_duplicate: what a second row with the same number and text does. ``drop`` (default) sends it once,
         ``fail`` stops the task before the first message, ``send`` sends it again. The same number with another text is
-        not a duplicate.
+        not a duplicate. With ``expires_field``, a message that is sent once expires at the latest time of its rows.
     :param exclude: numbers that must not be texted: a list, a callable, or a file with one number a line or with a
         column ``phonenumber``. Read again on every try; numbers added since are skipped. Those on the connection's
         ``suppression_list`` are left out as well. (templated)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row
 from airflow_provider_pindo._bulk.messages import Plan
 from airflow_provider_pindo._bulk.preflight import DUPLICATE, EXCLUDED, INVALID, SEND, preflight
+from airflow_provider_pindo._sources.blocks import Block
 from airflow_provider_pindo._sources.rows import open_source
 from airflow_provider_pindo.api import phone
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -146,6 +149,50 @@ def test_repeated_rows_stop_it_when_they_are_to(repeats, more):
     assert f"{repeats} of {repeats + 2} rows repeat an earlier one" in str(refused.value)
     listed = ", ".join(str(row) for row in range(3, min(repeats, 100) + 3))
     assert f"nothing was sent: rows {listed}{more}. Remove them" in str(refused.value)
+
+
+def test_a_message_of_several_rows_expires_at_the_latest_of_their_times():
+    first, other, excluded = "+250780000001", "+250780000002", "+250780000003"
+    given = [
+        (excluded, "A", "2026-11-24 09:00"),
+        (first, "A", "soon"),
+        (first, "A", "2026-11-24 09:00"),
+        (other, "B", "2026-11-24 20:00"),
+        (first, "A", "2026-11-24 20:00"),
+        (other, "B", "2026-11-24 09:00"),
+        (excluded, "A", "2026-11-24 20:00"),
+        (first, "A", "2026-11-24 10:00"),
+    ]
+    eight = datetime(2026, 11, 24, 20, tzinfo=UTC).timestamp()
+    plan = Plan(Template("Muraho"), excluded={excluded}, on_invalid="skip", expires_field="until")
+    for size in range(1, 9):
+        found = preflight(rows(*given, size=size), plan, lambda _: None)
+        assert list(found.kinds) == [
+            EXCLUDED,
+            INVALID,
+            SEND,
+            SEND,
+            DUPLICATE,
+            DUPLICATE,
+            DUPLICATE,
+            DUPLICATE,
+        ]
+        assert list(found.expires) == [-math.inf, -math.inf, eight, eight, *[-math.inf] * 4]
+
+
+def test_a_header_and_blank_rows_do_not_mix_up_the_expiries():
+    source = [
+        Block(
+            0, [["+250780000001", "+250780000002"], ["A", "B"], ["2026-11-24 09:00"] * 2], numbering=[2, 4]
+        ),
+        Block(0, [["+250780000002"], ["B"], ["2026-11-24 20:00"]], numbering=[7]),
+    ]
+    plan = Plan(Template("Muraho"), expires_field="until")
+    found = preflight(source, plan, print)
+    hours = [
+        None if moment == -math.inf else datetime.fromtimestamp(moment, UTC).hour for moment in found.expires
+    ]
+    assert hours == [None, 9, None, 20, None, None, None]
 
 
 def test_repeated_rows_are_sent_to_when_they_are_to():

@@ -83,6 +83,18 @@ def test_each_recipient_has_an_expiry_of_their_own(sandbox, clock, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("hours", [(9, 20), (20, 9), (9, 20, 9)])
+def test_a_repeated_message_is_sent_until_the_last_of_its_rows_expires(sandbox, clock, hours):
+    rows = [{"phonenumber": "+250780000001", "name": "A", "until": at(hour)} for hour in hours]
+    repeats = len(rows) - 1
+    clock(at(10))
+    assert run(Store(), recipients=rows, expires_field="until") == {"accepted": 1, "duplicates": repeats}
+    assert len(sandbox.messages()) == 1
+    clock(at(20))
+    assert run(Store(), recipients=rows, expires_field="until") == {"duplicates": repeats, "expired": 1}
+    assert len(sandbox.messages()) == 1
+
+
 def test_the_earlier_of_both_expiries_counts(sandbox, clock):
     clock(at(9, 30))
     appointments = people(4, appointment_time=lambda row: f"2026-11-24T{row + 7:02}:00:00+02:00")
@@ -223,14 +235,14 @@ def test_an_expiry_for_all_at_the_end_of_time_is_no_end(sandbox, clock, far):
 
 @pytest.mark.parametrize("suffix", sorted(WRITERS))
 def test_rows_that_nobody_is_texted_for_do_not_prolong_the_wait(sandbox, clock, tmp_path, suffix):
-    """A header and a blank row have no expiry. That of a bad, a repeated or an excluded row does not count."""
+    """A header and a blank row have no expiry. That of a bad or an excluded row does not count."""
     path = tmp_path / f"patients.{suffix}"
     rows = [
         ("+250780000001", "A", at(22, 10).isoformat()),
         ("", "", ""),
         ("+250780000002", "B", "soon"),
         ("07", "C", at(23).isoformat()),
-        ("+250780000001", "A", at(23).isoformat()),
+        ("+250780000001", "A", at(22, 5).isoformat()),
         ("+250780000003", "D", at(23).isoformat()),
     ]
     WRITERS[suffix](path, ("phonenumber", "name", "until"), rows)
