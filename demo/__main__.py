@@ -13,11 +13,13 @@ from typing import NoReturn
 
 import requests
 
-from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS, VIEWER, Deployment
+from demo.deployment import AIRFLOW_RELEASE, EXAMPLE_DAGS, VIEWER, Deployment
 from demo.reminders import DAG_ID, lose_a_response, run_once
 
 #: The name and the ID of the DAG that replies to messages.
 ROUTER_NAME, ROUTER_ID = "Pindo: answer incoming messages", "pindo_inbound_router"
+#: The name of the DAG that waits for delivery.
+DELIVERY_NAME = "Pindo: follow up on delivery"
 
 _started = time.monotonic()
 
@@ -52,37 +54,62 @@ def up() -> NoReturn:
         keep_logs=True,
     ) as deployment:
         deployment.rest.wait_for_dag(DAG_ID)
-        on_airflow_3 = ""
-        if AIRFLOW_VERSION >= 3:
+        if AIRFLOW_RELEASE >= (3, 3):
             say("Texting tomorrow's patients, and losing one of Pindo's responses")
             lose_a_response(deployment)
-            on_airflow_3 = f"""\
+        print(what_runs(deployment, AIRFLOW_RELEASE), flush=True)
+        while True:
+            time.sleep(1)
+            deployment.check()
+
+
+def what_runs(deployment: Deployment, airflow: tuple[int, ...]) -> str:
+    """Return what is where, and what to try. Each line holds on this Airflow.
+
+    :param airflow: its major and minor version.
+    """
+    lines = f"""
+  Airflow   {deployment.url}/dags/{DAG_ID}
+            user {deployment.username}, password {deployment.password}
+"""
+    if airflow >= (3, 0):
+        lines += f"""\
             user {VIEWER}, password {deployment.viewer_password}: sees everything and changes nothing
+"""
+    if airflow >= (3, 1):
+        lines += f"""\
   Pindo     {deployment.url}/plugin/pindo
-            One message may or may not have arrived, so its task asks (Airflow 3.3). The page links to the question.
+"""
+    if airflow >= (3, 3):
+        lines += """\
+            One message may or may not have arrived, so its task asks. The page links to the question.
             Answer it, and the run goes on. Switch on "Responses get lost" on the phones' page, and it asks again. The
             webhooks "sent" are switched off in the sandbox, since with them no person is needed.
 """
-        print(
-            f"""
-  Airflow   {deployment.url}/dags/{DAG_ID}
-            user {deployment.username}, password {deployment.password}
-{on_airflow_3}  Phones    {deployment.sandbox.url}/
+    elif airflow >= (3, 1):
+        lines += """\
+            It has the addresses of the webhooks. Before Airflow 3.3 it shows no messages.
+"""
+    lines += f"""\
+  Phones    {deployment.sandbox.url}/
   DAGs      {EXAMPLE_DAGS}, reloaded after a change
 
   Press "Trigger" on a DAG and watch the phones. The first trigger also switches the DAG on. A DAG with a schedule then
   runs on its schedule, and starts its latest scheduled run at once.
-  Switch on "{ROUTER_NAME}" ({ROUTER_ID}, Airflow 3.3). It replies to messages that you type
+"""
+    if airflow >= (3, 3):
+        lines += f"""\
+  Switch on "{ROUTER_NAME}" ({ROUTER_ID}). It replies to messages that you type
   on a phone, if they contain a number, such as BALANCE 0781234567.
-  The sandbox's webhooks come back to Airflow, so "Pindo: follow up on delivery" sees the ticks of the phones.
+"""
+    if airflow >= (3, 1):
+        lines += f"""\
+  The sandbox's webhooks come back to Airflow, so "{DELIVERY_NAME}" sees the ticks of the phones.
+"""
+    return f"""{lines}\
   The connection pindo_default is set in Airflow's environment, so Admin > Connections does not list it.
   Ctrl-C stops everything and deletes its data.
-""",
-            flush=True,
-        )
-        while True:
-            time.sleep(1)
-            deployment.check()
+"""
 
 
 def main() -> int:

@@ -41,7 +41,9 @@ from airflow_provider_pindo.api.webhooks import posting_token
 from airflow_provider_pindo.sandbox import SandboxClient
 from demo.rest import AirflowRest, wait_until
 
-AIRFLOW_VERSION = int(version("apache-airflow").split(".")[0])
+#: The major and the minor version, such as ``(3, 3)``.
+AIRFLOW_RELEASE = tuple(int(number) for number in version("apache-airflow").split(".")[:2])
+AIRFLOW_VERSION = AIRFLOW_RELEASE[0]
 EXAMPLE_DAGS = Path(__file__).resolve().parent.parent / "example_dags"
 USERNAME = "admin"
 #: Somebody who may see everything and change nothing (Airflow 3).
@@ -90,7 +92,7 @@ class Deployment:
         self.rest = AirflowRest(self.url, self.username, self.password, airflow_version=AIRFLOW_VERSION)
         self._settings = settings or {}
         self._database = database
-        self._webhook_secret = secrets.token_hex(32) if webhooks and AIRFLOW_VERSION >= 3 else None
+        self._webhook_secret = secrets.token_hex(32) if webhooks and AIRFLOW_RELEASE >= (3, 1) else None
         self._keep_logs = keep_logs
         self._progress = progress
         self._mark = secrets.token_hex(8)
