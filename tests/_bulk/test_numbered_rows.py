@@ -72,19 +72,21 @@ def test_every_row_keeps_its_number():
     assert [rejection[:3] for rejection in checked.rejections] == [(7, "07", "A")]
 
 
-def test_every_row_that_is_sent_to_keeps_its_expiry():
+def test_every_row_that_is_sent_to_keeps_its_expiry_or_has_that_of_its_last_repetition():
     blocks = sheet()
     for hour, block in enumerate(blocks):
         block.columns.append([datetime(2026, 12, 1, hour, minute, tzinfo=UTC) for minute in range(3)])
     checked = check(blocks, expires_field="until")
-    assert {
-        row: datetime.fromtimestamp(at, UTC) for row, at in enumerate(checked.expires, 1) if at > -math.inf
-    } == {
+    times = {
         row: datetime(2026, 12, 1, hour, minute, tzinfo=UTC)
         for hour, of_block in enumerate([(2, 3, 6), (7, 8, 9), (11, 13, 14)])
         for minute, row in enumerate(of_block)
-        if checked.kinds[row - 1] == SEND
     }
+    assert checked.kinds[8 - 1] == DUPLICATE
+    times[2] = times[8]
+    assert {
+        row: datetime.fromtimestamp(at, UTC) for row, at in enumerate(checked.expires, 1) if at > -math.inf
+    } == {row: time for row, time in times.items() if checked.kinds[row - 1] == SEND}
     assert len(checked.expires) == len(checked.kinds) == 14
 
 

@@ -14,7 +14,6 @@ import pytest
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row
 from airflow_provider_pindo._bulk.messages import Plan
 from airflow_provider_pindo._bulk.preflight import DUPLICATE, EXCLUDED, INVALID, SEND, preflight
-from airflow_provider_pindo._sources.blocks import Block
 from airflow_provider_pindo._sources.rows import open_source
 from airflow_provider_pindo.api import phone
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -178,21 +177,6 @@ def test_a_message_of_several_rows_expires_at_the_latest_of_their_times():
             DUPLICATE,
         ]
         assert list(found.expires) == [-math.inf, -math.inf, eight, eight, *[-math.inf] * 4]
-
-
-def test_a_header_and_blank_rows_do_not_mix_up_the_expiries():
-    source = [
-        Block(
-            0, [["+250780000001", "+250780000002"], ["A", "B"], ["2026-11-24 09:00"] * 2], numbering=[2, 4]
-        ),
-        Block(0, [["+250780000002"], ["B"], ["2026-11-24 20:00"]], numbering=[7]),
-    ]
-    plan = Plan(Template("Muraho"), expires_field="until")
-    found = preflight(source, plan, print)
-    hours = [
-        None if moment == -math.inf else datetime.fromtimestamp(moment, UTC).hour for moment in found.expires
-    ]
-    assert hours == [None, 9, None, 20, None, None, None]
 
 
 def test_repeated_rows_are_sent_to_when_they_are_to():
