@@ -21,6 +21,7 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 _has_e164_form = re.compile(r"\+[1-9][0-9]{7,14}").fullmatch
 # Between two digits, up to three separators that people write: spaces, brackets, commas, slashes, dashes.
 _NUMBER_IN_TEXT = re.compile(r"\+?[0-9](?:[\s()./,*'\u2019_\u2010-\u2015-]{0,3}[0-9]){6,}")
+_DIGITS = re.compile(r"\+?([0-9]+)").fullmatch
 # What a spreadsheet makes of a number: 781234567.0, 2.50781E+11.
 _DECIMAL = re.compile(r"(\+?[0-9]+)([.,]0{1,2})").fullmatch
 _FRACTION = re.compile(r"\+?[0-9]{7,}[.,][0-9]{1,2}").fullmatch
@@ -150,6 +151,16 @@ def _clean(text: str) -> str:
 def _is_invisible(character: str) -> bool:
     """Return whether a character shows nothing: a format or control character, or a variation selector."""
     return unicodedata.category(character) in ("Cf", "Cc", "Mn") and not character.isspace()
+
+
+def last_digits(text: str, count: int) -> str:
+    """Return the last digits of a number: the same for all spellings of it that :func:`parse_phone_number` reads."""
+    if digits := _DIGITS(text):
+        return digits[1][-count:]
+    number = _clean(text)
+    if decimal := _DECIMAL(number):
+        number = decimal[1]
+    return re.sub("[^0-9]", "", number)[-count:]
 
 
 def _refuse_two_numbers(number: str, shown: str) -> None:

@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import unicodedata
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from typing import Any
@@ -27,9 +24,11 @@ from airflow_provider_pindo._sources.rows import is_path, read_records
 from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.cells import is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.phone import last_digits
 
-#: Last digits of a number that choose its file: 0781234567 and +250781234567 share them.
-_LAST_DIGITS = 8
+#: Last digits of a number that choose its file: 0781234567 and +250781234567 share them. The shortest mobile numbers of
+#: any country have four.
+_LAST_DIGITS = 4
 
 
 def write_partitions(
@@ -43,7 +42,7 @@ def write_partitions(
 ) -> list[str]:
     """Write recipients into files, row by row, and return the files' paths for ``expand``.
 
-    All rows of one number are in one file, so that its send finds duplicates. The same rows give the same files in the
+    All rows of one number are in one file, however it is written, so that its send finds duplicates. The same rows give the same files in the
     same order, so a retry of this task changes nothing.
 
     :param recipients: path or URL of a file that the bulk send reads; a DataFrame or an Arrow table; or rows, such as
@@ -87,11 +86,10 @@ def _key(number: int, row: Mapping[str, Any], columns: FieldMap) -> Any:
 
 def _partition_of(number: object, partitions: int) -> int:
     try:
-        text = re.sub(r"[.,]0{1,2}$", "", unicodedata.normalize("NFKC", text_of(number)))
+        digits = last_digits(text_of(number), _LAST_DIGITS)
     except PindoConfigurationError:  # the send refuses the row
-        text = ""
-    digits = "".join(str(unicodedata.decimal(character, "")) for character in text)[-_LAST_DIGITS:]
-    return zlib.crc32(digits.encode()) % partitions
+        digits = ""
+    return int(digits or 0) % partitions
 
 
 def _json_value(value: object) -> object:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections import ChainMap, UserDict
+from collections import ChainMap, Counter, UserDict
 from pathlib import Path
 from types import MappingProxyType
 
+import phonenumbers
 import pytest
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -81,6 +82,67 @@ def test_the_rows_of_a_cursor_are_split_and_one_number_keeps_together(tmp_path):
         write_partitions(cursor, str(tmp_path), partitions=5, phonenumber="tel", fields=["tel", "name"])
     )
     assert [[row["name"] for row in part] for part in parts if part] == [["A", "B", "C"]]
+
+
+def spellings(region, number):
+    """Return how a number is written in its region and from abroad, and in E.164."""
+    formats = phonenumbers.PhoneNumberFormat
+    international = phonenumbers.format_number(number, formats.INTERNATIONAL)
+    return [
+        phonenumbers.format_number(number, formats.NATIONAL),
+        phonenumbers.national_significant_number(number),
+        international,
+        international.replace("+", "00 "),
+        phonenumbers.format_out_of_country_calling_number(number, region),
+        phonenumbers.format_number(number, formats.E164),
+    ]
+
+
+@pytest.mark.parametrize("partitions", [7, 1000])
+def test_the_spellings_of_a_number_are_in_one_file_in_every_country(tmp_path, partitions):
+    kinds = (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE)
+    numbers = {
+        (region, kind): phonenumbers.example_number_for_type(region, kind)
+        for region in phonenumbers.SUPPORTED_REGIONS
+        for kind in kinds
+    }
+    rows = [
+        {"phonenumber": text, "name": f"{region} {kind}"}
+        for (region, kind), number in numbers.items()
+        if number is not None
+        for text in spellings(region, number)
+    ]
+    parts = read(write_partitions(rows, tmp_path, partitions=partitions))
+    files = Counter(name for part in parts for name in {row["name"] for row in part})
+    assert len(files) > 450
+    assert set(files.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "781000001.00\u202c",
+        "\u202a+250781000001\u202c",
+        "tel:+250781000001",
+        "(+250) 781-000-001",
+        "0781000001,0 ",
+        781000001.0,
+        "\u0667\u0668\u0661\u0660\u0660\u0660\u0660\u0660\u0661",
+        "\uff10\uff17\uff18\uff11000001",
+    ],
+)
+def test_a_number_with_odd_characters_is_in_the_file_of_its_plain_spelling(tmp_path, spelling):
+    parts = read(
+        write_partitions(
+            [{"phonenumber": "0781000001"}, {"phonenumber": spelling}], tmp_path, partitions=997
+        )
+    )
+    assert [len(part) for part in parts if part] == [2]
+
+
+def test_a_thousand_partitions_are_filled_evenly(tmp_path):
+    parts = read(write_partitions(people(20_000), tmp_path, partitions=1000))
+    assert {len(part) for part in parts} == {20}
 
 
 def test_the_rows_of_a_parquet_file_are_split(tmp_path):
