@@ -189,7 +189,7 @@ endef
 .venv-demo-%/run.stamp: pyproject.toml
 	@test -f constraints/airflow-$(basename $*).txt || { \
 		echo "No constraints for Airflow $*: there are $(notdir $(wildcard constraints/*.txt))" >&2; exit 1; }
-	$(call make_venv,.venv-demo-$*,$*,$(PYTHONS3))
+	$(call make_venv,.venv-demo-$*,$*,$(if $(filter 2.%,$*),$(PYTHONS2),$(PYTHONS3)))
 	$(call install,.venv-demo-$*,$*,constraints/airflow-$(basename $*).txt,.[excel])
 .venv-airflow31/test.stamp: pyproject.toml constraints/airflow-3.1.txt | .venv-airflow31/bin/python
 	$(call install,.venv-airflow31,$(AIRFLOW31),constraints/airflow-3.1.txt,.[test])
