@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What a page may say only before the release; words may stand on two lines.
 _STALE = re.compile(r"not\s+released\s+yet|first\s+release|once\s+the\s+repository\s+is\s+public")
 _REGISTRY_KEYS = ("source-url", "docs-url", "logo")
+#: Where GitHub offers the private report beside the forms.
+_ISSUE_CONFIG = ".github/ISSUE_TEMPLATE/config.yml"
 
 
 def faults(root: Path, tag: str) -> list[str]:
@@ -46,6 +48,8 @@ def faults(root: Path, tag: str) -> list[str]:
         for key in _REGISTRY_KEYS
         if not re.search(rf"^{key}: \S", registry, re.MULTILINE)
     ]
+    if not re.search(r"^contact_links:\n +- ", read(_ISSUE_CONFIG), re.MULTILINE):
+        found.append(f"{_ISSUE_CONFIG}: the key 'contact_links' is missing")
     pages = sorted(page.relative_to(root).as_posix() for page in (root / "docs").rglob("*.rst"))
     for name in ("CHANGELOG.md", "README.md", "CONTRIBUTING.md", *pages):
         text = read(name)

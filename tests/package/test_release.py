@@ -17,6 +17,7 @@ READY = {
     "docs/howto/send.rst": "Send\n====\n",
     "pyproject.toml": '[tool.hatch.metadata.hooks.custom]\nrepository = "https://x"\ndocumentation = "https://y"\n',
     ".airflow-registry.yaml": "source-url: https://x\ndocs-url: https://y\nlogo: https://x/logo.svg\n",
+    ".github/ISSUE_TEMPLATE/config.yml": "contact_links:\n  - name: x\n    url: https://x\n    about: x\n",
 }
 
 
@@ -72,6 +73,8 @@ def test_the_addresses_are_filled_in(faults):
     missing = ".airflow-registry.yaml: the key 'docs-url' is missing"
     registry = {".airflow-registry.yaml": "source-url: https://x\nlogo: https://x/logo.svg\n# docs-url: \n"}
     assert faults(**registry) == [missing]
+    missing = ".github/ISSUE_TEMPLATE/config.yml: the key 'contact_links' is missing"
+    assert faults(**{".github/ISSUE_TEMPLATE/config.yml": "blank_issues_enabled: true\n"}) == [missing]
 
 
 def test_the_workflow_checks_the_tag_and_passes_the_gate_before_it_publishes():
