@@ -170,7 +170,7 @@ def iter_heads(
     :param limit: most values.
     :param left_by_failed: only entries of failed tasks in which somebody may be unknown.
     """
-    cut_off = []
+    truncated = []
     store = TaskStateStoreModel.__table__.c
     heads = _heads(window, keys, func.substr(store.value, 1, HEAD))
     if left_by_failed:
@@ -187,9 +187,9 @@ def iter_heads(
         if found:
             yield head._replace(value=before + "}")
         else:
-            cut_off.append(head.id)
+            truncated.append(head.id)
     whole = _heads(window, keys, store.value)
-    for ids in _chunks(cut_off):
+    for ids in _chunks(truncated):
         yield from _stream_heads(session, whole.where(store.id.in_(ids)).limit(len(ids)))
 
 
