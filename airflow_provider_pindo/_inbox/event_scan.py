@@ -28,7 +28,9 @@ from airflow_provider_pindo._inbox.events import (
 from airflow_provider_pindo._inbox.scan import WEBHOOK, PollResult
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.calls import Call
-from airflow_provider_pindo.api.delivery import DeliveryReport, read_report
+from airflow_provider_pindo.api.delivery import DeliveryReport, check_sms_id, read_report
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import MAX_INTEGER
 from airflow_provider_pindo.api.parsers import MalformedResponse, read_inbound_event
 from airflow_provider_pindo.api.values import InboundSms
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND, SENT
@@ -52,6 +54,13 @@ class EventCursor:
     since: datetime | None = None
     after_id: int | None = None
     seen: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        # All readers share a request. So one that the API server would refuse is an error here, of this reader alone.
+        if self.since is not None:
+            read_since(self.since)
+        if self.after_id is not None and not 0 <= self.after_id <= MAX_INTEGER:
+            raise PindoConfigurationError(f"there is no event with the id {self.after_id}")
 
     def new_in(self, result: PollResult) -> PollResult:
         """Return ``result`` with only the events that this cursor does not cover, and each message once."""
@@ -133,6 +142,13 @@ class ReportCursor:
 
     sms_ids: frozenset[str]
     after_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if (
+            self.after_id is None
+        ):  # only then a request names them; checking them at each poll would take long
+            for sms_id in self.sms_ids:
+                check_sms_id(sms_id)
 
     def new_in(self, result: PollResult) -> PollResult:
         """Return ``result`` with only the reports of these messages."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
@@ -44,19 +44,18 @@ def read_moment(name: str, value: object) -> datetime:
 
     :param name: the argument, for errors.
     :param value: an aware datetime, or one as ISO 8601 text, as a template gives it.
-    :raises PindoConfigurationError: it is neither, or has no time zone.
+    :raises PindoConfigurationError: it is neither, has no time zone, or is outside the years 1 to 9999 in UTC.
     """
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            moment = None
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
+    try:
+        moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+        if not isinstance(moment, datetime) or moment.tzinfo is None:
+            raise ValueError
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise PindoConfigurationError(
             f"{name} is {value!r}: give an aware time, as a datetime or as text such as "
             "2026-11-24T08:00:00+02:00"
-        )
+        ) from None
     return moment
 
 

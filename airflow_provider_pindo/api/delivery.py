@@ -14,7 +14,9 @@ from enum import IntEnum
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.parsers import MalformedResponse, read_time
+from airflow_provider_pindo.api.limits import MAX_ID_LENGTH
+from airflow_provider_pindo.api.parsers import MalformedResponse, read_sms_id, read_time
+from airflow_provider_pindo.api.phone import mask_numbers_in
 
 #: Most messages that a result lists by name.
 MAX_LISTED = 100
@@ -49,6 +51,8 @@ _STANDINGS = {
         Standing.UNDELIVERED,
     ),
 }
+#: Characters of an unusable id that its error shows.
+_MAX_SHOWN = 80
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -102,13 +106,6 @@ def read_report(
     return DeliveryReport(sms_id, status.strip().upper(), modified_at, received_at, event_id)
 
 
-def read_sms_id(value: object) -> str | None:
-    """Return a message's id as text, or None if it is neither text nor a whole number."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    return str(value).strip() or None
-
-
 def read_messages(value: object) -> tuple[list[str], int]:
     """Return the ids of the messages that an argument names, and how many messages have none.
 
@@ -130,11 +127,30 @@ def _read_message(value: object) -> str | None:
                 "give what PindoSendSmsOperator returned, or the report of a bulk send as report_path"
             )
         return read_sms_id(value.get("sms_id"))
-    sms_id = read_sms_id(value)
-    if sms_id is None or sms_id.startswith(("[", "{", "(")):
+    return check_sms_id(value)
+
+
+def check_sms_id(value: object) -> str:
+    """Return a message's id as text.
+
+    :raises PindoConfigurationError: no message can have it, so no report would ever name it.
+    """
+    text = str(value).strip()
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, str | int)
+        or not text
+        or text.startswith(("[", "{", "("))
+    ):
         raise PindoConfigurationError(
             f"sms_ids has a {type(value).__name__} that is no id of a message: give ids or receipts, such as "
             "sms_ids=send.output (a template gives a text, and not a list)"
+        )
+    sms_id = read_sms_id(value)
+    if sms_id is None:
+        raise PindoConfigurationError(
+            f"sms_ids has {mask_numbers_in(repr(text[:_MAX_SHOWN]))}, which is no id of a message: an id has at most "
+            f"{MAX_ID_LENGTH} printable characters. Give several ids as a list"
         )
     return sms_id
 

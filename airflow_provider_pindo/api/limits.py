@@ -18,5 +18,7 @@ MIN_REQUESTS_PER_SECOND = 0.0001
 VARIABLE_PREFIX = "variable:"
 #: Characters of a sender ID (docs.pindo.ai, SMS configuration).
 MAX_SENDER_LENGTH = 11
+#: Characters of a message's id. Pindo's have about forty.
+MAX_ID_LENGTH = 120
 #: The largest whole number that a database and Airflow's supervisor can store, and so the largest id.
 MAX_INTEGER = 2**63 - 1

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from airflow_provider_pindo.api import values
-from airflow_provider_pindo.api.limits import MAX_INTEGER
+from airflow_provider_pindo.api.limits import MAX_ID_LENGTH, MAX_INTEGER
 
 T = TypeVar("T")
 
@@ -202,6 +202,19 @@ def read_sender_ids(body: Any) -> tuple[values.SenderId, ...]:
         )
         for raw in map(_object, rows)
     )
+
+
+def read_sms_id(value: Any) -> str | None:
+    """Return a message's id as text, or None if it is not short printable text or a whole number."""
+    return short_text(value, MAX_ID_LENGTH)
+
+
+def short_text(value: Any, most: int) -> str | None:
+    """Return a string or a whole number as text; None if it is anything else, or too long for its column."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    return text if text.isprintable() and 0 < len(text) <= most else None
 
 
 def read_time(value: Any, timezone: str) -> datetime:

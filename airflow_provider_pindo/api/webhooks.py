@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_pindo.api.parsers import read_sms_id, short_text
+
 #: What became of a message.
 DELIVERY_REPORT = "delivery_report"
 #: Pindo took a message; only this event has its text and its recipient.
@@ -22,8 +24,7 @@ INBOUND = "inbound"
 UNKNOWN = "unknown"
 KINDS = (DELIVERY_REPORT, SENT, INBOUND, UNKNOWN)
 
-#: Most characters of a message's id and of a status. Pindo's ids have about forty.
-MAX_ID_LENGTH = 120
+#: Most characters of a status.
 MAX_STATUS_LENGTH = 40
 
 
@@ -48,10 +49,10 @@ def read_webhook(body: Mapping[str, Any]) -> Webhook:
     - ``from`` and ``text``: an inbound message.
     - ``to`` and ``text``: a message that was sent. Its id is in ``id``.
     """
-    sms_id = _short_text(body.get("sms_id"), MAX_ID_LENGTH)
-    status = _short_text(body.get("status"), MAX_STATUS_LENGTH)
+    sms_id = read_sms_id(body.get("sms_id"))
+    status = short_text(body.get("status"), MAX_STATUS_LENGTH)
     # Capitals may be longer: that of "ß" is "SS".
-    status = status and _short_text(status.upper(), MAX_STATUS_LENGTH)
+    status = status and short_text(status.upper(), MAX_STATUS_LENGTH)
     if sms_id and status and "text" not in body:
         return Webhook(DELIVERY_REPORT, sms_id, status)
     if "text" not in body:
@@ -59,16 +60,8 @@ def read_webhook(body: Mapping[str, Any]) -> Webhook:
     if body.get("from"):
         return Webhook(INBOUND, sms_id)
     if body.get("to"):
-        return Webhook(SENT, _short_text(body.get("id"), MAX_ID_LENGTH) or sms_id)
+        return Webhook(SENT, read_sms_id(body.get("id")) or sms_id)
     return Webhook(UNKNOWN, sms_id)
-
-
-def _short_text(value: Any, most: int) -> str | None:
-    """Return a string or a whole number as text; None if it is anything else, or too long for its column."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    text = str(value).strip()
-    return text if text.isprintable() and 0 < len(text) <= most else None
 
 
 def posting_token(secret: str, conn_id: str) -> str:

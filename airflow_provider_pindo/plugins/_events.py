@@ -143,7 +143,7 @@ def _moment(body: Mapping[str, Any], key: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-        moment.astimezone()
+        moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
@@ -43,10 +43,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import TypeEngine
 
+from airflow_provider_pindo.api.limits import MAX_ID_LENGTH
 from airflow_provider_pindo.api.webhooks import (
     DELIVERY_REPORT,
     INBOUND,
-    MAX_ID_LENGTH,
     MAX_STATUS_LENGTH,
     Webhook,
 )
@@ -62,6 +62,8 @@ _TRIES = 4
 _PAUSE = 0.5
 #: Rows that one transaction of the retention deletes, and messages that one query names.
 _BATCH = 500
+#: No event is older. Some databases know no time before 1970, and a bound must have one that is earlier.
+_OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 #: Bytes of bodies in one page of events.
 _MAX_PAGE_BYTES = 4 * 1024**2
 
@@ -192,6 +194,8 @@ def read(conn_id: str, query: Query) -> Page:
 
     :raises StoreError: the database did not answer.
     """
+    if query.since is not None:
+        query = replace(query, since=max(query.since, _OLDEST))
     return _run(lambda connection: _read(connection, conn_id, query))
 
 

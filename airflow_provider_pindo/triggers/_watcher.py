@@ -74,7 +74,7 @@ class Watcher:
             cursor, last = self.cursor.from_json(stored), stored.get("last_event")
             last_event = None if last is None else read_since(last)
             flushes = min(max(0, int(stored.get("flushes", 0))), len(FLUSH_PAUSES))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, PindoConfigurationError):
             raise PindoConfigurationError(
                 f"the cursor in the asset's state store is {stored!r}: delete it, and the watcher starts anew"
             ) from None

@@ -14,10 +14,10 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget
 from airflow_provider_pindo._inbox.event_scan import ReportCursor
-from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries
-from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries, check_sms_id
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
-from airflow_provider_pindo.triggers._poll import read_interval, refuse_old_airflow, subscribe
+from airflow_provider_pindo.triggers._poll import read_interval, refuse_old_airflow, subscribe, unusable
 from airflow_provider_pindo.triggers._task import TaskTrigger
 from airflow_provider_pindo.triggers._watcher import MATCHED
 
@@ -46,7 +46,7 @@ class PindoDeliveryTrigger(TaskTrigger):
 
     Reports that came before count. Use the task's timeout for messages that nobody reports.
 
-    :param sms_ids: the messages.
+    :param sms_ids: the ids of the messages, as text or whole numbers.
     :param retry_window: seconds, or a timedelta, in which Pindo may still deliver what it reported as undelivered.
     :param poke_interval: seconds between two polls, or a timedelta.
     :param max_consecutive_failures: how many failed polls in a row end the waiting.
@@ -66,7 +66,10 @@ class PindoDeliveryTrigger(TaskTrigger):
     ) -> None:
         refuse_old_airflow(type(self).__name__)
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sms_ids = list(sms_ids)
+        try:
+            self.sms_ids = [check_sms_id(sms_id) for sms_id in sms_ids]
+        except PindoConfigurationError as error:
+            raise unusable(str(error)) from None
         self.retry_window = read_interval("retry_window", retry_window)
         self.poke_interval = read_interval("poke_interval", poke_interval)
         self.max_consecutive_failures = max_consecutive_failures

@@ -12,6 +12,7 @@ from airflow_provider_pindo.api.arguments import (
     check_choice,
     check_whole_number,
     read_flag,
+    read_moment,
     read_optional,
     read_seconds,
 )
@@ -38,6 +39,19 @@ def test_the_none_of_a_template_is_none(given, text):
 def test_what_is_no_flag_is_refused(given):
     with pytest.raises(PindoConfigurationError, match=re.escape(f"resend is {given!r}: give true or false")):
         read_flag("resend", given)
+
+
+@pytest.mark.parametrize(
+    "given", ["yesterday", "2026-11-24", 7, None, "0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-12:00"]
+)
+def test_what_is_no_moment_is_refused(given):
+    with pytest.raises(PindoConfigurationError, match=re.escape(f"since is {given!r}: give an aware time")):
+        read_moment("since", given)
+
+
+@pytest.mark.parametrize("given", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"])
+def test_the_first_and_the_last_moment_are_moments(given):
+    assert read_moment("since", given).isoformat() == given
 
 
 def test_a_choice_is_one_of_those_there_are():

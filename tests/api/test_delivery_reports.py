@@ -187,6 +187,14 @@ def test_messages_may_be_named_by_a_generator():
         (1.5, "a float"),
         ({"accepted": 3, "of": 4}, "an object with the keys accepted, of, which"),
         ([[1]], "a list"),
+        (["a", ""], "a str"),
+        (
+            "out_1\nout_2",
+            r"'out_1\\nout_2', which is no id of a message: an id has at most 120 printable characters.",
+        ),
+        ("out\u00a01", r"'out\\xa01', which"),
+        ("+250781234567\u200b", r"'\+25078\*+567\\u200b', which"),
+        ("x" * 121, "'x{80}', which"),
     ],
 )
 def test_what_is_no_message_is_refused_without_its_content(value, shown):

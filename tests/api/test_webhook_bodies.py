@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_pindo.api.limits import MAX_ID_LENGTH
 from airflow_provider_pindo.api.webhooks import (
     KINDS,
-    MAX_ID_LENGTH,
     MAX_STATUS_LENGTH,
     Webhook,
     posting_token,

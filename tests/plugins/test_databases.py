@@ -13,7 +13,8 @@ from sqlalchemy import event, func, insert, inspect, select, text
 
 from airflow_provider_pindo._inbox.event_scan import EventCursor, SharedEventScan
 from airflow_provider_pindo._inbox.events import EventPage, WebhookEvent
-from airflow_provider_pindo.api.webhooks import MAX_ID_LENGTH, MAX_STATUS_LENGTH, Webhook
+from airflow_provider_pindo.api.limits import MAX_ID_LENGTH
+from airflow_provider_pindo.api.webhooks import MAX_STATUS_LENGTH, Webhook
 from airflow_provider_pindo.plugins import _store
 from tests.databases import airflow_on, new_database
 

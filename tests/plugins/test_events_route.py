@@ -44,7 +44,9 @@ def mixed(client):
         ({"from": "+250781234567"}, [5]),
         ({"from": "+250781234567", "to": "+250781234568"}, []),
         ({"since": "2020-01-01T00:00:00+00:00"}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"since": "0001-01-01T00:00:00+00:00"}, [0, 1, 2, 3, 4, 5, 6]),
         ({"since": "2120-01-01T00:00:00+02:00"}, []),
+        ({"since": "9999-12-31T23:59:59+00:00"}, []),
     ],
 )
 def test_a_task_reads_what_it_asks_for_oldest_first(mixed, asked, positions):
@@ -127,6 +129,7 @@ def test_events_of_another_connection_are_not_shown(client):
         {"since": "yesterday"},
         {"since": "2026-11-29T08:00:00"},
         {"since": 7},
+        {"since": "9999-12-31T23:59:59-12:00"},
     ],
 )
 def test_a_wrong_request_is_refused_and_the_wrong_key_is_named(client, asked):

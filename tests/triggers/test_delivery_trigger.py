@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -13,9 +14,9 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, A
 if not AIRFLOW_V_3_1_PLUS:
     pytest.skip("webhooks need Airflow 3.1", allow_module_level=True)
 
-from airflow_provider_pindo._inbox.event_scan import EventCursor
+from airflow_provider_pindo._inbox.event_scan import EventCursor, ReportCursor
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT
+from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND
 from airflow_provider_pindo.plugins import _auth
 from airflow_provider_pindo.triggers import _poll, delivery
 from airflow_provider_pindo.triggers._poll import subscribe
@@ -60,6 +61,44 @@ async def test_a_hundred_that_wait_share_one_request(webhooks):
         == [MATCHED] * 100
     )
     assert len(webhooks.requests) == 1
+
+
+UNUSABLE_IDS = ["out\u00a01", "out_1\nout_2", "x" * 121, "", None, True]
+
+
+@pytest.mark.parametrize("sms_id", UNUSABLE_IDS)
+def test_an_id_that_no_message_has_is_refused_at_once(sms_id):
+    with pytest.raises(PindoConfigurationError, match="is no id of a message") as refused:
+        waiting_for("a", sms_id)
+    assert isinstance(refused.value, TypeError)  # which a triggerer survives
+
+
+async def test_an_id_may_be_a_number(webhooks):
+    await in_thread(webhooks.report, 1058918)
+    assert await fire(waiting_for(1058918)) == MATCHED
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(lambda sms_id=sms_id: ReportCursor(frozenset({sms_id})) for sms_id in UNUSABLE_IDS),
+        lambda: EventCursor(INBOUND, since=datetime.fromisoformat("9999-12-31T23:59:59-12:00")),
+        lambda: EventCursor(INBOUND, since=datetime.fromisoformat("0001-01-01T00:00:00+00:00")),
+        lambda: EventCursor(INBOUND, since=datetime.fromisoformat("9999-12-31T23:59:59+00:00")),
+        lambda: EventCursor(INBOUND, after_id=2**63),
+        lambda: EventCursor(INBOUND, after_id=-1),
+    ],
+)
+async def test_one_that_waits_in_vain_ends_no_other_wait(webhooks, bad, until):
+    """All that wait on a connection share a request, and one unusable argument would spoil it for all."""
+    waiting = asyncio.create_task(fire(waiting_for("a", max_consecutive_failures=1)))
+    await until(lambda: webhooks.requests)
+    with suppress(PindoConfigurationError):
+        async with subscribe("pindo_default", cursor=bad(), interval=0.1):
+            seen = len(webhooks.requests)
+            await until(lambda: len(webhooks.requests) > seen + 3)
+    await in_thread(webhooks.report, "a")
+    assert await waiting == MATCHED
 
 
 async def test_a_wait_in_vain_ends_with_the_reason(webhooks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -283,9 +284,13 @@ async def test_a_complete_tick_completes_those_before_it_for_every_watcher_that_
     assert [store.get("key", {}).get("after_id") for store in stores] == [2, None]
 
 
-def test_a_cursor_that_is_not_one_is_refused_with_what_to_do():
-    with pytest.raises(PindoConfigurationError, match="is 'here': delete it"):
-        Watcher(Cursor()).restore("here")
+@pytest.mark.parametrize(
+    "stored",
+    ["here", {"after_id": 2**63, "since": None, "seen": []}, {"after_id": -1, "since": None, "seen": []}],
+)
+def test_a_cursor_that_is_not_one_is_refused_with_what_to_do(stored):
+    with pytest.raises(PindoConfigurationError, match=re.escape(f"is {stored!r}: delete it")):
+        Watcher(EventCursor(DELIVERY_REPORT)).restore(stored)
 
 
 async def test_without_a_shared_stream_it_starts_at_its_since(sandbox, polls, until):
