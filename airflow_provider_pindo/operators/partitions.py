@@ -42,8 +42,8 @@ def write_partitions(
 ) -> list[str]:
     """Write recipients into files, row by row, and return the files' paths for ``expand``.
 
-    All rows of one number are in one file, however it is written, so that its send finds duplicates. The same rows give the same files in the
-    same order, so a retry of this task changes nothing.
+    All rows of one number are in one file, however it is written, so that its send finds duplicates. The same rows give
+    the same files in the same order, so a retry of this task changes nothing.
 
     :param recipients: path or URL of a file that the bulk send reads; a DataFrame or an Arrow table; or rows, such as
         those of a database cursor: mappings, or sequences named by ``fields``.

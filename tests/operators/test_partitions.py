@@ -133,9 +133,7 @@ def test_the_spellings_of_a_number_are_in_one_file_in_every_country(tmp_path, pa
 )
 def test_a_number_with_odd_characters_is_in_the_file_of_its_plain_spelling(tmp_path, spelling):
     parts = read(
-        write_partitions(
-            [{"phonenumber": "0781000001"}, {"phonenumber": spelling}], tmp_path, partitions=997
-        )
+        write_partitions([{"phonenumber": "0781000001"}, {"phonenumber": spelling}], tmp_path, partitions=997)
     )
     assert [len(part) for part in parts if part] == [2]
 
