@@ -1,7 +1,8 @@
 """The FastAPI app that Airflow's API server mounts at ``/pindo``.
 
 It joins the routers. Airflow leaves a plugin's app open, so every route authenticates its caller itself. Every response
-has the headers of :data:`SECURITY_HEADERS`. What is switched off is not imported, and its paths return 404.
+has the headers of :data:`SECURITY_HEADERS`, and no access log shows the parameters of an address. What is switched off
+is not imported, and its paths return 404.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def create_app() -> FastAPI:
     """Return the app with every router that is switched on."""
     app = FastAPI(title="Pindo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(_SecurityHeaders)
+    app.add_middleware(_HideParameters)
     app.include_router(pages)
     if webhooks_are_on():
         from airflow_provider_pindo.plugins import _webhooks
@@ -53,3 +55,24 @@ class _SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class _HideParameters:
+    """Empties the parameters of an address before the response starts, whatever the response is.
+
+    An access log is written after that, by Airflow or uvicorn, and from the same scope. The parameters of a webhook are
+    a token, a text and a number. Pindo may call it also while webhooks are off.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_parameters(message: Message) -> None:
+            scope["query_string"] = b""
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_without_parameters)
+        finally:
+            scope["query_string"] = b""

@@ -1,7 +1,7 @@
 """The webhook receiver: ``POST`` and ``GET /pindo/webhooks/{conn_id}``.
 
 Pindo sends each event once. So a 2xx goes out only when the event is committed, and an event of no known kind is kept
-too. Nothing of a body is logged, and the parameters of an address are in no access log.
+too. Nothing of a body is logged.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, HTTPException
 from starlette.requests import Request
@@ -20,34 +20,10 @@ from airflow_provider_pindo.plugins import _store
 from airflow_provider_pindo.plugins._auth import TOKEN_PARAMETER, Callers
 from airflow_provider_pindo.plugins._body import parse_object, read_text, readable, too_large
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 log = logging.getLogger(__name__)
 
 #: Bytes of a body, or of an address's parameters as JSON. A text of 1,600 characters has some ten thousand.
 MAX_BODY = 64 * 1024
-
-
-class HideParameters:
-    """Empties the parameters of an address before the response starts, whatever the response is.
-
-    An access log is written after that, by Airflow or uvicorn, and from the same scope. The parameters of a ``GET`` are
-    a token, a text and a number.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_without_parameters(message: Message) -> None:
-            scope["query_string"] = b""
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_without_parameters)
-        finally:
-            scope["query_string"] = b""
 
 
 def create_router(callers: Callers) -> APIRouter:

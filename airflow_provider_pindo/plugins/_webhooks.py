@@ -31,7 +31,6 @@ _PAUSE = 0.1
 def add_to(app: FastAPI) -> None:
     """Add the routes to ``app``, and have it create the table when it starts."""
     callers = Callers()
-    app.add_middleware(_receiver.HideParameters)
     app.include_router(_receiver.create_router(callers))
     app.include_router(_events.create_router(callers))
 

@@ -180,6 +180,15 @@ def test_no_access_log_sees_a_text_a_number_or_a_token(outer, path, parameters, 
     assert set(log.seen) == {"b''"}
 
 
+def test_no_access_log_sees_them_while_webhooks_are_off(client, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "False")
+    airflow = FastAPI()
+    airflow.mount("/pindo", create_app())
+    log = Log(airflow)
+    assert TestClient(log).get(ADDRESS, params={**SENT, "token": POSTING}).status_code == 404
+    assert set(log.seen) == {"b''"}
+
+
 def test_an_error_of_the_receiver_itself_leaves_nothing_in_the_log_either(outer, monkeypatch):
     client, log = outer
 
