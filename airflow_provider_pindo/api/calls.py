@@ -16,9 +16,10 @@ import msgspec
 
 from airflow_provider_pindo.api import values
 from airflow_provider_pindo.api.arguments import check_whole_number
-from airflow_provider_pindo.api.cells import text_of
+from airflow_provider_pindo.api.cells import FORMULA_ERRORS, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
+from airflow_provider_pindo.api.mentions import FILLED_BY_PINDO, Template, has_mention
 from airflow_provider_pindo.api.parsers import (
     read_balance,
     read_bulk_receipt,
@@ -29,7 +30,7 @@ from airflow_provider_pindo.api.parsers import (
     read_verification_check,
     read_verification_state,
 )
-from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number
 
 T = TypeVar("T")
 
@@ -105,10 +106,20 @@ def send_bulk_sms(
             f"recipients is of type {type(recipients).__name__}: give a list of numbers, or of mappings with "
             "'phonenumber'"
         )
-    checked = [_bulk_recipient(row, recipient, country) for row, recipient in enumerate(recipients, start=1)]
+    template = Template(check_text(text))
+    if template.is_personal:
+        field = next(field for field in template.fields if field not in FILLED_BY_PINDO)
+        raise PindoConfigurationError(
+            f"the text mentions @contact.{field}, and Pindo fills only @contact.name in a bulk request: use "
+            "PindoSendBulkSmsOperator, which fills every field, or leave the mention out"
+        )
+    checked = [
+        _bulk_recipient(f"recipient {row}", recipient, template, country)
+        for row, recipient in enumerate(recipients, start=1)
+    ]
     if not checked:
         raise PindoConfigurationError("recipients is empty: a bulk request needs at least one")
-    return send_checked_bulk_sms(checked, check_text(text), check_sender(sender))
+    return send_checked_bulk_sms(checked, text, check_sender(sender))
 
 
 def send_checked_bulk_sms(
@@ -136,20 +147,49 @@ def _filled_texts(text: str, recipients: Sequence[Mapping[str, str]], message: s
     return [text.replace("@contact.name", name) for name in names if name and name.casefold() in message]
 
 
-def _bulk_recipient(row: int, recipient: str | Mapping[str, Any], country: str | None) -> dict[str, str]:
-    if isinstance(recipient, Mapping):
-        number, name = recipient.get("phonenumber"), recipient.get("name")
-    else:
-        number, name = recipient, None
+def _bulk_recipient(
+    who: str, recipient: str | Mapping[str, Any], template: Template, country: str | None
+) -> dict[str, str]:
+    """Return a recipient as the request has it.
+
+    :param who: which recipient it is, for errors.
+    """
+    if not isinstance(recipient, Mapping):
+        recipient = {"phonenumber": recipient}
+    if "phonenumber" not in recipient:
+        keys = ", ".join(map(repr, recipient)) or "none"
+        raise PindoConfigurationError(
+            f"{who} has no 'phonenumber' (its keys: {mask_numbers_in(keys)}): give the number under this key"
+        )
     try:
-        number = parse_phone_number(number, country)
+        number = parse_phone_number(recipient["phonenumber"], country)
     except PindoConfigurationError as error:
-        raise PindoConfigurationError(f"recipient {row}: {error}") from None
+        raise PindoConfigurationError(f"{who}: {error}") from None
     try:
-        name = unicodedata.normalize("NFC", text_of(name))
+        name = unicodedata.normalize("NFC", text_of(recipient.get("name")))
     except PindoConfigurationError as error:
-        raise PindoConfigurationError(f"recipient {row}: 'name': {error}") from None
-    return {"phonenumber": number, "name": _check_characters(f"recipient {row}: the name", name)}
+        raise PindoConfigurationError(f"{who}: 'name': {error}") from None
+    _check_characters(f"{who}: the name", name)
+    if name in FORMULA_ERRORS:
+        raise PindoConfigurationError(
+            f"{who}: 'name': the formula of the cell has failed ({name}): correct it"
+        )
+    if template.fields:
+        _check_filled(who, template, name)
+    return {"phonenumber": number, "name": name}
+
+
+def _check_filled(who: str, template: Template, name: str) -> None:
+    """Refuse a name with which the text would have a gap, or a mention that stays or is filled again."""
+    if not name:
+        raise PindoConfigurationError(
+            f"the text mentions @contact.name, and {who} has no 'name': give it one, or leave the mention out"
+        )
+    filled = template.fill([name] * len(template.mentioned))
+    if has_mention(filled, template.addresses):
+        raise PindoConfigurationError(
+            f"{who}: the name makes a mention of its own (@contact.…), which Pindo might fill again: remove it"
+        )
 
 
 def verify(number: str, brand: str | None, *, country: str | None = None) -> Call[values.Verification]:

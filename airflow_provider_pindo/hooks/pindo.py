@@ -140,8 +140,10 @@ class PindoHook(_PindoBase, _PindoHttpHook):
     ) -> values.BulkReceipt:
         """Send one text to many in one request (``POST /v1/sms/bulk``).
 
-        :param recipients: numbers, or mappings with ``phonenumber`` and ``name``.
-        :param text: the message; Pindo replaces ``@contact.name`` for each recipient.
+        :param recipients: numbers, or mappings with ``phonenumber`` and ``name``. Other keys are left out.
+        :param text: the message; Pindo replaces ``@contact.name`` for each recipient, who must have a name then. Any
+            other mention is refused:
+            :class:`~airflow_provider_pindo.operators.sms.PindoSendBulkSmsOperator` fills it.
         :param sender: sender ID of at most 11 characters; the connection's when None.
         :return: totals. Pindo does not say which recipients it accepted.
         :raises PindoUnknownOutcomeError: the request was sent and its response is missing or unclear. All, some or no

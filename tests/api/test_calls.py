@@ -24,7 +24,10 @@ PHONE = "+250781234567"
         ),
         (
             lambda: calls.send_bulk_sms(
-                [PHONE, {"phonenumber": "0781234568", "name": "Rémy", "age": 40}],
+                [
+                    {"phonenumber": PHONE, "name": "Aline"},
+                    {"phonenumber": "0781234568", "name": "Rémy", "age": 40},
+                ],
                 "Hi @contact.name",
                 "PindoTest",
                 country="RW",
@@ -33,7 +36,7 @@ PHONE = "+250781234567"
             "POST /v1/sms/bulk",
             {
                 "recipients": [
-                    {"phonenumber": PHONE, "name": ""},
+                    {"phonenumber": PHONE, "name": "Aline"},
                     {"phonenumber": "+250781234568", "name": "Rémy"},
                 ],
                 "text": "Hi @contact.name",
@@ -196,6 +199,77 @@ def test_half_a_character_in_a_name_is_refused_where_it_stands():
 def test_a_bad_recipient_is_named_by_its_row():
     with pytest.raises(PindoConfigurationError, match=r"recipient 2: phone number 078\*\*\*\*567"):
         calls.send_bulk_sms(["+250781234567", "0781234567"], "x", "PindoTest")
+
+
+def test_a_bare_number_is_a_recipient_without_a_name():
+    call = calls.send_bulk_sms([PHONE], "Muraho", "PindoTest")
+    assert call.json["recipients"] == [{"phonenumber": PHONE, "name": ""}]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("Come at @contact.time", "time"),
+        ("@contact.name, come at @contact.time", "time"),
+        ("Call @contact.phone", "phone"),
+        ("Muraho @contact.Name", "Name"),
+    ],
+)
+def test_a_mention_that_pindo_does_not_fill_is_refused_in_a_bulk_request(text, field):
+    with pytest.raises(
+        PindoConfigurationError, match=rf"the text mentions @contact\.{field}, and Pindo fills only"
+    ):
+        calls.send_bulk_sms([{"phonenumber": PHONE, "name": "A", field: "B"}], text, "PindoTest")
+
+
+@pytest.mark.parametrize(
+    "nameless", [PHONE, *({"phonenumber": PHONE, "name": name} for name in (None, "", " ", float("nan")))]
+)
+def test_a_name_that_is_mentioned_and_missing_is_refused(nameless):
+    recipients = [{"phonenumber": PHONE, "name": "Aline"}, nameless]
+    with pytest.raises(
+        PindoConfigurationError, match=r"mentions @contact\.name, and recipient 2 has no 'name'"
+    ):
+        calls.send_bulk_sms(recipients, "Muraho @contact.name", "PindoTest")
+    assert calls.send_bulk_sms(recipients, "Muraho", "PindoTest").json["recipients"][1]["name"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Muraho @contact.name", "@contact.name"),
+        ("Muraho @contact.name", "A @contact.time"),
+        ("Muraho @contact.name.name", "a@contact"),
+    ],
+)
+def test_a_name_that_makes_a_mention_is_refused(text, name):
+    with pytest.raises(PindoConfigurationError, match="recipient 1: the name makes a mention of its own"):
+        calls.send_bulk_sms([{"phonenumber": PHONE, "name": name}], text, "PindoTest")
+
+
+def test_an_address_that_looks_like_a_mention_needs_no_name():
+    text = "Write to help@contact.name.rw"
+    assert calls.send_bulk_sms([PHONE], text, "PindoTest").json["text"] == text
+    named = calls.send_bulk_sms([{"phonenumber": PHONE, "name": "A"}], f"@contact.name: {text}", "PindoTest")
+    assert named.json["recipients"][0]["name"] == "A"
+
+
+@pytest.mark.parametrize("text", ["Muraho", "Muraho @contact.name"])
+def test_a_name_whose_formula_has_failed_is_refused(text):
+    with pytest.raises(
+        PindoConfigurationError, match=r"recipient 1: 'name': the formula .* \(#N/A\): correct"
+    ):
+        calls.send_bulk_sms([{"phonenumber": PHONE, "name": " #N/A"}], text, "PindoTest")
+
+
+def test_a_recipient_whose_number_has_another_key_is_refused_by_its_keys():
+    with pytest.raises(PindoConfigurationError) as refused:
+        calls.send_bulk_sms([PHONE, {"PhoneNumber": PHONE, "name": "A"}], "Muraho", "PindoTest")
+    assert "recipient 2 has no 'phonenumber' (its keys: 'PhoneNumber', 'name'): give" in str(refused.value)
+    with pytest.raises(PindoConfigurationError, match=r"its keys: '\+25078\*\*\*\*567'\)"):
+        calls.send_bulk_sms([{PHONE: "Aline"}], "Muraho", "PindoTest")
+    with pytest.raises(PindoConfigurationError, match=r"its keys: none\)"):
+        calls.send_bulk_sms([{}], "Muraho", "PindoTest")
 
 
 def test_a_bulk_send_to_nobody_is_refused():

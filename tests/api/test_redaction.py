@@ -137,7 +137,10 @@ def test_a_huge_reason_is_read_fast():
 
 @pytest.mark.parametrize("name", ["Jean-Baptiste Uwimana", "Jo"])
 def test_a_text_that_pindo_filled_is_not_shown(name):
-    recipients = [{"phonenumber": "+250781234567", "name": name}, "+250781234568"]
+    recipients = [
+        {"phonenumber": "+250781234567", "name": name},
+        {"phonenumber": "+250781234568", "name": "Aline"},
+    ]
     call = calls.send_bulk_sms(recipients, "Habari @contact.name", "PindoTest")
     with pytest.raises(PindoRejectedError) as raised:
         parse_response(call, response(409, {"message": f"blocked content: Habari {name}"}))
@@ -148,7 +151,9 @@ def test_a_text_that_pindo_filled_is_not_shown(name):
 
 
 def test_what_goes_to_somebody_without_a_name_hides_no_word_of_the_reason():
-    call = calls.send_bulk_sms(["+250781234567"], "Hi @contact.name", "PindoTest")
+    call = calls.send_checked_bulk_sms(
+        [{"phonenumber": "+250781234567", "name": ""}], "Hi @contact.name", "PindoTest"
+    )
     with pytest.raises(PindoRejectedError) as raised:
         parse_response(call, response(409, {"message": "Hidden fees"}))
     assert raised.value.reason == "Hidden fees"

@@ -78,6 +78,13 @@ def test_a_bulk_send_reaches_everybody_with_the_own_name(pindo, sandbox):
     }
 
 
+@pytest.mark.parametrize("text", ["Hello @contact.name", "We expect you at @contact.time"])
+def test_a_bulk_send_with_a_mention_that_nobody_fills_sends_nothing(pindo, sandbox, text):
+    with pytest.raises(PindoConfigurationError, match="the text mentions"):
+        pindo.send_bulk_sms([{"phonenumber": PHONE, "time": "9:00"}], text)
+    assert sandbox.requests() == []
+
+
 def test_a_pin_is_sent_checked_and_cancelled(pindo, sandbox):
     verification = pindo.verify(PHONE)
     assert pindo.get_verification(verification.request_id).status == "pending"
