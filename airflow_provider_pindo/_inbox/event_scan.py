@@ -205,7 +205,8 @@ class SharedEventScan:
         return PollResult(
             messages=messages,
             highest_id=max(self._ids, default=None),
-            names_senders=any(message.from_number is not None for message in messages) if messages else None,
+            # A message without a sender proves nothing of the others.
+            names_senders=any(message.from_number is not None for message in messages) or None,
             country=country,
             reports=reports,
             sent=self._sent,

@@ -45,21 +45,19 @@ class Webhook:
 def read_webhook(body: Mapping[str, Any]) -> Webhook:
     """Return what ``body`` is about.
 
+    - ``from`` and ``text``: an inbound message. Both keys count also without a value, as for a hidden number.
     - ``sms_id`` and ``status``: a delivery report, in the current and in the older form.
-    - ``from`` and ``text``: an inbound message.
     - ``to`` and ``text``: a message that was sent. Its id is in ``id``.
     """
     sms_id = read_sms_id(body.get("sms_id"))
     status = short_text(body.get("status"), MAX_STATUS_LENGTH)
     # Capitals may be longer: that of "ß" is "SS".
     status = status and short_text(status.upper(), MAX_STATUS_LENGTH)
-    if sms_id and status and "text" not in body:
-        return Webhook(DELIVERY_REPORT, sms_id, status)
-    if "text" not in body:
-        return Webhook(UNKNOWN, sms_id)
-    if body.get("from"):
+    if "from" in body and "text" in body:
         return Webhook(INBOUND, sms_id)
-    if body.get("to"):
+    if sms_id and status:
+        return Webhook(DELIVERY_REPORT, sms_id, status)
+    if "text" in body and body.get("to"):
         return Webhook(SENT, read_sms_id(body.get("id")) or sms_id)
     return Webhook(UNKNOWN, sms_id)
 

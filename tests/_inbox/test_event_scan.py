@@ -203,6 +203,15 @@ def test_messages_name_their_sender_and_have_the_time_and_number_of_their_receip
     assert (result.names_senders, result.country, result.highest_id) == (True, "RW", 9)
 
 
+@pytest.mark.parametrize("number", ["", None])
+def test_a_message_from_a_hidden_number_proves_nothing_of_the_others(number):
+    hidden = inbound(1, **{"from": number})
+    [result], _ = Table(hidden).poll(EventCursor(INBOUND))
+    assert (event_ids(result), result.names_senders) == ([1], None)
+    [result], _ = Table(hidden, inbound(2)).poll(EventCursor(INBOUND))
+    assert (event_ids(result), result.names_senders) == ([1, 2], True)
+
+
 def test_an_event_that_is_not_readable_hides_no_other(caplog):
     broken = WebhookEvent(1, DELIVERY_REPORT, "a", "DELIVRD", {"sms_id": [], "status": "DELIVRD"}, NOW)
     [result], _ = Table(broken, report(2)).poll(EventCursor(DELIVERY_REPORT))

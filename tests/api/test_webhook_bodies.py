@@ -27,6 +27,23 @@ from airflow_provider_pindo.api.webhooks import (
         ({"to": "+250781234567", "text": ""}, Webhook("sent")),
         ({"from": "+250781234567", "to": "7878", "text": "", "sms_id": 7}, Webhook("inbound", "7")),
         ({"from": "+250781234567", "to": "7878", "text": "hi", "id": "x"}, Webhook("inbound")),
+        ({"from": "", "to": "7878", "text": "STOP", "sms_id": 7}, Webhook("inbound", "7")),
+        ({"from": None, "to": "7878", "text": "STOP", "sms_id": 7}, Webhook("inbound", "7")),
+        ({"sms_id": "a", "status": "DELIVRD", "text": None}, Webhook("delivery_report", "a", "DELIVRD")),
+        (
+            {"sms_id": "a", "status": "DELIVRD", "text": "", "to": "+250781234567"},
+            Webhook("delivery_report", "a", "DELIVRD"),
+        ),
+        (
+            {
+                "id": "out_1",
+                "text": "hi",
+                "sender": "PindoTest",
+                "created_at": "2026-06-10T09:04:12",
+                "to": "+250781234567",
+            },
+            Webhook("sent", "out_1"),
+        ),
         # What looks like two forms, or like none.
         ({"sms_id": 7, "status": "received", "from": "+25078", "text": "hi"}, Webhook("inbound", "7")),
         ({"sms_id": 7, "status": None}, Webhook("unknown", "7")),
@@ -44,7 +61,10 @@ from airflow_provider_pindo.api.webhooks import (
         ({"sms_id": "x", "status": "ß" * MAX_STATUS_LENGTH}, Webhook("unknown", "x")),
         ({"text": "hi"}, Webhook("unknown")),
         ({"sms_id": 7, "text": "hi"}, Webhook("unknown", "7")),
-        ({"from": "", "to": "", "text": "hi"}, Webhook("unknown")),
+        ({"sms_id": 7, "status": "DELIVRD", "from": "PindoTest"}, Webhook("delivery_report", "7", "DELIVRD")),
+        ({"from": "", "to": "", "text": "hi"}, Webhook("inbound")),
+        ({"from": "+25078"}, Webhook("unknown")),
+        ({"to": "", "text": "hi"}, Webhook("unknown")),
         ({}, Webhook("unknown")),
     ],
 )
