@@ -15,7 +15,7 @@ from fastapi import APIRouter, HTTPException
 from starlette.requests import Request
 
 from airflow_provider_pindo._metrics import count_webhook
-from airflow_provider_pindo.api.webhooks import read_webhook
+from airflow_provider_pindo.api.webhooks import INBOUND, read_webhook
 from airflow_provider_pindo.plugins import _store
 from airflow_provider_pindo.plugins._auth import TOKEN_PARAMETER, Callers
 from airflow_provider_pindo.plugins._body import parse_object, read_text, readable, too_large
@@ -55,6 +55,9 @@ def create_router(callers: Callers) -> APIRouter:
 
 async def _keep(callers: Callers, conn_id: str, body: Mapping[str, Any], text: str) -> dict[str, str]:
     webhook = read_webhook(body)
+    if webhook.kind == INBOUND:
+        # A message that comes again must have the same text here, whatever the order of its keys.
+        text = json.dumps(body, sort_keys=True)
     try:
         await callers.in_thread(_store.add, conn_id, webhook, text)
     except _store.StoreError as error:

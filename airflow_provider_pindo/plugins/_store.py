@@ -67,8 +67,8 @@ _OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 #: Bytes of bodies in one page of events.
 _MAX_PAGE_BYTES = 4 * 1024**2
 
-#: On MySQL, capitals in an id matter only with this.
-_IDS = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
+#: On MySQL, capitals in an id or a body matter only with this.
+_EXACT = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
 
 
 def _on_mysql(kind: TypeEngine[Any], there: TypeEngine[Any]) -> TypeEngine[Any]:
@@ -77,7 +77,7 @@ def _on_mysql(kind: TypeEngine[Any], there: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def _text_id(length: int) -> TypeEngine[Any]:
-    return _on_mysql(String(length), mysql.VARCHAR(length, **_IDS))
+    return _on_mysql(String(length), mysql.VARCHAR(length, **_EXACT))
 
 
 TABLE = Table(
@@ -90,7 +90,7 @@ TABLE = Table(
     Column("sms_id", _text_id(MAX_ID_LENGTH)),
     Column("status", String(MAX_STATUS_LENGTH)),
     # MySQL's TEXT ends one byte before the largest body.
-    Column("body", _on_mysql(Text(), mysql.MEDIUMTEXT(charset="utf8mb4")), nullable=False),
+    Column("body", _on_mysql(Text(), mysql.MEDIUMTEXT(**_EXACT)), nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Index("idx_pindo_webhook_event_kind", "conn_id", "kind", "id"),
     Index("idx_pindo_webhook_event_sms_id", "conn_id", "sms_id"),
@@ -149,7 +149,7 @@ def add(conn_id: str, webhook: Webhook, body: str) -> None:
 
     A commit may be done although the database did not say so. So a try after it looks for its row first.
 
-    :param body: the JSON text as it came.
+    :param body: the JSON text. Two events of one inbound message have the same.
     :raises StoreError: it is not known to be committed.
     """
     values = {

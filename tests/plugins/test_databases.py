@@ -101,6 +101,14 @@ def test_capitals_matter_in_ids(table):
     assert _store.read("PINDO_default", _store.Query()).rows == []
 
 
+def test_capitals_matter_in_bodies(table):
+    for answer in ("YES", "yes", "YES"):
+        _store.add("pindo_default", Webhook("inbound", "a"), f'{{"text": "{answer}"}}')
+    [first, *_] = _store.read("pindo_default", _store.Query()).rows
+    rest = _store.read("pindo_default", _store.Query(after=first["id"])).rows
+    assert [row["body"] for row in rest] == ['{"text": "yes"}']
+
+
 def test_an_id_is_never_given_out_twice(table):
     _store.add("pindo_default", Webhook("unknown"), "{}")
     add_old(1, timedelta(days=40))

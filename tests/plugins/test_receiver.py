@@ -61,6 +61,16 @@ def test_every_readable_webhook_is_kept_as_it_came(client, body, kind, sms_id, s
     assert before <= datetime.fromisoformat(event["received_at"]) <= datetime.now(UTC)
 
 
+def test_an_inbound_message_that_comes_again_with_its_keys_in_another_order_is_not_read_again(client):
+    post(client, INBOUND)
+    first = events(client, kinds=["inbound"])
+    post(client, dict(reversed(INBOUND.items())))
+    post(client, json.dumps(INBOUND, indent=1))
+    client.get("/webhooks/pindo_default", params={**INBOUND, "token": POSTING})  # its number is a text
+    after = events(client, kinds=["inbound"], after=first[0]["id"])
+    assert [event["body"] for event in after] == [{**INBOUND, "sms_id": "1058918"}]
+
+
 def test_a_body_with_what_no_column_can_hold_is_kept_too(client):
     bodies = [
         '{"sms_id": "a\\u0000b", "status": "DELIVRD"}',
