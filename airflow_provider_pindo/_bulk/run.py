@@ -36,11 +36,15 @@ from airflow_provider_pindo._bulk.verdict import Policies, judge, prevent_retry
 from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo._policy.suppression import read_suppression_list
 from airflow_provider_pindo._policy.timing import Timing
-from airflow_provider_pindo._sources.files import address_of
+from airflow_provider_pindo._sources.files import address_of, would_overwrite
 from airflow_provider_pindo._sources.numbers import read_numbers
-from airflow_provider_pindo._sources.rows import open_source
+from airflow_provider_pindo._sources.rows import is_path, open_source
 from airflow_provider_pindo.api.calls import check_sender, check_text
-from airflow_provider_pindo.api.errors import PindoRejectedError, PindoWindowClosedError
+from airflow_provider_pindo.api.errors import (
+    PindoConfigurationError,
+    PindoRejectedError,
+    PindoWindowClosedError,
+)
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.mentions import Template
 from airflow_provider_pindo.api.redaction import mask_error
@@ -104,6 +108,7 @@ class BulkSend:
 
         :return: the result; None when a person must be asked about the unknown first.
         """
+        self._refuse_to_overwrite("recipients", self.recipients)
         ledger, unread = BulkLedger(context), None
         try:
             excluded: Container[str] = self._read_excluded()
@@ -191,6 +196,7 @@ class BulkSend:
 
     def dry_run(self) -> dict[str, Any]:
         """Check everybody, and return the counts and the estimated cost; send nothing."""
+        self._refuse_to_overwrite("recipients", self.recipients)
         _, plan = self._plan(self._read_excluded())
         checked = self._check(plan)
         requests = segments = 0
@@ -227,10 +233,20 @@ class BulkSend:
     def _read_excluded(self) -> frozenset[str]:
         """Return who must not be texted: ``exclude`` and the connection's list."""
         settings = self.hook.settings
+        self._refuse_to_overwrite("suppression_list", settings.suppression_list)
         excluded = read_suppression_list(settings)
         if (exclude := self.exclude()) is not None:
+            self._refuse_to_overwrite("exclude", exclude)
             excluded |= read_numbers(exclude, settings.country)
         return excluded
+
+    def _refuse_to_overwrite(self, argument: str, source: object) -> None:
+        """Refuse a report that would replace a list that this send reads."""
+        if self.report_path and is_path(source) and would_overwrite(self.report_path, str(source)):
+            raise PindoConfigurationError(
+                f"report_path {address_of(self.report_path)!r} would replace what {argument} names, and nothing was "
+                "sent: give the report a path of its own"
+            )
 
     def _plan(self, excluded: Container[str]) -> tuple[str, Plan]:
         settings = self.hook.settings

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import io
+import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -29,6 +31,8 @@ _NOT_TEXT = {
 }
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
+#: Schemes of one store that has several.
+_SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}
 #: Bytes of a file that are read at a time.
 _BUFFER = 256 * 1024
 
@@ -63,6 +67,30 @@ def storage_path(path: str) -> Any:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return ObjectStoragePath(path)
+
+
+def would_overwrite(target: str, source: str) -> bool:
+    """Return whether a file written to ``target`` would replace ``source``, or a file in it if that is a folder.
+
+    On this machine links are followed. In a bucket the connection makes no difference.
+    """
+    try:
+        written, read = storage_path(target), storage_path(source)
+        if _is_local(written) and _is_local(read):
+            file, other = (Path(each.path).expanduser().resolve() for each in (written, read))
+            if file.exists() and other.exists() and file.samefile(other):
+                return True
+        elif _SCHEMES.get(written.protocol, written.protocol) == _SCHEMES.get(read.protocol, read.protocol):
+            file, other = Path(posixpath.normpath(written.path)), Path(posixpath.normpath(read.path))
+        else:
+            return False
+    except (OSError, RuntimeError, ValueError, ImportError):  # one of them cannot be opened either
+        return False
+    return file == other or other in file.parents
+
+
+def _is_local(path: Any) -> bool:
+    return path.protocol in ("", "file", "local")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 
 from airflow_provider_pindo._sources.blocks import BadCell
 from airflow_provider_pindo._sources.columns import FieldMap
-from airflow_provider_pindo._sources.files import storage_path
+from airflow_provider_pindo._sources.files import shown, storage_path, would_overwrite
 from airflow_provider_pindo._sources.rows import is_path, read_records
 from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.cells import is_missing, text_of
@@ -54,12 +54,19 @@ def write_partitions(
     :param fields: names of a row's values, when rows are not mappings.
     :param sheet: the sheet of an Excel workbook; the first that is not hidden when None.
     :return: the paths of the files, in order.
-    :raises PindoConfigurationError: ``recipients`` are not rows, or a row cannot be read or lacks the field.
+    :raises PindoConfigurationError: ``recipients`` are not rows, or would be replaced; or a row cannot be read or
+        lacks the field.
     """
     check_whole_number("partitions", partitions)
     target = storage_path(str(folder))
-    target.mkdir(parents=True, exist_ok=True)
     paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
+    for path in paths:
+        if is_path(recipients) and would_overwrite(str(path), str(recipients)):
+            raise PindoConfigurationError(
+                f"{path.name} in {shown(str(folder))} would replace recipients, and nothing was written: give another "
+                "folder"
+            )
+    target.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
         columns = FieldMap([phonenumber], advice="Name the right one: phonenumber=…")
