@@ -119,14 +119,14 @@ docs: .venv/docs.stamp  ## Build the documentation into build/docs, every warnin
 	.venv/bin/python -m sphinx -W --keep-going -n -q docs build/docs
 	@echo "The documentation is at build/docs/index.html"
 
-container: .venv/dev.stamp  ## Build the sandbox's container with docker, podman or buildah; check its file where none works
+container:  ## Build the sandbox's container with docker, podman or buildah; check its file where none works
 	@for builder in docker podman buildah; do \
 		if $$builder info >/dev/null 2>&1; then \
 			echo "Building with $$builder"; exec $$builder build --tag pindo-sandbox --file Containerfile .; \
 		fi; \
 	done; \
-	echo 'No docker, podman or buildah works here. hadolint checks the Containerfile, and nothing is built.'
-	.venv/bin/hadolint Containerfile
+	echo 'No docker, podman or buildah works here. hadolint checks the Containerfile, and nothing is built.'; \
+	$(MAKE) .venv/dev.stamp && .venv/bin/hadolint Containerfile
 
 pictures: .venv/dev.stamp  ## Take the documentation's pictures anew, light and dark, and draw the layers
 	.venv/bin/python docs/draw_layers.py
