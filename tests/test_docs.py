@@ -16,10 +16,11 @@ from airflow.configuration import conf
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from airflow_provider_pindo.sandbox.calls import CALLS
-from airflow_provider_pindo.sandbox.faults import ACTIONS
+from airflow_provider_pindo.sandbox.faults import ACTIONS, Fault
 from airflow_provider_pindo.sandbox.outcomes import NUMBERS
 from demo.deployment import AIRFLOW_VERSION, EXAMPLE_DAGS
 from tests.test_house_rules import PUBLIC
+from tests.versions import HAS_STORE, NO_STORE
 
 try:
     from airflow.dag_processing.dagbag import DagBag
@@ -78,8 +79,29 @@ def test_every_field_of_the_connection_and_every_fault_call_and_number_of_the_sa
     assert [field for field in CONNECTION_FIELDS if f"``{field}``" not in connection] == []
     assert [action for action in ACTIONS if f"* - ``{action}``" not in sandbox] == []
     assert [call for call in CALLS if f"``{call}``" not in sandbox] == []
+    assert [field for field in Fault.__struct_fields__ if f"``{field}``" not in sandbox] == []
     rows = [f"* - ``{number}``\n     - ``{outcome}``" for number, outcome in NUMBERS.items()]
     assert [row for row in rows if row not in sandbox] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    sorted(
+        (module, name)
+        for module, names in PUBLIC.items()
+        for name in names
+        if re.search("Operator$|Sensor$|EventTrigger$|Notifier$", name)  # what stands in a DAG
+    ),
+)
+def test_a_guide_names_every_parameter(module, name):
+    if name.endswith("EventTrigger") and AIRFLOW_VERSION < 3:
+        pytest.skip("Airflow 2.11 has no watched assets")
+    public = getattr(importlib.import_module(f"airflow_provider_pindo.{module}"), name)
+    own = [each for each in inspect.getmro(public) if each.__module__.startswith("airflow_provider_pindo")]
+    parameters = {parameter for each in own for parameter in inspect.signature(each).parameters}
+    parameters -= {"kwargs", "context"}  # what Airflow gives
+    guides = text_of(*DOCS.glob("*.rst"), *DOCS.glob("howto/*.rst"))
+    assert [each for each in sorted(parameters) if not re.search(rf"``{each}\b|\b{each}=", guides)] == []
 
 
 def words_of(text: str) -> str:
@@ -116,6 +138,26 @@ def test_a_number_on_a_page_is_that_of_the_code(page, module, name, number, sent
     if module.startswith("plugins") and AIRFLOW_VERSION < 3:
         pytest.skip("Airflow 2.11 has no pages and no webhooks")
     assert getattr(importlib.import_module(f"airflow_provider_pindo.{module}"), name) == number
+
+
+def test_the_readme_has_the_speeds_of_the_tables():
+    readme, speed, scale = (
+        text_of(page) for page in (ROOT / "README.md", DOCS / "speed.rst", DOCS / "scale.rst")
+    )
+    ratio = float(re.search(r"\* - 10,000 personal texts, checked.*\n.*\n.*\n +- (.+)", speed)[1])
+    assert f"take {1 / ratio:.1f} times as long as with bare aiohttp" in words_of(readme)
+    least = re.search(r"\* - 1,000\n +- 1\.0\n +- (\d+ %) of a core", scale)[1]
+    most = re.search(r"the triggerer's CPU, all waiting \(.*\n +- (\d+ %) of a core", speed)[1]
+    assert f"use {least.split()[0]} to {most} of a core" in words_of(readme)
+    assert f"there, 1,000 used {most} of a core" in words_of(scale)
+
+
+def test_the_tests_use_as_many_processes_as_the_page_says():
+    numbers = re.search(r"--numprocesses \$\(if \$\(COVERAGE\),(\d),(\d)\)", text_of(ROOT / "Makefile"))
+    few, many = ({"4": "four", "6": "six"}[number] for number in numbers.groups())
+    page = words_of(text_of(DOCS / "contributing.rst"))
+    assert f"A whole make test uses {many} processes" in page
+    assert re.search(rf"make test COVERAGE=1 [^.]*\. It uses {few} processes", page)
 
 
 def test_airflow_maps_over_as_many_messages_as_the_page_says():
@@ -190,6 +232,8 @@ def python_blocks() -> Iterator[tuple[Path, str]]:
 def test_the_python_on_a_page_runs(code, monkeypatch, tmp_path):
     if "import Asset, AssetWatcher" in code:
         pytest.importorskip("airflow.sdk", reason="Airflow 2.11 has no watched assets")
+    if 'on_unknown="ask"' in code and not HAS_STORE:
+        pytest.skip(NO_STORE)
     names: dict[str, object] = {"__name__": "snippet"}
     exec(compile(code, "snippet.py", "exec"), names)
     for name, value in names.items():
