@@ -7,6 +7,7 @@ neither hook has checks of its own.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from airflow_provider_pindo.api.parsers import (
     read_verification_check,
     read_verification_state,
 )
-from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number
+from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number, plain_characters
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ T = TypeVar("T")
 DEFAULT_PER_PAGE = 20
 #: A number of this many digits is above every id.
 _TOO_MANY_DIGITS = len(str(MAX_INTEGER)) + 1
+#: What people write between the digits of a PIN: ``123 456``, ``123-456``.
+_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +209,15 @@ def verify(number: str, brand: str | None, *, country: str | None = None) -> Cal
 
 def check_verification(request_id: int | str, code: str) -> Call[values.VerificationCheck]:
     """``POST /v1/sms/verify/check``: check a PIN. Not safe to repeat, since each check may use up an attempt."""
+    code = check_code(code)
     return Call(
         "check_verification",
         "POST",
         "/v1/sms/verify/check",
         read_verification_check,
-        json={"code": check_code(code), "request_id": check_request_id(request_id)},
+        json={"code": code, "request_id": check_request_id(request_id)},
         if_lost="The check may have used up an attempt",
-        private=lambda message: (code.strip(),),
+        private=lambda message: (code,),
     )
 
 
@@ -323,10 +327,19 @@ def _no_request_id(problem: str) -> PindoConfigurationError:
 
 
 def check_code(code: object) -> str:
-    """Return the PIN ``code``; an error never shows it."""
-    if isinstance(code, str) and code.strip():
-        return code.strip()
+    """Return the PIN ``code`` as Pindo sent it; an error never shows it. See :func:`clean_code`."""
+    if isinstance(code, str) and (cleaned := clean_code(code)):
+        return _check_characters("code", cleaned)
     problem = "empty" if isinstance(code, str) else f"of type {type(code).__name__}"
     raise PindoConfigurationError(
         f"code is {problem}: give the PIN as a string (a number loses its leading zeros)"
     )
+
+
+def clean_code(code: str) -> str:
+    """Return a PIN that a person typed or copied, without what would use up an attempt.
+
+    Invisible characters and outer white space are dropped, and so are spaces and hyphens between digits. The digits of
+    any script become ASCII's. Letters keep their case, since nothing is published about it.
+    """
+    return _BETWEEN_DIGITS.sub("", plain_characters(code).strip())

@@ -141,11 +141,16 @@ def _parse(text: str, country: str | None) -> str:
 
 def _clean(text: str) -> str:
     """Return a number without what people and programs add: odd characters, ``tel:``, a bracket before the plus."""
+    text = plain_characters(text).strip(" '\n")
+    return re.sub(r"^(?:tel:\s*)?(?:\(\s*(?=\+))?", "", text, flags=re.IGNORECASE)
+
+
+def plain_characters(text: str) -> str:
+    """Return ``text`` without invisible characters, and with ASCII's digits, hyphens and spaces for all others."""
     visible = (char for char in unicodedata.normalize("NFKC", text) if not _is_invisible(char))
     spaced = (" " if char.isspace() and char != "\n" else char for char in visible)
-    text = "".join(str(unicodedata.decimal(char, char)) for char in spaced).strip(" '\n")
-    text = re.sub("[\u2010-\u2015\u2212]", "-", text)
-    return re.sub(r"^(?:tel:\s*)?(?:\(\s*(?=\+))?", "", text, flags=re.IGNORECASE)
+    text = "".join(str(unicodedata.decimal(char, char)) for char in spaced)
+    return re.sub("[\u2010-\u2015\u2212]", "-", text)
 
 
 def _is_invisible(character: str) -> bool:

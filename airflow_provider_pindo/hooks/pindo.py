@@ -172,7 +172,8 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         """Check the PIN that a person typed (``POST /v1/sms/verify/check``).
 
         :param request_id: what :meth:`verify` returned.
-        :param code: the PIN, as a string: a number would lose its leading zeros.
+        :param code: the PIN, as a string: a number would lose its leading zeros. Spaces and hyphens between digits and
+            invisible characters are dropped, and digits of any script are understood.
         :return: Pindo's response to a right PIN. A wrong one is an error.
         :raises PindoRejectedError: it is wrong or has expired.
         :raises PindoUnknownOutcomeError: the check may have used up an attempt.

@@ -14,7 +14,7 @@ from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Action
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import VERIFY
 from airflow_provider_pindo.api.arguments import check_choice, read_flag, read_optional
-from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender, verify
+from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender, clean_code, verify
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
@@ -190,7 +190,8 @@ class PindoVerifyCheckOperator(PindoOperator):
     triggerer's log.
 
     :param request_id: what :class:`PindoVerifyOperator` returned; an int or a numeric string. (templated)
-    :param code: the PIN, as a string: a number has lost its leading zeros and is refused. (templated)
+    :param code: the PIN, as a string: a number has lost its leading zeros and is refused. Spaces and hyphens between
+        digits and invisible characters are dropped, and digits of any script are understood. (templated)
     :param on_wrong_code: what to do about a wrong, expired or empty code. ``fail`` (default) fails without retry.
         ``return`` returns ``{"verified": false, "reason": …}``, so that the DAG can branch. Other refusals (the token,
         the wallet, an unknown ``request_id``) fail either way. (templated)
@@ -407,5 +408,5 @@ def _has_another_try(context: Context) -> bool:
 
 
 def _read_code(code: Any) -> str:
-    """Return the code that a person typed, without spaces around it; empty when they typed none."""
-    return "" if isinstance(code, str) and not code.strip() else check_code(code)
+    """Return the code that a person typed, as Pindo sent it; empty when they typed none."""
+    return "" if isinstance(code, str) and not clean_code(code) else check_code(code)

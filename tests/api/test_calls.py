@@ -312,12 +312,53 @@ def test_a_swapped_argument_for_a_request_id_is_not_shown(swapped):
 
 @pytest.mark.parametrize(
     ("code", "problem"),
-    [(None, "of type NoneType"), ("", "empty"), (" ", "empty"), (752623, "of type int")],
+    [
+        (None, "of type NoneType"),
+        ("", "empty"),
+        (" ", "empty"),
+        ("\u200b \ufeff", "empty"),
+        (752623, "of type int"),
+    ],
 )
 def test_a_code_that_is_not_text_is_refused_without_being_shown(code, problem):
     with pytest.raises(PindoConfigurationError, match=f"code is {problem}:") as refused:
         calls.check_verification(4, code)
     assert "752623" not in str(refused.value)
+
+
+def test_half_a_character_in_a_code_is_refused_without_the_code():
+    with pytest.raises(
+        PindoConfigurationError, match="code has half a surrogate pair at character 7"
+    ) as refused:
+        calls.check_verification(4, "752623\ud83d")
+    assert "752623" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "\u200b075260\ufeff",
+        "0752\u200d60",
+        "075 260",
+        "0 7 5 2 6 0",
+        "\u00a0075\u00a0260\n",
+        "075-260",
+        "075 \u2013 260",
+        "07\u201152\u201160",
+        "\uff10\uff17\uff15\uff12\uff16\uff10",
+        "\u0660\u0667\u0665 \u0662\u0666\u0660",
+        "\u06f0\u06f7\u06f5\u06f2\u06f6\u06f0",
+    ],
+)
+def test_a_code_is_read_as_the_person_meant_it(typed):
+    call = calls.check_verification(4, typed)
+    assert call.json["code"] == "075260"
+    assert call.private("") == ("075260",)
+
+
+@pytest.mark.parametrize("code", ["aB12", "AB-12", "12 ab 34", "{{ conn.pindo_default.password }}"])
+def test_letters_of_a_code_and_what_stands_beside_them_are_not_changed(code):
+    assert calls.check_verification(4, f" {code}\u200b").json["code"] == code
 
 
 @pytest.mark.parametrize("page", [0, -1, "1", None])

@@ -53,7 +53,26 @@ def test_an_expired_code_is_returned_too(sandbox, send, check):
     assert answer == {"verified": False, "reason": "verification is expired"}
 
 
-@pytest.mark.parametrize("code", ["", "  "])
+@pytest.mark.parametrize(
+    "as_typed",
+    [
+        lambda pin: f"\u200b{pin}",
+        lambda pin: f"{pin[:2]} {pin[2:]}",
+        lambda pin: "".join(chr(0xFF10 + int(digit)) for digit in pin),
+        lambda pin: "".join(chr(0x0660 + int(digit)) for digit in pin),
+    ],
+    ids=["invisible", "space", "full-width", "Arabic"],
+)
+def test_the_right_code_in_another_spelling_is_right_and_in_no_log(sandbox, sent, check, caplog, as_typed):
+    typed = as_typed(sent["pin"])
+    task = check(1, typed)
+    assert task.run()["verified"] is True
+    assert checks(sandbox) == [200]
+    logged = [record.getMessage() for record in caplog.records]
+    assert not any(code in line for code in (typed, sent["pin"]) for line in logged)
+
+
+@pytest.mark.parametrize("code", ["", "  ", "\u200b", " \ufeff\n"])
 def test_an_empty_code_is_a_wrong_one_that_costs_no_attempt(sandbox, sent, check, code):
     answer = check(1, code, on_wrong_code="return").run()
     assert answer == {"verified": False, "reason": "the code is empty"}
