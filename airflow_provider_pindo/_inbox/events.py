@@ -7,7 +7,7 @@ The route is ``POST /pindo/events/{conn_id}`` of the API server, with ``Authoriz
 addresses. Every key of the request is optional::
 
     {"after": 120, "limit": 500, "kinds": ["delivery_report"], "sms_ids": ["out_sms_01H7"], "to": "+250781234567",
-     "from": "+250781234567", "since": "2026-11-29T08:00:00+00:00", "unclaimed": true}
+     "from": "+250781234567", "since": "2026-11-29T08:00:00+00:00", "unclaimed": true, "repeats": true}
 
     {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "status": "DELIVRD",
                  "body": {...}, "received_at": "2026-11-29T08:00:04.123456+00:00"}],
@@ -80,6 +80,7 @@ class EventFilter:
     :param to: only events whose body has this number as ``to``; a plus makes no difference.
     :param from_number: likewise its ``from``.
     :param since: aware time; only events that were received then or later.
+    :param repeats: also an inbound message that an event before ``since``, or before the page, has brought already.
     :param unclaimed: only events whose message no entry of the ledger names that was written since ``since``, which is
         needed then. They were received two seconds ago or earlier: the task of their request may write its entry later.
     """
@@ -90,6 +91,7 @@ class EventFilter:
     from_number: str | None = field(default=None, repr=False)
     since: datetime | None = None
     unclaimed: bool = False
+    repeats: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the request's keys for this filter."""
@@ -100,6 +102,7 @@ class EventFilter:
             "from": self.from_number,
             "since": None if self.since is None else self.since.isoformat(),
             "unclaimed": self.unclaimed,
+            "repeats": self.repeats,
         }
         return {key: value for key, value in keys.items() if value}
 

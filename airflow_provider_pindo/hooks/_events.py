@@ -20,7 +20,8 @@ from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoNotFoundError,
 )
-from airflow_provider_pindo.api.webhooks import SENT, reading_token
+from airflow_provider_pindo.api.parsers import read_inbound_event
+from airflow_provider_pindo.api.webhooks import INBOUND, SENT, reading_token
 from airflow_provider_pindo.hooks._settings import PindoSettings, is_loopback
 from airflow_provider_pindo.hooks._transport.attempt import Attempt
 from airflow_provider_pindo.hooks._webhook_config import (
@@ -32,11 +33,12 @@ from airflow_provider_pindo.hooks._webhook_config import (
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from airflow_provider_pindo._inbox.events import EventPage
     from airflow_provider_pindo._inbox.scan import PollResult
     from airflow_provider_pindo.api.calls import Call
+    from airflow_provider_pindo.api.values import InboundSms
 
 
 def _event_settings(conn_id: str, settings: PindoSettings) -> PindoSettings:
@@ -88,6 +90,21 @@ class EventReader:
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
         return [event for page in self._pages(which) for event in page.events]
+
+    def read_inbound(self, ids: Collection[int]) -> list[InboundSms]:
+        """Return the inbound messages that these events brought, oldest first.
+
+        :param ids: at least one.
+        :raises PindoError: the API server cannot be reached, or refuses the request.
+        """
+        # An event may be a repeat of one that became visible later.
+        which = EventFilter(kinds=(INBOUND,), repeats=True)
+        return [
+            read_inbound_event(event.body, event.id, event.received_at)
+            for page in self._pages(which, min(ids) - 1)
+            for event in page.events
+            if event.id in ids
+        ]
 
     def _pages(
         self, which: EventFilter, after: int = 0, attempt: Attempt | None = None

@@ -102,6 +102,7 @@ def _query(body: Mapping[str, Any]) -> _store.Query:
         kinds=_texts(body, "kinds", len(KINDS)),
         sms_ids=_texts(body, "sms_ids", MAX_SMS_IDS),
         since=_moment(body, "since"),
+        repeats=_flag(body, "repeats"),
     )
 
 

@@ -112,6 +112,7 @@ class Query:
     kinds: Sequence[str] = ()
     sms_ids: Sequence[str] = ()
     since: datetime | None = None
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
         # Ids grow with time, but for the overlap: with this bound the database does not read what is older.
         bound = _id_at(connection, query.since - timedelta(seconds=OVERLAP))
         statement = statement.where(TABLE.c.id > bound, TABLE.c.received_at >= query.since)
-    if not query.kinds or INBOUND in query.kinds:
+    if not query.repeats and (not query.kinds or INBOUND in query.kinds):
         statement = statement.where(or_(TABLE.c.kind != INBOUND, ~_repeats_what_came_before(query)))
     # Not the id itself: Postgres would go through the table in its order instead of using the index of messages.
     order = TABLE.c.id + 0 if query.sms_ids else TABLE.c.id

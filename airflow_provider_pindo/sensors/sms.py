@@ -157,9 +157,7 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
 
     def _read_matches(self, ids: set[int]) -> list[dict[str, Any]]:
         if self.source == WEBHOOK:
-            messages: Iterable[InboundSms] = self.events.poll(
-                [EventCursor(INBOUND, after_id=min(ids) - 1)]
-            ).messages
+            messages: Iterable[InboundSms] = self.events.read_inbound(ids)
         else:
             messages = self.hook.iter_inbound_sms(after_id=min(ids) - 1)
         matches = self._filter().matches([message for message in messages if message.id in ids])

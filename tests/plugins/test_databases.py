@@ -168,6 +168,8 @@ def test_an_inbound_message_is_not_read_again_when_it_comes_twice(table):
     assert len(ids) == 8
     rest = _store.read("pindo_default", _store.Query(after=ids[0], kinds=["inbound"]))
     assert [row["id"] for row in rest.rows] == [*ids[2:6]]
+    everybody = _store.read("pindo_default", _store.Query(after=ids[0], kinds=["inbound"], repeats=True))
+    assert [row["id"] for row in everybody.rows] == ids[1:7]
     since = everything[1]["received_at"]
     assert [row["id"] for row in _store.read("pindo_default", _store.Query(since=since)).rows] == [
         *ids[2:6],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsTrigger
-from tests.sensors.waiting_task import LONG_AGO, MODES, PHONE, Store, Task
+from tests.sensors.waiting_task import LONG_AGO, MODES, PHONE, Store, Task, first_event
 from tests.versions import needs_store
 
 DAG = """
@@ -215,6 +216,27 @@ def test_it_says_why_it_is_deferred_from_the_worker(sandbox, monkeypatch):
             task.new_process().execute(task.context)
         assert "deferred from the worker" in lines[-1]
         assert reason in lines[-1] or not AIRFLOW_V_3_3_PLUS
+
+
+def test_a_reply_is_returned_although_it_repeats_one_that_became_visible_later(webhooks):
+    """Ids are given out in order. The transaction of a lower one may commit last."""
+    from airflow import settings
+
+    from airflow_provider_pindo.plugins._store import TABLE
+
+    for _ in range(2):
+        webhooks.webhook({"from": PHONE, "to": "7878", "text": "YES", "sms_id": 1058918})
+    with settings.engine.begin() as connection:
+        [first, second] = connection.execute(TABLE.select().order_by(TABLE.c.id)).mappings().all()
+        connection.execute(TABLE.delete().where(TABLE.c.id == first["id"]))
+    trigger = PindoInboundSmsTrigger(pattern="YES", since=LONG_AGO, source="webhook")
+    event = asyncio.run(first_event(trigger)).payload
+    assert event["ids"] == [second["id"]]
+    with settings.engine.begin() as connection:
+        connection.execute(TABLE.insert(), [dict(first)])
+    task = Task(source="webhook", deferrable=True)
+    [match] = task.new_process().execute_complete(task.context, event)
+    assert (match["id"], match["text"]) == (second["id"], "YES")
 
 
 def test_a_reply_from_the_webhook_is_returned(webhooks, mode):
