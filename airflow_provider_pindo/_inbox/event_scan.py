@@ -199,16 +199,16 @@ class SharedEventScan:
     def result(self, country: str | None) -> PollResult:
         """Return the result of the pass."""
         messages = tuple(message for _, message in sorted(self._messages.items()))
-        reports: dict[str, tuple[DeliveryReport, ...]] = {}
+        reports = defaultdict[str, list[DeliveryReport]](list)
         for _, report in sorted(self._reports.items()):
-            reports[report.sms_id] = (*reports.get(report.sms_id, ()), report)
+            reports[report.sms_id].append(report)
         return PollResult(
             messages=messages,
             highest_id=max(self._ids, default=None),
             # A message without a sender proves nothing of the others.
             names_senders=any(message.from_number is not None for message in messages) or None,
             country=country,
-            reports=reports,
+            reports={sms_id: tuple(all_reports) for sms_id, all_reports in reports.items()},
             sent=self._sent,
             event_ids=frozenset(self._ids),
             settled_id=min(self._settled_ids, default=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -251,6 +252,15 @@ def test_bodies_are_compared_only_where_two_messages_name_the_same_id(monkeypatc
     ((result,), _) = Table(*messages, *repeats, *odd).poll(EventCursor(INBOUND))
     assert [message.id for message in result.messages] == [*range(1, 1000), 1001, 1002]
     assert sorted(compared) == ["another", "text 1", "text 1", "text 2"]
+
+
+def test_many_reports_of_one_message_do_not_block_the_event_loop():
+    scan = SharedEventScan("pindo_default", [EventCursor(DELIVERY_REPORT)], "UTC")
+    scan.feed(EventPage(tuple(report(number) for number in range(20_000)), 20_000, 0, False))
+    started = time.process_time()
+    [reports] = scan.result("RW").reports.values()
+    assert time.process_time() - started < 1
+    assert [each.event_id for each in reports] == list(range(20_000))
 
 
 def test_the_same_text_in_two_messages_counts_twice():
