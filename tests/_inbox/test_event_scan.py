@@ -256,11 +256,11 @@ def test_bodies_are_compared_only_where_two_messages_name_the_same_id(monkeypatc
 
 def test_many_reports_of_one_message_do_not_block_the_event_loop():
     scan = SharedEventScan("pindo_default", [EventCursor(DELIVERY_REPORT)], "UTC")
-    scan.feed(EventPage(tuple(report(number) for number in range(20_000)), 20_000, 0, False))
+    scan.feed(EventPage(tuple(report(number) for number in range(60_000)), 60_000, 0, False))
     started = time.process_time()
     [reports] = scan.result("RW").reports.values()
     assert time.process_time() - started < 1
-    assert [each.event_id for each in reports] == list(range(20_000))
+    assert [each.event_id for each in reports] == list(range(60_000))
 
 
 def test_the_same_text_in_two_messages_counts_twice():
