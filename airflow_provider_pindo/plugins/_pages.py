@@ -45,6 +45,8 @@ _MAX_DECISIONS, _MAX_BODY = 1000, 1024 * 1024
 
 Model = TypeVar("Model", bound=BaseModel)
 _WindowName = Literal["1h", "24h", "7d", "30d"]
+#: What the column holds: a larger number is an error of the database.
+_MapIndex = Annotated[int, Field(ge=-1, lt=2**31)]
 
 
 def _require_own_page(request: Request) -> None:
@@ -101,7 +103,7 @@ class _Place(BaseModel):
     dag_id: str
     run_id: str
     task_id: str
-    map_index: int = -1
+    map_index: _MapIndex = -1
 
     def task(self) -> TaskKey:
         """Return its key."""
@@ -199,7 +201,7 @@ def read_run(
     dag_id: str,
     run_id: str,
     task_id: str | None = None,
-    map_index: int = -1,
+    map_index: _MapIndex = -1,
 ) -> dict[str, Any]:
     """Return what the tab of a run, or of a task instance, shows."""
     _require_readable(dag_id, dag_ids, request, user)
@@ -220,7 +222,7 @@ def read_delivery(
     dag_id: str | None = None,
     run_id: str = "",
     task_id: str | None = None,
-    map_index: int = -1,
+    map_index: _MapIndex = -1,
 ) -> dict[str, Any] | None:
     """Return how many messages of a window, a run or a task were delivered; null without webhooks."""
     if not _models.has_store():

@@ -63,6 +63,16 @@ def looked_up(monkeypatch):
         yield calls
 
 
+@pytest.mark.parametrize("map_index", [-2, 2**31, 10**30])
+def test_a_map_index_that_no_column_holds_is_refused(metadata, map_index):
+    client, place = metadata.client(), {**PLACE, "map_index": map_index}
+    for path in ("/ui/api/run", "/ui/api/delivery"):
+        assert client.get(path, params={**place, "map_index": str(map_index)}).status_code == 422
+    for path in ("/ui/api/people", "/ui/api/settle"):
+        response = client.post(path, json={**POSTS[path], **place})
+        assert (response.status_code, "map_index" in response.text) == (422, True)
+
+
 @pytest.mark.parametrize("most", [1, 20_000])
 def test_every_query_of_airflows_runs_has_a_limit(metadata, monkeypatch, most):
     monkeypatch.setattr(_overview, "MAX_ENTRIES", most)
