@@ -1,7 +1,8 @@
 """Where each field of a bulk send is in a header that people wrote.
 
-A column is found by its exact name, else by its name without regard to case and outer white space. A column that
-appears twice, or that two columns could be, is refused: a guess could text a stranger.
+A column is found by its name without regard to case and outer white space. A column that appears twice, or that two
+columns could be, is refused: a guess could text a stranger. A name that the user wrote for a column finds its exact
+spelling first.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class FieldMap:
     """The fields that are read, and their names in the source.
 
     :param fields: what is read, in order.
-    :param names: the name in the source, by field, where it differs: the argument ``columns``.
+    :param names: the name in the source, by field, where the user wrote it: the argument ``columns``.
     :param optional: fields that the source may lack, unless ``names`` has them.
     :param argument: the argument that gave the source, for errors.
     :param advice: how to name the right column, for errors; None if ``columns`` names it.
@@ -74,14 +75,16 @@ class FieldMap:
                 f"{where} has the column {column!r} {len(exact)} times, so it is not clear which one counts: rename "
                 "or remove the others"
             )
-        similar = exact or [
-            position for position, name in enumerate(header) if _plain(name) == _plain(column)
-        ]
+        if exact and field in self.names:
+            return exact[0]
+        similar = [position for position, name in enumerate(header) if _plain(name) == _plain(column)]
         if len(similar) > 1:
             names = ", ".join(repr(header[position]) for position in similar)
+            is_nameable = self.argument == "recipients" and self.advice is None
+            or_name = f", or name the right one: columns={{{field!r}: …}}" if is_nameable else ""
             raise PindoConfigurationError(
-                f"{where} has no column {column!r}, and more than one that could be it: {names}. "
-                f"{self._how_to_name(field)}"
+                f"{where} has more than one column that could be {column!r}: {names}. Rename or remove the others"
+                f"{or_name}"
             )
         return similar[0] if similar else None
 

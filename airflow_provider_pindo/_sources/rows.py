@@ -165,12 +165,13 @@ def _refuse_lists(rows: Sequence[Any], first: int) -> None:
 
 
 def _refuse_without_fields(rows: Sequence[Any], columns: FieldMap, where: str) -> None:
-    """Say once that the first rows have no such field, where it would be said of each that it has no value."""
+    """Say once that the first rows lack a field, or have two that could be it: not of each that it has no value."""
     if not all(isinstance(row, Mapping) for row in rows):
         return
     header = list(dict.fromkeys(chain.from_iterable(rows)))
-    for field in columns.required():
-        if columns.position(field, header, where) is None:
+    required = columns.required()
+    for field in dict.fromkeys([*required, *columns.fields]):
+        if columns.position(field, header, where) is None and field in required:
             which = "its first row" if len(rows) == 1 else f"any of its first {len(rows):,} rows"
             has = columns.describe(field, rows[0], has_header=False).removeprefix("it has ")
             raise PindoConfigurationError(
@@ -285,13 +286,11 @@ def _check_suffix(file: File) -> None:
         )
 
 
-def read_records(source: object, phonenumber: str, sheet: str | None = None) -> Iterator[Mapping[str, Any]]:
+def read_records(source: object, columns: FieldMap, sheet: str | None = None) -> Iterator[Mapping[str, Any]]:
     """Read the rows of a file, a DataFrame or an Arrow table, each with all its fields.
 
-    :param phonenumber: the column that must be there.
+    :param columns: the columns that must be there.
     """
-    advice = "Name the right one: phonenumber=…"
-    columns = FieldMap([phonenumber], advice=advice)
     if not is_path(source):
         table = open_arrow(source, columns)
         if table is None:
@@ -316,7 +315,7 @@ def _table_records(table: Table, where: str) -> Iterator[Mapping[str, Any]]:
         position for position, name in enumerate(header) if name.strip() and not name.startswith(LABELS)
     ]
     names = [header[position] for position in positions]
-    FieldMap(list(dict.fromkeys(names))).find(names, where)
+    FieldMap(names, {name: name for name in names}).find(names, where)
     for _, columns in table.blocks(positions):
         for values in zip(*columns, strict=True):
             yield dict(zip(names, values, strict=True))

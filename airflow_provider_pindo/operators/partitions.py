@@ -20,7 +20,7 @@ from typing import Any
 from airflow_provider_pindo._sources.blocks import BadCell
 from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.files import shown, storage_path, would_overwrite
-from airflow_provider_pindo._sources.rows import is_path, read_records
+from airflow_provider_pindo._sources.rows import NUMBER, is_path, read_records
 from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.cells import is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -58,6 +58,12 @@ def write_partitions(
         lacks the field.
     """
     check_whole_number("partitions", partitions)
+    is_written = phonenumber != NUMBER or fields
+    columns = FieldMap(
+        [phonenumber],
+        {phonenumber: phonenumber} if is_written else {},
+        advice="Name the right one: phonenumber=…",
+    )
     target = storage_path(str(folder))
     paths = [target / f"part-{number:03}.jsonl" for number in range(1, partitions + 1)]
     for path in paths:
@@ -69,11 +75,12 @@ def write_partitions(
     target.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w", encoding="utf-8")) for path in paths]
-        columns = FieldMap([phonenumber], advice="Name the right one: phonenumber=…")
-        for number, row in enumerate(_rows(recipients, phonenumber, fields, sheet), start=1):
+        keys: list[str] | None = None
+        for number, row in enumerate(_rows(recipients, columns, fields, sheet), start=1):
             if all(map(is_missing, row.values())) and row:
                 continue
-            key = phonenumber if phonenumber in row else _key(number, row, columns)
+            if keys != list(row):
+                keys, key = list(row), _key(number, row, columns)
             # ASCII can hold half a surrogate pair, too. The send reports the row that has it.
             line = json.dumps(row, ensure_ascii=True, default=_json_value)
             files[_partition_of(row[key], partitions)].write(line + "\n")
@@ -81,7 +88,7 @@ def write_partitions(
 
 
 def _key(number: int, row: Mapping[str, Any], columns: FieldMap) -> Any:
-    """Return the key of the number in a row that has it under another case, or with spaces around it."""
+    """Return the key of the number in a row, which may have it under another case, or with spaces around it."""
     keys, (field,) = list(row), columns.fields
     position = columns.position(field, keys, f"row {number}")
     if position is None:
@@ -113,12 +120,12 @@ def _json_value(value: object) -> object:
 
 def _rows(
     recipients: str | os.PathLike[str] | Iterable[Any],
-    phonenumber: str,
+    columns: FieldMap,
     fields: Sequence[str] | None,
     sheet: str | None,
 ) -> Iterator[Mapping[str, Any]]:
     if is_path(recipients) or hasattr(recipients, "__arrow_c_stream__"):
-        yield from read_records(recipients, phonenumber, sheet)
+        yield from read_records(recipients, columns, sheet)
         return
     if recipients is None:
         raise PindoConfigurationError(

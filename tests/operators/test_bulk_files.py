@@ -190,11 +190,55 @@ def test_case_and_outer_spaces_of_a_header_do_not_matter(sandbox, tmp_path, suff
     assert send(Store(), recipients=part, text=PERSONAL, exclude=str(path))["excluded"] == 2
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_two_columns_that_differ_only_in_case_are_refused(sandbox, tmp_path, suffix):
+def written(tmp_path, suffix, header):
+    """Return recipients with these names: a file, or a list."""
+    if suffix == "list":
+        return [dict(zip(header, row, strict=True)) for row in ROWS]
     path = tmp_path / f"a.{suffix}"
-    WRITERS[suffix](path, ("phonenumber", "Name", "NAME"), ROWS)
-    refused(sandbox, "more than one that could be it: 'Name', 'NAME'", recipients=path, text="@contact.name")
+    WRITERS[suffix](path, header, ROWS)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, "list"])
+@pytest.mark.parametrize("names", [("Name", "NAME"), ("name", "Name"), ("name ", "name")])
+@pytest.mark.parametrize("text", ["Muraho", "Muraho @contact.name"])
+def test_two_columns_that_differ_only_in_case_are_refused(sandbox, tmp_path, suffix, names, text):
+    recipients = written(tmp_path, suffix, ("phonenumber", *names))
+    says = (
+        f"more than one column that could be 'name': {', '.join(map(repr, names))}. Rename or remove the others, or "
+        "name the right one: columns={'name': …}"
+    )
+    refused(sandbox, re.escape(says), recipients=recipients, text=text)
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, "list"])
+def test_two_columns_that_could_be_the_number_are_refused(sandbox, tmp_path, suffix):
+    recipients = written(tmp_path, suffix, ("PhoneNumber", "phonenumber", "name"))
+    says = "more than one column that could be 'phonenumber': 'PhoneNumber', 'phonenumber'. Rename or remove the others"
+    refused(sandbox, re.escape(f"{says}, or name the"), recipients=recipients, text="Muraho")
+    refused(sandbox, f"{re.escape(says)}$", recipients=["+250780000001"], exclude=recipients)
+    with pytest.raises(PindoConfigurationError, match=re.escape(says)):
+        write_partitions(recipients, tmp_path / "parts", partitions=2)
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, "list"])
+def test_a_name_that_the_user_wrote_finds_its_exact_spelling(sandbox, tmp_path, suffix):
+    recipients = written(tmp_path, suffix, ("phonenumber", "name", "Name"))
+    send(Store(), recipients=recipients, columns={"name": "Name"}, text="Muraho @contact.name")
+    send(Store(), recipients=recipients, columns={"name": "name"}, text="Muraho @contact.name")
+    assert {each["text"] for each in sandbox.messages()} == {
+        "Muraho Aline",
+        "Muraho Bosco",
+        "Muraho 8:00",
+        "Muraho 9:00",
+    }
+    assert len(write_partitions(recipients, tmp_path / "parts", partitions=2)) == 2
+
+
+def test_the_number_that_partitions_name_is_found_by_its_exact_spelling(tmp_path):
+    rows = [{"Tel": "+250781234567", "tel": "+250780000001"}, {"Tel": "0781234567", "tel": "+250780000002"}]
+    paths = write_partitions(rows, tmp_path, partitions=997, phonenumber="Tel")
+    assert [size for size in (len(Path(path).read_text().splitlines()) for path in paths) if size] == [2]
 
 
 @pytest.mark.parametrize("suffix", [*WRITERS, "list"])
