@@ -58,6 +58,7 @@ def write_partitions(
         lacks the field.
     """
     check_whole_number("partitions", partitions)
+    _check_fields(fields)
     is_written = phonenumber != NUMBER or fields
     columns = FieldMap(
         [phonenumber],
@@ -85,6 +86,17 @@ def write_partitions(
             line = json.dumps(row, ensure_ascii=True, default=_json_value)
             files[_partition_of(row[key], partitions)].write(line + "\n")
     return [str(path) for path in paths]
+
+
+def _check_fields(fields: Sequence[str] | None) -> None:
+    if isinstance(fields, str):
+        raise PindoConfigurationError(
+            f"fields is the text {fields!r}: give a list of names, such as [{fields!r}]"
+        )
+    if twice := next((name for name in fields or () if list(fields or ()).count(name) > 1), None):
+        raise PindoConfigurationError(
+            f"fields has {twice!r} twice, so it is not clear which value counts: give each value a name of its own"
+        )
 
 
 def _key(number: int, row: Mapping[str, Any], columns: FieldMap) -> Any:

@@ -210,6 +210,20 @@ def test_a_row_whose_values_have_no_names_says_so(tmp_path, fields):
         write_partitions([people(1)[0], ("+250781234567", "A")], str(tmp_path), partitions=2, fields=fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (["phonenumber", "name", "phonenumber", "name"], "fields has 'phonenumber' twice"),
+        ("phonenumber", r"fields is the text 'phonenumber': give a list of names, such as \['phonenumber'\]"),
+    ],
+)
+def test_fields_that_do_not_name_each_value_are_refused(tmp_path, fields, says):
+    rows = [("+250781234567", "A", "+250780000001", "B")]
+    with pytest.raises(PindoConfigurationError, match=says):
+        write_partitions(rows, tmp_path / "parts", partitions=2, fields=fields)
+    assert not (tmp_path / "parts").exists()
+
+
 @pytest.mark.parametrize("partitions", [0, -1, "4", None, True])
 def test_there_is_at_least_one_partition(tmp_path, partitions):
     with pytest.raises(PindoConfigurationError, match=r"partitions is .*: give a whole number from 1"):
