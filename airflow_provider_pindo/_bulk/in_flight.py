@@ -6,7 +6,7 @@ leave returns its recipients to the columns they came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -198,6 +198,18 @@ class Request:
         """Return its recipients to their columns, since nothing was sent to them now."""
         _put_back(self.source.outcome, self.take())
 
+    def refuse(self, reason: str) -> bool:
+        """Have its recipients rejected; return whether somebody was unknown before.
+
+        Those stay unknown: an earlier request may have texted them.
+        """
+        before = self.take()
+        if rejected := [row for row, why in before.items() if why is None]:
+            self.source.outcome.rejected.setdefault(reason, []).extend(rejected)
+        unknown = {row: why for row, why in before.items() if why is not None}
+        _put_back(self.source.outcome, unknown)
+        return bool(unknown)
+
     def put_back_in(self, snapshot: Outcome) -> None:
         """Do the same in a snapshot, where they are in flight."""
         before = {row: self.source.admitted[row] for row in self.rows}
@@ -205,6 +217,6 @@ class Request:
         _put_back(snapshot, before)
 
 
-def _put_back(outcome: Outcome, before: dict[int, str | None]) -> None:
+def _put_back(outcome: Outcome, before: Mapping[int, str | None]) -> None:
     for row, reason in before.items():
         (outcome.not_sent if reason is None else outcome.unknown.setdefault(reason, [])).append(row)

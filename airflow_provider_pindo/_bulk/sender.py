@@ -126,6 +126,7 @@ class BulkSender:
         self._low_water = concurrency // 8
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working: dict[asyncio.Task[None], Attempt | None] = {}
+        self._has_warned = False
         #: Recipients of the requests that have ended, and when the first began and the last ended.
         self._sent_to, self._first_began, self._last_ended = 0, math.inf, math.inf
 
@@ -456,7 +457,13 @@ class BulkSender:
 
     def _refused(self, request: Request, reason: str) -> None:
         self._release(request)
-        request.source.outcome.rejected.setdefault(reason, []).extend(request.take())
+        if request.refuse(reason) and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "Pindo refused to text somebody again whose outcome was unknown (%s). An earlier request may have "
+                "texted them, so they stay unknown",
+                reason,
+            )
 
     def _release(self, request: Request) -> None:
         self._spending.reserved -= request.reserved
