@@ -4,6 +4,9 @@ Events have growing ids, but a database shows them out of order: the event 7 may
 server says up to which id everything is visible. So every pass reads what is above that id again, and each reader drops
 what it has seen.
 
+Ids begin anew when the table is lost. A reader that is past the newest id then starts again, and ``since`` still bounds
+it. The newest id is 0 when all events were old and are deleted. Then there is nothing to read again.
+
 Pindo may send an inbound message twice. Two events are one message if their ``sms_id`` and their bodies are the same.
 Without ``sms_id``, nothing tells a repeat from a person who writes the same text again, so each event counts.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, ClassVar
@@ -64,6 +67,8 @@ class EventCursor:
 
     def new_in(self, result: PollResult) -> PollResult:
         """Return ``result`` with only the events that this cursor does not cover, and each message once."""
+        if _is_past(self, result.newest_id):
+            return self.restarted().new_in(result)
         messages = tuple(
             message
             for message in result.messages
@@ -84,7 +89,12 @@ class EventCursor:
 
     def after(self, result: PollResult) -> EventCursor:
         """Return this cursor, moved behind everything in ``result``."""
-        return self._moved(result.event_ids, result.settled_id)
+        start = self.restarted() if _is_past(self, result.newest_id) else self
+        return start._moved(result.event_ids, result.settled_id)
+
+    def restarted(self) -> EventCursor:
+        """Return the cursor of a reader that has read nothing yet."""
+        return replace(self, after_id=None, seen=frozenset())
 
     def past(self, ids: Iterable[int], known: int) -> EventCursor:
         """Return this cursor, moved behind events with these ids, and behind all up to ``known``."""
@@ -161,11 +171,32 @@ class ReportCursor:
 
     def after(self, result: PollResult) -> ReportCursor:
         """Return this cursor, moved behind everything in ``result``."""
-        return replace(self, after_id=max(self.after_id or 0, result.settled_id))
+        after_id = 0 if _is_past(self, result.newest_id) else self.after_id or 0
+        return replace(self, after_id=max(after_id, result.settled_id))
+
+    def restarted(self) -> ReportCursor:
+        """Return the cursor of a reader that has read nothing yet."""
+        return replace(self, after_id=None)
 
 
 #: The position of a reader, of either kind.
 PollCursor = EventCursor | ReportCursor
+
+
+def _is_past(cursor: PollCursor, newest_id: int | None) -> bool:
+    return newest_id is not None and (cursor.after_id or 0) > newest_id
+
+
+def warn_of_lost_table(conn_id: str, newest_id: int, known_id: int) -> None:
+    """Log that events have lower ids than those which were read before, unless there is no event."""
+    if newest_id:
+        log.warning(
+            "The webhook events of connection %r begin anew, and are read from the start: the newest has the id %d, "
+            "and %d was read before. The table pindo_webhook_event was lost or replaced, and with it what was not read",
+            conn_id,
+            newest_id,
+            known_id,
+        )
 
 
 class SharedEventScan:
@@ -186,6 +217,7 @@ class SharedEventScan:
         self._sent: dict[int, WebhookEvent] = {}
         self._ids: set[int] = set()
         self._settled_ids: list[int] = []
+        self._newest_id: int | None = None
         self._reading = self._read(tuple(cursors))
         self.next_call: Call[EventPage] | None = next(self._reading, None)
 
@@ -212,18 +244,33 @@ class SharedEventScan:
             sent=self._sent,
             event_ids=frozenset(self._ids),
             settled_id=min(self._settled_ids, default=0),
+            newest_id=self._newest_id,
             repeats=_repeats(messages),
         )
 
     def _read(self, cursors: tuple[PollCursor, ...]) -> Generator[Call[EventPage], EventPage, None]:
-        for which, after in _requests(cursors):
-            page = yield list_events(self._conn_id, which, after=after)
-            # That of the first page: events below that of a later page may be missing from the first.
-            self._settled_ids.append(page.settled_id)
+        started = [cursor for cursor in cursors if cursor.after_id is not None]
+        new = [cursor for cursor in cursors if cursor.after_id is None]
+        if started:
+            known_ids = [cursor.after_id or 0 for cursor in started]
+            first = yield from self._read_all(EventFilter(kinds=_kinds(started)), min(known_ids))
+            self._newest_id = first.newest_id
+            if past := [cursor for cursor in started if _is_past(cursor, first.newest_id)]:
+                warn_of_lost_table(self._conn_id, first.newest_id, max(known_ids))
+                new += [cursor.restarted() for cursor in past]
+        for which in _first_requests(new):
+            yield from self._read_all(which, 0)
+
+    def _read_all(self, which: EventFilter, after: int) -> Generator[Call[EventPage], EventPage, EventPage]:
+        """Read all events that match, and return the first page."""
+        first = page = yield list_events(self._conn_id, which, after=after)
+        # That of the first page: events below that of a later page may be missing from the first.
+        self._settled_ids.append(first.settled_id)
+        self._add(page)
+        while page.more:
+            page = yield list_events(self._conn_id, which, after=page.last_id)
             self._add(page)
-            while page.more:
-                page = yield list_events(self._conn_id, which, after=page.last_id)
-                self._add(page)
+        return first
 
     def _add(self, page: EventPage) -> None:
         for event in page.events:
@@ -242,22 +289,17 @@ class SharedEventScan:
             self._reports[event.id] = read_report(event.body, self._timezone, event.received_at, event.id)
 
 
-def _requests(cursors: tuple[PollCursor, ...]) -> Iterator[tuple[EventFilter, int]]:
-    """Yield what to ask for, and after which id: for those that have read before, and for those that have not."""
-    started = [cursor for cursor in cursors if cursor.after_id is not None]
-    if started:
-        lowest = min(cursor.after_id or 0 for cursor in started)
-        yield EventFilter(kinds=_kinds(started)), lowest
-    new = [cursor for cursor in cursors if cursor.after_id is None]
+def _first_requests(new: Sequence[PollCursor]) -> Iterator[EventFilter]:
+    """Yield what to ask for, for readers that have read nothing yet."""
     if everything := [cursor for cursor in new if isinstance(cursor, EventCursor)]:
         times = [cursor.since for cursor in everything]
         since = None if None in times else min(time for time in times if time)
-        yield EventFilter(kinds=_kinds(everything), since=since), 0
+        yield EventFilter(kinds=_kinds(everything), since=since)
     sms_ids = sorted(
         {sms_id for cursor in new if isinstance(cursor, ReportCursor) for sms_id in cursor.sms_ids}
     )
     for start in range(0, len(sms_ids), MAX_SMS_IDS):
-        yield EventFilter(kinds=(DELIVERY_REPORT,), sms_ids=sms_ids[start : start + MAX_SMS_IDS]), 0
+        yield EventFilter(kinds=(DELIVERY_REPORT,), sms_ids=sms_ids[start : start + MAX_SMS_IDS])
 
 
 def _repeats(messages: Iterable[InboundSms]) -> dict[int, tuple[InboundSms, ...]]:

@@ -11,13 +11,16 @@ addresses. Every key of the request is optional::
 
     {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "status": "DELIVRD",
                  "body": {...}, "received_at": "2026-11-29T08:00:04.123456+00:00"}],
-     "last_id": 121, "settled_id": 118, "more": false}
+     "last_id": 121, "settled_id": 118, "newest_id": 121, "more": false}
 
 ``more`` says that another page follows, after ``last_id``. A page may have fewer events than ``limit`` and still be
 followed by another.
 
 Ids are given out in order but may become visible out of order: a transaction with a lower id may commit later. Up to
 ``settled_id`` nothing can appear any more. So the next pass starts there, and drops the ids above it that it has read.
+
+Ids begin anew when the table is lost, for example with another database. ``newest_id`` is the highest id of all events.
+A reader that knows a higher one starts again.
 """
 
 from __future__ import annotations
@@ -62,12 +65,14 @@ class EventPage:
 
     :param last_id: the next page comes after it.
     :param settled_id: no event with an id up to this one can appear any more.
+    :param newest_id: highest id of all events, also of other connections; 0 if there is no event.
     :param more: whether another page follows.
     """
 
     events: tuple[WebhookEvent, ...]
     last_id: int
     settled_id: int
+    newest_id: int
     more: bool
 
 
@@ -141,6 +146,7 @@ def read_event_page(body: Any) -> EventPage:
             ),
             last_id=int(body["last_id"]),
             settled_id=int(body["settled_id"]),
+            newest_id=int(body["newest_id"]),
             more=bool(body["more"]),
         )
     except (KeyError, TypeError, ValueError):

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_pindo._inbox.event_scan import PollCursor, SharedEventScan
+from airflow_provider_pindo._inbox.event_scan import PollCursor, SharedEventScan, warn_of_lost_table
 from airflow_provider_pindo._inbox.events import EventFilter, WebhookEvent, list_events
 from airflow_provider_pindo._ledger.evidence import CLOCK_SKEW, SentEvent, read_sent_event
 from airflow_provider_pindo.api.errors import (
@@ -112,9 +112,14 @@ class EventReader:
         call: Call[EventPage] | None = list_events(self.pindo_conn_id, which, after=after)
         while call is not None:
             page = self._send(call, attempt)
+            attempt = None
+            if page.newest_id < after:
+                warn_of_lost_table(self.pindo_conn_id, page.newest_id, after)
+                after = 0
+                call = list_events(self.pindo_conn_id, which)
+                continue
             yield page
             call = list_events(self.pindo_conn_id, which, after=page.last_id) if page.more else None
-            attempt = None
 
     def read_sent(self, began: datetime, *, to: str | None = None) -> list[SentEvent]:
         """Return what may be evidence: the messages that Pindo named as sent, and no entry of the ledger names.

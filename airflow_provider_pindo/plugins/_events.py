@@ -74,8 +74,8 @@ def _answer(page: _store.Page, numbers: Mapping[str, str | None]) -> bytes:
     events = ",".join(
         _event(row) for row in page.rows if not digits_by_key or _has_numbers(row["body"], digits_by_key)
     )
-    last_id, settled_id, more = page.last_id, page.settled_id, json.dumps(page.more)
-    return f'{{"events":[{events}],"last_id":{last_id},"settled_id":{settled_id},"more":{more}}}'.encode()
+    ids = {"last_id": page.last_id, "settled_id": page.settled_id, "newest_id": page.newest_id}
+    return f'{{"events":[{events}],{json.dumps({**ids, "more": page.more})[1:]}'.encode()
 
 
 def _event(row: RowMapping) -> str:

@@ -122,6 +122,7 @@ class Page:
     rows: Sequence[RowMapping]
     last_id: int
     settled_id: int
+    newest_id: int
     more: bool
 
 
@@ -201,7 +202,8 @@ def read(conn_id: str, query: Query) -> Page:
 
 
 def _read(connection: Connection, conn_id: str, query: Query) -> Page:
-    # First, so that every event up to it is among the rows.
+    newest = connection.execute(select(func.max(TABLE.c.id))).scalar() or 0
+    # Before the rows, so that every event up to it is among them.
     settled = max(query.after, _id_at(connection, _now() - timedelta(seconds=OVERLAP)))
     columns = [TABLE.c[name] for name in ("id", "kind", "sms_id", "status", "body", "received_at")]
     statement = select(*columns).where(TABLE.c.conn_id == conn_id, TABLE.c.id > query.after)
@@ -222,10 +224,10 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
     for row in connection.execute(statement.order_by(order).limit(query.limit)).mappings():
         size += len(row["body"])
         if rows and size > _MAX_PAGE_BYTES:
-            return Page(rows, rows[-1]["id"], settled, more=True)
+            return Page(rows, rows[-1]["id"], settled, newest, more=True)
         rows.append(row)
     last_id = rows[-1]["id"] if rows else query.after
-    return Page(rows, last_id, settled, more=len(rows) == query.limit)
+    return Page(rows, last_id, settled, newest, more=len(rows) == query.limit)
 
 
 def _repeats_what_came_before(query: Query) -> ColumnElement[bool]:

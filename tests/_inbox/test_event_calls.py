@@ -58,8 +58,8 @@ def test_an_answer_is_read_and_anything_else_is_malformed():
         "body": {},
         "received_at": MOMENT.isoformat(),
     }
-    page = {"events": [row], "last_id": 7, "settled_id": 3, "more": False}
-    assert read_event_page(page) == EventPage((event(7),), 7, 3, False)
+    page = {"events": [row], "last_id": 7, "settled_id": 3, "newest_id": 9, "more": False}
+    assert read_event_page(page) == EventPage((event(7),), 7, 3, 9, False)
     [delivered] = read_event_page({**page, "events": [{**row, "status": "DELIVRD"}]}).events
     assert delivered.status == "DELIVRD"
     odd = [None, [], {}, {**page, "events": None}, {**page, "events": [{**row, "received_at": "today"}]}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -57,7 +58,8 @@ class Table:
         more = len(rows) > self.page
         rows = rows[: self.page]
         last_id = rows[-1].id if rows else asked["after"]
-        return EventPage(tuple(rows), last_id, max(self.settled_id, asked["after"]), more)
+        newest_id = max([row.id for row in self.rows], default=0)
+        return EventPage(tuple(rows), last_id, max(self.settled_id, asked["after"]), newest_id, more)
 
     def poll(self, *cursors, timezone="UTC"):
         """Return what is new to each cursor, and the cursors after it."""
@@ -256,7 +258,7 @@ def test_bodies_are_compared_only_where_two_messages_name_the_same_id(monkeypatc
 
 def test_many_reports_of_one_message_do_not_block_the_event_loop():
     scan = SharedEventScan("pindo_default", [EventCursor(DELIVERY_REPORT)], "UTC")
-    scan.feed(EventPage(tuple(report(number) for number in range(60_000)), 60_000, 0, False))
+    scan.feed(EventPage(tuple(report(number) for number in range(60_000)), 60_000, 0, 60_000, False))
     started = time.process_time()
     [reports] = scan.result("RW").reports.values()
     assert time.process_time() - started < 1
@@ -278,6 +280,47 @@ def test_a_cursor_moved_past_some_events_has_the_others_before_it():
     [result], _ = Table(report(3), report(4), report(5)).poll(cursor)
     assert event_ids(result) == [4]
     assert cursor.position() > EventCursor(DELIVERY_REPORT, since=NOW).position()
+
+
+@pytest.mark.parametrize("known_id", [50, 3])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        EventCursor(DELIVERY_REPORT, since=NOW, seen=frozenset({51})),
+        ReportCursor(frozenset({"a"})),
+    ],
+)
+def test_when_ids_begin_anew_a_reader_starts_again_and_says_so(cursor, known_id, caplog):
+    """The table was lost. One reader may be past the new ids, and another not yet."""
+    table = Table(report(1, received_at=NOW - timedelta(days=1)), report(2), report(4))
+    [result, other], [cursor, after] = table.poll(
+        replace(cursor, after_id=50), EventCursor(DELIVERY_REPORT, after_id=known_id, since=NOW)
+    )
+    expected = [2, 4] if isinstance(cursor, EventCursor) else [1, 2, 4]
+    assert (event_ids(result), cursor.after_id) == (expected, 0)
+    assert event_ids(other) == ([2, 4] if known_id == 50 else [4])
+    assert "begin anew, and are read from the start: the newest has the id 4, and 50 was read" in caplog.text
+    caplog.clear()
+    table.rows.append(report(5))
+    [result, other], _ = table.poll(cursor, after)
+    if isinstance(cursor, EventCursor):
+        assert event_ids(result) == [5]
+    assert event_ids(other) == [5]
+    assert caplog.text == ""
+
+
+def test_when_all_events_were_old_and_are_deleted_no_event_is_missed_and_none_comes_again(caplog):
+    table = Table(settled_id=0)
+    cursor = EventCursor(DELIVERY_REPORT, after_id=50, since=NOW, seen=frozenset({51}))
+    for _ in range(2):
+        [result], [cursor] = table.poll(cursor)
+        assert event_ids(result) == []
+    table.rows.append(report(52))
+    [result], [cursor] = table.poll(cursor)
+    assert event_ids(result) == [52]
+    table.settled_id = 52
+    [result], [cursor] = table.poll(cursor)
+    assert (event_ids(result), cursor.after_id, caplog.text) == ([], 52, "")
 
 
 def test_the_cursor_that_is_furthest_behind_is_the_lowest():

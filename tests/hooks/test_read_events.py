@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -117,6 +118,33 @@ def test_what_is_new_comes_once_to_a_task_and_to_a_trigger(server):
         assert sorted(cursor.new_in(result).reports) == ["a", "b"]
         after = cursor.after(result)
         assert not after.new_in(reader.poll([after])).reports
+
+
+def test_when_the_table_is_lost_what_comes_then_is_read_and_a_log_says_so(server, monkeypatch, caplog):
+    from airflow import settings
+
+    from airflow_provider_pindo.api.webhooks import Webhook
+    from airflow_provider_pindo.plugins import _events as route
+    from airflow_provider_pindo.plugins import _store
+
+    monkeypatch.setattr(_store, "OVERLAP", 0.0)
+    monkeypatch.setattr(route, "_CLAIMING", timedelta(0))
+    began = datetime.now(UTC)
+    sent = {"id": "out_7", "to": "+250781234567", "text": "Muraho", "created_at": began.isoformat()}
+    add("a", "b", "c")
+    with EventReader("pindo_default") as reader:
+        cursor = EventCursor(DELIVERY_REPORT)
+        cursor = cursor.after(reader.poll([cursor]))
+        _store.TABLE.drop(settings.engine)
+        _store.create_table()
+        add("d")
+        _store.add("pindo_default", Webhook("sent", "out_7"), json.dumps(sent))
+        assert [*cursor.new_in(reader.poll([cursor])).reports] == ["d"]
+        for _ in range(2):
+            [([event], settled_id)] = reader.iter_new_sent(began, after=cursor.after_id)
+            assert event.sms_id == "out_7"
+            assert settled_id == event.event_id < cursor.after_id
+    assert caplog.text.count("begin anew") == 3
 
 
 def test_more_than_one_page_is_read(server, monkeypatch):

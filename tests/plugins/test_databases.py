@@ -207,7 +207,7 @@ def as_client(page: _store.Page) -> EventPage:
         WebhookEvent(row["id"], row["kind"], row["sms_id"], row["status"], {}, row["received_at"])
         for row in page.rows
     )
-    return EventPage(events, page.last_id, page.settled_id, page.more)
+    return EventPage(events, page.last_id, page.settled_id, page.newest_id, page.more)
 
 
 def test_the_questions_of_tasks_use_the_indexes(table):

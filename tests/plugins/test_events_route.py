@@ -68,6 +68,7 @@ def test_pages_follow_each_other_and_none_is_lost(mixed):
         "events": [],
         "last_id": after,
         "settled_id": after,
+        "newest_id": after,
         "more": False,
     }
 
