@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, Protocol
 
 from airflow_provider_pindo._sources.blocks import Block
@@ -103,10 +103,10 @@ def is_path(value: object) -> bool:
 
 
 class RowsSource:
-    """Rows of a list or a generator: mappings, or bare numbers.
+    """Rows of a list or a generator: mappings, rows of a database that have names, or bare numbers.
 
     :param rows: the rows; each element of a mapped task's XCom may be a list of them. Other lists in it are refused,
-        such as the rows of a database: they do not name which value is the number.
+        such as the bare rows of a database: they do not name which value is the number.
     :param names: the name in the source, by field, where it differs.
     :param argument: see :func:`open_source`.
     :param where: what has the rows, for errors: a file, or the argument.
@@ -132,6 +132,8 @@ class RowsSource:
         keys: list[Any] = [columns.name(field) for field in fields]
         remaining, first = iter(self._rows), 1
         while rows := list(islice(remaining, BLOCK)):
+            if not isinstance(rows[0], dict | str):
+                rows = list(map(named_row, rows, count(first)))
             if first == 1:
                 _refuse_without_fields(rows, columns, self._where)
             try:
@@ -146,6 +148,35 @@ class RowsSource:
             if block.columns[0]:
                 yield block
             first += len(rows)
+
+
+def named_row(row: Any, number: int) -> Any:
+    """Return a row of a database that has names as a dict, and anything else as it is.
+
+    Such are named tuples, ``sqlite3.Row``, the rows of SQLAlchemy, and ``DictRow`` of psycopg2.
+
+    :param number: the number of the row, for errors.
+    :raises PindoConfigurationError: a name stands twice.
+    """
+    if isinstance(row, Mapping | str):
+        return row
+    names = getattr(row, "_fields", None)
+    if names is None and callable(keys := getattr(row, "keys", None)):
+        names = keys()
+    if names is None:
+        return row
+    names = list(names)
+    # sqlite3.Row ignores case when it is asked by name.
+    values = list(row) if isinstance(row, Sequence) else [row[name] for name in names]
+    if not len(set(names)) == len(names) == len(values):
+        twice = [repr(name) for name in dict.fromkeys(names) if names.count(name) > 1]
+        # DictRow says each name once.
+        which = f"the field {twice[0]}" if twice else f"one of the fields {', '.join(map(repr, names))}"
+        raise PindoConfigurationError(
+            f"row {number} has {mask_numbers_in(which)} twice, so it is not clear which one counts: give each column "
+            "a name of its own, such as SELECT … AS …"
+        )
+    return dict(zip(names, values, strict=True))
 
 
 def _is_part(row: Any, is_mapped: bool) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 from airflow_provider_pindo._sources.blocks import BadCell
 from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.files import shown, storage_path, would_overwrite
-from airflow_provider_pindo._sources.rows import NUMBER, is_path, read_records
+from airflow_provider_pindo._sources.rows import NUMBER, is_path, named_row, read_records
 from airflow_provider_pindo.api.arguments import check_whole_number
 from airflow_provider_pindo.api.cells import is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -46,12 +46,12 @@ def write_partitions(
     the same files in the same order, so a retry of this task changes nothing.
 
     :param recipients: path or URL of a file that the bulk send reads; a DataFrame or an Arrow table; or rows, such as
-        those of a database cursor: mappings, or sequences named by ``fields``.
+        those of a database cursor: mappings, rows that have names, or sequences named by ``fields``.
     :param folder: path or URL of the folder for the files ``part-001.jsonl``, ``part-002.jsonl``, ….
         Every worker must be able to read it.
     :param partitions: how many files: about as many as tasks should run at a time.
     :param phonenumber: name of the field with the number.
-    :param fields: names of a row's values, when rows are not mappings.
+    :param fields: names of a row's values, when rows have none.
     :param sheet: the sheet of an Excel workbook; the first that is not hidden when None.
     :return: the paths of the files, in order.
     :raises PindoConfigurationError: ``recipients`` are not rows, or would be replaced; or a row cannot be read or
@@ -155,7 +155,8 @@ def _rows(
     if isinstance(recipients, Mapping):
         recipients = [recipients]
     names = list(fields or ())
-    for number, row in enumerate(recipients, start=1):
+    for number, each in enumerate(recipients, start=1):
+        row = each if names else named_row(each, number)
         if isinstance(row, Mapping):
             yield dict(row)
         elif isinstance(row, str | bytes) or not hasattr(row, "__len__"):
