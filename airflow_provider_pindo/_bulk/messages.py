@@ -104,9 +104,8 @@ class ParsedBlock:
 def parse_block(block: Block, plan: Plan) -> ParsedBlock:
     """Parse and fill all rows of a block; a missing value is empty."""
     numbers, problems = _read_numbers(block.columns[0], plan.country)
-    names = _as_texts("name", block.columns[1], problems)
+    names = _read_names(block.columns[1], problems, is_mentioned="name" in plan.template.fields)
     rows = ParsedBlock(numbers, names, None, problems)
-    _check_characters(rows)
     if plan.template.fields:
         values = {
             name: _as_texts(name, column, problems)
@@ -183,6 +182,20 @@ def _shown_number(value: Any) -> str:
         return ""
 
 
+def _read_names(values: Sequence[Any], problems: dict[int, str], *, is_mentioned: bool) -> list[str]:
+    """Return the names. One that is no text makes its row bad if the text mentions it; else it is empty."""
+    no_texts = problems if is_mentioned else dict[int, str]()
+    names = _as_texts("name", values, no_texts)
+    if not _is_unicode("".join(names)):
+        for position, name in enumerate(names):
+            if not _is_unicode(name):
+                no_texts.setdefault(position, _HALF_CHARACTER)
+    if not is_mentioned:
+        for position in no_texts:
+            names[position] = ""
+    return names
+
+
 def _as_texts(name: str, values: Sequence[Any], problems: dict[int, str]) -> list[str]:
     """Return the values of a field as texts: without outer white space, and in Unicode's form NFC.
 
@@ -231,13 +244,6 @@ def _fill(rows: ParsedBlock, plan: Plan, values: dict[str, list[str]]) -> None:
             )
         elif not _is_unicode(text):
             rows.problems[position] = _HALF_CHARACTER
-
-
-def _check_characters(rows: ParsedBlock) -> None:
-    if not _is_unicode("".join(rows.names)):
-        for position, name in enumerate(rows.names):
-            if not _is_unicode(name):
-                rows.problems.setdefault(position, _HALF_CHARACTER)
 
 
 def _is_unicode(text: str) -> bool:

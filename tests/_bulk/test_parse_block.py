@@ -40,8 +40,22 @@ def test_a_cell_that_is_no_text_makes_its_row_bad_and_names_its_field(field, cel
 
 
 def test_a_failed_formula_says_so_and_the_rows_beside_it_are_good():
-    parsed = parse_block(Block(1, [[NUMBER] * 3, ["A", "#REF!", "C"]]), Plan(Template("Muraho")))
+    parsed = parse_block(Block(1, [[NUMBER] * 3, ["A", "#REF!", "C"]]), Plan(Template("@contact.name")))
     assert parsed.problems == {1: "'name': the formula of the cell has failed (#REF!): correct it"}
+
+
+NO_TEXTS = [BadCell("it is a date"), {"first": "A"}, False, " #N/A", b"A", "half \ud83d"]
+
+
+@pytest.mark.parametrize("text", ["Muraho", "Muraho @contact.phone"])
+@pytest.mark.parametrize("cell", NO_TEXTS)
+def test_a_name_that_is_no_text_is_empty_where_the_text_does_not_mention_it(text, cell):
+    rows = Block(1, [[NUMBER, "07", NUMBER], ["A", cell, cell]])
+    parsed = parse_block(rows, Plan(Template(text)))
+    assert list(parsed.problems) == [1]
+    assert parsed.problems[1].startswith("phone number ")
+    assert parsed.names == ["A", "", ""]
+    assert list(parse_block(rows, Plan(Template("Muraho @contact.name"))).problems) == [1, 2]
 
 
 def test_letters_and_their_accents_are_one_character():

@@ -50,6 +50,15 @@ def test_a_date_cell_of_excel_is_a_bad_row_that_says_what_to_do(sandbox, tmp_pat
     assert "2025" not in Path(part).read_text()
 
 
+@pytest.mark.parametrize("name", [Styled(46000, 1), "#N/A", True])
+def test_a_name_that_is_no_text_stops_nothing_where_the_text_does_not_mention_it(sandbox, tmp_path, name):
+    path = tmp_path / "a.xlsx"
+    write_xlsx(path, ("phonenumber", "name"), [("+250781234567", name)])
+    refused(sandbox, r"row 2 \(.*'name': ", recipients=path, text="Muraho @contact.name")
+    assert send(Store(), recipients=path, text="Muraho")["accepted"] == 1
+    assert texts(sandbox) == {"+250781234567": "Muraho"}
+
+
 def test_a_bool_cell_of_excel_is_a_bad_row(sandbox, tmp_path):
     path = tmp_path / "a.xlsx"
     write_xlsx(path, HEADER, [(*ROWS[0][:2], True)])

@@ -130,6 +130,15 @@ def test_a_cell_whose_formula_has_failed_is_a_bad_row(sandbox, tmp_path, suffix,
     assert texts(sandbox) == {"+250781234567": "Muraho Aline"}
 
 
+@pytest.mark.parametrize("name", [{"first": "A"}, False, "#N/A"])
+def test_a_name_that_nobody_reads_stops_no_message(sandbox, tmp_path, name):
+    rows = [{"phonenumber": "+250781234567", "name": name}, {"phonenumber": "+250781234568", "name": "B"}]
+    lines = tmp_path / "report.csv"
+    assert send(Store(), recipients=rows, text="Muraho", report_path=str(lines))["accepted"] == 2
+    assert [each["name"] for each in sandbox.requests()[0]["json"]["recipients"]] == ["", "B"]
+    assert [line["name"] for line in report(lines)] == ["", "B"]
+
+
 class NumpyString(str):
     """A string as an array of NumPy holds it, which has the type ``numpy.str_``."""
 

@@ -109,8 +109,10 @@ def test_values_that_json_does_not_know_are_no_text_in_a_partition(sandbox, tmp_
     ]
     (part,) = write_partitions(rows, tmp_path, partitions=1)
     refused(sandbox, "these rows have no 'name': 2", recipients=part, text="@contact.name", on_invalid="skip")
+    with_a_name = {"recipients": part, "text": "@contact.name", "exclude": ["+250781234568"]}
+    refused(sandbox, r"row 1 \(.*'name': a value of type", **with_a_name)
     result = send(Store(), recipients=part, text="Muraho", on_invalid="skip")
-    assert [each["row"] for each in result["rejections"]] == [1, 4]
+    assert [each["row"] for each in result["rejections"]] == [4]
 
 
 def test_one_number_in_two_types_stays_in_one_partition(tmp_path):
