@@ -99,7 +99,8 @@ CONFIGURATION: dict[str, Any] = {
                 "default": "False",
             },
             "webhook_retention_days": {
-                "description": "Days after which an event is deleted from the table pindo_webhook_event.",
+                "description": "Days after which an event is deleted from the table pindo_webhook_event. Set it above "
+                "the longest wait of a task, since a waiting task reads its events again.",
                 "version_added": "0.1.0",
                 "type": "integer",
                 "example": None,

@@ -10,7 +10,7 @@ A sensor reads its source, and decides whether that is enough. The rest is the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -29,7 +29,12 @@ from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, Fail
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo._templates import TextFields
 from airflow_provider_pindo.api.arguments import check_whole_number
-from airflow_provider_pindo.api.errors import PindoAuthError, PindoError, PindoServerError
+from airflow_provider_pindo.api.errors import (
+    PindoAuthError,
+    PindoConfigurationError,
+    PindoError,
+    PindoServerError,
+)
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -119,8 +124,18 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
     def events(self) -> EventReader:
         """The reader of the events that Pindo's webhooks brought."""
         from airflow_provider_pindo.hooks._events import EventReader
+        from airflow_provider_pindo.hooks._webhook_config import retention_days
 
-        return EventReader(self.pindo_conn_id, settings=self.hook.settings)
+        reader = EventReader(self.pindo_conn_id, settings=self.hook.settings)
+        with suppress(PindoConfigurationError):  # the API server, which reads the option too, logs that
+            if self.timeout > (days := retention_days()) * 86_400:
+                self.log.warning(
+                    "The timeout of %s s is longer than [pindo] webhook_retention_days = %d. The task may read events "
+                    "again when they are deleted. Keep them longer, or shorten the timeout",
+                    f"{self.timeout:,.0f}",
+                    days,
+                )
+        return reader
 
     def close(self) -> None:
         """Close the connections."""

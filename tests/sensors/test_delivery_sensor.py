@@ -6,6 +6,7 @@ import json
 import os
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -31,6 +32,19 @@ ALL = {"delivered": 1, "undelivered": 0, "no_report": 0, "of": 1, "not_delivered
 def test_it_waits_until_the_phone_has_the_message(webhooks, mode):
     later(webhooks.report, "a")
     assert Task(**mode).run() == ALL
+
+
+@pytest.mark.parametrize(("days", "warns"), [("1", True), ("2", False), ("some", False)])
+def test_a_timeout_beyond_the_retention_is_a_warning(webhooks, monkeypatch, days, warns):
+    monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", days)
+    lines = []
+    log = SimpleNamespace(info=print, warning=lambda message, *values: lines.append(message % values))
+    monkeypatch.setattr(PindoDeliverySensor, "log", log)
+    webhooks.report("a")
+    assert Task(timeout=86_401).run()["delivered"] == 1
+    assert (
+        any("86,401 s is longer than [pindo] webhook_retention_days = 1." in line for line in lines) == warns
+    )
 
 
 def test_a_report_that_came_before_it_started_counts(webhooks, mode):
