@@ -34,6 +34,8 @@ _ABOUT_A_NUMBER = re.compile(
 )
 #: A reason with such a word concerns everybody, whatever else it says.
 _ABOUT_THE_SEND = re.compile(r"\b(?:sender|account|brand|text)s?\b")
+#: What a reason may say of one request alone: a number, masked or not, or an id.
+_OF_ONE_REQUEST = re.compile(r"[\w+*-]*[\d*][\w+*-]*")
 
 
 class Breaker:
@@ -49,7 +51,7 @@ class Breaker:
         self.starts_requests = True
         self.is_interrupted = False
         self._unknown_in_a_row = 0
-        self._refused_in_a_row: tuple[str, int] = ("", 0)
+        self._refused_in_a_row: tuple[object, int] = (None, 0)
 
     def stop(self, error: BaseException) -> None:
         """Start no further request; those in flight go on."""
@@ -77,7 +79,7 @@ class Breaker:
     def count_accepted(self) -> None:
         """Note that Pindo is up, and does not refuse everybody."""
         self.count_response()
-        self._refused_in_a_row = ("", 0)
+        self._refused_in_a_row = (None, 0)
 
     def count_unknown(self, reason: str) -> None:
         """Count a request without a certain response; stop when there were too many in a row."""
@@ -104,11 +106,12 @@ class Breaker:
     def concerns_everybody(self, error: PindoRejectedError) -> bool:
         """Count a refusal; return whether it is the last of a run that concerns everybody.
 
-        Only refusals with one reason, and nobody accepted in between, make a run. Reasons about a number never do.
+        Only refusals with one reason, and nobody accepted in between, make a run. The reason may name the number, which
+        differs. Reasons about a number never make a run.
         """
-        reason = reason_of(error)
         if error.status == TOO_LARGE or is_about_a_number(error.reason or ""):
             return False
+        reason = error.status, _OF_ONE_REQUEST.sub("…", error.reason or "")
         before, count = self._refused_in_a_row
         self._refused_in_a_row = reason, count + 1 if reason == before else 1
         return self._refused_in_a_row[1] >= REFUSED_IN_A_ROW

@@ -40,6 +40,29 @@ def test_an_unknown_sender_is_asked_about_at_most_twenty_times_more_than_are_in_
     assert len(sandbox.messages()) == 300
 
 
+@pytest.mark.parametrize("personal", [False, True])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Unknown sender id PindoTest for {number}",
+        "Unknown sender id PindoTest ({masked})",
+        "Request {row} failed: unknown sender id PindoTest",
+        "Unknown sender id PindoTest [req_01H7{row}XYZ]",
+    ],
+)
+def test_a_reason_that_names_the_number_or_the_request_stops_it_all_the_same(sandbox, personal, reason):
+    call = "send_sms" if personal else "send_bulk_sms"
+    for row, each in enumerate(people(300), 100):
+        number = each["phonenumber"]
+        masked = f"{number[:6]}****{number[-3:]}"
+        body = {"message": reason.format(number=number, masked=masked, row=row)}
+        sandbox.add_fault("status", call=call, to=number, status=409, body=body, times=None)
+    with pytest.raises(AirflowFailException, match="refuses the sender ID 'PindoTest'") as failed:
+        send(Store(), **arguments_for(300, personal))
+    assert columns_in(failed.value)["rejected"] <= 40
+    assert len(sandbox.requests()) <= 40
+
+
 @pytest.mark.parametrize("status", [400, 409, 422])
 def test_a_number_that_is_refused_with_its_bulk_request_holds_back_nobody_else(sandbox, status):
     body = {"message": "invalid phone number in recipients"}
