@@ -74,6 +74,8 @@ class Totals:
     :param report: is written a line for each row; None for no report.
     :param expiries: when the messages expire.
     :param failure: why the report is not complete; the numbers are right all the same.
+    :param rejected: recipients whom Pindo refused; rows that preflight rejected are not among them.
+    :param refused: the first of them.
     :param excluded_elsewhere: recipients that are excluded now, and stand in the column where an earlier try put them.
     :param unknown_not_resendable: unknown recipients that ``on_unknown="resend"`` does not send to: they are excluded,
         or their message has expired.
@@ -93,7 +95,7 @@ class Totals:
     requests: int = 0
     segments: int = 0
     cost: float = 0.0
-    rejections: list[RecipientResult] = field(default_factory=list)
+    refused: list[RecipientResult] = field(default_factory=list)
     unknowns: list[RecipientResult] = field(default_factory=list)
     unknown_entries: list[str] = field(default_factory=list)
     has_changed_entry: bool = False
@@ -105,14 +107,18 @@ class Totals:
     def __post_init__(self) -> None:
         if self.expiries.by_row:
             self._has_outcome = bytearray(len(self.preflight.kinds))
-        self.rejections[:0] = [RecipientResult(*person) for person in self.preflight.rejections]
+
+    @property
+    def rejections(self) -> list[RecipientResult]:
+        """The first whom preflight rejected, or Pindo refused."""
+        return _first(self.refused, [RecipientResult(*person) for person in self.preflight.rejections])
 
     def add(self, batch: Batch, outcome: Outcome) -> None:
         """Add a batch that has ended."""
         self.visited += len(batch)
         self.add_counts(batch, outcome)
         if outcome.rejected:
-            self.rejections[:] = _first(self.rejections, _people(batch, outcome.rejected))
+            self.refused[:] = _first(self.refused, _people(batch, outcome.rejected))
 
     def add_counts(self, batch: Batch, outcome: Outcome) -> None:
         """Add the counts and the unknown of a batch that did not end in this try."""

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_pindo._bulk.bulk_ledger import UnknownEntries
 from airflow_provider_pindo._bulk.row_numbers import abbreviate
-from airflow_provider_pindo._bulk.totals import Counts, Totals
+from airflow_provider_pindo._bulk.totals import Counts, RecipientResult, Totals
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, how_to_settle
 from airflow_provider_pindo.api.errors import (
     PindoError,
@@ -168,22 +168,26 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step:
 
 
 def _rejection(totals: Totals, counts: Counts, policies: Policies) -> _Failure | None:
-    reasons = ", ".join(dict.fromkeys(person.reason for person in totals.rejections[:FIRST]))
     if counts.rejected and not (counts.accepted or counts.unknown or counts.not_sent or counts.expired):
         return _Failure(
-            f"Everybody was rejected ({reasons})",
+            f"Everybody was rejected ({_reasons(totals.rejections)})",
             "Fix what the reason names, then clear the task: it sends to them again.",
             PindoRejectedError,
             is_finished=True,
         )
     if totals.rejected and policies.on_rejected == "fail":
         return _Failure(
-            f"{totals.rejected:,} of {counts.given:,} recipients were rejected ({reasons}), and on_rejected is 'fail'",
+            f"Pindo refused {totals.rejected:,} of {counts.given:,} recipients ({_reasons(totals.refused)}), and "
+            "on_rejected is 'fail'",
             "Fix what the reason names, then clear the task: it sends only to them. Or mark the task as success.",
             PindoRejectedError,
             is_finished=True,
         )
     return None
+
+
+def _reasons(people: Sequence[RecipientResult]) -> str:
+    return ", ".join(dict.fromkeys(person.reason for person in people[:FIRST]))
 
 
 def _unknown(totals: Totals, counts: Counts) -> str:

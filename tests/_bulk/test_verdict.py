@@ -29,7 +29,7 @@ def totals(given=9, *, accepted=0, rejected=0, unknown=0, reason=RESET, unknown_
         unknown=unknown,
         unknown_not_resendable=unknown_not_resendable,
         unknowns=people[:unknown],
-        rejections=people[unknown : unknown + rejected],
+        refused=people[unknown : unknown + rejected],
         unknown_entries=["pindo_bulk_00001"] if unknown else [],
         has_changed_entry=reason == NOT_AS_WRITTEN,
     )
@@ -141,7 +141,7 @@ def test_everybody_rejected_fails_and_so_do_some_where_the_policy_says_so():
     assert judge(some, None, Policies()).error is None
     error = judge(some, None, Policies(on_rejected="fail")).error
     assert str(error).startswith(
-        f"1 of 9 recipients were rejected ({RESET}), and on_rejected is 'fail'. 8 accepted, "
+        f"Pindo refused 1 of 9 recipients ({RESET}), and on_rejected is 'fail'. 8 accepted, "
     )
 
 

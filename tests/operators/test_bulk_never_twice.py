@@ -324,7 +324,7 @@ def test_a_task_that_failed_since_some_were_rejected_sends_to_them_alone_when_it
     sandbox.settings(rejected_numbers=["+250780000002", "+250780000005"])
     for generation in (0, 1):
         with pytest.raises(
-            AirflowFailException, match=r"2 of 6 recipients were rejected .*\n.*sends only to them"
+            AirflowFailException, match=r"Pindo refused 2 of 6 recipients .*\n.*sends only to them"
         ) as failed:
             send(store, generation=generation, **arguments)
         assert columns_in(failed.value) == dict(zip(COLUMNS, (4, 2, 0, 0, 0, 0), strict=True))
@@ -338,6 +338,20 @@ def test_a_list_of_which_nobody_can_be_texted_fails_also_where_bad_rows_are_skip
     with pytest.raises(AirflowFailException, match=r"Everybody was rejected \(.*\n.*clear the task"):
         send(Store(), **arguments)
     assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize("bad", [1, 150])
+def test_on_rejected_fails_for_those_whom_pindo_refused_and_names_their_reason_alone(sandbox, bad):
+    sandbox.settings(rejected_numbers=["+250780000002"])
+    arguments = {"recipients": [*map(str, range(bad)), *people(2)], "text": "Muraho", "on_invalid": "skip"}
+    with pytest.raises(AirflowFailException) as failed:
+        send(Store(), on_rejected="fail", **arguments)
+    what = f"Pindo refused 1 of {bad + 2} recipients (409 unsupported telco), and on_rejected is 'fail'. "
+    assert str(failed.value).startswith(what)
+    assert columns_in(failed.value) == dict(zip(COLUMNS, (1, bad + 1, 0, 0, 0, 0), strict=True))
+    result = send(Store(), **arguments)
+    assert [each["row"] for each in result["rejections"]][:2] == ([1, 3] if bad == 1 else [1, 2])
+    assert len(result["rejections"]) == min(bad + 1, 100)
 
 
 def test_what_an_earlier_send_wrote_of_its_chunks_is_not_taken_for_this_ones(sandbox):
