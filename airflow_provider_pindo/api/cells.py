@@ -50,7 +50,8 @@ def text_of(value: object) -> str:
 
     White space around it is removed. A whole number has no ``.0``. A missing value is the empty text.
 
-    :raises PindoConfigurationError: the cell holds a list, an object, bytes, a bool or infinity, which is not a text.
+    :raises PindoConfigurationError: the cell holds a list, an object, bytes, a bool or infinity, which is not a text;
+        or a number that is too long for Python to write.
     """
     if type(value) is str:
         return value.strip()
@@ -59,7 +60,10 @@ def text_of(value: object) -> str:
     if isinstance(value, str):
         return str(value).strip()
     if is_whole_number(value):
-        return str(int(value))  # type: ignore[call-overload]
+        try:
+            return str(int(value))  # type: ignore[call-overload]
+        except ValueError:
+            raise PindoConfigurationError("a number of more than 4,300 digits is not a text") from None
     if isinstance(value, Decimal) and value.is_finite():
         return format(value.normalize(), "f")
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):

@@ -78,6 +78,12 @@ def test_what_is_not_a_text_is_refused_by_its_type(value):
         text_of(value)
 
 
+@pytest.mark.parametrize("value", [10**5000, Decimal("1E+5000")], ids=["int", "decimal"])
+def test_a_number_that_python_cannot_write_is_refused(value):
+    with pytest.raises(PindoConfigurationError, match="more than 4,300 digits"):
+        text_of(value)
+
+
 @pytest.mark.parametrize("value", [True, 1.5, float("inf"), float("nan"), "1", None, Decimal("Infinity")])
 def test_a_number_with_a_fraction_is_no_whole_number(value):
     assert not is_whole_number(value)
