@@ -122,7 +122,7 @@ def _error_of_header(
 
 def _open_excel(file: File, columns: FieldMap) -> Table:
     try:
-        from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum, WorksheetNotFound
+        from python_calamine import CalamineError, CalamineWorkbook, WorksheetNotFound
     except ImportError:
         raise PindoConfigurationError(
             f"{file.name} is an Excel workbook, which python-calamine reads: install airflow-provider-pindo[excel], or "
@@ -132,8 +132,7 @@ def _open_excel(file: File, columns: FieldMap) -> Table:
         content = io.BytesIO(raw.read())
     try:
         workbook = CalamineWorkbook.from_filelike(content)
-        visible = [each.name for each in workbook.sheets_metadata if each.visible == SheetVisibleEnum.Visible]
-        sheet = workbook.get_sheet_by_name(visible[0] if file.sheet is None else file.sheet)
+        sheet = workbook.get_sheet_by_name(file.sheet or _first_sheet(file.name, workbook))
         return _ExcelTable(file.name, sheet.iter_rows(), columns)
     except WorksheetNotFound:
         names = ", ".join(map(repr, workbook.sheet_names))
@@ -147,19 +146,33 @@ def _open_excel(file: File, columns: FieldMap) -> Table:
         ) from None
 
 
+def _first_sheet(where: str, workbook: Any) -> str:
+    """Return the name of the first sheet that is not hidden and has cells: a chart has none."""
+    from python_calamine import SheetTypeEnum, SheetVisibleEnum
+
+    for sheet in workbook.sheets_metadata:
+        if sheet.visible == SheetVisibleEnum.Visible and sheet.typ == SheetTypeEnum.WorkSheet:
+            return str(sheet.name)
+    raise PindoConfigurationError(
+        f"{where} has no sheet to read, since each one is hidden or a chart: show the sheet with the rows in Excel, or "
+        "name it: sheet=…"
+    )
+
+
 class _ArrowTable:
     """Rows of record batches. The blocks do not depend on how the source has cut its batches."""
 
     def __init__(self, where: str, header: Sequence[str], batches: Iterator[Any], columns: FieldMap) -> None:
         self.header = header
         self.positions = columns.find(header, where)
+        self._where = where
         self._batches = batches
 
     def blocks(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Sequence[Any]]]]:
         """Read all rows but blank ones."""
         first = 1
         for parts in _cut_anew(self._batches):
-            columns: list[Sequence[Any]] = [_column(parts, position) for position in positions]
+            columns: list[Sequence[Any]] = [self._column(parts, position) for position in positions]
             length = sum(part.num_rows for part in parts)
             rows: Sequence[int] = range(first, first + length)
             first += length
@@ -174,7 +187,7 @@ class _ArrowTable:
         """Return the positions of rows that are blank: first in the columns that are read, then in all."""
         blank = set(range(length))
         others = (
-            _column(parts, position)
+            self._column(parts, position)
             for position, name in enumerate(self.header)
             if not name.startswith(LABELS)
         )
@@ -183,6 +196,16 @@ class _ArrowTable:
             if not blank:
                 break
         return blank
+
+    def _column(self, parts: list[Any], position: int) -> list[Any]:
+        try:
+            return list(chain.from_iterable(part.column(position).to_pylist() for part in parts))
+        except (ValueError, TypeError, ArithmeticError, LookupError, NotImplementedError):
+            # Its text repeats the value, such as a time in nanoseconds, a date after the year 9999, or no UTF-8.
+            raise PindoConfigurationError(
+                f"{self._where} has a value in the column {mask_numbers_in(self.header[position])!r}, of type "
+                f"{parts[0].schema.field(position).type}, that cannot be read: write this column as text (UTF-8)"
+            ) from None
 
 
 def _cut_anew(batches: Iterator[Any]) -> Iterator[list[Any]]:
@@ -201,10 +224,6 @@ def _cut_anew(batches: Iterator[Any]) -> Iterator[list[Any]]:
                 parts, missing = [], BLOCK
     if parts:
         yield parts
-
-
-def _column(parts: list[Any], position: int) -> list[Any]:
-    return list(chain.from_iterable(part.column(position).to_pylist() for part in parts))
 
 
 def _import_pyarrow(what: str) -> tuple[Any, Any]:
@@ -234,7 +253,10 @@ def _open_parquet(file: File, columns: FieldMap) -> Iterator[Table]:
                 )
             batches = chain.from_iterable(each.iter_batches(batch_size=BLOCK) for each in opened)
             yield _ArrowTable(file.name, header, batches, columns)
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError) as error:
+            # pyarrow raises bare ones for bytes that it does not understand; those of a storage say which error it is.
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                raise
             raise PindoConfigurationError(
                 f"{file.name} cannot be read as Parquet ({mask_numbers_in(str(error))}): write it again"
             ) from None
