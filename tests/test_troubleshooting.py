@@ -163,6 +163,14 @@ def no_store(sandbox: Sandbox, *_: Any) -> None:
     send(OutOfReach(), recipients=people(2, time=str), text=PERSONAL)
 
 
+def no_first_write(sandbox: Sandbox, *_: Any) -> None:
+    class OutOfReach(Store):
+        def set(self, *_: Any, **__: Any) -> None:
+            raise OSError("the task state store is out of reach")
+
+    text(OutOfReach())
+
+
 def ended(sandbox: Sandbox, monkeypatch: Any) -> None:
     from airflow_provider_pindo._bulk.sender import BulkSender
 
@@ -303,6 +311,7 @@ PROVOKED: list[Callable[..., Any]] = [
     closed_half_way,
     no_answer_to_many,
     no_store,
+    no_first_write,
     ended,
     lambda *_: text(),
     forgets,

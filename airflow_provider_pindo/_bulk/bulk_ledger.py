@@ -112,6 +112,7 @@ class BulkLedger:
         :return: the first result when the send has finished before; then nothing may be sent.
         :raises PindoConfigurationError: somebody was, or may have been, texted with another input; or the header is not
             as a task wrote it; or another version of this provider wrote an entry.
+        :raises AirflowException: Airflow did not store it; nothing was sent.
         """
         header = self._ledger.get(KEY)
         new = {
@@ -179,7 +180,7 @@ class BulkLedger:
 
     def _start(self, header: dict[str, Any]) -> None:
         self._header = header
-        self._ledger.set(KEY, header)
+        self._ledger.set_planned(KEY, header)
 
     @property
     def rows_per_entry(self) -> int:
@@ -279,7 +280,8 @@ class BulkLedger:
         time is not about those who became unknown since the first.
         """
         question = now()
-        self._start({**self._header, _QUESTION: question})
+        self._header = {**self._header, _QUESTION: question}
+        self._ledger.set(KEY, self._header)
         return question
 
     def settle(self, unknown: UnknownEntries, arrived: Collection[int], settlement: Settlement) -> None:

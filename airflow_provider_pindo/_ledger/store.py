@@ -11,6 +11,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo.api.errors import PindoError
+from airflow_provider_pindo.api.redaction import mask_error
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -71,6 +74,23 @@ class Ledger(TaskStateStore):
                 "[state_store] clear_on_success is on: Airflow forgets what this task sent as soon as it "
                 "succeeds, so clearing it sends again"
             )
+
+    def set_planned(self, key: str, value: dict[str, Any]) -> None:
+        """Write what the task is about to do, before its first request.
+
+        :raises AirflowException: Airflow did not store it. Then no request may be made; a retry may help.
+        """
+        from airflow.providers.common.compat.sdk import AirflowException
+
+        try:
+            self.set(key, value)
+        except PindoError:
+            raise
+        except Exception as error:
+            why = mask_error(error).rstrip(".")
+            raise AirflowException(
+                f"The ledger cannot be written ({why}), so nothing is sent now.\nThe next try sends."
+            ) from None
 
     def set_outcome(self, key: str, value: dict[str, Any]) -> None:
         """Write the outcome of a request; log a warning when Airflow does not store it.

@@ -81,9 +81,9 @@ class RequestLedger(Ledger):
         :param hook: what makes the request.
         :param if_lost: what may have happened, for the error of an unknown outcome.
         :param before: the entry of an earlier request, which stays when this one is refused.
-        :raises Exception: Airflow did not store ``planned``; nothing was sent.
+        :raises AirflowException: Airflow did not store ``planned``; nothing was sent.
         """
-        self.write(planned)
+        self.set_planned(self.key, planned.to_value())
         if before is None or before.status == NOT_SENT:
             before = replace(planned, status=NOT_SENT)
         transaction = Transaction()

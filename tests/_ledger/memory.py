@@ -11,14 +11,14 @@ GENERATION = 2
 class Store(dict):
     """A task state store in memory, which fails ``failures`` times."""
 
-    def __init__(self, value=None, failures=0):
+    def __init__(self, value=None, failures=0, failure=None):
         super().__init__({} if value is None else {KEY: value})
-        self.failures = failures
+        self.failures, self.failure = failures, failure or ConnectionError("no API server")
 
     def set(self, key, value, *, retention):
         if self.failures:
             self.failures -= 1
-            raise ConnectionError("no API server")
+            raise self.failure
         self[key] = value
         self.retention = retention
 

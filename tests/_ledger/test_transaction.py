@@ -5,10 +5,12 @@ from __future__ import annotations
 import traceback
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Entry
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
+    PindoConfigurationError,
     PindoConnectionError,
     PindoInsufficientBalanceError,
     PindoRejectedError,
@@ -129,14 +131,30 @@ def test_a_timeout_is_raised_unchanged_and_unknown_only_after_the_request_left(w
     assert store[KEY]["status"] == status
 
 
-def test_nothing_is_requested_when_the_entry_cannot_be_written():
-    store, asked = Store(failures=1), False
+@pytest.mark.parametrize(
+    ("failure", "raised", "message"),
+    [
+        (
+            ConnectionError("no answer about +250781234567."),
+            AirflowException,
+            "The ledger cannot be written (no answer about +25078****567), so nothing is sent now.\n"
+            "The next try sends.",
+        ),
+        (PindoConfigurationError("as it is"), PindoConfigurationError, "as it is"),
+        (TimedOut("as it is"), TimedOut, "as it is"),
+    ],
+)
+def test_nothing_is_requested_when_the_entry_cannot_be_written(failure, raised, message):
+    store, asked = Store(failures=1, failure=failure), False
     with (
-        pytest.raises(ConnectionError),
+        pytest.raises(raised) as failed,
         ledger(store).transaction(PLANNED, Hook(was_sent=False), if_lost=LOST),
     ):
         asked = True
     assert (asked, store) == (False, {})
+    assert (type(failed.value), str(failed.value)) == (raised, message)
+    request(store)
+    assert store[KEY]["status"] == SENT
 
 
 def test_an_outcome_that_cannot_be_written_does_not_hide_the_error(monkeypatch):

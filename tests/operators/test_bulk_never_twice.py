@@ -237,6 +237,34 @@ def test_nothing_is_sent_when_the_ledger_cannot_be_written(sandbox):
     assert columns_in(failed.value)["accepted"] == len(sandbox.messages()) <= 100
 
 
+@pytest.mark.parametrize("generation", [0, 1])
+def test_a_first_write_that_fails_says_that_nothing_is_sent_and_the_next_try_sends(sandbox, generation):
+    class Gone(Store):
+        gone = False
+
+        def set(self, key, value, *, retention=None):
+            if self.gone:
+                raise ConnectionError("no answer about +250781234567")
+            super().set(key, value, retention=retention)
+
+    store, arguments = Gone(), {"recipients": people(4), "chunk_size": 2, "concurrency": 1}
+    if generation:  # the header is written again, since a clear goes on
+        sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=1)
+        with pytest.raises(PindoInsufficientBalanceError):
+            send(store, **arguments)
+    store.gone, texted = True, times_texted(sandbox)
+    with pytest.raises(AirflowException) as failed:
+        send(store, generation, **arguments)
+    assert type(failed.value) is AirflowException
+    assert str(failed.value) == (
+        "The ledger cannot be written (no answer about +25078****567), so nothing is sent now.\nThe next try sends."
+    )
+    assert times_texted(sandbox) == texted
+    store.gone = False
+    assert send(store, generation, **arguments)["accepted"] == 4
+    assert set(times_texted(sandbox).values()) == {1}
+
+
 def test_what_earlier_tries_did_counts_when_the_chunk_cannot_be_opened_again(sandbox):
     class Gone(Store):
         gone = False
