@@ -35,8 +35,16 @@ def read_seconds(name: str, value: object) -> float:
 
 
 def read_since(value: object) -> datetime:
-    """Return the moment that the argument ``since`` names; see :func:`read_moment`."""
-    return read_moment("since", value)
+    """Return the moment that the argument ``since`` names; see :func:`read_moment`.
+
+    :raises PindoConfigurationError: also if it is outside the years 1 to 9999 in UTC, where it is compared.
+    """
+    moment = read_moment("since", value)
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise _no_moment("since", value) from None
+    return moment
 
 
 def read_moment(name: str, value: object) -> datetime:
@@ -44,19 +52,21 @@ def read_moment(name: str, value: object) -> datetime:
 
     :param name: the argument, for errors.
     :param value: an aware datetime, or one as ISO 8601 text, as a template gives it.
-    :raises PindoConfigurationError: it is neither, has no time zone, or is outside the years 1 to 9999 in UTC.
+    :raises PindoConfigurationError: it is neither, or has no time zone.
     """
     try:
         moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
         if not isinstance(moment, datetime) or moment.tzinfo is None:
             raise ValueError
-        moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise PindoConfigurationError(
-            f"{name} is {value!r}: give an aware time, as a datetime or as text such as "
-            "2026-11-24T08:00:00+02:00"
-        ) from None
+    except ValueError:
+        raise _no_moment(name, value) from None
     return moment
+
+
+def _no_moment(name: str, value: object) -> PindoConfigurationError:
+    return PindoConfigurationError(
+        f"{name} is {value!r}: give an aware time, as a datetime or as text such as 2026-11-24T08:00:00+02:00"
+    )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:

@@ -12,9 +12,9 @@ from airflow_provider_pindo.api.arguments import (
     check_choice,
     check_whole_number,
     read_flag,
-    read_moment,
     read_optional,
     read_seconds,
+    read_since,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
@@ -46,12 +46,12 @@ def test_what_is_no_flag_is_refused(given):
 )
 def test_what_is_no_moment_is_refused(given):
     with pytest.raises(PindoConfigurationError, match=re.escape(f"since is {given!r}: give an aware time")):
-        read_moment("since", given)
+        read_since(given)
 
 
 @pytest.mark.parametrize("given", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"])
 def test_the_first_and_the_last_moment_are_moments(given):
-    assert read_moment("since", given).isoformat() == given
+    assert read_since(given).isoformat() == given
 
 
 def test_a_choice_is_one_of_those_there_are():
