@@ -3,7 +3,8 @@
 Pindo documents neither the order of the list nor what happens to its pages while messages arrive. The scan relies on
 one fact: ids grow. It reads the order from the first page and stops at the last known message. It counts no message
 twice, also when new messages push others to later pages. It trusts the number of pages only while the rest of the
-response agrees with it.
+response agrees with it. If another page comes instead of the requested one, it requests the page once more. If that
+does not help, the pass fails, since hidden messages must not count as read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from airflow_provider_pindo._inbox.events import WebhookEvent
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.delivery import DeliveryReport
-from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoServerError
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
 #: Most pages that one pass expects to arrive while it reads. A list that claims to grow faster than it is read must not
@@ -175,9 +176,13 @@ class InboundScan:
         #: Whether the messages on those pages name their sender; None if there were too few to tell.
         self.names_senders: bool | None = None
         self._cursors: tuple[Cursor, ...] = (Cursor(after_id, since),)
-        self._seen_ids: set[int] = set()
+        self._page_of: dict[int, int] = {}  # the number of the page on which each id was seen first
+        self._pages_read: set[int] = set()
+        self._deepest = float("-inf")  # how far down the list they reach
         self._last_page_with_news: tuple[int, InboundPage] | None = None  # with its number
         self._has_repeats = self._counts_too_many = False
+        self._numbers_pages = False  # whether a page gives the number by which it was requested
+        self._trusts_counts = True
         self._longest_page = 0
         self._full_page = per_page
         self._pages_with_news = self._pages_without_news = 0  # the latter in a row, up to the last page
@@ -192,11 +197,18 @@ class InboundScan:
         return scan
 
     def feed(self, page: InboundPage) -> list[InboundSms]:
-        """Take the requested page, choose the next one, and return the page's new messages in its order."""
+        """Take the requested page, choose the next one, and return the page's new messages in its order.
+
+        :raises PindoServerError: another page came instead, also when it was requested again.
+        """
+        requested = self.next_page or 1
+        if not self._page_of:
+            self._numbers_pages = page.page == requested
+        number = (self._numbers_pages and page.page) or requested
         unseen = []
         for message in page.messages:
-            if message.id not in self._seen_ids:
-                self._seen_ids.add(message.id)
+            if message.id not in self._page_of:
+                self._page_of[message.id] = number
                 unseen.append(message)
         self._longest_page = max(self._longest_page, _rows(page))
         if unseen:
@@ -243,6 +255,7 @@ class InboundScan:
             if (yield from self._reads_back_from(page.pages, first)):
                 return
             number, newest_first = 2, None
+            self._trusts_counts = False
             page = yield from self._fetch(number)
         while page.messages and not (
             (newest_first and self._reaches_known_messages(page, page.messages[-1]))
@@ -261,12 +274,16 @@ class InboundScan:
         Messages added at its end have lower ids than the next page, so no later pass would find them. The second fetch
         also shows the length of a full page. So it happens only once if pages are shorter than requested.
         """
-        seen = len(self._seen_ids)
+        seen = len(self._page_of)
         page = yield number
+        if self._is_other_page(number, page):
+            page = yield from self._fetch_again(number, frozenset(list(self._page_of)[:seen]))
         if not self._counts_too_many and not _rows(page) and self._should_have_rows(number, page):
             page = yield number  # one empty response must not hide the messages behind it
             self._counts_too_many = not _rows(page)
-        news = len(self._seen_ids) - seen
+        self._pages_read.add(number)
+        self._deepest = max(self._deepest, self._depth(number, page))
+        news = len(self._page_of) - seen
         self._has_repeats = news < len({message.id for message in page.messages})
         if news:
             self._pages_with_news += 1
@@ -282,6 +299,25 @@ class InboundScan:
                 self._full_page = _rows(again)
         if news:
             self._last_page_with_news = number, page
+        return page
+
+    def _fetch_again(self, number: int, seen: frozenset[int]) -> Generator[int, InboundPage, InboundPage]:
+        """Fetch a page once more, since another one came instead.
+
+        :param seen: the ids that were seen before.
+        :raises PindoServerError: the other one came again.
+        """
+        page = yield number
+        if self._is_other_page(number, page):
+            other = self._page_of[_oldest_id(page)]
+            if _oldest_id(page) in seen or other not in self._pages_read:
+                raise PindoServerError(
+                    f"page {number} of the inbound list came twice with the messages of page {other}. The list counts "
+                    f"{page.total} messages on {page.pages} pages, so some are hidden: read it again later"
+                )
+            self._numbers_pages = (
+                False  # the other page was read and had other messages: its number says nothing
+            )
         return page
 
     def _reads_back_from(self, last: int, first: InboundPage) -> Generator[int, InboundPage, bool]:
@@ -316,7 +352,7 @@ class InboundScan:
             return False
         if page.total is None:
             return _rows(page) < self._longest_page
-        return page.total <= len(self._seen_ids) and _rows(page) < self.per_page
+        return page.total <= len(self._page_of) and _rows(page) < self.per_page
 
     def _goes_in_circles(self, arrived: int = 0) -> bool:
         """Return whether too many pages in a row had no news.
@@ -334,6 +370,27 @@ class InboundScan:
         before = (number - 1) * self._longest_page
         return number < (page.pages or 0) or before < (page.total or 0)
 
+    def _is_other_page(self, number: int, page: InboundPage) -> bool:
+        """Return whether another page came instead of this one: by its number, or since its oldest message is known.
+
+        Only where both counts of the list, as Pindo publishes them, say that there is such a page.
+        """
+        if not (self._trusts_counts and number > 1 and page.messages and page.pages and page.total):
+            return False
+        is_counted = number <= page.pages and (number - 1) * self._longest_page < page.total
+        if not is_counted or page.total <= len(self._page_of):
+            return False
+        if self._numbers_pages and page.page != number:
+            return True
+        if self._page_of[_oldest_id(page)] == number:
+            return False
+        # Arrivals may have moved known messages to this page. None moves in a list that is read from its end.
+        return number < max(self._pages_read) or self._depth(number, page) > self._deepest
+
+    def _depth(self, number: int, page: InboundPage) -> float:
+        """Return how far down the list a page reaches, in messages that were there before the pass."""
+        return (number - 1) * self._longest_page + _rows(page) - (page.total or 0)
+
     def _claimed_pages(self, page: InboundPage) -> int:
         """Return how many pages the list says that it has."""
         return max(page.pages or 0, (page.total or 0) // self._longest_page)
@@ -345,6 +402,10 @@ def _rows(page: InboundPage) -> int:
 
 def _newest_id(page: InboundPage) -> int:
     return max(message.id for message in page.messages)
+
+
+def _oldest_id(page: InboundPage) -> int:
+    return min(message.id for message in page.messages)
 
 
 def _newest_first(*pages: InboundPage) -> bool | None:

@@ -220,6 +220,7 @@ class PindoHook(_PindoBase, _PindoHttpHook):
 
         :param after_id: only messages with a higher id.
         :param since: aware time; only messages created then or later.
+        :raises PindoServerError: as for :meth:`list_inbound_sms`; or another page came twice instead of one.
         """
         for messages in self._read_pages(InboundScan(after_id, since), Attempt()):
             yield from messages
@@ -230,6 +231,7 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         :param cursors: one for each reader.
         :param retry_first_page: False tries the first page once, since the caller polls again later. The other pages
             are always retried, so that a rate limit does not discard the pages already read.
+        :raises PindoServerError: as for :meth:`iter_inbound_sms`.
         """
         scan = InboundScan.for_all(cursors)
         first = Attempt()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo._inbox.scan import InboundScan
+from airflow_provider_pindo.api.errors import PindoServerError
 from airflow_provider_pindo.api.values import InboundPage
 from tests._inbox.lists import WRONG_PAGES, Server, make_message
 
@@ -174,3 +175,77 @@ def test_a_last_page_that_is_the_first_once_more_does_not_have_the_list_read_in_
     server = Server(5, newest_first=False, pages=lambda *_: 3, repeats_last=True)
     assert sorted(server.read()) == [1, 2, 3, 4, 5]
     assert server.requests == [1, 3, 2]
+
+
+class Stale(Server):
+    """Five pages. A request for ``page_3`` brings page 2, or the page that is ``instead``."""
+
+    def __init__(self, *, newest_first, instead=2, times=1, gives="its own", bursts=()):
+        super().__init__(100, newest_first=newest_first, bursts=bursts)
+        self.instead, self.times, self.gives = instead, times, gives
+
+    def page(self, number, per_page):
+        came = number
+        if number == 3 and self.times:
+            came, self.times = self.instead, self.times - 1
+        page = super().page(came, per_page)
+        self.requests[-1] = number
+        return replace(page, page={"its own": came, "the requested": number, "none": None}[self.gives])
+
+
+@pytest.mark.parametrize("gives", ["its own", "the requested", "none"])
+@pytest.mark.parametrize("known", [0, 45])
+@pytest.mark.parametrize("bursts", [[], [7, 7]])
+def test_a_page_that_comes_once_instead_of_the_next_hides_nothing(gives, known, bursts):
+    server = Stale(newest_first=True, gives=gives, bursts=bursts)
+    assert set(range(known + 1, 101)) <= set(server.read(known))
+    assert server.requests[:4] == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("instead", [1, 2, 4, 5])
+@pytest.mark.parametrize("known", [0, 30, 45])
+def test_a_page_with_another_number_is_requested_once_more(newest_first, instead, known):
+    server = Stale(newest_first=newest_first, instead=instead)
+    assert sorted(server.read(known)) == list(range(known + 1, 101))
+    assert server.requests.count(3) == 2
+    assert len(server.requests) <= 7
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("gives", ["its own", "the requested", "none"])
+@pytest.mark.parametrize("bursts", [[], [0, 0, 3], [20]])
+def test_a_page_that_does_not_come_ends_the_pass_and_the_next_pass_reads_it(newest_first, gives, bursts):
+    server = Stale(newest_first=newest_first, times=2, gives=gives, bursts=bursts)
+    with pytest.raises(PindoServerError, match="came twice with the messages of page"):
+        server.read()
+    server.times = 0
+    assert sorted(server.read()) == list(range(1, len(server.ids) + 1))
+
+
+def test_an_error_says_which_page_is_missing_and_what_the_list_counts():
+    with pytest.raises(PindoServerError) as error:
+        Stale(newest_first=True, times=2).read()
+    assert str(error.value) == (
+        "page 3 of the inbound list came twice with the messages of page 2. The list counts 100 messages on 5 pages, "
+        "so some are hidden: read it again later"
+    )
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize(("gives", "requests"), [(lambda number: 1, 6), (lambda number: number - 1, 5)])
+def test_pages_that_are_numbered_in_another_way_are_read(newest_first, gives, requests):
+    class Odd(Server):
+        def page(self, number, per_page):
+            return replace(super().page(number, per_page), page=gives(number))
+
+    server = Odd(95, newest_first=newest_first)
+    assert sorted(server.read()) == list(range(1, 96))
+    assert len(server.requests) == requests
+
+
+def test_a_list_that_repeats_its_last_page_and_counts_too_many_fails_and_does_not_hang():
+    server = Server(45, newest_first=True, pages=WRONG_PAGES["too many"], total=9999, repeats_last=True)
+    with pytest.raises(PindoServerError, match="page 4 of the inbound list came twice"):
+        server.read()
+    assert server.requests == [1, 2, 3, 4, 4]
