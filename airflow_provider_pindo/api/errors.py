@@ -21,7 +21,8 @@ class PindoError(Exception):
 
     :param message: what happened, to what, and what to do next.
     :param status: HTTP status of Pindo's response; None when there was no response.
-    :param reason: the ``message`` and ``error`` of Pindo's response, without secrets; or why no response came.
+    :param reason: the ``message`` and ``error`` of Pindo's response, without secrets; or what else is wrong with it, or
+        why none came.
     :param summary: what happened in one clause, without advice. Default: the message.
     :param retry_after: seconds that Pindo asked to wait; None when it did not ask.
     :ivar counts: how many recipients of a bulk send ended in each column; None for a single call.

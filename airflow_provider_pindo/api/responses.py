@@ -82,10 +82,11 @@ def parse_response(call: Call[T], response: Response, token: str = "") -> T:
     try:
         return call.read(_decode(response.content))
     except MalformedResponse as problem:
-        summary = f"{call.name}: Pindo returned {response.status}, but its body cannot be read: {problem}"
+        reason = f"its body cannot be read: {problem}"
+        summary = f"{call.name}: Pindo returned {response.status}, but {reason}"
         if call.safe_to_repeat:
-            raise PindoServerError(summary, status=response.status) from None
-        raise _unknown(call, summary, status=response.status) from None
+            raise PindoServerError(summary, status=response.status, reason=reason) from None
+        raise _unknown(call, summary, status=response.status, reason=reason) from None
 
 
 def no_connection(call: Call[Any], url: str, why: str) -> PindoConnectionError:
@@ -162,7 +163,7 @@ def _unknown(call: Call[Any], summary: str, **facts: Any) -> PindoUnknownOutcome
 def _redirected(
     call: Call[Any], response: Response, token: str
 ) -> PindoConfigurationError | PindoUnknownOutcomeError:
-    location = response.headers.get("location", "nowhere").split("?", 1)[0]
+    location = re.split("[?#]", response.headers.get("location", "nowhere"), maxsplit=1)[0]
     target = one_line(unquote(location))
     target = clean_reason(target, (token, *call.private(target)))
     summary = f"{call.name}: {call.method} {response.url} was redirected ({response.status}) to {target}"
@@ -170,9 +171,14 @@ def _redirected(
         f"{summary}; redirects are not followed, so that no message goes twice and no token goes elsewhere. Set the "
         "connection's host to Pindo's address"
     )
+    facts: dict[str, Any] = {
+        "status": response.status,
+        "reason": f"redirected to {target}",
+        "summary": summary,
+    }
     if call.safe_to_repeat or _did_nothing(response, location):
-        return PindoConfigurationError(message, status=response.status, summary=summary)
-    return PindoUnknownOutcomeError(f"{message}. {call.if_lost}", status=response.status, summary=summary)
+        return PindoConfigurationError(message, **facts)
+    return PindoUnknownOutcomeError(f"{message}. {call.if_lost}", **facts)
 
 
 def _did_nothing(response: Response, location: str) -> bool:

@@ -339,12 +339,56 @@ def test_a_redirect_to_no_address_may_follow_what_was_carried_out():
 
 
 @pytest.mark.parametrize("status", [300, 308])
-def test_the_summary_of_a_redirect_says_only_what_happened(status):
+@pytest.mark.parametrize("hidden", ["?token=hidden", "#token=hidden"])
+def test_the_summary_of_a_redirect_says_only_what_happened(status, hidden):
     address = "https://api.pindo.io/v1/sms/"
-    moved = Response(status, {"location": f"{address}new?token=hidden"}, b"", address)
+    moved = Response(status, {"location": f"{address}new{hidden}"}, b"", address)
     with pytest.raises(PindoError) as raised:
         parse_response(SEND, moved)
     assert raised.value.summary == f"send_sms: POST {address} was redirected ({status}) to {address}new"
+    assert raised.value.reason == f"redirected to {address}new"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "why"),
+    [
+        (200, {}, b"<html>", "Pindo returned 200 (its body cannot be read: it is not JSON)"),
+        (201, {}, b"", "Pindo returned 201 (its body cannot be read: it is missing, not a JSON object)"),
+        (
+            201,
+            {},
+            b'{"sms_id": "1", "status": "failed"}',
+            "Pindo returned 201 (its body cannot be read: it is a receipt, but its 'status' is 'failed')",
+        ),
+        (
+            302,
+            {"location": "/v1/sms/?to=+250781234567"},
+            b"",
+            "Pindo returned 302 (redirected to /v1/sms/)",
+        ),
+        (
+            302,
+            {"location": "/home/+250781234567"},
+            b"",
+            "Pindo returned 302 (redirected to /home/+25078****567)",
+        ),
+        (302, {}, b"", "Pindo returned 302 (redirected to nowhere)"),
+    ],
+)
+def test_an_unknown_outcome_names_its_cause_in_one_clause(status, headers, body, why):
+    address = "https://api.pindo.io/v1/sms/"
+    with pytest.raises(PindoUnknownOutcomeError) as raised:
+        parse_response(SEND, Response(status, headers, body, address))
+    assert raised.value.why == why
+
+
+def test_the_cause_repeats_no_text_of_a_redirect_and_stays_short():
+    call = calls.send_sms("+250781234567", "Muraho Remy, your code is 4821", "PindoTest")
+    for target in ("/sorry/Muraho%20Remy,%20your%20code%20is%204821", "/" + "long/" * 2000):
+        with pytest.raises(PindoUnknownOutcomeError) as raised:
+            parse_response(call, Response(303, {"location": target}, b"", "https://api.pindo.io/v1/sms/"))
+        assert "Remy" not in raised.value.why
+        assert len(raised.value.why) < 300
 
 
 def test_a_wallet_that_is_too_low_is_known_by_what_pindo_says_and_not_by_the_text():

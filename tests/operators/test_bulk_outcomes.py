@@ -167,6 +167,27 @@ def test_it_stops_when_pindo_seems_to_be_down(sandbox):
     assert columns["unknown"] <= 14
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"action": "not_json"}, "Pindo returned 201 (its body cannot be read: it is not JSON)"),
+        (
+            {"action": "redirect", "location": "/login?to=1", "status": 302},
+            "Pindo returned 302 (redirected to /login)",
+        ),
+    ],
+)
+def test_a_receipt_that_cannot_be_read_is_named_in_the_error_the_report_and_the_ledger(
+    sandbox, tmp_path, fault, why
+):
+    sandbox.add_fault(**fault)
+    store, path = Store(), tmp_path / "report.csv"
+    with pytest.raises(AirflowFailException, match=re.escape(f"row 1 (+25078****001), {why}. ")):
+        send(store, recipients=people(1), report_path=str(path))
+    assert [each["reason"] for each in report(str(path))] == [why]
+    assert why in repr(store.all())
+
+
 def test_the_result_is_small_and_the_report_names_everybody(sandbox, tmp_path):
     path = tmp_path / "reports" / "tonight.csv"
     to_be = [*people(3000), {"phonenumber": "1", "name": 'Ann "A"\nB'}, people(1)[0]]
