@@ -296,7 +296,7 @@ class BulkSend:
         except BaseException as error:  # the task is timed out or ended, or the sender did not start
             if totals.failure is not None:
                 log.warning("%s; the next try writes it again", totals.failure)
-            log.error("Ended early: %s", totals.counts())
+            log.error("Ended early: %s.%s", totals.counts(), totals.what_report_lacks())
             if replacement := prevent_retry(error, totals, policies):
                 raise replacement from None
             raise

@@ -2,7 +2,8 @@
 
 The report is a view of the ledger. Every try writes it again from the first row on, from what earlier tries left in the
 ledger and from what it does itself. So everybody is in it once, even when the try before was killed in the middle of
-a line.
+a line. The report of a try that is interrupted ends early, and the error says so. The report of the try before would
+have everybody, but call some *not sent* who were texted since.
 """
 
 from __future__ import annotations
@@ -155,6 +156,13 @@ class Totals:
         if self.report is not None and self.failure is None:
             self._try(self.report.add, batch, outcome, filter(self.expiries.have_expired(), outcome.not_sent))
 
+    def what_report_lacks(self) -> str:
+        """Return in a sentence how far the report came; empty if it names everybody, or cannot be written."""
+        given = self.preflight.given
+        if self.report is None or self.failure is not None or self.report.rows == given:
+            return ""
+        return f" The report names {self.report.rows:,} of {given:,} rows; the next try writes it anew."
+
     def close(self) -> None:
         """Close the report."""
         if self.report is not None:
@@ -242,6 +250,8 @@ class Report:
 
     def __init__(self, path: str, evidence: Evidence | None = None) -> None:
         self._evidence = evidence
+        #: Rows that it names.
+        self.rows = 0
         target = storage_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         # An earlier try that lives on, taken for dead, must not write between our lines: it keeps the old file.
@@ -282,7 +292,9 @@ class Report:
     def write(self, lines: Iterable[tuple[Any, ...]]) -> None:
         """Write lines; the column ``evidence`` may be missing."""
         width = len(HEADER) + (self._evidence is not None)
-        self._writer.writerows(_safe_to_open((*line, "")[:width]) for line in lines)
+        written = [_safe_to_open((*line, "")[:width]) for line in lines]
+        self._writer.writerows(written)
+        self.rows += len(written)
 
     def close(self) -> None:
         """Write what is left, and close the file."""

@@ -162,6 +162,7 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step:
         next_step = f"The next try sends to the {rest}."
     if settling_step is not None:
         what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {settling_step}"
+    next_step += totals.what_report_lacks()
     if isinstance(stopped, PindoError):
         return _Failure(what, next_step, stopped.with_message)
     return _Failure(f"Sending stopped: {what}", next_step, AirflowException)

@@ -118,9 +118,9 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         before it would cost more.
     :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample.
     :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
-        reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did. With webhooks
-        on, the column ``evidence`` lets the delivery sensor look for messages without an id. It may not be a file that
-        the task reads. (templated)
+        reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did; if it is
+        interrupted, the file ends early. With webhooks on, the column ``evidence`` lets the delivery sensor look for
+        messages without an id. It may not be a file that the task reads. (templated)
     :param send_window: the days and hours in which it may send, such as ``mon-sat 08:00-20:00 Africa/Kigali``; several
         are separated by ``;``. Without a zone, the DAG's counts. None (default) takes the connection's window, and
         ``""`` none. See :doc:`/howto/when`. (templated)

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_pindo._bulk import run as bulk
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
+from airflow_provider_pindo._bulk.sender import BulkSender
 from airflow_provider_pindo._bulk.totals import Report
 from airflow_provider_pindo.api.errors import (
     PindoError,
@@ -305,6 +306,50 @@ def test_a_task_that_is_told_to_end_before_it_began_sends_nothing(sandbox, monke
         operator.execute.__wrapped__(operator, context(Store()))
     assert columns_in(ended.value)["not_sent"] == 50
     assert sandbox.messages() == []
+
+
+@pytest.mark.parametrize("ended_by", ["on_kill", "a timeout"])
+def test_a_try_that_is_interrupted_says_where_its_report_ends(
+    sandbox, tmp_path, monkeypatch, caplog, ended_by
+):
+    """A try has named everybody, and the next one is interrupted before it has read them all."""
+    store, path = Store(), tmp_path / "report.csv"
+    arguments = {
+        "recipients": ["1", *people(50)],
+        "text": "Muraho",
+        "chunk_size": 10,
+        "report_path": str(path),
+    }
+    arguments |= {"on_invalid": "skip", "concurrency": 1}
+    sandbox.add_fault("status", call="send_bulk_sms", status=402, skip=4)
+    with pytest.raises(PindoInsufficientBalanceError) as stopped:
+        send(store, **arguments)
+    assert len(report(path)) == 51
+    assert "The report" not in str(stopped.value)
+    operator = PindoSendBulkSmsOperator(task_id="text_all", **arguments)
+    with monkeypatch.context() as patched:
+
+        def end_at_the_third(sender, batch, begin=BulkSender._begin):
+            if batch.index == 3:
+                operator.on_kill()
+            return begin(sender, batch)
+
+        def time_out(*run_arguments, run_apart=bulk.run_apart):
+            run_apart(*run_arguments)
+            raise TaskTimeout("Timeout, PID: 7")
+
+        patched.setattr(BulkSender, "_begin", end_at_the_third)
+        if ended_by == "a timeout":
+            patched.setattr(bulk, "run_apart", time_out)
+        with pytest.raises((PindoError, TaskTimeout)) as ended:
+            operator.execute.__wrapped__(operator, context(store))
+    lines = report(path)
+    assert Counter(each["outcome"] for each in lines) == {"accepted": 30, "rejected": 1}
+    where = caplog.messages[-1] if ended_by == "a timeout" else str(ended.value)
+    assert where.endswith(" The report names 31 of 51 rows; the next try writes it anew.")
+    assert send(store, **arguments)["accepted"] == 50
+    assert len(report(path)) == 51
+    assert set(times_texted(sandbox).values()) == {1}
 
 
 @pytest.mark.parametrize("entry", ["pindo_bulk", "pindo_bulk_00001"])
