@@ -154,9 +154,7 @@ class ReportCursor:
     after_id: int | None = None
 
     def __post_init__(self) -> None:
-        if (
-            self.after_id is None
-        ):  # only then a request names them; checking them at each poll would take long
+        if self.after_id is None:  # only then a request names them, and at each poll it would take long
             for sms_id in self.sms_ids:
                 check_sms_id(sms_id)
 

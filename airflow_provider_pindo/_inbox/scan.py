@@ -178,7 +178,7 @@ class InboundScan:
         self._cursors: tuple[Cursor, ...] = (Cursor(after_id, since),)
         self._page_of: dict[int, int] = {}  # the number of the page on which each id was seen first
         self._pages_read: set[int] = set()
-        self._deepest = float("-inf")  # how far down the list they reach
+        self._deepest = float("-inf")  # the greatest depth of those pages
         self._last_page_with_news: tuple[int, InboundPage] | None = None  # with its number
         self._has_repeats = self._counts_too_many = False
         self._numbers_pages = False  # whether a page gives the number by which it was requested
@@ -315,9 +315,7 @@ class InboundScan:
                     f"page {number} of the inbound list came twice with the messages of page {other}. The list counts "
                     f"{page.total} messages on {page.pages} pages, so some are hidden: read it again later"
                 )
-            self._numbers_pages = (
-                False  # the other page was read and had other messages: its number says nothing
-            )
+            self._numbers_pages = False  # that page was read and had other messages: its number says nothing
         return page
 
     def _reads_back_from(self, last: int, first: InboundPage) -> Generator[int, InboundPage, bool]:
@@ -388,7 +386,7 @@ class InboundScan:
         return number < max(self._pages_read) or self._depth(number, page) > self._deepest
 
     def _depth(self, number: int, page: InboundPage) -> float:
-        """Return how far down the list a page reaches, in messages that were there before the pass."""
+        """Return where in the list a page ends, as a number of messages that were there before the pass."""
         return (number - 1) * self._longest_page + _rows(page) - (page.total or 0)
 
     def _claimed_pages(self, page: InboundPage) -> int:
