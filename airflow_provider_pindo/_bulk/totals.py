@@ -157,7 +157,7 @@ class Totals:
             self._try(self.report.add, batch, outcome, filter(self.expiries.have_expired(), outcome.not_sent))
 
     def what_report_lacks(self) -> str:
-        """Return in a sentence how far the report came; empty if it names everybody, or cannot be written."""
+        """Return in a sentence how many rows the report has; empty if it names everybody, or cannot be written."""
         given = self.preflight.given
         if self.report is None or self.failure is not None or self.report.rows == given:
             return ""
