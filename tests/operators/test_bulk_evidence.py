@@ -44,6 +44,16 @@ class Task:
         self.arguments = arguments
         self.store = Store()
         self.deferrals = 0
+        self.timers = []
+
+    def later(self, webhooks, sandbox, positions, seconds=0.5, **changes):
+        """Post events this long after the deferral; on a busy machine an earlier start would come before it."""
+
+        def post():
+            for position in positions:
+                post_sent(webhooks, sandbox.messages()[position], **changes)
+
+        self.timers.append(threading.Timer(seconds, post))
 
     @property
     def entries(self):
@@ -62,6 +72,8 @@ class Task:
             return operator.execute.__wrapped__(operator, there)
         except TaskDeferred as deferral:
             self.deferrals += 1
+            while self.timers:
+                self.timers.pop(0).start()
             _, arguments = deferral.trigger.serialize()
             assert "Muraho" not in str(arguments)
             event = asyncio.run(first_event(EvidenceTrigger(**arguments)))
@@ -77,14 +89,6 @@ def lose(sandbox, times=1, action="drop_after"):
     sandbox.add_fault(action, call="texts", times=times)
 
 
-def later(webhooks, sandbox, positions, seconds=0.8, **changes):
-    def post():
-        for position in positions:
-            post_sent(webhooks, sandbox.messages()[position], **changes)
-
-    threading.Timer(seconds, post).start()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_webhook_settles_the_unknown_with_their_ids_and_nobody_is_asked(
     webhooks, sandbox, tmp_path, kind, monkeypatch
@@ -97,7 +101,7 @@ def test_the_webhook_settles_the_unknown_with_their_ids_and_nobody_is_asked(
     path = str(tmp_path / "report.csv")
     task = Task(**KINDS[kind], on_unknown="ask", report_path=path)
     lost = 2 if kind == "together" else 1
-    later(webhooks, sandbox, range(lost))
+    task.later(webhooks, sandbox, range(lost))
     result = task.run()
     assert (result["accepted"], result["unknown"], task.deferrals) == (4, 0, 1)
     assert counted == [("evidence", lost)]
@@ -113,7 +117,7 @@ def test_what_no_webhook_names_stays_unknown_and_a_person_is_asked_about_it(webh
     monkeypatch.setattr("airflow.sdk.execution_time.hitl.upsert_hitl_detail", lambda **_: None)
     lose(sandbox)
     task = Task(**TOGETHER, on_unknown="ask")
-    later(webhooks, sandbox, [1])
+    task.later(webhooks, sandbox, [1])
     with pytest.raises(TaskAwaitingInput):
         task.run()
     assert task.unknown() == ["1"]
@@ -155,7 +159,7 @@ def test_a_try_that_would_send_again_soon_after_the_request_waits_first(webhooks
     killed = task.operator()
     with pytest.raises(TaskDeferred):  # the task is killed while it waits
         killed.execute.__wrapped__(killed, context(task.store))
-    later(webhooks, sandbox, [0])
+    task.later(webhooks, sandbox, [0])
     assert task.run()["accepted"] == 4
     assert task.deferrals == 1
     assert set(times_texted(sandbox).values()) == {1}
@@ -174,7 +178,7 @@ def test_a_try_that_would_send_again_soon_after_the_request_waits_first(webhooks
 def test_another_message_is_no_evidence(webhooks, sandbox, other):
     lose(sandbox)
     task = Task(**EACH)
-    later(webhooks, sandbox, [0], **other)
+    task.later(webhooks, sandbox, [0], **other)
     with pytest.raises(AirflowFailException):
         task.run()
     assert task.unknown() == ["1"]
@@ -190,7 +194,7 @@ def test_an_event_counts_for_one_row_only(webhooks, sandbox):
         chunk_size=3,
         concurrency=1,
     )
-    later(webhooks, sandbox, [0, 2])
+    task.later(webhooks, sandbox, [0, 2])
     with pytest.raises(AirflowFailException):
         task.run()
     assert task.unknown() == ["2"]
@@ -214,7 +218,7 @@ def test_an_event_of_an_accepted_row_with_the_same_message_is_ambiguous(
 def test_entries_in_which_nobody_is_unknown_are_left_as_they_are(webhooks, sandbox):
     lose(sandbox)
     task = Task(**EACH, chunk_size=1)
-    later(webhooks, sandbox, [0])
+    task.later(webhooks, sandbox, [0])
     assert task.run()["accepted"] == 4
     assert (len(task.entries), task.unknown()) == (4, [])
 
@@ -306,6 +310,6 @@ def test_a_lookup_that_fails_in_the_triggerer_is_tried_again(webhooks, sandbox, 
     monkeypatch.setattr(_evidence, "WAIT", timedelta(seconds=10))
     lose(sandbox)
     task = Task(**EACH)
-    later(webhooks, sandbox, [0])
+    task.later(webhooks, sandbox, [0])
     assert task.run()["accepted"] == 4
     assert failures == []

@@ -23,6 +23,11 @@ class Task:
         self.started = datetime.now(UTC)
         self.store = Store()
         self.deferrals = []
+        self.timers = []
+
+    def later(self, action, *args, seconds=0.5):
+        """Do something this long after the first deferral; on a busy machine an earlier start would come before it."""
+        self.timers.append(threading.Timer(seconds, action, args))
 
     @property
     def context(self):
@@ -45,6 +50,8 @@ class Task:
                 time.sleep(0.1)
             except TaskDeferred as deferral:
                 self.deferrals.append(deferral)
+                while self.timers:
+                    self.timers.pop(0).start()
                 _, arguments = deferral.trigger.serialize()
                 trigger = type(deferral.trigger)(**arguments)
                 resume = self._wait(deferral.method_name, trigger, deferral.timeout.total_seconds())

@@ -153,8 +153,8 @@ def test_a_deferrable_task_uses_a_worker_only_when_there_are_events(webhooks, sa
         for message in others:
             post_sent(webhooks, message)
 
-    later(post_others, seconds=1.5)
     task = Task(sms_ids=None, report_path=path, deferrable=True)
+    task.later(post_others)
     assert task.run() == {**NOBODY, "delivered": 3, "of": 3}
     assert len(task.deferrals) == 1
 

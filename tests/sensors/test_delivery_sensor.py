@@ -151,8 +151,8 @@ def test_a_report_without_ids_says_how_to_get_them(webhooks, mode, tmp_path):
 
 def test_many_messages_are_waited_for_in_parts(webhooks, monkeypatch):
     monkeypatch.setattr(delivery, "_MAX_DEFERRED", 2)
-    later(webhooks.reports, *"abcde")
     task = Task(sms_ids=list("abcde"), deferrable=True)
+    task.later(webhooks.reports, *"abcde")
     assert task.run()["delivered"] == 5
     assert task.deferrals[0].trigger.sms_ids == ["a", "b"]
 
