@@ -20,7 +20,7 @@ from airflow_provider_pindo.api.errors import (
     PindoUnknownOutcomeError,
 )
 from airflow_provider_pindo.hooks._transport import aio
-from airflow_provider_pindo.hooks._transport.attempt import Attempt
+from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt
 from airflow_provider_pindo.hooks._transport.errors import describe
 from airflow_provider_pindo.hooks._transport.retry import Pacer
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
@@ -293,3 +293,22 @@ def test_a_moment_that_is_too_late_for_a_request_stays_free_for_the_next():
     assert pacer.delay(late) == 0
     assert [round(pacer.delay(late)) for _ in range(3)] == [10, 10, 10]
     assert [round(pacer.delay(Attempt())) for _ in range(2)] == [10, 20]
+
+
+async def test_what_ended_before_its_deadline_is_not_aborted(sandbox):
+    connector = aio.PindoConnector(check_interval=60)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        attempt = begin_attempt()
+        async with session.get(f"{sandbox.url}/sandbox/state") as response:
+            connection = connector.in_flight[attempt]
+            while not response.content.is_eof():  # noqa: ASYNC110 - a stream has no event to wait for
+                await asyncio.sleep(0.01)
+            attempt.deadline = time.monotonic() - 1
+            connector.in_flight = {attempt: response}
+            connector._abort_late()
+            assert (await response.json())["messages"] == 0
+        assert connection.transport is None  # it is back in the pool
+        connector.in_flight = {attempt: connection}
+        connector._abort_late()
+        async with session.get(f"{sandbox.url}/sandbox/state") as response:
+            assert response.status == 200

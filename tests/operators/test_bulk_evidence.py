@@ -215,6 +215,17 @@ def test_an_event_of_an_accepted_row_with_the_same_message_is_ambiguous(
 
 
 @pytest.mark.usefixtures("an_entry_for_each_chunk")
+def test_an_entry_without_evidence_stays_as_it_is(webhooks, sandbox):
+    lose(sandbox, times=2)
+    task = Task(**EACH, chunk_size=1)
+    task.later(webhooks, sandbox, [0])
+    with pytest.raises(AirflowFailException, match="unknown for 1 of 4"):
+        task.run()
+    assert len(task.unknown()) == 1
+    assert sum("settled" in entry for entry in task.entries) == 1
+
+
+@pytest.mark.usefixtures("an_entry_for_each_chunk")
 def test_entries_in_which_nobody_is_unknown_are_left_as_they_are(webhooks, sandbox):
     lose(sandbox)
     task = Task(**EACH, chunk_size=1)

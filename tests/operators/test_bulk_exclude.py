@@ -103,3 +103,11 @@ def test_an_exclusion_that_a_template_made_nothing_of_stops_it(sandbox, text):
 @pytest.mark.parametrize("exclude", [None, [], (), set(), lambda: []])
 def test_an_empty_list_excludes_nobody(sandbox, exclude):
     assert send(Store(), recipients=people(4), exclude=exclude)["accepted"] == 4
+
+
+def test_exclusions_that_cannot_be_read_stop_the_send_to_another_list(sandbox):
+    store, gone = Store(), {}
+    assert send(store, recipients=people(2), exclude=people(2))["excluded"] == 2
+    with pytest.raises(KeyError):
+        send(store, 1, recipients=people(3), exclude=lambda: gone["list"])
+    assert sandbox.messages() == []

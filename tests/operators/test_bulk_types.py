@@ -42,6 +42,14 @@ def test_a_retry_finds_the_rows_of_an_arrow_table_in_other_chunks(sandbox):
     assert len(sandbox.messages()) == 2500
 
 
+@pytest.mark.parametrize("rows", [999, 1000, 1001, 2000])
+def test_every_row_of_an_arrow_table_is_read_whatever_its_length(sandbox, rows):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.Table.from_pylist(people(rows))
+    result = send(Store(), recipients=table, text="Muraho", dry_run=True)
+    assert result["given"] == rows
+
+
 def test_an_arrow_table_with_a_column_twice_is_refused(sandbox):
     pyarrow = pytest.importorskip("pyarrow")
     table = pyarrow.table([["+250781234567"], ["+250781234568"]], names=["phonenumber", "phonenumber"])

@@ -134,6 +134,14 @@ def test_a_message_that_the_webhook_names_was_sent(webhooks, sandbox, lost, ques
     assert questions.titles == []
 
 
+def test_evidence_that_comes_before_the_loss_is_noticed_is_not_waited_for(webhooks, sandbox, lost):
+    webhooks.webhook(sent_event())
+    task = Task()
+    assert task.run() == FOUND
+    assert (task.deferrals, task.entry["settled"]["by"]) == (0, "evidence")
+    assert len(sandbox.messages()) == 1
+
+
 def test_evidence_that_is_there_is_not_waited_for(webhooks, sandbox, lost, monkeypatch):
     task = Task()
     with pytest.raises(TaskDeferred):

@@ -36,6 +36,7 @@ def test_the_tiles_add_up_single_messages_and_bulk_sends(metadata):
 
 def test_a_rejection_in_an_entry_that_a_person_edited_is_listed(metadata):
     edited = single("not_sent", outcome="rejected", reason="409 Unsupported country", generation="first")
+    del edited["v"]
     metadata.add_task({"pindo_sms": edited})
     data = overview(metadata)
     assert data["tiles"]["rejected"] == 1
@@ -275,6 +276,20 @@ def test_the_newest_rejections_come_first_with_their_reasons(metadata):
         )
     listed = [(each["reason"], each["rows"], each["people"]) for each in overview(metadata)["rejections"]]
     assert listed == [("reason 1", "2,4", 2), ("reason 3", "2,4", 2)]
+
+
+def test_of_very_many_rejections_the_newest_are_kept(metadata):
+    for hours in (1, 2, 3):
+        reasons = {f"reason {hours}.{number}": "2" for number in range(1_001)}
+        metadata.add_task(
+            {"pindo_bulk_00001": batch(2_000, rejected=reasons)},
+            run_id=f"run_{hours}",
+            age=timedelta(hours=hours),
+        )
+    data = overview(metadata)
+    assert data["tiles"]["rejected"] == 3_003
+    listed = [each["reason"].partition(".")[0] for each in data["rejections"]]
+    assert listed == ["reason 1"] * _overview.MAX_LISTED
 
 
 def test_a_status_that_a_person_edited_counts(metadata):

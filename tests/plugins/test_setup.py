@@ -108,6 +108,11 @@ def test_every_pindo_connection_of_the_database_is_listed_once(metadata, webhook
     assert [shown["conn_id"] for shown in listed] == ["pindo_default", "clinic", "second"]
 
 
+def test_without_any_connection_nothing_is_listed(metadata, webhooks, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_PINDO_DEFAULT")
+    assert setup(metadata).json() == {"are_on": True, "connections": []}
+
+
 def test_a_connection_that_the_person_may_not_edit_is_not_listed(metadata, webhooks, monkeypatch):
     """An auth manager may have rules for each connection."""
 

@@ -126,9 +126,8 @@ class AsyncTransport:
             # certain: a future aiohttp might send a request without calling PindoConnector.connect.
             certain = not attempt.sent and (self._proxy is not None or isinstance(error, _NO_CONNECTION))
             failed = no_connection if certain else no_response
-            late = (
-                time.monotonic() > attempt.deadline
-            )  # then the connection was aborted, whatever the error says
+            # After the deadline the connection was aborted, whatever the error says.
+            late = time.monotonic() > attempt.deadline
             # Without its cause, whose text may repeat the server's bytes.
             raise failed(call, url, describe(TimeoutError() if late else error)) from None
         finally:
