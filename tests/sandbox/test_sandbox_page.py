@@ -13,6 +13,7 @@ import requests
 from airflow_provider_pindo.sandbox import Sandbox
 from airflow_provider_pindo.sandbox import page as phones_page
 from airflow_provider_pindo.sandbox.address import receiver_url
+from demo.rest import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -37,6 +38,18 @@ def phone(page: Page, number: str = PHONE):
 
 def wait_until_equal(page: Page, script: str, value: object) -> None:
     page.wait_for_function(f"value => JSON.stringify({script}) === JSON.stringify(value)", arg=value)
+
+
+def wait_for_faults(sandbox: Sandbox, *faults: dict[str, object]) -> None:
+    """Wait until the sandbox has these faults and no others; each is given by some of its fields."""
+
+    def has_them():
+        there = sandbox.faults()
+        return len(there) == len(faults) and all(
+            fault.items() <= other.items() for fault, other in zip(faults, there, strict=True)
+        )
+
+    wait_until(has_them, f"the faults are {faults}", timeout=10, interval=0.02)
 
 
 def test_a_new_user_sees_the_steps_and_a_phone_that_rings(page, sandbox):
@@ -214,23 +227,22 @@ def test_any_phone_can_text_in(page, api):
 def test_a_switch_sets_a_fault_once_and_springs_back(page, api, sandbox):
     group = page.get_by_role("group", name="Server errors")
     group.get_by_label("Once").check(force=True)
-    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 1")
-    assert [(fault["action"], fault["times"]) for fault in sandbox.faults()] == [("status", 1)]
+    wait_for_faults(sandbox, {"action": "status", "times": 1})
     assert api.send().status_code == 503
     wait_until_equal(page, "document.querySelector('[name=switch-3]:checked').value", "Off")
     page.locator(".rows").get_by_text("fault: status").wait_for()
     group.get_by_label("On", exact=True).check(force=True)
-    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 1")
+    wait_for_faults(sandbox, {"action": "status", "times": None})
     assert [api.send().status_code for _ in range(2)] == [503, 503]
     group.get_by_label("Off").check(force=True)
-    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 0")
+    wait_for_faults(sandbox)
     assert api.send().status_code == 201
 
 
-def switch(page: Page, name: str, state: str) -> None:
+def switch(page: Page, sandbox: Sandbox, name: str, state: str) -> None:
     """Set a switch and wait until the sandbox has its fault."""
     page.get_by_role("group", name=name).get_by_label(state, exact=True).check(force=True)
-    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 1")
+    wait_for_faults(sandbox, {"times": 1 if state == "Once" else None})
 
 
 NAMES = ["Responses get lost", "Connections break", "Slow responses", "Server errors"]
@@ -240,7 +252,7 @@ NAMES += ["Too many requests", "Token revoked", "Broken responses"]
 @pytest.mark.parametrize("name", NAMES)
 def test_once_is_for_requests_that_send_and_not_used_up_by_reading(page, api, sandbox, name):
     page.get_by_text("For requests that send, once or until you switch it off.").wait_for()
-    switch(page, name, "Once")
+    switch(page, sandbox, name, "Once")
     (fault,) = sandbox.faults()
     api.inbound()
     assert api.balance() > 0
@@ -252,7 +264,7 @@ def test_once_is_for_requests_that_send_and_not_used_up_by_reading(page, api, sa
 
 @pytest.mark.parametrize("name", NAMES)
 def test_on_is_for_every_call_only_where_the_switch_says_so(page, sandbox, name):
-    switch(page, name, "On")
+    switch(page, sandbox, name, "On")
     (fault,) = sandbox.faults()
     is_for_all = "On: for every call" in page.get_by_role("group", name=name).text_content()
     assert (fault["call"], fault["times"]) == ("*" if is_for_all else "texts", None)
@@ -262,7 +274,7 @@ def test_on_is_for_every_call_only_where_the_switch_says_so(page, sandbox, name)
     group = page.get_by_role("group", name=name)
     group.locator("input[value=On]:checked").wait_for(state="attached")
     group.get_by_label("Off").check(force=True)
-    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 0")
+    wait_for_faults(sandbox)
 
 
 def test_other_faults_are_listed_and_can_be_removed(page, sandbox):

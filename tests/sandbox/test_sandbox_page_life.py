@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from airflow_provider_pindo.sandbox.outcomes import NUMBERS
+from demo.rest import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -131,11 +132,10 @@ def test_the_log_of_webhooks_has_a_button_that_sends_again_and_keeps_the_focus(p
 
 def test_the_older_forms_and_the_receivers_faults_are_switches(page, sandbox):
     page.get_by_label("The forms of before 2023-08").check()
-    page.wait_for_function("async () => (await (await fetch('/sandbox/settings')).json()).older_forms")
+    wait_until(lambda: sandbox.settings()["older_forms"], "the switch is on", timeout=10)
     group = page.get_by_role("group", name="Receiver down")
     group.get_by_label("Once").check(force=True)
-    page.wait_for_function("async () => (await (await fetch('/sandbox/faults')).json()).length === 1")
-    (fault,) = sandbox.faults()
+    (fault,) = wait_until(sandbox.faults, "there is a fault", timeout=10)
     assert (fault["action"], fault["call"], fault["times"]) == ("receiver_down", "webhooks", 1)
     assert page.locator("#others li").count() == 0
 
