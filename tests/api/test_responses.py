@@ -368,9 +368,9 @@ def test_the_summary_of_a_redirect_says_only_what_happened(status, hidden):
         ),
         (
             302,
-            {"location": "/home/+250781234567"},
+            {"location": "/there/+250781234567"},
             b"",
-            "Pindo returned 302 (redirected to /home/+25078****567)",
+            "Pindo returned 302 (redirected to /there/+25078****567)",
         ),
         (302, {}, b"", "Pindo returned 302 (redirected to nowhere)"),
     ],
