@@ -9,9 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN
-from airflow_provider_pindo.api.errors import (
-    PindoRateLimitError,
-)
+from airflow_provider_pindo.api.errors import PindoConnectionError, PindoRateLimitError
 from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
 from airflow_provider_pindo.operators._once import EndedBeforeSending
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
@@ -162,3 +160,16 @@ def test_what_another_task_of_the_process_sent_does_not_hold_back_the_end(sandbo
     with pytest.raises(EndedBeforeSending):
         operator.execute({"ti": TaskInstance(0)})
     assert len(sandbox.messages()) == 1
+
+
+@needs_store
+def test_while_pindo_cannot_be_reached_nothing_is_sent_and_the_next_try_sends(sandbox, monkeypatch):
+    monkeypatch.setattr("airflow_provider_pindo.hooks.pindo.retry_delay", lambda *_: None)
+    store = Store()
+    sandbox.stop()
+    with pytest.raises(PindoConnectionError, match="Nothing was sent"):
+        execute(store)
+    assert status(store) == NOT_SENT
+    sandbox.start()
+    execute(store)
+    assert [message["text"] for message in sandbox.messages()] == ["Muraho"]
