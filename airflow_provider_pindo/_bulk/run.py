@@ -39,7 +39,7 @@ from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo._sources.files import address_of, would_overwrite
 from airflow_provider_pindo._sources.numbers import read_numbers
 from airflow_provider_pindo._sources.rows import is_path, open_source
-from airflow_provider_pindo.api.calls import check_sender, check_text
+from airflow_provider_pindo.api.arguments import check_sender, check_text
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoRejectedError,

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_pindo._inbox.events import (
     MAX_SMS_IDS,
@@ -30,13 +30,15 @@ from airflow_provider_pindo._inbox.events import (
 )
 from airflow_provider_pindo._inbox.scan import WEBHOOK, PollResult
 from airflow_provider_pindo.api.arguments import read_since
-from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.api.delivery import DeliveryReport, check_sms_id, read_report
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.fields import MalformedResponse
 from airflow_provider_pindo.api.limits import MAX_INTEGER
-from airflow_provider_pindo.api.parsers import MalformedResponse, read_inbound_event
-from airflow_provider_pindo.api.values import InboundSms
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND, SENT
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.api.calls import Call
+    from airflow_provider_pindo.api.values import InboundSms
 
 log = logging.getLogger(__name__)
 
@@ -279,6 +281,8 @@ class SharedEventScan:
                 log.warning("Webhook event %d is left out: %s", event.id, error)
 
     def _add_event(self, event: WebhookEvent) -> None:
+        from airflow_provider_pindo.api.parsers import read_inbound_event
+
         if event.kind == INBOUND:
             self._messages[event.id] = read_inbound_event(event.body, event.id, event.received_at)
         elif event.kind == SENT:
@@ -302,11 +306,11 @@ def _first_requests(new: Sequence[PollCursor]) -> Iterator[EventFilter]:
 
 def _repeats(messages: Iterable[InboundSms]) -> dict[int, tuple[InboundSms, ...]]:
     """Return those of ``messages``, oldest first, that are the same, by the id of each."""
-    by_sms_id = defaultdict[str, list[InboundSms]](list)
+    by_sms_id: defaultdict[str, list[InboundSms]] = defaultdict(list)
     for message in messages:
         if sms_id := message.raw.get("sms_id"):
             by_sms_id[str(sms_id)].append(message)
-    by_body = defaultdict[str, list[InboundSms]](list)
+    by_body: defaultdict[str, list[InboundSms]] = defaultdict(list)
     for candidates in by_sms_id.values():
         if len(candidates) > 1:  # rarely: writing all bodies as JSON would block the event loop
             for message in candidates:

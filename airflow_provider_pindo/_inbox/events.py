@@ -28,11 +28,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_pindo.api.calls import Call
-from airflow_provider_pindo.api.parsers import MalformedResponse
+from airflow_provider_pindo.api.fields import MalformedResponse
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.api.calls import Call
 
 #: Most events in one page, and most ids of messages in one request.
 MAX_EVENTS = 1000
@@ -116,6 +118,8 @@ def list_events(
     conn_id: str, which: EventFilter, *, after: int = 0, limit: int = MAX_EVENTS
 ) -> Call[EventPage]:
     """``POST /pindo/events/{conn_id}``: one page of events."""
+    from airflow_provider_pindo.api.calls import Call
+
     return Call(
         "list_events",
         "POST",

@@ -12,12 +12,14 @@ import time
 import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import parse_phone_number
-from airflow_provider_pindo.api.values import InboundSms
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.api.values import InboundSms
 
 #: Seconds of matching after which other coroutines run.
 _MAX_BLOCKING = 0.005

@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from airflow_provider_pindo._inbox.events import WebhookEvent
 from airflow_provider_pindo.api.arguments import read_since
-from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.delivery import DeliveryReport
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoServerError
-from airflow_provider_pindo.api.values import InboundPage, InboundSms
+from airflow_provider_pindo.api.limits import DEFAULT_PER_PAGE
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
 #: Most pages that one pass expects to arrive while it reads. A list that claims to grow faster than it is read must not
 #: hold the reader forever.

@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from airflow_provider_pindo._ledger.entry import fingerprint
-from airflow_provider_pindo.api.parsers import MalformedResponse, read_sms_id, read_time
+from airflow_provider_pindo.api.fields import MalformedResponse, read_sms_id, read_time
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_provider_pindo.api.arguments import check_choice, read_moment, read_optional
-from airflow_provider_pindo.api.windows import SendWindow, parse_window
+
+if TYPE_CHECKING:
+    from airflow_provider_pindo.api.windows import SendWindow
 
 #: What a task may do outside its send window.
 OUTSIDE_WINDOW = ("wait", "skip", "fail")
@@ -110,7 +113,7 @@ def read_timing(
     """
     window = read_optional(send_window)
     return Timing(
-        window=parse_window("send_window", (default_window or "") if window is None else window, zone),
+        window=_read_window((default_window or "") if window is None else window, zone),
         expires_at=read_moment("expires_at", expires_at) if _is_given(expires_at) else None,
         outside_window=check_choice("outside_window", outside_window, OUTSIDE_WINDOW),
     )
@@ -123,10 +126,16 @@ def check_untemplated(*, send_window: object, outside_window: str, expires_at: o
     """
     check_choice("outside_window", outside_window, OUTSIDE_WINDOW)
     if isinstance(send_window, str) and "{" not in send_window:
-        parse_window("send_window", send_window, UTC)
+        _read_window(send_window, UTC)
     is_final = isinstance(expires_at, datetime) or (isinstance(expires_at, str) and "{" not in expires_at)
     if is_final and _is_given(expires_at):
         read_moment("expires_at", expires_at)
+
+
+def _read_window(text: str, zone: tzinfo) -> SendWindow | None:
+    from airflow_provider_pindo.api.windows import parse_window
+
+    return parse_window("send_window", text, zone)
 
 
 def _is_given(expires_at: object) -> bool:

@@ -7,6 +7,7 @@ Requests and responses:
 * :mod:`~airflow_provider_pindo.api.calls`: requests as values, checked before they are sent.
 * :mod:`~airflow_provider_pindo.api.responses`: what a response, or a missing one, means.
 * :mod:`~airflow_provider_pindo.api.parsers`: response bodies into values.
+* :mod:`~airflow_provider_pindo.api.fields`: what several kinds of bodies have: an id, a short text, a time.
 * :mod:`~airflow_provider_pindo.api.values`: what Pindo returns, as immutable values.
 * :mod:`~airflow_provider_pindo.api.webhooks`: what a webhook is about, and the tokens that protect it.
 * :mod:`~airflow_provider_pindo.api.delivery`: delivery reports, folded into the outcome of each message.
@@ -16,7 +17,7 @@ Requests and responses:
 
 What people write:
 
-* :mod:`~airflow_provider_pindo.api.arguments`: flags, choices, numbers and times.
+* :mod:`~airflow_provider_pindo.api.arguments`: texts, sender IDs, PINs, flags, choices, numbers and times.
 * :mod:`~airflow_provider_pindo.api.cells`: cells of a table, missing ones among them.
 * :mod:`~airflow_provider_pindo.api.phone`: phone numbers, parsed into E.164 and masked for logs.
 * :mod:`~airflow_provider_pindo.api.mentions`: ``@contact.<field>`` in a text.

@@ -1,14 +1,21 @@
-"""Arguments of users, parsed into values. An error names the wrong argument, before anything is sent."""
+"""Arguments of users, checked and parsed into values. An error names the wrong argument, before anything is sent."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
+from airflow_provider_pindo.api.phone import plain_characters
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+#: A number of this many digits is above every id.
+_TOO_MANY_DIGITS = len(str(MAX_INTEGER)) + 1
+#: What people write between the digits of a PIN: ``123 456``, ``123-456``.
+_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9])")
 
 
 def read_flag(name: str, value: object) -> bool:
@@ -82,3 +89,91 @@ def check_whole_number(name: str, value: object, *, most: int | None = None) -> 
         bound = "" if most is None else f" to {most:,}"
         raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1{bound}")
     return value
+
+
+def check_text(text: object) -> str:
+    """Return ``text``, or refuse it when a phone cannot show it."""
+    text = check_characters("text", text)
+    if not text.strip():
+        raise PindoConfigurationError("text is empty: Pindo sends no message without a text")
+    return text
+
+
+def check_characters(what: str, text: object) -> str:
+    """Return ``text``, or refuse it when it is not a string, or has half a surrogate pair.
+
+    :param what: its name, for errors.
+    """
+    if not isinstance(text, str):
+        raise PindoConfigurationError(f"{what} is of type {type(text).__name__}: give a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PindoConfigurationError(
+            f"{what} has half a surrogate pair at character {error.start + 1}, which is no character: fix the "
+            "decoding of its source"
+        ) from None
+    return text
+
+
+def check_sender(sender: object, what: str = "sender") -> str:
+    """Return ``sender``, or refuse it when it cannot be a sender ID."""
+    if sender is None or sender == "":
+        raise PindoConfigurationError(
+            f"no {what} was given: set the argument '{what}', or the extra 'sender' of the connection, to a "
+            "sender ID of your account (PindoTest works for every account)"
+        )
+    if not isinstance(sender, str) or not sender.strip():
+        problem = "empty" if isinstance(sender, str) else f"of type {type(sender).__name__}"
+        raise PindoConfigurationError(f"{what} is {problem}: give a sender ID such as PindoTest")
+    if len(sender) > MAX_SENDER_LENGTH:
+        # Show only its start: swapped arguments make it a text or a phone number.
+        raise PindoConfigurationError(
+            f"{what} '{sender[:2]}…' has {len(sender)} characters; Pindo takes at most {MAX_SENDER_LENGTH}"
+        )
+    return check_characters(what, sender)
+
+
+def check_request_id(request_id: object) -> int:
+    """Return ``request_id`` as an integer. Templates and XComs give it as a string.
+
+    An error does not show it: swapped arguments make it a phone number or a PIN.
+    """
+    if isinstance(request_id, int) and not isinstance(request_id, bool):
+        number = request_id
+    elif isinstance(request_id, str) and request_id.strip().isascii() and request_id.strip().isdigit():
+        # More digits change nothing, and Python refuses to parse thousands of them.
+        number = int(request_id.strip().lstrip("0")[:_TOO_MANY_DIGITS] or 0)
+    else:
+        kind = f"of type {type(request_id).__name__}"
+        if isinstance(request_id, str):
+            kind = f"a string of {len(request_id)} characters"
+        raise _no_request_id(f"({kind}) is not a whole number")
+    if number < 0:
+        raise _no_request_id("is below 0")
+    if number > MAX_INTEGER:
+        raise _no_request_id(f"is above {MAX_INTEGER}")
+    return number
+
+
+def _no_request_id(problem: str) -> PindoConfigurationError:
+    return PindoConfigurationError(f"request_id {problem}: give the request_id that verify returned")
+
+
+def check_code(code: object) -> str:
+    """Return the PIN ``code`` as Pindo sent it; an error never shows it. See :func:`clean_code`."""
+    if isinstance(code, str) and (cleaned := clean_code(code)):
+        return check_characters("code", cleaned)
+    problem = "empty" if isinstance(code, str) else f"of type {type(code).__name__}"
+    raise PindoConfigurationError(
+        f"code is {problem}: give the PIN as a string (a number loses its leading zeros)"
+    )
+
+
+def clean_code(code: str) -> str:
+    """Return a PIN that a person typed or copied, without what would use up an attempt.
+
+    Invisible characters and outer white space are dropped, and so are spaces and hyphens between digits. The digits of
+    any script become ASCII's. Letters keep their case, since nothing is published about it.
+    """
+    return _BETWEEN_DIGITS.sub("", plain_characters(code).strip())

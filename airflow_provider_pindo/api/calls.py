@@ -7,7 +7,6 @@ neither hook has checks of its own.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,17 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from airflow_provider_pindo.api import values
-from airflow_provider_pindo.api.arguments import check_whole_number
+from airflow_provider_pindo.api.arguments import (
+    check_characters,
+    check_code,
+    check_request_id,
+    check_sender,
+    check_text,
+    check_whole_number,
+)
 from airflow_provider_pindo.api.cells import FORMULA_ERRORS, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
+from airflow_provider_pindo.api.limits import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.mentions import FILLED_BY_PINDO, Template, has_mention
 from airflow_provider_pindo.api.parsers import (
     read_balance,
@@ -31,16 +37,9 @@ from airflow_provider_pindo.api.parsers import (
     read_verification_check,
     read_verification_state,
 )
-from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number, plain_characters
+from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number
 
 T = TypeVar("T")
-
-#: The page size of Pindo's own sample, the only one that is published.
-DEFAULT_PER_PAGE = 20
-#: A number of this many digits is above every id.
-_TOO_MANY_DIGITS = len(str(MAX_INTEGER)) + 1
-#: What people write between the digits of a PIN: ``123 456``, ``123-456``.
-_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ def _bulk_recipient(
         name = unicodedata.normalize("NFC", text_of(recipient.get("name")))
     except PindoConfigurationError as error:
         raise PindoConfigurationError(f"{who}: 'name': {error}") from None
-    _check_characters(f"{who}: the name", name)
+    check_characters(f"{who}: the name", name)
     if name in FORMULA_ERRORS:
         raise PindoConfigurationError(
             f"{who}: 'name': the formula of the cell has failed ({name}): correct it"
@@ -257,89 +256,5 @@ def get_balance() -> Call[values.Balance]:
 
 def list_sender_ids(name: str | None = None) -> Call[tuple[values.SenderId, ...]]:
     """``GET /sender_ids/``: list the account's sender IDs; only those with ``name`` when it is given."""
-    params = None if name is None else {"name": _check_characters("name", name)}
+    params = None if name is None else {"name": check_characters("name", name)}
     return Call("list_sender_ids", "GET", "/sender_ids/", read_sender_ids, params=params, safe_to_repeat=True)
-
-
-def check_text(text: object) -> str:
-    """Return ``text``, or refuse it when a phone cannot show it."""
-    text = _check_characters("text", text)
-    if not text.strip():
-        raise PindoConfigurationError("text is empty: Pindo sends no message without a text")
-    return text
-
-
-def _check_characters(what: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise PindoConfigurationError(f"{what} is of type {type(text).__name__}: give a string")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise PindoConfigurationError(
-            f"{what} has half a surrogate pair at character {error.start + 1}, which is no character: fix the "
-            "decoding of its source"
-        ) from None
-    return text
-
-
-def check_sender(sender: object, what: str = "sender") -> str:
-    """Return ``sender``, or refuse it when it cannot be a sender ID."""
-    if sender is None or sender == "":
-        raise PindoConfigurationError(
-            f"no {what} was given: set the argument '{what}', or the extra 'sender' of the connection, to a "
-            "sender ID of your account (PindoTest works for every account)"
-        )
-    if not isinstance(sender, str) or not sender.strip():
-        problem = "empty" if isinstance(sender, str) else f"of type {type(sender).__name__}"
-        raise PindoConfigurationError(f"{what} is {problem}: give a sender ID such as PindoTest")
-    if len(sender) > MAX_SENDER_LENGTH:
-        # Show only its start: swapped arguments make it a text or a phone number.
-        raise PindoConfigurationError(
-            f"{what} '{sender[:2]}…' has {len(sender)} characters; Pindo takes at most {MAX_SENDER_LENGTH}"
-        )
-    return _check_characters(what, sender)
-
-
-def check_request_id(request_id: object) -> int:
-    """Return ``request_id`` as an integer. Templates and XComs give it as a string.
-
-    An error does not show it: swapped arguments make it a phone number or a PIN.
-    """
-    if isinstance(request_id, int) and not isinstance(request_id, bool):
-        number = request_id
-    elif isinstance(request_id, str) and request_id.strip().isascii() and request_id.strip().isdigit():
-        # More digits change nothing, and Python refuses to parse thousands of them.
-        number = int(request_id.strip().lstrip("0")[:_TOO_MANY_DIGITS] or 0)
-    else:
-        kind = f"of type {type(request_id).__name__}"
-        if isinstance(request_id, str):
-            kind = f"a string of {len(request_id)} characters"
-        raise _no_request_id(f"({kind}) is not a whole number")
-    if number < 0:
-        raise _no_request_id("is below 0")
-    if number > MAX_INTEGER:
-        raise _no_request_id(f"is above {MAX_INTEGER}")
-    return number
-
-
-def _no_request_id(problem: str) -> PindoConfigurationError:
-    return PindoConfigurationError(f"request_id {problem}: give the request_id that verify returned")
-
-
-def check_code(code: object) -> str:
-    """Return the PIN ``code`` as Pindo sent it; an error never shows it. See :func:`clean_code`."""
-    if isinstance(code, str) and (cleaned := clean_code(code)):
-        return _check_characters("code", cleaned)
-    problem = "empty" if isinstance(code, str) else f"of type {type(code).__name__}"
-    raise PindoConfigurationError(
-        f"code is {problem}: give the PIN as a string (a number loses its leading zeros)"
-    )
-
-
-def clean_code(code: str) -> str:
-    """Return a PIN that a person typed or copied, without what would use up an attempt.
-
-    Invisible characters and outer white space are dropped, and so are spaces and hyphens between digits. The digits of
-    any script become ASCII's. Letters keep their case, since nothing is published about it.
-    """
-    return _BETWEEN_DIGITS.sub("", plain_characters(code).strip())

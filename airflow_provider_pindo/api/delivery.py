@@ -14,8 +14,8 @@ from enum import IntEnum
 from typing import Any
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.fields import MalformedResponse, read_sms_id, read_time
 from airflow_provider_pindo.api.limits import MAX_ID_LENGTH
-from airflow_provider_pindo.api.parsers import MalformedResponse, read_sms_id, read_time
 from airflow_provider_pindo.api.phone import mask_numbers_in
 
 #: Most messages that a result lists by name.

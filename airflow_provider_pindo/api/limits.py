@@ -22,3 +22,5 @@ MAX_SENDER_LENGTH = 11
 MAX_ID_LENGTH = 120
 #: The largest whole number that a database and Airflow's supervisor can store, and so the largest id.
 MAX_INTEGER = 2**63 - 1
+#: The page size of Pindo's own sample, the only one that is published.
+DEFAULT_PER_PAGE = 20

@@ -32,7 +32,7 @@ from airflow_provider_pindo.api.errors import (
     PindoServerError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.api.parsers import MalformedResponse
+from airflow_provider_pindo.api.fields import MalformedResponse
 from airflow_provider_pindo.api.redaction import clean_reason, gives_away, hide_private, one_line
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_pindo.api.parsers import read_sms_id, short_text
+from airflow_provider_pindo.api.fields import read_sms_id, short_text
 
 #: What became of a message.
 DELIVERY_REPORT = "delivery_report"

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_pindo.api.arguments import read_flag
-from airflow_provider_pindo.api.calls import check_sender
+from airflow_provider_pindo.api.arguments import check_sender, read_flag
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import (
     DEFAULT_HOST,

@@ -23,7 +23,7 @@ from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult
 from airflow_provider_pindo._metrics import timed_request
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
-from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
+from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID, DEFAULT_PER_PAGE
 from airflow_provider_pindo.get_provider_info import CONNECTION_FIELDS, CONNECTION_FORM
 from airflow_provider_pindo.hooks._settings import PindoSettings, read_settings
 from airflow_provider_pindo.hooks._transport.aio import AsyncTransport
@@ -201,7 +201,7 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         """
         return self.send(calls.cancel_verification(request_id))
 
-    def list_inbound_sms(self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE) -> values.InboundPage:
+    def list_inbound_sms(self, page: int = 1, per_page: int = DEFAULT_PER_PAGE) -> values.InboundPage:
         """Return one page of inbound messages (``GET /v1/sms/inbounds``), in Pindo's order.
 
         :param page: from 1.
@@ -395,9 +395,7 @@ class PindoAsyncHook(_PindoBase):
         """Cancel a verification; see :meth:`PindoHook.cancel_verification`."""
         return await self.send(calls.cancel_verification(request_id))
 
-    async def list_inbound_sms(
-        self, page: int = 1, per_page: int = calls.DEFAULT_PER_PAGE
-    ) -> values.InboundPage:
+    async def list_inbound_sms(self, page: int = 1, per_page: int = DEFAULT_PER_PAGE) -> values.InboundPage:
         """Return one page of inbound messages; see :meth:`PindoHook.list_inbound_sms`."""
         return await self._read_page(page, per_page, Attempt())
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 from airflow_provider_pindo._metrics import SINGLE
-from airflow_provider_pindo.api.arguments import read_optional
-from airflow_provider_pindo.api.calls import check_sender, check_text, send_checked_sms
+from airflow_provider_pindo.api.arguments import check_sender, check_text, read_optional
 from airflow_provider_pindo.api.phone import parse_phone_number
 from airflow_provider_pindo.operators._once import Message, OnceRequest, PindoOnceOperator
 from airflow_provider_pindo.operators.bulk import PindoSendBulkSmsOperator
@@ -122,6 +121,8 @@ class PindoSendSmsOperator(PindoOnceOperator):
 
     def prepare(self) -> OnceRequest:
         """Check recipient, text and sender."""
+        from airflow_provider_pindo.api.calls import send_checked_sms
+
         settings = self.hook.settings
         to = parse_phone_number(self.to, settings.country)
         text = check_text(self.text)

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Action, Entry, fingerprint
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import VERIFY
-from airflow_provider_pindo.api.arguments import check_choice, read_flag, read_optional
-from airflow_provider_pindo.api.calls import check_code, check_request_id, check_sender, clean_code, verify
+from airflow_provider_pindo.api.arguments import (
+    check_choice,
+    check_code,
+    check_request_id,
+    check_sender,
+    clean_code,
+    read_flag,
+    read_optional,
+)
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoError,
@@ -127,6 +134,8 @@ class PindoVerifyOperator(PindoOnceOperator):
         )
 
     def _verify(self, number: str, brand: str, attempt: Attempt) -> dict[str, Any]:
+        from airflow_provider_pindo.api.calls import verify
+
         verification = self.hook.send(verify(number, brand), attempt)
         return {**verification.raw, "request_id": verification.request_id}
 

@@ -24,7 +24,7 @@ from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo.api.arguments import check_choice, read_seconds
 from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries, read_messages
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
-from airflow_provider_pindo.api.parsers import read_sms_id
+from airflow_provider_pindo.api.fields import read_sms_id
 from airflow_provider_pindo.sensors._waiting import PindoWaitingSensor, Waiting
 from airflow_provider_pindo.triggers._poll import refuse_old_airflow
 

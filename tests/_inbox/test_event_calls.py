@@ -13,7 +13,7 @@ from airflow_provider_pindo._inbox.events import (
     list_events,
     read_event_page,
 )
-from airflow_provider_pindo.api.parsers import MalformedResponse
+from airflow_provider_pindo.api.fields import MalformedResponse
 
 MOMENT = datetime(2026, 11, 29, 8, 0, tzinfo=UTC)
 

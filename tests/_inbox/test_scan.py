@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
-from airflow_provider_pindo.api.calls import DEFAULT_PER_PAGE
-from airflow_provider_pindo.api.parsers import MalformedResponse, read_inbound_page
+from airflow_provider_pindo.api.fields import MalformedResponse
+from airflow_provider_pindo.api.limits import DEFAULT_PER_PAGE
+from airflow_provider_pindo.api.parsers import read_inbound_page
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 from tests._inbox.lists import START, WRONG_PAGES, Inbox, Server, make_message
 

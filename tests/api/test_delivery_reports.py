@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_pindo.api.delivery import MAX_LISTED, Deliveries, read_messages, read_report
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.parsers import MalformedResponse
+from airflow_provider_pindo.api.fields import MalformedResponse
 
 NOW = datetime(2026, 6, 10, 9, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -14,7 +14,8 @@ from airflow_provider_pindo.api.errors import (
     PindoError,
     PindoUnknownOutcomeError,
 )
-from airflow_provider_pindo.api.parsers import MalformedResponse, read_inbound_event, read_time
+from airflow_provider_pindo.api.fields import MalformedResponse, read_time
+from airflow_provider_pindo.api.parsers import read_inbound_event
 from airflow_provider_pindo.api.responses import (
     parse_response,
 )
