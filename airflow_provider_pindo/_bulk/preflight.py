@@ -124,7 +124,7 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
         value for a field that the text mentions, or takes more than ``max_segments``. Nothing was sent.
     """
     checked, seen = Preflight(), SeenKeys()
-    first_rows = array("I")  # the row of each key in seen, where rows have an expiry
+    rows_of_keys = array("I")  # the row of each key in seen, where rows have an expiry
     bad = _Listing()
     for block in blocks:
         rows, numbering = parse_block(block, plan), block.rows
@@ -145,9 +145,9 @@ def preflight(blocks: Iterable[Block], plan: Plan, note: Callable[[str], None]) 
                 kinds[position] = DUPLICATE
         checked.add(numbering, rows, kinds)
         if rows.expires:
-            first_rows.extend(row for row, kind in zip(numbering, kinds, strict=True) if kind in IN_BATCHES)
+            rows_of_keys.extend(numbering)
             for position, key in earlier.items():
-                checked.prolong(first_rows[key], rows.expires[position])
+                checked.prolong(rows_of_keys[key], rows.expires[position])
     if bad.count and plan.on_invalid == "fail":
         raise PindoConfigurationError(
             f"{bad.count:,} of {checked.given:,} recipients cannot be texted, and nothing was sent: {bad}. Fix them, "

@@ -45,10 +45,11 @@ def are_e164(values: Sequence[str]) -> bool:
     :raises TypeError: a value is not a string.
     """
     lines = "\n".join([*values, ""])
-    if len({value[:4] for value in values}) != 1:
-        return all(map(is_e164, values))
     # A value that contains a line break would count as two.
-    return lines.count("\n") == len(values) and bool(_fits_country(values[0][1:4], lines=True)(lines))
+    is_one_line_each = lines.count("\n") == len(values)
+    if is_one_line_each and _fits_country(lines[1:4], lines=True)(lines):
+        return True
+    return all(map(is_e164, values))
 
 
 @cache

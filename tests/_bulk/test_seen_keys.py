@@ -10,24 +10,21 @@ from airflow_provider_pindo._bulk.seen_keys import SeenKeys
 
 @given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 10), st.sets(st.integers(0, 9)))
 def test_repeats_are_all_but_the_first_of_each_and_name_the_first(keys, size, skip):
-    seen, repeats, before = SeenKeys(), {}, []
+    seen, repeats, first = SeenKeys(), {}, {}
     for start in range(0, len(keys), size):
         found = seen.duplicates(keys[start : start + size], skip)
         repeats |= {start + position: index for position, index in found.items()}
     for position, key in enumerate(keys):
         if position % size in skip:
             assert position not in repeats
-        elif key in before:
-            assert repeats[position] == before.index(key)
         else:
-            assert position not in repeats
-            before.append(key)
+            assert repeats.get(position, position) == first.setdefault(key, position)
 
 
 def test_repeats_are_found_while_the_table_grows():
     seen = SeenKeys()
-    assert [seen.duplicates(range(start, start + 1000)) for start in range(0, 60_000, 1000)] == [{}] * 60
-    assert seen.duplicates(range(59_000, 61_000)) == {key - 59_000: key for key in range(59_000, 60_000)}
+    assert [seen.duplicates(range(start, start + 1000)) for start in range(0, 600_000, 1000)] == [{}] * 600
+    assert seen.duplicates(range(599_000, 601_000)) == {key - 599_000: key for key in range(599_000, 600_000)}
 
 
 def test_keys_that_want_the_same_slot_are_told_apart_also_when_the_table_has_grown():
@@ -36,5 +33,5 @@ def test_keys_that_want_the_same_slot_are_told_apart_also_when_the_table_has_gro
     each_itself = {index: index for index in range(5)}
     assert seen.duplicates(same_slot) == {}
     assert seen.duplicates(same_slot) == each_itself
-    assert seen.duplicates([*range(10_000, 15_000), 10_000]) == {5000: 5}
+    assert seen.duplicates([*range(10_000, 200_000), 10_000]) == {190_000: 10}
     assert seen.duplicates([*same_slot, 6 << 30]) == each_itself
