@@ -5,7 +5,8 @@ of a reception. It has a merged title above the header and blank rows between th
 as numbers.
 
 - The report names each row by its number in the sheet, so that the reception finds it.
-- A number that is not valid does not stop the other messages. The last task lists these rows.
+- A number that is not valid does not stop the other messages. The last task lists the first 100 of these
+  rows. Set ``report_path`` to get all of them in a file.
 - The column with the time is formatted as text. A date cell would be refused, since the file does not store
   how it looks.
 

@@ -7,6 +7,7 @@ report, so this DAG needs Airflow 3.1 and ``[pindo] webhooks = True``. ``make up
 - A person whose message was not delivered is put on the call list, with Pindo's reason.
 - A person of whom Pindo reported nothing within an hour is put on it too, as "no report": the message may still
   have arrived.
+- The list has the first 100 people. The log says how many more there are.
 
 All messages are waited for in one task in the triggerer, so no worker is occupied. In the sandbox, some numbers always
 behave in one way; its page lists them. The numbers here are invented, but they may belong to real people: replace them.
@@ -76,7 +77,10 @@ def pindo_delivery_followup():
             for person, receipt in zip(params["people"], receipts, strict=True)
             if str(receipt["sms_id"]) in reasons
         ]
-        print(f"{delivery['delivered']} of {delivery['of']} delivered, {len(calls)} to call")
+        rest = delivery["of"] - delivery["delivered"] - len(calls)
+        print(
+            f"{delivery['delivered']} of {delivery['of']} delivered, {len(calls)} to call, {rest} more not listed"
+        )
         return calls
 
     write_call_list(send.output, wait.output)

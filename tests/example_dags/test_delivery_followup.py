@@ -30,6 +30,14 @@ def test_a_name_that_looks_like_a_template_stays_text(run_dag, sandbox, webhooks
     assert greeted == {"+250780000301": "Hello {{ 6 * 7 }}", "+250780000302": "Hello Eric"}
 
 
+def test_the_log_says_how_many_people_the_call_list_leaves_out(
+    run_dag, sandbox, webhooks, monkeypatch, capfd
+):
+    monkeypatch.setattr("airflow_provider_pindo.api.delivery.MAX_LISTED", 1)
+    run_dag(quick_source())
+    assert "0 of 3 delivered, 1 to call, 2 more not listed" in capfd.readouterr().out
+
+
 def test_the_call_list_names_who_was_not_reached_and_why(run_dag, sandbox, webhooks):
     def report() -> None:
         while len(messages := sandbox.messages()) < 3:
