@@ -286,6 +286,21 @@ def test_other_faults_are_listed_and_can_be_removed(page, sandbox):
     assert sandbox.faults() == []
 
 
+@pytest.mark.parametrize("detail", [{"times": 2}, {"skip": 1}, {"probability": 0.5}])
+def test_a_fault_that_no_switch_can_set_is_among_the_others(page, sandbox, detail):
+    sandbox.add_fault("drop_after", call="texts", **detail)
+    page.locator("#others").get_by_text("drop_after texts").wait_for()
+    assert page.get_by_role("group", name="Responses get lost").get_by_label("Off").is_checked()
+
+
+def test_a_request_that_still_waits_is_not_shown_as_a_success(page, api, sandbox):
+    sandbox.settings(latency=60)
+    with pytest.raises(requests.ReadTimeout):
+        api.send(timeout=0.5)
+    page.locator("#requests .status", has_text="…").wait_for()
+    assert page.locator("#requests .status").get_attribute("data-kind") == ""
+
+
 def test_the_focus_stays_on_a_faults_button_while_messages_come_and_other_faults_change(page, api, sandbox):
     sandbox.add_fault("status", call="send_sms", to=OTHER, status=500, times=3)
     sandbox.add_fault("drop_after", call="verify")

@@ -131,7 +131,7 @@ def test_the_log_of_webhooks_has_a_button_that_sends_again_and_keeps_the_focus(p
 
 
 def test_the_older_forms_and_the_receivers_faults_are_switches(page, sandbox):
-    page.get_by_label("The forms of before 2023-08").check()
+    page.get_by_label("Ids and reports as before 2023-08").check()
     wait_until(lambda: sandbox.settings()["older_forms"], "the switch is on", timeout=10)
     group = page.get_by_role("group", name="Receiver down")
     group.get_by_label("Once").check(force=True)
