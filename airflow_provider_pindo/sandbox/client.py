@@ -163,7 +163,8 @@ class SandboxClient:
         """Make the network report a status of a message now. Nothing follows on its own.
 
         :param status: one of :data:`~airflow_provider_pindo.sandbox.outcomes.STATUSES`. ``"sent"`` sends the
-            event ``sent``. ``"accepted"`` sends a report that is not final, and the status stays.
+            event ``sent``. ``"accepted"`` sends a report that is not final. A message that was only accepted
+            becomes sent first.
         :return: the message.
         :raises SandboxError: an unknown message or status.
         """

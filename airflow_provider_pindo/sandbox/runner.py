@@ -63,7 +63,8 @@ class Sandbox(SandboxClient):
     def start(self) -> None:
         """Start to serve. ``url`` is known once this returns.
 
-        :raises OSError: the port is taken, or the state file cannot be opened.
+        :raises OSError: the port is taken.
+        :raises sqlite3.Error: the state file cannot be opened.
         :raises ValueError: an unknown setting, or a value that it does not take.
         """
         self._ready.clear()
