@@ -1,16 +1,14 @@
-"""Airflow's API server alone, with webhooks on: for what receives Pindo's webhooks and needs no DAGs."""
+"""Airflow's API server without scheduler and triggerer, to test and measure the webhook receiver."""
 
 from __future__ import annotations
 
-import json
-import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from airflow_provider_pindo.api.webhooks import posting_token, reading_token
+from airflow_provider_pindo.api.webhooks import reading_token
 from demo.deployment import Deployment, python
 from demo.rest import wait_until
 
@@ -18,7 +16,7 @@ from demo.rest import wait_until
 class ApiServer(Deployment):
     """An API server with the sandbox, its database, and nothing else of Airflow.
 
-    :param folder: for what a DAGs folder is needed; it stays empty.
+    :param folder: the DAGs folder; it stays empty.
     :param database: address of an empty database for Airflow; SQLite when None.
     :param settings: more environment variables.
     """
@@ -26,13 +24,8 @@ class ApiServer(Deployment):
     def __init__(
         self, folder: Path, *, database: str | None = None, settings: dict[str, str] | None = None
     ) -> None:
-        super().__init__(folder, settings=settings)
+        super().__init__(folder, settings=settings, webhooks=True)
         self.settings = self._settings  # of every process that starts from now on
-        self.webhook_secret = secrets.token_hex(32)
-        self.settings.setdefault("AIRFLOW__PINDO__WEBHOOKS", "True")
-        connection = json.loads(self.sandbox.connection_json())
-        connection["extra"] = {**connection.get("extra", {}), "webhook_secret": self.webhook_secret}
-        self.settings.setdefault("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
         self._has_own_database = database is None
         if database is not None:
             self.settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
@@ -49,11 +42,6 @@ class ApiServer(Deployment):
         """The address of the receiver."""
         return f"{self.url}/pindo/webhooks/pindo_default"
 
-    @property
-    def webhook_url_with_token(self) -> str:
-        """The address of the receiver for webhooks without headers."""
-        return f"{self.webhook_url}?token={posting_token(self.webhook_secret, 'pindo_default')}"
-
     def restart(self) -> None:
         """Kill the API server like a machine that crashes, and start it again."""
         self.kill("api-server")
@@ -62,7 +50,7 @@ class ApiServer(Deployment):
 
     def wait_until_ready(self) -> None:
         """Wait until the API server responds."""
-        wait_until(lambda: self._responds(f"{self.url}/api/v2/monitor/health"), "it responds", timeout=120)
+        wait_until(self._is_healthy, "it responds", timeout=120)
 
     def events(self, **asked: Any) -> list[dict[str, Any]]:
         """Return the events that a task would read."""

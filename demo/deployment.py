@@ -37,8 +37,8 @@ from typing import Any, Self
 import psutil  # Airflow depends on it
 import requests
 
-from airflow_provider_pindo.api.webhooks import posting_token
 from airflow_provider_pindo.sandbox import SandboxClient
+from airflow_provider_pindo.sandbox.address import connection_json, receiver_url
 from demo.rest import AirflowRest, wait_until
 
 #: The major and the minor version, such as ``(3, 3)``.
@@ -92,7 +92,8 @@ class Deployment:
         self.rest = AirflowRest(self.url, self.username, self.password, airflow_version=AIRFLOW_VERSION)
         self._settings = settings or {}
         self._database = database
-        self._webhook_secret = secrets.token_hex(32) if webhooks and AIRFLOW_RELEASE >= (3, 1) else None
+        self.webhook_secret = secrets.token_hex(32)
+        self._has_webhooks = webhooks and AIRFLOW_RELEASE >= (3, 1)
         self._keep_logs = keep_logs
         self._progress = progress
         self._mark = secrets.token_hex(8)
@@ -111,18 +112,7 @@ class Deployment:
     @property
     def webhook_address(self) -> str | None:
         """The address of the webhooks, with the token that allows to post them; None if they are off."""
-        if self._webhook_secret is None:
-            return None
-        token = posting_token(self._webhook_secret, "pindo_default")
-        return f"{self.url}/pindo/webhooks/pindo_default?token={token}"
-
-    @property
-    def connection_json(self) -> str:
-        """The connection to the sandbox, with the secret of its webhooks if they are on."""
-        connection = json.loads(self.sandbox.connection_json())
-        if self._webhook_secret is not None:
-            connection["extra"]["webhook_secret"] = self._webhook_secret
-        return json.dumps(connection)
+        return receiver_url(self.url, self.webhook_secret) if self._has_webhooks else None
 
     @property
     def components(self) -> dict[str, list[str]]:
@@ -324,6 +314,7 @@ class Deployment:
     def environment(self) -> dict[str, str]:
         """Return the environment of every process: the caller's, without settings of another Airflow."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
+        secret = self.webhook_secret if self._has_webhooks else None
         own = {
             _MARK: self._mark,
             "SPT_NOENV": "1",  # setproctitle, which Airflow calls, leaves the environment readable
@@ -332,8 +323,8 @@ class Deployment:
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
-            "AIRFLOW_CONN_PINDO_DEFAULT": self.connection_json,
-            "AIRFLOW__PINDO__WEBHOOKS": str(self._webhook_secret is not None),
+            "AIRFLOW_CONN_PINDO_DEFAULT": connection_json(self.sandbox.url, self.sandbox.token, secret),
+            "AIRFLOW__PINDO__WEBHOOKS": str(self._has_webhooks),
             "AIRFLOW_VAR_PINDO_SEND_WINDOW": "00:00-24:00",  # the examples do not wait for the morning
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

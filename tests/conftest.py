@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
-import json
 import os
 import shutil
 import signal
@@ -52,7 +51,8 @@ os.environ.update(
 )
 
 from airflow_provider_pindo.sandbox import Sandbox  # noqa: E402
-from tests.api_server import SECRET, ApiServer, api_server  # noqa: E402
+from airflow_provider_pindo.sandbox.address import connection_json  # noqa: E402
+from tests.plugin_server import SECRET, PluginServer, plugin_server  # noqa: E402
 
 
 @pytest.hookimpl(wrapper=True)
@@ -102,17 +102,15 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 @pytest.fixture
 def webhooks(
     sandbox: Sandbox, airflow_database: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ApiServer]:
-    """An API server that receives webhooks (Airflow 3.1 and later). The connection has a secret for them."""
+) -> Iterator[PluginServer]:
+    """A server that receives webhooks (Airflow 3.1 and later). The connection has a secret for them."""
     from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
     if not AIRFLOW_V_3_1_PLUS:
         pytest.skip("webhooks need Airflow 3.1")
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "True")
-    connection = json.loads(sandbox.connection_json())
-    connection["extra"] = {**(connection.get("extra") or {}), "webhook_secret": SECRET}
-    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
-    with api_server() as running:
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection_json(sandbox.url, sandbox.token, SECRET))
+    with plugin_server() as running:
         monkeypatch.setenv("AIRFLOW__PINDO__API_URL", running.url)
         yield running
 

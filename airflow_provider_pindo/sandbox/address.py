@@ -40,12 +40,13 @@ def export_lines(url: str, token: str, webhook_url: str | None) -> list[str]:
     return [*lines, "export AIRFLOW__PINDO__WEBHOOKS=True"] if has_webhooks else lines
 
 
-def receiver_url(airflow: str) -> str:
+def receiver_url(airflow: str, secret: str = DEFAULT_SECRET) -> str:
     """The address at which Airflow receives the webhooks of this sandbox, with the token that posts them.
 
     :param airflow: the address of Airflow's UI.
+    :param secret: the connection's ``webhook_secret``.
     """
-    token = posting_token(DEFAULT_SECRET, "pindo_default")
+    token = posting_token(secret, "pindo_default")
     return f"{airflow.rstrip('/')}/pindo/webhooks/pindo_default?token={token}"
 
 

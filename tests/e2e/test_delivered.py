@@ -398,7 +398,7 @@ def test_a_pin_whose_outcome_is_unknown_is_not_waited_for(airflow, run_id):
 
 def test_no_log_shows_a_secret_a_text_or_a_number(airflow, run_id):
     """Runs last, after everything above has written logs."""
-    secrets = (airflow._webhook_secret, airflow.sandbox.token)
+    secrets = (airflow.webhook_secret, airflow.sandbox.token)
     assert all(secrets)
     for file in logs(airflow):
         printed = file.read_text(encoding="utf-8", errors="replace")

@@ -17,8 +17,8 @@ from airflow_provider_pindo.api.webhooks import message_digest
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
 from airflow_provider_pindo.plugins import _store
 from airflow_provider_pindo.triggers._sent import SentTrigger
-from tests.api_server import SECRET
 from tests.operators.bulk import post_sent
+from tests.plugin_server import SECRET
 
 ONE, TWO = ({"to": f"+25078000000{number}", "text": "Muraho"} for number in (1, 2))
 MATCHED = {"status": "matched"}

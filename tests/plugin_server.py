@@ -15,8 +15,8 @@ import requests
 SECRET = "a-secret-for-the-webhooks-0123456789"
 
 
-class ApiServer:
-    """A running API server.
+class PluginServer:
+    """A running server of the app.
 
     :param url: its address.
     """
@@ -27,9 +27,9 @@ class ApiServer:
         #: Statuses that the next requests for events get instead of a response.
         self.faults: list[int] = []
 
-    def webhook(self, body: dict[str, Any], conn_id: str = "pindo_default") -> None:
+    def webhook(self, body: dict[str, Any]) -> None:
         """Call the webhook, as Pindo does."""
-        address = f"{self.url}/pindo/webhooks/{conn_id}"
+        address = f"{self.url}/pindo/webhooks/pindo_default"
         requests.post(address, json=body, headers={"X-Webhook-Secret": SECRET}, timeout=30).raise_for_status()
 
     def report(self, sms_id: Any, status: str = "DELIVRD", modified_at: str = "2026-06-10T09:04:31") -> None:
@@ -60,7 +60,7 @@ class ApiServer:
 
 
 @contextmanager
-def api_server() -> Iterator[ApiServer]:
+def plugin_server() -> Iterator[PluginServer]:
     """Start the app, with an empty table."""
     import uvicorn
     from airflow import settings
@@ -78,7 +78,7 @@ def api_server() -> Iterator[ApiServer]:
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
 
-    running = ApiServer("")
+    running = PluginServer("")
 
     @app.middleware("http")
     async def observe(request: Request, call_next: Any) -> Any:
