@@ -16,6 +16,7 @@ import requests
 
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
+from benchmarks import peak_memory_of_this_process
 
 SENDER = "PindoTest"
 TEXT = "Hello @contact.name, we expect you tomorrow at @contact.time, with Dr Mugisha. Kigali Family Clinic"
@@ -181,7 +182,4 @@ def import_time() -> float:
 
 if __name__ == "__main__":
     operator(sys.argv[1], text=ONE_TEXT, chunk_size=1000)
-    status = Path(
-        "/proc/self/status"
-    ).read_text()  # only of this program; getrusage would include its parent's
-    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+    print(peak_memory_of_this_process())

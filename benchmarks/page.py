@@ -22,6 +22,8 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
+from benchmarks import peak_memory_of_this_process
+
 ENTRIES = 100_000
 ENTRIES_OF_A_RUN = 50
 DAYS = 30
@@ -173,8 +175,7 @@ def peak_memory(client: Any, window: str) -> float:
     """Return the most memory that this process has while it answers, in MB. Linux measures it."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     ask(client, window)
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return peak_memory_of_this_process()
 
 
 def ask(client: Any, window: str) -> Any:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.waiting import cpu_seconds
+from benchmarks.waiting import cpu_seconds, show_progress
 from demo.cluster import Cluster, missing_services
 from demo.deployment import EXAMPLE_DAGS
 
@@ -286,11 +286,6 @@ def main() -> None:
         runs = curve(cluster, arguments.recipients)
     arguments.picture.write_text(draw(runs, beside), encoding="utf-8")
     print(f"\nload at the end: {os.getloadavg()[0]:.1f}; the curve is in {arguments.picture.name}")
-
-
-def show_progress(line: str) -> None:
-    """Print a progress line to stderr, apart from the table."""
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from typing import Any, NamedTuple
 import requests
 
 from airflow_provider_pindo.sandbox import Sandbox
+from benchmarks import peak_memory_of_this_process
 from demo.deployment import Deployment, free_port
 from demo.rest import wait_until
 
@@ -366,19 +367,18 @@ def poll() -> None:
     sensor = PindoInboundSmsSensor(task_id="wait", pattern="YES", since=datetime.now(UTC))
     context: Any = {"ti": SimpleNamespace(start_date=None)}
     sensor.poke(context)
-    status = Path("/proc/self/status").read_text()
-    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+    print(peak_memory_of_this_process())
 
 
-def hostile_text(size: int = 100_000) -> None:
+def hostile_text() -> None:
     """Match a text that is designed to stall a matcher."""
     from airflow_provider_pindo._inbox.filter import compile_pattern
 
-    print(f"\n| a text of {size // 1000} kB against | |\n|---|---|")
+    print("\n| a text of 100 kB against | |\n|---|---|")
     for pattern in (r"(a+)+$", r"(\w*\s*)*$x", r"^(([a-z])+.)+[A-Z]([a-z])+$"):
         compiled = compile_pattern(pattern)
         started = time.perf_counter()
-        compiled.search("a" * size + "!")
+        compiled.search("a" * 100_000 + "!")
         print(f"| `{pattern}` | {(time.perf_counter() - started) * 1000:.2f} ms |")
 
 

@@ -1,8 +1,8 @@
 """How many webhooks one worker of Airflow's API server takes: ``make bench-webhooks`` (two minutes).
 
 Four clients post delivery reports, each over a connection of its own, as fast as they are answered. The answer comes
-after the commit. Beside them, in the same API server, a plugin's route that does nothing. The two alternate. Meanwhile
-another client asks for Airflow's health five times a second.
+after the commit. For comparison, they post to a plugin's route that does nothing, in the same API server. The two
+alternate. Meanwhile another client asks for Airflow's health five times a second.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _request(
         raise RuntimeError(f"{method} {path}: {response.status}")
 
 
-def measure(rounds: int = ROUNDS) -> tuple[Result, Result]:
+def measure() -> tuple[Result, Result]:
     """Return the requests a second of the median round, and the longest seconds of all: ours, and the bare route's."""
     with tempfile.TemporaryDirectory() as folder:
         plugins = Path(folder, "plugins")
@@ -124,10 +124,10 @@ def measure(rounds: int = ROUNDS) -> tuple[Result, Result]:
                     one_round(server.url, "/pindo/webhooks/pindo_default", headers),
                     one_round(server.url, "/bare/", {}),
                 )
-                for _ in range(rounds + 1)
+                for _ in range(ROUNDS + 1)
             ][1:]  # the first round has the one-time costs
             kept = len(server.events())
-    if kept != CLIENTS * REQUESTS * (rounds + 1):
+    if kept != CLIENTS * REQUESTS * (ROUNDS + 1):
         raise RuntimeError(f"{kept} webhooks were kept")
     ours, bare = zip(*pairs, strict=True)
     return summary(ours), summary(bare)

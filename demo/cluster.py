@@ -60,7 +60,7 @@ class Cluster(Deployment):
         self.workers = [f"worker-{number}" for number in range(1, workers + 1)]
         self.triggerers = [f"triggerer-{number}" for number in range(1, triggerers + 1)]
         self._worker_concurrency = worker_concurrency
-        self._database = f"pindo_cluster_{self._mark}"
+        self._database_name = f"pindo_cluster_{self._mark}"
         self._redis_port = free_port() if own_redis else None
         self._redis_url = f"redis://127.0.0.1:{self._redis_port}/0" if own_redis else None
 
@@ -90,7 +90,7 @@ class Cluster(Deployment):
     @property
     def database_url(self) -> URL:
         """The URL of Airflow's database."""
-        return server_url().set(database=self._database)
+        return server_url().set(database=self._database_name)
 
     @property
     def broker_url(self) -> str:
@@ -139,7 +139,7 @@ class Cluster(Deployment):
         if self._redis_port:
             self.start("redis")
         with postgres(server_url()) as cursor:
-            cursor.execute(f'CREATE DATABASE "{self._database}"')
+            cursor.execute(f'CREATE DATABASE "{self._database_name}"')
         self.airflow("db", "migrate")
 
     def _is_healthy(self) -> bool:
@@ -180,9 +180,9 @@ class Cluster(Deployment):
         for name in names:
             self.start(name)
 
-    def wait_until_healthy(self, *, timeout: float = 120) -> None:
+    def wait_until_healthy(self) -> None:
         """Wait until every component responds."""
-        wait_until(self._is_healthy, "the whole cluster is healthy", timeout=timeout)
+        wait_until(self._is_healthy, "the whole cluster is healthy", timeout=120)
 
     def stop(self) -> None:
         """Stop every process, and delete the folder, the database and the data in Redis."""
@@ -193,7 +193,7 @@ class Cluster(Deployment):
 
     def _drop_database(self) -> None:
         with postgres(server_url()) as cursor:
-            cursor.execute(f'DROP DATABASE IF EXISTS "{self._database}" WITH (FORCE)')
+            cursor.execute(f'DROP DATABASE IF EXISTS "{self._database_name}" WITH (FORCE)')
 
     def _give_back_redis(self) -> None:
         if self._redis_url is not None and self._redis_port is None:

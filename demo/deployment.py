@@ -64,7 +64,7 @@ class Deployment:
         ``{"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}``.
     :param web_port: the UI's port. If it is in use, or None (default), another free port is used.
     :param sandbox_port: the sandbox's port, with the same rule.
-    :param database: SQL that fills Airflow's database before it is migrated, such as that of an earlier version.
+    :param sql: statements that fill Airflow's database before it is migrated, such as those of an earlier version.
     :param webhooks: whether the sandbox's webhooks come back to Airflow's API server (Airflow 3.1 and later).
     :param keep_logs: after an error, copy all logs to a folder that stays, and report its path.
     :param progress: called with one line for each step.
@@ -77,7 +77,7 @@ class Deployment:
         settings: dict[str, str] | None = None,
         web_port: int | None = None,
         sandbox_port: int | None = None,
-        database: str = "",
+        sql: str = "",
         webhooks: bool = False,
         keep_logs: bool = False,
         progress: Callable[[str], None] = lambda line: None,
@@ -91,7 +91,7 @@ class Deployment:
         self.sandbox = SandboxClient(f"http://127.0.0.1:{free_port(sandbox_port, besides=web_port)}")
         self.rest = AirflowRest(self.url, self.username, self.password, airflow_version=AIRFLOW_VERSION)
         self._settings = settings or {}
-        self._database = database
+        self._sql = sql
         self.webhook_secret = secrets.token_hex(32)
         self._has_webhooks = webhooks and AIRFLOW_RELEASE >= (3, 1)
         self._keep_logs = keep_logs
@@ -171,7 +171,7 @@ class Deployment:
 
     def _create_database(self) -> None:
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.executescript(self._database)
+            database.executescript(self._sql)
         self.airflow("db", "migrate")
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             database.execute(
@@ -235,11 +235,11 @@ class Deployment:
         _kill_all(lambda: self.processes(name))
         process.wait()
 
-    def airflow(self, *command: str, timeout: float = 180) -> str:
+    def airflow(self, *command: str) -> str:
         """Run an ``airflow`` command in this deployment and return its output."""
-        return self.run("airflow", *command, timeout=timeout)
+        return self.run("airflow", *command)
 
-    def run(self, module: str, *arguments: str, timeout: float = 180) -> str:
+    def run(self, module: str, *arguments: str) -> str:
         """Run a Python module in this deployment and return its output."""
         with interrupts_wait():
             process = subprocess.Popen(  # noqa: S603
@@ -254,9 +254,9 @@ class Deployment:
             )
         command = " ".join((module, *arguments))
         try:
-            printed, _ = process.communicate(timeout=timeout)
+            printed, _ = process.communicate(timeout=180)
         except subprocess.TimeoutExpired:
-            raise DeploymentError(f"{command}: still running after {timeout:.0f} s") from None
+            raise DeploymentError(f"{command}: still running after 180 s") from None
         if process.returncode:
             raise DeploymentError(f"{command}: exit code {process.returncode}\n{printed[-4000:]}")
         return printed
@@ -435,9 +435,9 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def tail(file: Path, lines: int = 40) -> str:
-    """Return the last lines of a file."""
-    return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+def tail(file: Path) -> str:
+    """Return the last 40 lines of a file."""
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
 
 
 @contextmanager

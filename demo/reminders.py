@@ -11,7 +11,6 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from demo.deployment import EXAMPLE_DAGS, Deployment
@@ -33,10 +32,10 @@ class Reminder(NamedTuple):
     name: str
 
 
-def expected_reminders(file: Path = APPOINTMENTS) -> tuple[set[Reminder], set[str]]:
+def expected_reminders() -> tuple[set[Reminder], set[str]]:
     """Return the reminders of tomorrow's rows, and the names of the patients with an invalid number."""
     reminders, unreachable = set(), set()
-    with file.open(newline="", encoding="utf-8") as rows:
+    with APPOINTMENTS.open(newline="", encoding="utf-8") as rows:
         for row in csv.DictReader(rows):
             if row["date"] != "tomorrow":
                 continue
@@ -171,8 +170,8 @@ def _state(task_instance: dict[str, Any]) -> str:
     return task_instance["state"] or "waiting"
 
 
-def _failed_logs(deployment: Deployment, run_id: str, lines: int = 30) -> str:
-    """Return the end of each failed task's log."""
+def _failed_logs(deployment: Deployment, run_id: str) -> str:
+    """Return the last 30 lines of each failed task's log."""
     logs = []
     for task in deployment.rest.task_instances(DAG_ID, run_id):
         if task["state"] in ("failed", "up_for_retry", "upstream_failed"):
@@ -184,5 +183,5 @@ def _failed_logs(deployment: Deployment, run_id: str, lines: int = 30) -> str:
                 try_number=max(1, task["try_number"]),
             )
             logs.append(f"--- {task['task_id']} [{task['map_index']}] {task['state']}")
-            logs += log.splitlines()[-lines:]
+            logs += log.splitlines()[-30:]
     return "\n".join(logs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -68,7 +68,7 @@ class AirflowRest:
         """Return the tracebacks of DAG files with import errors."""
         return [error["stack_trace"] for error in self.request("GET", "/importErrors")["import_errors"]]
 
-    def wait_for_dag(self, dag_id: str, *, timeout: float = 120) -> None:
+    def wait_for_dag(self, dag_id: str) -> None:
         """Wait until Airflow has read the DAG and can run it."""
 
         def is_read() -> bool:
@@ -82,7 +82,7 @@ class AirflowRest:
                 return False
             return True
 
-        wait_until(is_read, f"Airflow has read the DAG {dag_id}", timeout=timeout)
+        wait_until(is_read, f"Airflow has read the DAG {dag_id}", timeout=120)
 
     def create_pool(self, name: str, *, slots: int, description: str) -> None:
         """Create a pool, as a person does in the UI (Admin, Pools)."""
@@ -111,17 +111,14 @@ class AirflowRest:
         """Return the state of a run: queued, running, success or failed."""
         return str(self.request("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"])
 
-    def wait_for_run(
-        self, dag_id: str, run_id: str, *, states: Collection[str] = FINISHED_RUN, timeout: float = 180
-    ) -> str:
-        """Wait until the run is in one of ``states`` (default: a final state) and return its state."""
+    def wait_for_run(self, dag_id: str, run_id: str, *, timeout: float = 180) -> str:
+        """Wait until the run has ended and return its state."""
 
-        def state_reached() -> str | None:
+        def final_state() -> str | None:
             state = self.run_state(dag_id, run_id)
-            return state if state in states else None
+            return state if state in FINISHED_RUN else None
 
-        what = f"run {run_id} of {dag_id} is {' or '.join(sorted(states))}"
-        return wait_until(state_reached, what, timeout=timeout)
+        return wait_until(final_state, f"run {run_id} of {dag_id} has ended", timeout=timeout)
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Json]]:
         """Return every task instance of a run, in the order of their task IDs and map indexes."""
@@ -160,13 +157,9 @@ class AirflowRest:
 
         return wait_until(reached, f"task {task_id} of {run_id} is {state}", timeout=timeout)
 
-    def clear(self, dag_id: str, run_id: str, *task_ids: str, map_index: int | None = None) -> None:
-        """Clear tasks, as a person does in the UI, so that they run again.
-
-        :param map_index: clear only this index of a mapped task (Airflow 3). None (default) clears the whole task.
-        """
-        tasks: list[Json] = [[name, map_index] if map_index is not None else name for name in task_ids]
-        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": tasks, "only_failed": False}
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
+        """Clear tasks, as a person does in the UI, so that they run again."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": task_ids, "only_failed": False}
         self.request("POST", f"/dags/{dag_id}/clearTaskInstances", json={**body, "reset_dag_runs": True})
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **params: Json) -> None:
@@ -189,11 +182,9 @@ class AirflowRest:
                 if error.response is None or error.response.status_code != 409:  # it was answered before
                     raise
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value", map_index: int = -1
-    ) -> Json:
-        """Return an XCom's value; ``return_value`` (default) is the task's result."""
-        path = f"{self._task_path(dag_id, run_id, task_id)}/xcomEntries/{quote(key)}"
+    def xcom(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1) -> Json:
+        """Return a task's result."""
+        path = f"{self._task_path(dag_id, run_id, task_id)}/xcomEntries/return_value"
         params = {"map_index": str(map_index), "stringify": "false"}
         return self.request("GET", path, params=params)["value"]
 
@@ -204,12 +195,10 @@ class AirflowRest:
         entries = self.request("GET", path, params=params)["task_state_store"]
         return {entry["key"]: entry["value"] for entry in entries}
 
-    def patch_task_state(
-        self, dag_id: str, run_id: str, task_id: str, key: str, value: Json, *, map_index: int = -1
-    ) -> None:
+    def patch_task_state(self, dag_id: str, run_id: str, task_id: str, key: str, value: Json) -> None:
         """Change one entry of the state store, as a person does in the Task State Store tab (Airflow 3.3)."""
         path = f"{self._task_path(dag_id, run_id, task_id)}/state-store/{quote(key)}"
-        self.request("PATCH", path, params={"map_index": map_index}, json={"value": value})
+        self.request("PATCH", path, params={"map_index": -1}, json={"value": value})
 
     def _task_path(self, dag_id: str, run_id: str, task_id: str) -> str:
         return f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}"

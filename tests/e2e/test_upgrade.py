@@ -26,7 +26,7 @@ def upgraded(request, sigterm_is_heard, tmp_path_factory):
     dags = tmp_path_factory.mktemp("dags")
     (dags / "upgrade.py").write_bytes((HERE / "dag.py").read_bytes())
     sql = request.param.read_text(encoding="utf-8").replace(make_database.FOLDER, str(dags))
-    with Deployment(dags, database=sql) as deployment:
+    with Deployment(dags, sql=sql) as deployment:
         yield deployment, sql
 
 
