@@ -23,6 +23,7 @@ from airflow_provider_pindo._bulk.outcome import NOT_AS_WRITTEN, Outcome
 from airflow_provider_pindo._bulk.preflight import DUPLICATE, EXCLUDED, INVALID, SEND, Preflight
 from airflow_provider_pindo._bulk.row_numbers import MAX_LISTED
 from airflow_provider_pindo._sources.files import storage_path
+from airflow_provider_pindo.api.redaction import mask_error
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
 _COLUMN = {INVALID: "rejected", DUPLICATE: "duplicate"}
@@ -173,7 +174,7 @@ class Totals:
             write(*args)
         except Exception as error:  # every storage has its own
             if self.failure is None:
-                self.failure = ReportError(f"the report cannot be written ({error})")
+                self.failure = ReportError(f"the report cannot be written ({mask_error(error)})")
 
     def counts(self) -> Counts:
         """Return where everybody stands now."""

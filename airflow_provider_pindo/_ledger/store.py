@@ -11,7 +11,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.redaction import mask_error
 
 if TYPE_CHECKING:
@@ -84,12 +83,11 @@ class Ledger(TaskStateStore):
 
         try:
             self.set(key, value)
-        except PindoError:
-            raise
         except Exception as error:
             why = mask_error(error).rstrip(".")
             raise AirflowException(
-                f"The ledger cannot be written ({why}), so nothing is sent now.\nThe next try sends."
+                f"The ledger cannot be written ({why}), so nothing is sent now.\nThe next try sends. If Airflow stored "
+                "the entry of a single request after all, it reports an unknown outcome instead."
             ) from None
 
     def set_outcome(self, key: str, value: dict[str, Any]) -> None:
@@ -103,7 +101,9 @@ class Ledger(TaskStateStore):
                 self.set(key, value)
             except Exception as error:
                 if pause is None:
-                    log.warning("The ledger was not written (%s): the outcome stays unknown there", error)
+                    log.warning(
+                        "The ledger was not written (%s): the outcome stays unknown there", mask_error(error)
+                    )
                 else:
                     time.sleep(pause)
             else:

@@ -30,11 +30,13 @@ _SEPARATORS = re.compile(r"[\W_]+")
 def safe_message(error: BaseException) -> str:
     """Return what went wrong, for a log.
 
-    Errors of this provider and of Airflow keep their message. Any other error shows only its type and the line that
-    raised it, since its message may quote a text, a number or a response.
+    Errors of this provider and of Airflow keep their message; Airflow's may quote numbers, which are masked. Any other
+    error shows only its type and the line that raised it, since its message may quote a text, a number or a response.
     """
-    if isinstance(error, PindoError) or type(error).__module__.partition(".")[0] == "airflow":
+    if isinstance(error, PindoError):
         return str(error) or type(error).__name__
+    if type(error).__module__.partition(".")[0] == "airflow":
+        return mask_error(error)
     if isinstance(error, TimeoutError):
         return "it took too long"
     frames = traceback.extract_tb(error.__traceback__)

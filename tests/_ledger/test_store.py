@@ -52,7 +52,8 @@ def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
 @pytest.mark.parametrize(("failures", "kept"), [(3, True), (99, False)])
 def test_after_a_send_a_ledger_that_cannot_be_written_does_not(failures, kept, monkeypatch, caplog):
     monkeypatch.setattr("airflow_provider_pindo._ledger.store._WRITE_PAUSES", (0, 0, 0))
-    store = Store(failures=failures)
+    store = Store(failures=failures, failure=ConnectionError("no answer about +250781234567"))
     ledger(store).write_outcome(Entry(SENT, input="this"))
     assert (KEY in store) is kept
-    assert ("(no API server): the outcome stays unknown" in caplog.text) is not kept
+    assert ("(no answer about +25078****567): the outcome stays unknown" in caplog.text) is not kept
+    assert "1234567" not in caplog.text
