@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pindo.api.arguments import masked_repr
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.json_safe import json_safe
-from airflow_provider_pindo.api.phone import parse_phone_number
+from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.values import InboundSms
@@ -129,7 +130,8 @@ def compile_pattern(pattern: object) -> Any:
     """
     if not isinstance(pattern, str) or not pattern:
         raise PindoConfigurationError(
-            f"pattern is {pattern!r}: give the regular expression that the text must match ('.' matches any text)"
+            f"pattern is {masked_repr(pattern)}: give the regular expression that the text must match ('.' matches any "
+            "text)"
         )
     import re2
 
@@ -139,8 +141,8 @@ def compile_pattern(pattern: object) -> Any:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError) as error:
         raise PindoConfigurationError(
-            f"pattern {pattern!r} is not valid RE2: {_reason(error)}. RE2 has no look-around, backreference or "
-            "possessive quantifier, so that no message can stall the match; see "
+            f"pattern {masked_repr(pattern)} is not valid RE2: {mask_numbers_in(_reason(error))}. RE2 has no "
+            "look-around, backreference or possessive quantifier, so that no message can stall the match; see "
             "https://github.com/google/re2/wiki/Syntax"
         ) from None
 
@@ -153,8 +155,8 @@ def _reason(error: Exception) -> str:
 def _check_inbound_number(number: object, country: str | None) -> str:
     if not isinstance(number, str):
         raise PindoConfigurationError(
-            f"inbound_number is {number!r}, of type {type(number).__name__}: give a string, since a number loses its "
-            "plus and its leading zeros"
+            f"inbound_number is {masked_repr(number)}, of type {type(number).__name__}: give a string, since a number "
+            "loses its plus and its leading zeros"
         )
     digits = canonical_digits(number, country)
     if not digits:

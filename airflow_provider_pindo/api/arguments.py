@@ -5,26 +5,37 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
-from airflow_provider_pindo.api.phone import plain_characters
+from airflow_provider_pindo.api.phone import mask_numbers_in, plain_characters
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+#: How a date begins, which has as many digits as a phone number.
+_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}(?![-0-9])")
 #: A number of this many digits is above every id.
 _TOO_MANY_DIGITS = len(str(MAX_INTEGER)) + 1
 #: What people write between the digits of a PIN: ``123 456``, ``123-456``.
 _BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9])")
 
 
+def masked_repr(value: object) -> str:
+    """Return a wrong value for an error. Swapped arguments may make it a phone number, which is masked."""
+    is_date = isinstance(value, date) or (isinstance(value, str) and _DATE.match(value))
+    return repr(value) if is_date else mask_numbers_in(repr(value))
+
+
 def read_flag(name: str, value: object) -> bool:
-    """Return a flag, also from the text of a form or a template. ``"False"``, ``""`` and None are false."""
+    """Return a flag, also from the text of a form or a template. ``"False"``, ``""`` and None are false.
+
+    :raises PindoConfigurationError: it is another word.
+    """
     word = str(value).strip().lower()
     if word in ("", "none"):
         return False
     if word not in _FLAGS:
-        raise PindoConfigurationError(f"{name} is {value!r}: give true or false")
+        raise PindoConfigurationError(f"{name} is {masked_repr(value)}: give true or false")
     return _FLAGS[word]
 
 
@@ -34,10 +45,15 @@ def read_optional(value: str | None) -> str | None:
 
 
 def read_seconds(name: str, value: object) -> float:
-    """Return the seconds, 0 or more, of a ``timedelta`` or a number."""
+    """Return the seconds, 0 or more, of a ``timedelta`` or a number.
+
+    :raises PindoConfigurationError: it is something else.
+    """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-        raise PindoConfigurationError(f"{name} is {value!r}: give seconds, such as 30.0, or a timedelta")
+        raise PindoConfigurationError(
+            f"{name} is {masked_repr(value)}: give seconds, such as 30.0, or a timedelta"
+        )
     return float(seconds)
 
 
@@ -72,27 +88,37 @@ def read_moment(name: str, value: object) -> datetime:
 
 def _no_moment(name: str, value: object) -> PindoConfigurationError:
     return PindoConfigurationError(
-        f"{name} is {value!r}: give an aware time, as a datetime or as text such as 2026-11-24T08:00:00+02:00"
+        f"{name} is {masked_repr(value)}: give an aware time, as a datetime or as text such as "
+        "2026-11-24T08:00:00+02:00"
     )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """Return ``value``, or refuse it when it is not one of ``choices``."""
+    """Return ``value``.
+
+    :raises PindoConfigurationError: it is not one of ``choices``.
+    """
     if value not in choices:
-        raise PindoConfigurationError(f"{name} is {value!r}: give one of {', '.join(choices)}")
+        raise PindoConfigurationError(f"{name} is {masked_repr(value)}: give one of {', '.join(choices)}")
     return value
 
 
 def check_whole_number(name: str, value: object, *, most: int | None = None) -> int:
-    """Return ``value``, or refuse it when it is not a whole number from 1 to ``most``."""
+    """Return ``value``.
+
+    :raises PindoConfigurationError: it is not a whole number from 1 to ``most``.
+    """
     if type(value) is not int or value < 1 or (most is not None and value > most):
         bound = "" if most is None else f" to {most:,}"
-        raise PindoConfigurationError(f"{name} is {value!r}: give a whole number from 1{bound}")
+        raise PindoConfigurationError(f"{name} is {masked_repr(value)}: give a whole number from 1{bound}")
     return value
 
 
 def check_text(text: object) -> str:
-    """Return ``text``, or refuse it when a phone cannot show it."""
+    """Return ``text``.
+
+    :raises PindoConfigurationError: a phone cannot show it.
+    """
     text = check_characters("text", text)
     if not text.strip():
         raise PindoConfigurationError("text is empty: Pindo sends no message without a text")
@@ -100,9 +126,10 @@ def check_text(text: object) -> str:
 
 
 def check_characters(what: str, text: object) -> str:
-    """Return ``text``, or refuse it when it is not a string, or has half a surrogate pair.
+    """Return ``text``.
 
     :param what: its name, for errors.
+    :raises PindoConfigurationError: it is not a string, or has half a surrogate pair.
     """
     if not isinstance(text, str):
         raise PindoConfigurationError(f"{what} is of type {type(text).__name__}: give a string")
@@ -117,7 +144,11 @@ def check_characters(what: str, text: object) -> str:
 
 
 def check_sender(sender: object, what: str = "sender") -> str:
-    """Return ``sender``, or refuse it when it cannot be a sender ID."""
+    """Return ``sender``.
+
+    :param what: its name, for errors.
+    :raises PindoConfigurationError: it cannot be a sender ID.
+    """
     if sender is None or sender == "":
         raise PindoConfigurationError(
             f"no {what} was given: set the argument '{what}', or the extra 'sender' of the connection, to a "
@@ -137,7 +168,8 @@ def check_sender(sender: object, what: str = "sender") -> str:
 def check_request_id(request_id: object) -> int:
     """Return ``request_id`` as an integer. Templates and XComs give it as a string.
 
-    An error does not show it: swapped arguments make it a phone number or a PIN.
+    :raises PindoConfigurationError: it is no id. The error does not show it: swapped arguments make it a phone number
+        or a PIN.
     """
     if isinstance(request_id, int) and not isinstance(request_id, bool):
         number = request_id
@@ -161,7 +193,10 @@ def _no_request_id(problem: str) -> PindoConfigurationError:
 
 
 def check_code(code: object) -> str:
-    """Return the PIN ``code`` as Pindo sent it; an error never shows it. See :func:`clean_code`."""
+    """Return the PIN ``code`` as Pindo sent it; see :func:`clean_code`.
+
+    :raises PindoConfigurationError: it is empty, or not a string. The error never shows it.
+    """
     if isinstance(code, str) and (cleaned := clean_code(code)):
         return check_characters("code", cleaned)
     problem = "empty" if isinstance(code, str) else f"of type {type(code).__name__}"

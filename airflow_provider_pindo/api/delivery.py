@@ -122,9 +122,10 @@ def read_messages(value: object) -> tuple[list[str], int]:
 def _read_message(value: object) -> str | None:
     if isinstance(value, Mapping):
         if value.get("sms_id") is None and "to" not in value:
+            keys = mask_numbers_in(", ".join(sorted(map(str, value))))
             raise PindoConfigurationError(
-                f"sms_ids has an object with the keys {', '.join(sorted(map(str, value)))[:200]}, which is no receipt: "
-                "give what PindoSendSmsOperator returned, or the report of a bulk send as report_path"
+                f"sms_ids has an object with the keys {keys[:200]}, which is no receipt: give what "
+                "PindoSendSmsOperator returned, or the report of a bulk send as report_path"
             )
         return read_sms_id(value.get("sms_id"))
     return check_sms_id(value)

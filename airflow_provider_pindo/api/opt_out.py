@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Literal
 
+from airflow_provider_pindo.api.arguments import masked_repr
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 __all__ = ["classify"]
@@ -70,7 +71,8 @@ _STARTS = frozenset(map(_normalize, _START))
 def _given(argument: str, words: Iterable[str]) -> frozenset[str]:
     """Return the words of an argument, each in the spelling that is compared."""
     if isinstance(words, str):
-        raise PindoConfigurationError(f"{argument} is the text {words!r}: give a list, such as [{words!r}]")
+        shown = masked_repr(words)
+        raise PindoConfigurationError(f"{argument} is the text {shown}: give a list, such as [{shown}]")
     spelled = {word: _normalize(word) for word in words}
     for word, plain in spelled.items():
         if not plain:

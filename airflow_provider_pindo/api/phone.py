@@ -183,7 +183,7 @@ def _region(country: str | None) -> str:
     region = (country or "").strip().upper()
     if region not in phonenumbers.SUPPORTED_REGIONS:
         raise PindoConfigurationError(
-            f"country {region!r} is not an ISO 3166 two-letter code: use one such as RW or KE"
+            f"country {mask_numbers_in(repr(region))} is not an ISO 3166 two-letter code: use one such as RW or KE"
         )
     return region
 

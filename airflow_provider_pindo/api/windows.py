@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from airflow_provider_pindo.api.arguments import masked_repr
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -134,66 +135,66 @@ def parse_window(name: str, text: str, zone: tzinfo) -> SendWindow | None:
     :param zone: the zone of a window that names none.
     :raises PindoConfigurationError: it is no window.
     """
+    try:
+        return _parse(text, zone)
+    except ValueError as error:
+        raise PindoConfigurationError(f"{name} is {masked_repr(text)}: {error}") from None
+
+
+def _parse(text: object, zone: tzinfo) -> SendWindow | None:
+    """Return the window that ``text`` describes.
+
+    :raises ValueError: it is no window. The error says what to write.
+    """
     if not isinstance(text, str):
-        raise PindoConfigurationError(f"{name} is {text!r}: {_EXAMPLE}")
+        raise ValueError(_EXAMPLE)
     if not text.strip():
         return None
     parts = [_PART.fullmatch(part.strip()) for part in text.strip().rstrip(";").split(";")]
     if None in parts:
-        raise PindoConfigurationError(f"{name} is {text!r}: {_EXAMPLE}")
+        raise ValueError(_EXAMPLE)
     if len({match["zone"] is None for match in parts if match}) > 1:
-        raise PindoConfigurationError(f"{name} is {text!r}: give each part its time zone, or none of them")
-    return SendWindow(text.strip(), tuple(_parse_part(name, text, match, zone) for match in parts if match))
+        raise ValueError("give each part its time zone, or none of them")
+    return SendWindow(text.strip(), tuple(_parse_part(match, zone) for match in parts if match))
 
 
-def _parse_part(name: str, text: str, part: re.Match[str], zone: tzinfo) -> _Span:
-    days = _ALL_DAYS if part["days"] is None else _parse_days(name, text, part["days"])
-    start, end = (_parse_time(name, text, part[side]) for side in ("start", "end"))
+def _parse_part(part: re.Match[str], zone: tzinfo) -> _Span:
+    days = _ALL_DAYS if part["days"] is None else _parse_days(part["days"])
+    start, end = (_parse_time(part[side]) for side in ("start", "end"))
     if start % _MIDNIGHT == end % _MIDNIGHT and (start, end) != (0, _MIDNIGHT):
-        raise PindoConfigurationError(
-            f"{name} is {text!r}: it ends when it starts. Write 00:00-24:00 for the whole day"
-        )
-    return _Span(
-        days,
-        start % _MIDNIGHT,
-        end,
-        zone if part["zone"] is None else _parse_zone(name, text, part["zone"]),
-    )
+        raise ValueError("it ends when it starts. Write 00:00-24:00 for the whole day")
+    return _Span(days, start % _MIDNIGHT, end, zone if part["zone"] is None else _parse_zone(part["zone"]))
 
 
-def _parse_time(name: str, text: str, value: str) -> int:
-    match = _TIME.fullmatch(value)
+def _parse_time(text: str) -> int:
+    match = _TIME.fullmatch(text)
     minutes = int(match[1]) * 60 + int(match[2]) if match else _MIDNIGHT + 1
     if minutes > _MIDNIGHT:
-        raise PindoConfigurationError(
-            f"{name} is {text!r}: {value} is not a time of day. Write 00:00 to 24:00"
-        )
+        raise ValueError(f"{text} is not a time of day. Write 00:00 to 24:00")
     return minutes
 
 
-def _parse_days(name: str, text: str, days: str) -> frozenset[int]:
-    found: set[int] = set()
-    for part in days.split(","):
+def _parse_days(text: str) -> frozenset[int]:
+    weekdays: set[int] = set()
+    for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
-        start = _parse_day(name, text, first)
-        end = _parse_day(name, text, last) if dash else start
-        found.update((start + offset) % 7 for offset in range((end - start) % 7 + 1))
-    return frozenset(found)
+        start = _parse_day(first)
+        end = _parse_day(last) if dash else start
+        weekdays.update((start + offset) % 7 for offset in range((end - start) % 7 + 1))
+    return frozenset(weekdays)
 
 
-def _parse_day(name: str, text: str, word: str) -> int:
+def _parse_day(word: str) -> int:
     for number, day in enumerate(_DAYS):
         if word.lower() in (day, day[:3]):
             return number
-    raise PindoConfigurationError(
-        f"{name} is {text!r}: {word!r} is not a day. Write mon, tue, wed, thu, fri, sat or sun, as in 'mon-fri, sun'"
+    raise ValueError(
+        f"{word!r} is not a day. Write mon, tue, wed, thu, fri, sat or sun, as in 'mon-fri, sun'"
     )
 
 
-def _parse_zone(name: str, text: str, zone: str) -> ZoneInfo:
+def _parse_zone(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(zone)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise PindoConfigurationError(
-            f"{name} is {text!r}: {zone!r} is not a time zone. Write one such as Africa/Kigali"
-        ) from None
+        raise ValueError(f"{masked_repr(name)} is not a time zone. Write one such as Africa/Kigali") from None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_pindo.api.arguments import check_sender, read_flag
+from airflow_provider_pindo.api.arguments import check_sender, masked_repr, read_flag
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.limits import (
     DEFAULT_HOST,
@@ -28,7 +28,6 @@ from airflow_provider_pindo.api.limits import (
     TOTAL_TIMEOUT_FACTOR,
     VARIABLE_PREFIX,
 )
-from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.windows import parse_window
 
 if TYPE_CHECKING:
@@ -258,9 +257,12 @@ class _Extra:
     def text(self, key: str) -> str | None:
         value = self._values.get(key)
         if value is not None and not isinstance(value, str):
-            shown = mask_numbers_in(repr(value))[:_MAX_SHOWN]
-            raise PindoConfigurationError(f"extra {key!r} {self._of} is {shown}: write a string")
+            raise self._invalid(key, "write a string")
         return value
+
+    def _invalid(self, key: str, advice: str) -> PindoConfigurationError:
+        shown = masked_repr(self._values[key])[:_MAX_SHOWN]
+        return PindoConfigurationError(f"extra {key!r} {self._of} is {shown}: {advice}")
 
     def secret(self, key: str) -> str | None:
         """Read a secret, which no error shows."""
@@ -285,9 +287,7 @@ class _Extra:
         """Read ``country`` and check its shape. Only phonenumbers knows all codes, and it is not loaded here."""
         country = self.text("country")
         if country is not None and not _TWO_LETTERS.fullmatch(country.strip()):
-            raise PindoConfigurationError(
-                f"extra 'country' {self._of} is {country!r}: write an ISO 3166 two-letter code such as RW or KE"
-            )
+            raise self._invalid("country", "write an ISO 3166 two-letter code such as RW or KE")
         return country
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -302,10 +302,10 @@ class _Extra:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not (math.isfinite(number) and number > 0):
-            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write a number above 0")
+            raise self._invalid(key, "write a number above 0")
         if not least <= number <= most:
             bound = f"at most {most:g}" if number > most else f"at least {least:g}"
-            raise PindoConfigurationError(f"extra {key!r} {self._of} is {value!r}: write {bound}")
+            raise self._invalid(key, f"write {bound}")
         return number
 
     def zone(self, key: str) -> str:
@@ -315,9 +315,7 @@ class _Extra:
         try:
             zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise PindoConfigurationError(
-                f"extra {key!r} {self._of} is {name!r}, not a time zone: write one such as Africa/Kigali"
-            ) from None
+            raise self._invalid(key, "write a time zone such as Africa/Kigali") from None
         return name
 
     def window(self, key: str) -> str | None:
@@ -333,9 +331,9 @@ class _Extra:
         variable = source.removeprefix(VARIABLE_PREFIX) if source.startswith(VARIABLE_PREFIX) else None
         is_path = not source.startswith(("[", "{")) and ("/" in source or "." in source)
         if source and not (is_path if variable is None else variable.strip()):
-            raise PindoConfigurationError(
-                f"extra 'suppression_list' {self._of} is {mask_numbers_in(source)!r}: write the path or URL of a file "
-                f"with the numbers, or {VARIABLE_PREFIX}NAME for an Airflow Variable"
+            raise self._invalid(
+                "suppression_list",
+                f"write the path or URL of a file with the numbers, or {VARIABLE_PREFIX}NAME for an Airflow Variable",
             )
         return source or None
 

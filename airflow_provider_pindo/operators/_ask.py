@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo._ledger.entry import ON_UNKNOWN, Settlement
-from airflow_provider_pindo.api.arguments import check_choice
+from airflow_provider_pindo.api.arguments import check_choice, masked_repr
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators._timed import PindoTimedOperator
 
@@ -174,7 +174,8 @@ def _check_timeout(value: object) -> timedelta | None:
     if value is None or (isinstance(value, timedelta) and value > timedelta(0)):
         return value
     raise PindoConfigurationError(
-        f"ask_timeout is {value!r}: give a timedelta greater than 0, such as timedelta(days=7), or None for no end"
+        f"ask_timeout is {masked_repr(value)}: give a timedelta greater than 0, such as timedelta(days=7), or None for "
+        "no end"
     )
 
 

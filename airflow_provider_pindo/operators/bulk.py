@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
 from airflow_provider_pindo._metrics import count_settled
-from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_flag, read_optional
+from airflow_provider_pindo.api.arguments import (
+    check_choice,
+    check_whole_number,
+    masked_repr,
+    read_flag,
+    read_optional,
+)
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators._ask import Form, FormAnswer, PindoAskingOperator, read_form_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
@@ -361,11 +367,13 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
             isinstance(self.expires_field, str) and self.expires_field.strip()
         ):
             raise PindoConfigurationError(
-                f"expires_field is {self.expires_field!r}: give the name of a field of recipients, such as "
+                f"expires_field is {masked_repr(self.expires_field)}: give the name of a field of recipients, such as "
                 "'appointment_time'"
             )
         if type(self.track_delivery) is not bool:
-            raise PindoConfigurationError(f"track_delivery is {self.track_delivery!r}: give True or False")
+            raise PindoConfigurationError(
+                f"track_delivery is {masked_repr(self.track_delivery)}: give True or False"
+            )
         for name, most in (("chunk_size", MAX_RECIPIENTS), ("concurrency", _MAX_CONCURRENCY)):
             check_whole_number(name, getattr(self, name), most=most)
         if self.max_segments is not None:
@@ -374,7 +382,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
             value = getattr(self, name)
             if not _is_amount(value) and (value is not None or name == "item_price"):
                 raise PindoConfigurationError(
-                    f"{name} is {value!r}: give a number of USD, such as 2.5, not as text"
+                    f"{name} is {masked_repr(value)}: give a number of USD, such as 2.5, not as text"
                 )
 
 

@@ -21,7 +21,7 @@ from airflow_provider_pindo._sources.blocks import BadCell
 from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.files import shown, storage_path, would_overwrite
 from airflow_provider_pindo._sources.rows import NUMBER, is_path, named_row, read_records
-from airflow_provider_pindo.api.arguments import check_whole_number
+from airflow_provider_pindo.api.arguments import check_whole_number, masked_repr
 from airflow_provider_pindo.api.cells import is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import last_digits
@@ -90,9 +90,8 @@ def write_partitions(
 
 def _check_fields(fields: Sequence[str] | None) -> None:
     if isinstance(fields, str):
-        raise PindoConfigurationError(
-            f"fields is the text {fields!r}: give a list of names, such as [{fields!r}]"
-        )
+        shown = masked_repr(fields)
+        raise PindoConfigurationError(f"fields is the text {shown}: give a list of names, such as [{shown}]")
     if twice := next((name for name in fields or () if list(fields or ()).count(name) > 1), None):
         raise PindoConfigurationError(
             f"fields has {twice!r} twice, so it is not clear which value counts: give each value a name of its own"

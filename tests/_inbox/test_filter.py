@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -73,6 +74,7 @@ def test_waiting_for_a_sender_where_messages_name_none_is_refused_with_the_way_o
         ("(?<!NO )YES", "invalid perl operator: (?<!"),
         (r"(YES) \1", r"invalid escape sequence: \1"),
         ("(YES", "missing ): (YES"),
+        ("+250781234567", "no argument for repetition operator: +"),
         ("a++", "bad repetition operator: ++"),
         ("\ud800", "'utf-8' codec can't encode"),
     ],
@@ -80,7 +82,8 @@ def test_waiting_for_a_sender_where_messages_name_none_is_refused_with_the_way_o
 def test_what_re2_does_not_take_is_refused_by_name_and_printed_nowhere(pattern, named, capfd):
     with pytest.raises(PindoConfigurationError) as refused:
         compile_pattern(pattern)
-    assert f"pattern {pattern!r} is not valid RE2: {named}" in str(refused.value)
+    shown = repr(pattern).replace("1234", "****")
+    assert f"pattern {shown} is not valid RE2: {named}" in str(refused.value)
     assert capfd.readouterr() == ("", "")
 
 
@@ -139,9 +142,10 @@ def test_an_invalid_number_does_not_match_every_number(name, nothing):
         InboundFilter("YES", **{name: nothing}, country="RW")
 
 
-@pytest.mark.parametrize("number", [7878, 250781113333, 7878.0, True, b"7878", ["7878"]])
+@pytest.mark.parametrize("number", [7878, 250781234567, 7878.0, True, b"7878", ["7878"]])
 def test_an_inbound_number_that_is_no_string_is_refused(number):
-    problem = rf"inbound_number is .*, of type {type(number).__name__}: give a string"
+    shown = re.escape(repr(number).replace("1234", "****"))
+    problem = rf"inbound_number is {shown}, of type {type(number).__name__}: give a string"
     with pytest.raises(PindoConfigurationError, match=problem):
         InboundFilter(inbound_number=number)
 

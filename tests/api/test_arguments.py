@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from airflow_provider_pindo.api.arguments import (
     check_choice,
     check_whole_number,
+    masked_repr,
     read_flag,
     read_optional,
     read_seconds,
     read_since,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("+250781234567", "'+25078****567'"),
+        (["0781234567"], "['078****567']"),
+        (250781234567, "25078****567"),
+        ("0788-12-34-56", "'078****456'"),
+        (4821, "4821"),
+        ("2026-11-24", "'2026-11-24'"),
+        (" 2026-11-24T08:00", "' 2026-11-24T08:00'"),
+        (datetime(2026, 11, 24), "datetime.datetime(2026, 11, 24, 0, 0)"),
+    ],
+)
+def test_an_error_masks_a_phone_number_and_shows_a_date(value, shown):
+    assert masked_repr(value) == shown
+    with pytest.raises(PindoConfigurationError, match=f"^since is {re.escape(shown)}: give an aware time"):
+        read_since(value)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_flag,
+        read_seconds,
+        check_whole_number,
+        lambda name, value: check_choice(name, value, ("fail", "skip")),
+    ],
+)
+def test_every_argument_is_shown_so(read):
+    with pytest.raises(PindoConfigurationError, match=re.escape("x is '+25078****567': give ")):
+        read("x", "+250781234567")
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,7 @@ def test_messages_may_be_named_by_a_generator():
         (True, "a bool"),
         (1.5, "a float"),
         ({"accepted": 3, "of": 4}, "an object with the keys accepted, of, which"),
+        ({"+250781234567": 1}, r"an object with the keys \+25078\*+567, which"),
         ([[1]], "a list"),
         (["a", ""], "a str"),
         (

@@ -72,6 +72,7 @@ def test_a_number_of_another_country_keeps_its_country():
         ("+2507886543211234567", None, "16 digits after"),
         ("0788654321", "Rwanda", "two-letter code"),
         ("0788654321", "", "country '' is not"),
+        ("0788654321", "+250781234567", r"country '\+25078\*\*\*\*567' is not"),
         ("078865432", "RW", "not a valid number of RW"),
         ("0000", "RW", "not a valid number of RW"),
         ("07886543218901234567", "RW", "too long"),
