@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_pindo._inbox.events import WebhookEvent
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.delivery import DeliveryReport
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoServerError
+from airflow_provider_pindo.api.errors import PindoServerError
 from airflow_provider_pindo.api.limits import DEFAULT_PER_PAGE
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Cursor:
     since: datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.since is not None and self.since.tzinfo is None:
-            raise PindoConfigurationError(f"since {self.since!r} has no time zone: give an aware datetime")
+        if self.since is not None:
+            read_since(self.since)
 
     def covers(self, message: InboundSms) -> bool:
         """Return whether ``message`` is already known."""
@@ -94,7 +94,7 @@ class Cursor:
 
         :raises Exception: the value was not stored by :meth:`as_json`.
         """
-        after_id, since = stored.get("after_id"), stored.get("since")
+        after_id, since = stored["after_id"], stored["since"]
         return replace(
             self,
             after_id=None if after_id is None else int(after_id),
@@ -161,23 +161,17 @@ class InboundScan:
     pass is returned by it, or has a higher id than every message that it returned. So a later pass, with ``after_id``
     set to the highest id returned, finds it.
 
-    :param after_id: messages up to and including this id are known; None: no message is.
-    :param since: aware time; messages created before it are known; None: no message is.
+    :param cursors: a message is known if all of them cover it; for several readers, those of :func:`lowest`.
     :param per_page: messages to request in one page.
     """
 
-    def __init__(
-        self,
-        after_id: int | None = None,
-        since: datetime | None = None,
-        per_page: int = DEFAULT_PER_PAGE,
-    ) -> None:
+    def __init__(self, *cursors: Cursor, per_page: int = DEFAULT_PER_PAGE) -> None:
         self.per_page = per_page
         #: Highest id on the pages that were read, known messages included; None if there was no message.
         self.highest_id: int | None = None
         #: Whether the messages on those pages name their sender; None if there were too few to tell.
         self.names_senders: bool | None = None
-        self._cursors: tuple[Cursor, ...] = (Cursor(after_id, since),)
+        self._cursors = cursors
         self._page_of: dict[int, int] = {}  # the number of the page on which each id was seen first
         self._pages_read: set[int] = set()
         self._deepest = float("-inf")  # the greatest depth of those pages
@@ -190,13 +184,6 @@ class InboundScan:
         self._pages_with_news = self._pages_without_news = 0  # the latter in a row, up to the last page
         self._reading = self._read()
         self.next_page: int | None = next(self._reading)
-
-    @classmethod
-    def for_all(cls, cursors: Iterable[Cursor]) -> Self:
-        """Return a scan for several readers: a message is new if it is new to one of them."""
-        scan = cls()
-        scan._cursors = lowest(cursors)
-        return scan
 
     def feed(self, page: InboundPage) -> list[InboundSms]:
         """Take the requested page, choose the next one, and return the page's new messages in its order.

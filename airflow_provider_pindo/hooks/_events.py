@@ -143,7 +143,9 @@ class EventReader:
             yield _sent(page.events, self._settings.timezone), page.settled_id
 
     def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
-        """Return what is new to at least one of ``cursors``, from one pass over the events.
+        """Return at least what is new to one of ``cursors``, from one pass over the events.
+
+        Each reader filters it with the method ``new_in`` of its cursor.
 
         :param cursors: one for each reader.
         :param retry: False tries the first request once, since the caller polls again later.
@@ -183,7 +185,7 @@ class AsyncEventReader:
         self._opening = asyncio.Lock()
 
     async def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
-        """Return what is new to at least one of ``cursors``; see :meth:`EventReader.poll`."""
+        """Return at least what is new to one of ``cursors``; see :meth:`EventReader.poll`."""
         await self._open()
         settings = await self._get_settings()
         scan = SharedEventScan(self.pindo_conn_id, cursors, settings.timezone)

@@ -19,7 +19,7 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
-from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, PollResult, lowest
 from airflow_provider_pindo._metrics import timed_request
 from airflow_provider_pindo.api import calls, values
 from airflow_provider_pindo.api.errors import PindoError, PindoUnknownOutcomeError
@@ -47,11 +47,12 @@ class _PindoBase(BaseHook):
     hook_name = "Pindo"
 
     max_attempts: int
-    _left_out = 0  # the number in the last warning, since the same page is read again and again
+    #: Pages, each with its number of messages that are left out. The same page is read again and again.
+    _warned: frozenset[tuple[int, int]] = frozenset()
 
     def _warn_of_left_out(self, number: int, page: values.InboundPage) -> None:
-        if page.left_out > self._left_out:
-            self._left_out = page.left_out
+        if page.left_out and (number, page.left_out) not in self._warned:
+            self._warned |= {(number, page.left_out)}
             self.log.warning(
                 "Page %d of the inbound list: %d messages have no numeric id and are left out",
                 number,
@@ -222,18 +223,20 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         :param since: aware time; only messages created then or later.
         :raises PindoServerError: as for :meth:`list_inbound_sms`; or another page came twice instead of one.
         """
-        for messages in self._read_pages(InboundScan(after_id, since), Attempt()):
+        for messages in self._read_pages(InboundScan(Cursor(after_id, since)), Attempt()):
             yield from messages
 
     def read_inbox(self, cursors: Iterable[Cursor], *, retry_first_page: bool = True) -> PollResult:
-        """Return the messages that are new to at least one of ``cursors``, from one pass over the inbound list.
+        """Return at least the messages that are new to one of ``cursors``, from one pass over the inbound list.
+
+        Each reader filters them with :meth:`Cursor.new_in`.
 
         :param cursors: one for each reader.
         :param retry_first_page: False tries the first page once, since the caller polls again later. The other pages
             are always retried, so that a rate limit does not discard the pages already read.
         :raises PindoServerError: as for :meth:`iter_inbound_sms`.
         """
-        scan = InboundScan.for_all(cursors)
+        scan = InboundScan(*lowest(cursors))
         first = Attempt()
         first.is_last = not retry_first_page
         messages = [message for page in self._read_pages(scan, first) for message in page]
@@ -403,13 +406,13 @@ class PindoAsyncHook(_PindoBase):
         self, after_id: int | None = None, since: datetime | None = None
     ) -> AsyncIterator[values.InboundSms]:
         """Yield inbound messages, each once; see :meth:`PindoHook.iter_inbound_sms`."""
-        async for messages in self._read_pages(InboundScan(after_id, since), Attempt()):
+        async for messages in self._read_pages(InboundScan(Cursor(after_id, since)), Attempt()):
             for message in messages:
                 yield message
 
     async def read_inbox(self, cursors: Iterable[Cursor], *, retry_first_page: bool = True) -> PollResult:
-        """Return the messages that are new to at least one of ``cursors``; see :meth:`PindoHook.read_inbox`."""
-        scan = InboundScan.for_all(cursors)
+        """Return at least the messages that are new to one of ``cursors``; see :meth:`PindoHook.read_inbox`."""
+        scan = InboundScan(*lowest(cursors))
         first = Attempt()
         first.is_last = not retry_first_page
         messages = [message async for page in self._read_pages(scan, first) for message in page]

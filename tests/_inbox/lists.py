@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow_provider_pindo._inbox.scan import InboundScan
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
 from airflow_provider_pindo.api.values import InboundPage, InboundSms
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,7 +35,7 @@ class Inbox:
     def read(
         self, after_id: int | None = None, since: datetime | None = None, per_page: int = 3
     ) -> list[int]:
-        scan = InboundScan(after_id, since, per_page)
+        scan = InboundScan(Cursor(after_id, since), per_page=per_page)
         ids: list[int] = []
         while scan.next_page is not None:
             assert len(self.requests) < 200
@@ -66,7 +66,7 @@ class Server:
         return InboundPage(messages, number, pages, per_page, total)
 
     def read(self, after_id: int | None = None, *, most: int = 400) -> list[int]:
-        scan, ids = InboundScan(after_id), []
+        scan, ids = InboundScan(Cursor(after_id)), []
         while scan.next_page is not None:
             assert len(self.requests) < most, self.requests
             ids += [message.id for message in scan.feed(self.page(scan.next_page, scan.per_page))]

@@ -50,7 +50,7 @@ def test_a_reader_gets_what_it_does_not_know_and_moves_behind_all_that_was_read(
 
 
 def test_a_pass_gives_its_messages_oldest_first():
-    scan = InboundScan()
+    scan = InboundScan(Cursor())
     new = scan.feed(InboundPage(tuple(map(make_message, (3, 2, 1))), pages=1))
     assert scan.result(new, "RW") == PollResult(
         tuple(map(make_message, (1, 2, 3))), highest_id=3, names_senders=scan.names_senders, country="RW"
@@ -74,6 +74,12 @@ def test_a_cursor_is_read_back_as_it_was_stored(cursor):
     assert Cursor(5, START + timedelta(hours=1)).from_json(cursor.as_json()) == cursor
 
 
+@pytest.mark.parametrize("stored", [{}, {"after_id": 7}, {"since": None}, {"flushes": 0}])
+def test_a_cursor_that_was_stored_in_part_does_not_read_the_whole_list_again(stored):
+    with pytest.raises(KeyError):
+        Cursor().from_json(stored)
+
+
 @pytest.mark.parametrize(
     "value", ["", "yesterday", "2026-11-24", "2026-11-24T08:00:00", None, 5, START.replace(tzinfo=None)]
 )
@@ -91,7 +97,7 @@ def test_an_id_of_zero_or_below_is_known_once_it_was_read():
     assert cursor.covers(make_message(-3))
     assert not cursor.covers(make_message(0))
     assert cursor.advance_to(0).covers(make_message(0))
-    scan = InboundScan()
+    scan = InboundScan(Cursor())
     scan.feed(InboundPage((make_message(0), make_message(-3)), pages=1))
     assert scan.highest_id == 0
 
@@ -120,5 +126,5 @@ def test_a_truncated_time_may_be_any_moment_within_it(shown, older):
 
 
 def test_a_naive_since_is_refused():
-    with pytest.raises(PindoConfigurationError, match="no time zone"):
-        InboundScan(since=datetime(2026, 1, 1))
+    with pytest.raises(PindoConfigurationError, match=r"since is .*: give an aware time"):
+        Cursor(since=datetime(2026, 1, 1))

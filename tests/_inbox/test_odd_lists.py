@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._inbox.scan import InboundScan
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
 from airflow_provider_pindo.api.errors import PindoServerError
 from airflow_provider_pindo.api.values import InboundPage
 from tests._inbox.lists import WRONG_PAGES, Server, make_message
@@ -75,7 +75,7 @@ def test_a_full_page_is_not_the_last_because_the_list_counts_its_pages_alone():
 
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_a_list_that_claims_to_grow_for_ever_is_left(newest_first):
-    scan, requests = InboundScan(), 0
+    scan, requests = InboundScan(Cursor()), 0
     ids = [5, 4, 3] if newest_first else [3, 4, 5]
     while scan.next_page is not None:
         requests += 1

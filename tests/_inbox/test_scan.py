@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_pindo._inbox.scan import Cursor, InboundScan
+from airflow_provider_pindo._inbox.scan import Cursor, InboundScan, lowest
 from airflow_provider_pindo.api.fields import MalformedResponse
 from airflow_provider_pindo.api.limits import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.parsers import read_inbound_page
@@ -63,7 +63,7 @@ def test_a_page_that_was_filled_since_it_was_read_is_read_again():
 
 def test_messages_that_cannot_be_read_make_a_page_no_shorter():
     rows = {1: range(60, 40, -1), 2: range(40, 22, -1), 3: range(20, 15, -1)}
-    scan, ids = InboundScan(), []
+    scan, ids = InboundScan(Cursor()), []
     while scan.next_page is not None:
         page = InboundPage(
             tuple(map(make_message, rows[scan.next_page])), pages=1, left_out=2 * (scan.next_page == 2)
@@ -88,7 +88,7 @@ def test_since_bounds_the_reading_too():
 
 
 def test_a_message_with_an_odd_time_hides_none_behind_it():
-    scan = InboundScan(since=START + timedelta(minutes=4))
+    scan = InboundScan(Cursor(since=START + timedelta(minutes=4)))
     odd = InboundSms(id=7, text="Hello", created_at=START - timedelta(days=1))
     pages = {
         1: [make_message(9), make_message(8), odd],
@@ -105,7 +105,7 @@ def test_a_message_with_an_odd_time_hides_none_behind_it():
 def test_one_pass_serves_readers_with_different_cursors(newest_first):
     inbox = Inbox(100, newest_first=newest_first)
     late, early = Cursor(after_id=98), Cursor(since=START + timedelta(minutes=95))
-    scan = InboundScan.for_all([late, early])
+    scan = InboundScan(*lowest([late, early]))
     messages = []
     while scan.next_page is not None:
         messages += scan.feed(inbox.page(scan.next_page, 20))
@@ -124,7 +124,7 @@ def test_one_pass_serves_readers_with_different_cursors(newest_first):
 
 
 def test_one_message_that_names_its_sender_is_enough():
-    scan = InboundScan(per_page=1)
+    scan = InboundScan(Cursor(), per_page=1)
     assert (scan.per_page, scan.highest_id, scan.names_senders) == (1, None, None)
     named = replace(make_message(3), from_number="+250781234567")
     for page in ([named], [make_message(2)]):
@@ -140,7 +140,7 @@ def test_a_page_of_nothing_but_repeats_does_not_end_the_reading():
 def test_an_unordered_list_is_read_to_its_end():
     pages = {1: [5, 9, 2], 2: [7, 1, 8], 3: [6, 3, 4]}
     for known in (4, 6):
-        scan = InboundScan(after_id=known)
+        scan = InboundScan(Cursor(after_id=known))
         ids = []
         while scan.next_page is not None:
             page = InboundPage(tuple(map(make_message, pages.get(scan.next_page, []))), pages=3)
@@ -149,7 +149,7 @@ def test_an_unordered_list_is_read_to_its_end():
 
 
 def test_a_list_that_does_not_count_its_pages_is_read_until_nothing_comes():
-    scan = InboundScan()
+    scan = InboundScan(Cursor())
     pages = {1: [9, 8], 2: [7, 6], 3: []}
     ids = []
     while scan.next_page is not None:
@@ -162,7 +162,7 @@ def test_a_list_that_does_not_count_its_pages_is_read_until_nothing_comes():
 @pytest.mark.parametrize("pages", [None, 10**9])
 @pytest.mark.parametrize("ids", [[2, 1], [1, 2], [1]])
 def test_a_server_that_repeats_its_page_for_ever_is_left(ids, pages):
-    scan = InboundScan()
+    scan = InboundScan(Cursor())
     requests = 0
     while scan.next_page is not None:
         requests += 1
@@ -172,7 +172,7 @@ def test_a_server_that_repeats_its_page_for_ever_is_left(ids, pages):
 
 def test_a_page_count_that_is_far_too_high_hides_no_message():
     inbox = Inbox(30, newest_first=False)
-    scan, ids = InboundScan(after_id=25), []
+    scan, ids = InboundScan(Cursor(after_id=25)), []
     while scan.next_page is not None:
         page = replace(inbox.page(scan.next_page, 5), pages=5000)
         ids += [message.id for message in scan.feed(page)]
@@ -189,7 +189,7 @@ def test_however_many_arrive_between_two_pages_that_are_not_counted_nothing_is_l
     # At one moment as many as were read push all that was read onto pages of their own.
     arrivals = {requests: min(count, 5 * requests) for requests, count in list(arrivals.items())[:1]}
     inbox = Inbox(size, newest_first=True, arrivals=arrivals)
-    scan, ids = InboundScan(), []
+    scan, ids = InboundScan(Cursor()), []
     while scan.next_page is not None:
         page = replace(inbox.page(scan.next_page, 5), pages=None)
         ids += [message.id for message in scan.feed(page)]
@@ -198,7 +198,7 @@ def test_however_many_arrive_between_two_pages_that_are_not_counted_nothing_is_l
 
 def test_a_page_of_messages_that_arrives_between_two_requests_hides_none_where_pages_are_not_counted():
     listed = list(range(30, 10, -1))
-    scan, ids = InboundScan(after_id=10), []
+    scan, ids = InboundScan(Cursor(after_id=10)), []
     while scan.next_page is not None:
         start = (scan.next_page - 1) * 5
         page = InboundPage(tuple(map(make_message, listed[start : start + 5])))
@@ -209,9 +209,9 @@ def test_a_page_of_messages_that_arrives_between_two_requests_hides_none_where_p
 
 
 def test_a_message_that_stands_on_a_page_twice_is_one():
-    scan = InboundScan()
+    scan = InboundScan(Cursor())
     assert [message.id for message in scan.feed(InboundPage(tuple(map(make_message, [2, 2, 1]))))] == [2, 1]
-    scan, ids = InboundScan(), []
+    scan, ids = InboundScan(Cursor()), []
     pages = {1: [1, 2, 2], 2: [3, 4], 3: []}
     while scan.next_page is not None:
         ids += [
@@ -260,6 +260,6 @@ def test_a_text_that_comes_as_a_number_is_its_digits(text, read):
 )
 def test_an_empty_sender_is_no_sign_that_none_is_named_until_there_are_many(senders, named):
     rows = [{**GOOD, "id": number, "from": sender} for number, sender in enumerate(senders)]
-    scan = InboundScan()
+    scan = InboundScan(Cursor())
     scan.feed(read_inbound_page({"inbound_sms": rows}, "UTC"))
     assert scan.names_senders is named
