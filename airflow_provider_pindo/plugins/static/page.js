@@ -312,15 +312,25 @@ function settleForm(task, people, areMore, reload) {
     status.textContent = "Settling…";
     try {
       const settled = await ask("api/settle", { ...key(task), seen: task.time, everybody, decisions: everybody === null ? [...decisions.values()] : [] });
-      const count = settled.arrived + settled.not_arrived;
-      const all = count >= task.unknown; // one request settles a million people at most
-      if (all) await clear(task);
-      reload(h("div", { class: "notice done", tabindex: "-1" },
-        all ? h("p", {}, "Settled and cleared. ", link(runPath(task), "The run goes on."))
-          : h("p", {}, `Settled ${number(count)} of ${number(task.unknown)}. The others still need a person.`)));
+      const count = settled.arrived + settled.not_arrived; // one request settles a million people at most
+      if (count >= task.unknown) finish();
+      else showDone(`Settled ${number(count)} of ${number(task.unknown)}. The others still need a person.`);
     } catch (error) {
       status.replaceChildren(failure(error, () => reload(null)));
     }
+  }
+  // A clear that failed is repeated alone: once the page is loaded anew, it does not list the task any more.
+  async function finish() {
+    status.textContent = "Clearing…";
+    try {
+      await clear(task);
+      showDone("Settled and cleared. ", link(runPath(task), "The run goes on."));
+    } catch (error) {
+      status.replaceChildren(failure(new Error(`The messages are settled, but the task is not cleared: ${error.message}`), finish));
+    }
+  }
+  function showDone(...children) {
+    reload(h("div", { class: "notice done", tabindex: "-1" }, h("p", {}, ...children)));
   }
 
   const choices = (person) => h("span", { class: "group", role: "group", "aria-label": who(person) },
@@ -355,19 +365,15 @@ const decide = (person, arrived) => ({ key: person.key, row: person.row, arrived
 const who = (person) => (person.row === null ? person.number : `Row ${person.row}, ${person.number}`);
 
 // Airflow's own API clears the task: with this person's permissions, and in its audit log.
-async function clear(task) {
-  try {
-    await ask(`${base}api/v2/dags/${part(task.dag_id)}/clearTaskInstances`, {
-      dry_run: false,
-      dag_run_id: task.run_id,
-      task_ids: [task.map_index >= 0 ? [task.task_id, task.map_index] : task.task_id],
-      include_downstream: true,
-      only_failed: false,
-      reset_dag_runs: true,
-    });
-  } catch (error) {
-    throw new Error(`It is settled, but Airflow did not clear the task: ${error.message} Clear it yourself.`);
-  }
+function clear(task) {
+  return ask(`${base}api/v2/dags/${part(task.dag_id)}/clearTaskInstances`, {
+    dry_run: false,
+    dag_run_id: task.run_id,
+    task_ids: [task.map_index >= 0 ? [task.task_id, task.map_index] : task.task_id],
+    include_downstream: true,
+    only_failed: false,
+    reset_dag_runs: true,
+  });
 }
 
 // ---- Lists of people ------------------------------------------------------------------------------------------
