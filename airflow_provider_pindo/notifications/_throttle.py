@@ -44,6 +44,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.notifications._timebox import TimeLimit
 
 PREFIX = "pindo_alert."
@@ -80,10 +81,6 @@ class Store(Protocol):
         """Delete a name, if it exists."""
 
 
-class StoreUnavailable(Exception):
-    """Airflow cannot list its Variables."""
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class FailureRecord:
     """One callback of a failure: its time (milliseconds since 1970) and the failure's ID."""
@@ -109,18 +106,16 @@ class ThrottleState:
 
     def holds_back(self, failure: FailureRecord, window: int) -> bool:
         """Return whether ``failure`` is held back: a text was sent within the window, or another is about to be."""
-        since = self.reported
+        after = self.reported
         if self.sent is not None:
             if self.failures.get(failure.id, failure.at) < self.sent + window:
                 return True
-            since = max(since, self.sent + window - 1)
-        leader_at = since - _ms(LEADER_TIMEOUT)
+            after = max(after, self.sent + window - 1)
         for record in sorted({failure, *(FailureRecord(at, id_) for id_, at in self.failures.items())}):
-            if since < record.at and record.at > leader_at + _ms(LEADER_TIMEOUT):
-                # The new leader: the first failure of all, or the first one after a dead leader.
+            if record.at > after:  # the first failure of all, or the first one after a dead leader
                 if record == failure:
                     return False
-                leader_at = record.at
+                after = record.at + _ms(LEADER_TIMEOUT)
         return True
 
     def count_held_back(self, until: int, failure_id: str) -> int:
@@ -261,11 +256,14 @@ class VariableStore:
 
 
 def _check_listable(variable: Any) -> None:
-    """Raise :class:`StoreUnavailable` where Airflow cannot list its Variables."""
+    """Refuse an Airflow that cannot list its Variables.
+
+    :raises PindoConfigurationError: its version is 3.0 to 3.2.
+    """
     from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
     if AIRFLOW_V_3_0_PLUS and not hasattr(variable, "keys"):
-        raise StoreUnavailable("Airflow 3.0 to 3.2 cannot list Variables; 2.11 and 3.3 can")
+        raise PindoConfigurationError("Airflow 3.0 to 3.2 cannot list Variables; 2.11 and 3.3 can")
 
 
 def _names_in_database(prefix: str) -> list[str]:  # pragma: no cover - Airflow 2.11
