@@ -9,7 +9,7 @@ settlement.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ class Decision:
 def settle(
     session: Session,
     task: TaskKey,
-    decisions: Iterable[Decision],
+    decisions: Collection[Decision],
     everybody: bool | None,
     *,
     seen: datetime,
@@ -65,19 +65,22 @@ def settle(
     :param user: who says so.
     :return: how many ``arrived`` and how many did ``not_arrived``.
     :raises NoTaskError: there is no such task instance.
-    :raises SettleError: the task has not failed, a message is not unknown, or its entry was written since.
+    :raises SettleError: the task has not failed, a message is not unknown or named twice, or its entry was written
+        since.
     """
     state = _models.lock_task(session, task)
     if state != "failed":
         raise SettleError(
             f"the task is {state or 'not started'}, not failed: only what a failed task left is settled"
         )
+    if everybody is None and not decisions:
+        raise SettleError("nobody is named")
+    if everybody is not None and decisions:
+        raise SettleError("give decisions or everybody, not both")
     by_key: dict[str, list[Decision]] = defaultdict(list)
     for decision in decisions:
         by_key[decision.key].append(decision)
-    if everybody is None and not by_key:
-        raise SettleError("nobody is named")
-    rows = _models.lock_unknown(session, task, () if everybody is not None else tuple(by_key), _MAX_ENTRIES)
+    rows = _models.lock_unknown(session, task, tuple(by_key), _MAX_ENTRIES)
     if everybody is not None:
         rows = {key: row for key, row in rows.items() if _has_unknown(key, row)}
     if any(row.updated_at > seen for row in rows.values()):
@@ -129,8 +132,11 @@ def _settle_batch(
     value: Any, decisions: list[Decision], everybody: bool | None, settlement: Settlement
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     if everybody is None:
-        if any(decision.row is None for decision in decisions):
+        rows = [decision.row for decision in decisions]
+        if None in rows:
             raise SettleError("a message of a bulk send is named by its row: give its row")
+        if len(set(rows)) < len(rows):
+            raise SettleError("a message is named more than once")
         arrived = [decision.row for decision in decisions if decision.arrived and decision.row is not None]
         not_arrived = [
             decision.row for decision in decisions if not decision.arrived and decision.row is not None

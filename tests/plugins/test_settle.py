@@ -156,6 +156,7 @@ def test_what_is_no_longer_unknown_is_refused(metadata, status):
         [decision(True, "pindo_bulk_00001", 2), decision(True, "pindo_bulk_00001")],
         [decision(True, "pindo_verify"), decision(False, "pindo_verify")],
         [decision(True, "pindo_bulk_00001", 2), decision(False, "pindo_bulk_00001", 2)],
+        [decision(True, "pindo_bulk_00001", 2)] * 2,
         [decision(True, "other")],
     ],
 )
@@ -166,6 +167,13 @@ def test_a_word_that_fits_no_unknown_message_settles_nothing(metadata, decisions
     assert metadata.value("pindo_verify")["status"] == "unknown"
     assert metadata.value("pindo_bulk_00001")["unknown"] == {"lost": "2"}
     assert metadata.audit_log() == []
+
+
+def test_everybody_and_single_decisions_exclude_each_other(metadata):
+    metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2-3"})}, state="failed")
+    response = settle(metadata, everybody=True, decisions=[decision(False, "pindo_bulk_00001", 2)])
+    assert (response.status_code, response.json()["detail"]) == (409, "give decisions or everybody, not both")
+    assert metadata.value("pindo_bulk_00001")["unknown"] == {"lost": "2-3"}
 
 
 @pytest.mark.parametrize("state", ["running", "success", "queued", None])
