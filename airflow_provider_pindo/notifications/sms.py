@@ -197,7 +197,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         timing = Timing(parse_window("send_window", self.send_window, getattr(dag, "timezone", UTC)))
         if not timing.is_open:
             _log.warning("%s: %s", _NOT_SENT, timing.why_closed())
-            count_messages(ALERT, skipped=len(self.to) if isinstance(self.to, list | tuple | set) else 1)
+            count_messages(ALERT, skipped=sum(1 for _ in _split_numbers(self.to)))
         return timing.is_open
 
     def _render_alert(self, context: Any) -> Alert:
