@@ -28,7 +28,7 @@ from airflow_provider_pindo._inbox.events import (
     WebhookEvent,
     list_events,
 )
-from airflow_provider_pindo._inbox.scan import WEBHOOK, PollResult
+from airflow_provider_pindo._inbox.scan import WEBHOOK, Cursor, PollResult
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.delivery import DeliveryReport, check_sms_id, read_report
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -138,6 +138,11 @@ class EventCursor:
         if event_id in self.seen or event_id <= (self.after_id or 0):
             return True
         return self.since is not None and received_at < self.since
+
+
+def inbound_cursor(source: str, since: datetime) -> Cursor | EventCursor:
+    """Return the position of a new reader of inbound messages, in one of the ``SOURCES``."""
+    return EventCursor(INBOUND, since=since) if source == WEBHOOK else Cursor(since=since)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from airflow import __version__ as _AIRFLOW_VERSION
 from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
@@ -19,15 +20,15 @@ def webhooks_are_on() -> bool:
     return bool(conf.getboolean("pindo", "webhooks", fallback=False))
 
 
-def check_airflow() -> None:
-    """Refuse what needs webhooks on an Airflow that cannot have them.
+def check_airflow(what: str) -> None:
+    """Refuse ``what`` on an Airflow whose API server cannot receive webhooks.
 
     :raises PindoConfigurationError: this Airflow is older than 3.1.
     """
-    major, minor = _AIRFLOW_VERSION.split(".")[:2]
-    if (int(major), int(minor)) < (3, 1):
+    if not AIRFLOW_V_3_1_PLUS:
         raise PindoConfigurationError(
-            f"webhooks need Airflow 3.1 or later, and this is Airflow {_AIRFLOW_VERSION}: upgrade Airflow"
+            f"{what} needs Airflow 3.1 or later, whose API server receives Pindo's webhooks. This is Airflow "
+            f"{_AIRFLOW_VERSION}: upgrade it, or remove {what}"
         )
 
 
@@ -36,7 +37,7 @@ def check_webhooks() -> None:
 
     :raises PindoConfigurationError: this Airflow is older than 3.1, or ``[pindo] webhooks`` is off.
     """
-    check_airflow()
+    check_airflow("[pindo] webhooks")
     if not webhooks_are_on():
         raise PindoConfigurationError(
             "webhooks are off: set [pindo] webhooks = True (AIRFLOW__PINDO__WEBHOOKS=True) for every component of "

@@ -37,7 +37,7 @@ def _print_addresses(conn_id: str, base_url: str | None) -> None:
     from airflow_provider_pindo.plugins._address import webhook_addresses
     from airflow_provider_pindo.plugins._connections import read_connection
 
-    check_airflow()
+    check_airflow("[pindo] webhooks")
     try:
         connection = read_connection(conn_id)
     except AirflowException:

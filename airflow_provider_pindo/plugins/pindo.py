@@ -10,8 +10,8 @@ import logging
 from functools import cached_property
 from typing import Any
 
-from airflow import __version__ as _AIRFLOW_VERSION
 from airflow.providers.common.compat.sdk import AirflowPlugin
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 _log = logging.getLogger(__name__)
 
@@ -44,21 +44,20 @@ class PindoPlugin(AirflowPlugin):
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """Say that webhooks cannot be received, if they are on and this Airflow is too old."""
-        if _has_pages():
+        if AIRFLOW_V_3_1_PLUS:
             return
         from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
 
         if webhooks_are_on():
             _log.error(
-                "[pindo] webhooks is on, but webhooks need Airflow 3.1 or later, and this is Airflow %s. None is "
-                "received: upgrade Airflow, or switch them off",
-                _AIRFLOW_VERSION,
+                "[pindo] webhooks is on, but no webhook is received: this needs Airflow 3.1 or later. Upgrade "
+                "Airflow, or switch webhooks off"
             )
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The app for the API server, built when it is asked for."""
-        if not _has_pages():
+        if not AIRFLOW_V_3_1_PLUS:
             return []
         from airflow_provider_pindo.plugins._app import create_app
 
@@ -67,7 +66,7 @@ class PindoPlugin(AirflowPlugin):
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The page in the navigation, and its tabs on a DAG run and on a task instance."""
-        return [_view(*view) for view in _VIEWS] if _has_pages() else []
+        return [_view(*view) for view in _VIEWS] if AIRFLOW_V_3_1_PLUS else []
 
 
 def _view(destination: str, url_route: str, query: str) -> dict[str, Any]:
@@ -79,9 +78,3 @@ def _view(destination: str, url_route: str, query: str) -> dict[str, Any]:
         "url_route": url_route,
         "icon": _ICON,
     }
-
-
-def _has_pages() -> bool:
-    """Return whether this Airflow has the plugins' apps and pages that we use: 3.1 and later."""
-    major, minor = _AIRFLOW_VERSION.split(".")[:2]
-    return (int(major), int(minor)) >= (3, 1)

@@ -25,8 +25,8 @@ from airflow_provider_pindo.api.arguments import check_choice, read_seconds
 from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries, read_messages
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
 from airflow_provider_pindo.api.fields import read_sms_id
+from airflow_provider_pindo.hooks._webhook_config import check_airflow
 from airflow_provider_pindo.sensors._waiting import PindoWaitingSensor, Waiting
-from airflow_provider_pindo.triggers._poll import refuse_old_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -93,7 +93,7 @@ class PindoDeliverySensor(PindoWaitingSensor):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        refuse_old_airflow(type(self).__name__)
+        check_airflow(type(self).__name__)
         super().__init__(deferrable=deferrable, **kwargs)
         if (sms_ids is None) == (report_path is None):
             raise PindoConfigurationError(

@@ -12,15 +12,14 @@ from airflow.providers.common.compat.sdk import PokeReturnValue, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo._inbox.backoff import FailureBudget
-from airflow_provider_pindo._inbox.event_scan import EventCursor
+from airflow_provider_pindo._inbox.event_scan import EventCursor, inbound_cursor
 from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
 from airflow_provider_pindo._inbox.scan import LIST, SOURCES, WEBHOOK, Cursor
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
 from airflow_provider_pindo.api.arguments import check_choice, check_whole_number, read_since
 from airflow_provider_pindo.api.errors import PindoError, PindoServerError
-from airflow_provider_pindo.api.webhooks import INBOUND
+from airflow_provider_pindo.hooks._webhook_config import check_airflow
 from airflow_provider_pindo.sensors._waiting import PindoWaitingSensor, Waiting
-from airflow_provider_pindo.triggers._poll import refuse_old_airflow
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -112,7 +111,7 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
         self.min_matches = min_matches
         self.source = check_choice("source", source, SOURCES)
         if source == WEBHOOK:
-            refuse_old_airflow("source='webhook'")
+            check_airflow("source='webhook'")
         if pattern is None or (isinstance(pattern, str) and not any(mark in pattern for mark in _TEMPLATE)):
             compile_pattern(pattern)
         if isinstance(since, datetime):
@@ -125,8 +124,7 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
     def begin(self, memory: WaitingMemory, budget: FailureBudget) -> _Waiting:
         """Return what this process waits with: the filter, and a cursor at the start."""
         since = memory.first_start() if self.since is None else read_since(self.since)
-        cursor = EventCursor(INBOUND, since=since) if self.source == WEBHOOK else Cursor(since=since)
-        return _Waiting(memory, budget, self._filter(), since, cursor)
+        return _Waiting(memory, budget, self._filter(), since, inbound_cursor(self.source, since))
 
     def read(self, waiting: _Waiting, *, retry: bool) -> PokeReturnValue:
         """Read the new messages once."""

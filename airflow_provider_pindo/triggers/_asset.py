@@ -26,15 +26,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_provider_pindo._inbox.event_scan import EventCursor
+from airflow_provider_pindo._inbox.event_scan import EventCursor, inbound_cursor
 from airflow_provider_pindo._inbox.filter import InboundFilter
-from airflow_provider_pindo._inbox.scan import LIST, SOURCES, WEBHOOK, Cursor, PollResult
+from airflow_provider_pindo._inbox.scan import LIST, SOURCES, WEBHOOK, PollResult
 from airflow_provider_pindo._ledger.entry import fingerprint
-from airflow_provider_pindo.api.arguments import check_choice, read_since
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
+from airflow_provider_pindo.api.arguments import check_choice, read_seconds, read_since
+from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
-from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND
-from airflow_provider_pindo.triggers._poll import read_interval, refuse_old_airflow, subscribe, unusable
+from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT
+from airflow_provider_pindo.hooks._webhook_config import check_airflow
+from airflow_provider_pindo.triggers._poll import subscribe, unusable_arguments
 from airflow_provider_pindo.triggers._watcher import Watcher, WatcherCursor
 
 if TYPE_CHECKING:
@@ -60,11 +61,9 @@ class AssetTrigger(BaseEventTrigger):
         self, since: datetime | str | None, poll_interval: float | timedelta, pindo_conn_id: str
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        try:
+        with unusable_arguments():
             self.since = None if since is None else read_since(since).isoformat()
-        except PindoConfigurationError as error:
-            raise unusable(str(error)) from None
-        self.poll_interval = read_interval("poll_interval", poll_interval)
+            self.poll_interval = read_seconds("poll_interval", poll_interval)
         self.pindo_conn_id = pindo_conn_id
 
     @classmethod
@@ -93,7 +92,7 @@ class AssetTrigger(BaseEventTrigger):
             cls._stream_key(kwargs),
             kwargs["pindo_conn_id"],
             cls.cursor_at(datetime.now(UTC), kwargs),
-            read_interval("poll_interval", kwargs["poll_interval"]),
+            kwargs["poll_interval"],
         )
 
     @classmethod
@@ -193,14 +192,12 @@ class PindoInboundSmsEventTrigger(AssetTrigger):
         source: str = LIST,
         pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
-        if source == WEBHOOK:
-            refuse_old_airflow("source='webhook'")
         super().__init__(since, poll_interval, pindo_conn_id)
-        try:
-            InboundFilter(pattern, inbound_number=inbound_number)
+        with unusable_arguments():
             self.source = check_choice("source", source, SOURCES)
-        except PindoConfigurationError as error:
-            raise unusable(str(error)) from None
+            if source == WEBHOOK:
+                check_airflow("source='webhook'")
+            InboundFilter(pattern, inbound_number=inbound_number)
         self.pattern = pattern
         self.inbound_number = inbound_number
         self._filter: InboundFilter | None = None
@@ -222,9 +219,7 @@ class PindoInboundSmsEventTrigger(AssetTrigger):
     @classmethod
     def cursor_at(cls, start: datetime, kwargs: dict[str, Any]) -> WatcherCursor:
         """Return a cursor in the inbound list, or in the events of the webhooks."""
-        if kwargs.get("source", LIST) == LIST:
-            return Cursor(since=start)
-        return EventCursor(INBOUND, since=start)
+        return inbound_cursor(kwargs.get("source", LIST), start)
 
     async def select(self, result: PollResult) -> list[dict[str, Any]]:
         """Return the messages that match, as the sensor returns them."""
@@ -280,7 +275,8 @@ class PindoDeliveryEventTrigger(AssetTrigger):
         poll_interval: float | timedelta = 10.0,
         pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
-        refuse_old_airflow(type(self).__name__)
+        with unusable_arguments():
+            check_airflow(type(self).__name__)
         super().__init__(since, poll_interval, pindo_conn_id)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -21,16 +21,13 @@ import importlib
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol, Self
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
-
 from airflow_provider_pindo._inbox.backoff import MIN_INTERVAL, poll_backoff
 from airflow_provider_pindo._inbox.scan import LIST, WEBHOOK, PollResult
-from airflow_provider_pindo.api.arguments import read_seconds
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoConfigurationError,
@@ -68,38 +65,17 @@ class _UnusableTriggerError(PindoConfigurationError, TypeError):
     """An argument of a trigger is not usable."""
 
 
-def unusable(reason: str) -> PindoConfigurationError:
-    """Return the error for an argument that a trigger cannot use.
+@contextmanager
+def unusable_arguments() -> Iterator[None]:
+    """Make the error for an argument also a ``TypeError``.
 
-    It is also a ``TypeError``: a triggerer survives no other error of a trigger's constructor (Airflow 3.3.2). An
-    argument from the database may have become invalid, for example with another version of RE2.
-    """
-    return _UnusableTriggerError(reason)
-
-
-def refuse_old_airflow(what: str) -> None:
-    """Refuse what needs webhooks on an Airflow whose API server cannot receive them.
-
-    :raises PindoConfigurationError: it is older than 3.1.
-    """
-    if not AIRFLOW_V_3_1_PLUS:
-        from airflow import __version__
-
-        raise unusable(
-            f"{what} needs Airflow 3.1 or later, whose API server receives Pindo's webhooks. This is Airflow "
-            f"{__version__}: upgrade it, or remove {what}"
-        )
-
-
-def read_interval(name: str, value: object) -> float:
-    """Return the seconds between two polls.
-
-    :raises PindoConfigurationError: the value is not a time of 0 or more; names the argument.
+    A triggerer survives no other error of a trigger's constructor (Airflow 3.3.2). An argument from the database may
+    have become invalid, for example with another version of RE2.
     """
     try:
-        return read_seconds(name, value)
+        yield
     except PindoConfigurationError as error:
-        raise unusable(str(error)) from None
+        raise _UnusableTriggerError(str(error)) from None
 
 
 class Subscription:

@@ -14,10 +14,12 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget
 from airflow_provider_pindo._inbox.event_scan import ReportCursor
+from airflow_provider_pindo.api.arguments import read_seconds
 from airflow_provider_pindo.api.delivery import RETRY_WINDOW, Deliveries, check_sms_id
-from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoError
+from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
-from airflow_provider_pindo.triggers._poll import read_interval, refuse_old_airflow, subscribe, unusable
+from airflow_provider_pindo.hooks._webhook_config import check_airflow
+from airflow_provider_pindo.triggers._poll import subscribe, unusable_arguments
 from airflow_provider_pindo.triggers._task import TaskTrigger
 from airflow_provider_pindo.triggers._watcher import MATCHED
 
@@ -64,14 +66,12 @@ class PindoDeliveryTrigger(TaskTrigger):
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
         pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
-        refuse_old_airflow(type(self).__name__)
         super().__init__()  # type: ignore[no-untyped-call]
-        try:
+        with unusable_arguments():
+            check_airflow(type(self).__name__)
             self.sms_ids = [check_sms_id(sms_id) for sms_id in sms_ids]
-        except PindoConfigurationError as error:
-            raise unusable(str(error)) from None
-        self.retry_window = read_interval("retry_window", retry_window)
-        self.poke_interval = read_interval("poke_interval", poke_interval)
+            self.retry_window = read_seconds("retry_window", retry_window)
+            self.poke_interval = read_seconds("poke_interval", poke_interval)
         self.max_consecutive_failures = max_consecutive_failures
         self.pindo_conn_id = pindo_conn_id
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget
-from airflow_provider_pindo._inbox.event_scan import EventCursor
+from airflow_provider_pindo._inbox.event_scan import inbound_cursor
 from airflow_provider_pindo._inbox.filter import InboundFilter, compile_pattern
-from airflow_provider_pindo._inbox.scan import LIST, WEBHOOK, Cursor
-from airflow_provider_pindo.api.arguments import read_since
+from airflow_provider_pindo._inbox.scan import LIST, SOURCES, WEBHOOK
+from airflow_provider_pindo.api.arguments import check_choice, read_seconds, read_since
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
-from airflow_provider_pindo.api.webhooks import INBOUND
-from airflow_provider_pindo.triggers._poll import read_interval, subscribe
+from airflow_provider_pindo.hooks._webhook_config import check_airflow
+from airflow_provider_pindo.triggers._poll import subscribe, unusable_arguments
 from airflow_provider_pindo.triggers._task import TaskTrigger
 from airflow_provider_pindo.triggers._watcher import MATCHED
 
@@ -75,15 +75,18 @@ class PindoInboundSmsTrigger(TaskTrigger):
         pindo_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        with unusable_arguments():
+            self.source = check_choice("source", source, SOURCES)
+            if source == WEBHOOK:
+                check_airflow("source='webhook'")
+            self.poke_interval = read_seconds("poke_interval", poke_interval)
         self.pattern = pattern
         self.since = since
         self.from_number = from_number
         self.inbound_number = inbound_number
         self.min_matches = min_matches
-        self.poke_interval = read_interval("poke_interval", poke_interval)
         self.max_consecutive_failures = max_consecutive_failures
         self.end_task = end_task
-        self.source = source
         self.pindo_conn_id = pindo_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -138,8 +141,7 @@ class PindoInboundSmsTrigger(TaskTrigger):
         return TaskSuccessEvent()
 
     async def _wait(self) -> list[dict[str, Any]]:
-        since = read_since(self.since)
-        cursor = EventCursor(INBOUND, since=since) if self.source == WEBHOOK else Cursor(since=since)
+        cursor = inbound_cursor(self.source, read_since(self.since))
         budget = FailureBudget(self.max_consecutive_failures)
         inbound_filter: InboundFilter | None = None
         matches: list[dict[str, Any]] = []

@@ -235,10 +235,8 @@ def test_without_a_secret_or_with_webhooks_off_nothing_is_asked(connection, monk
 
 
 def test_an_older_airflow_is_refused_in_one_clear_error(connection, monkeypatch):
-    monkeypatch.setattr(_webhook_config, "_AIRFLOW_VERSION", "3.0.6")
-    with pytest.raises(
-        PindoConfigurationError, match=r"need Airflow 3\.1 or later, and this is Airflow 3\.0\.6"
-    ):
+    monkeypatch.setattr(_webhook_config, "AIRFLOW_V_3_1_PLUS", False)
+    with pytest.raises(PindoConfigurationError, match=r"\[pindo\] webhooks needs Airflow 3\.1 or later"):
         check_webhooks()
 
 

@@ -68,9 +68,9 @@ def test_it_says_what_is_missing_and_shows_no_secret(
 
 
 def test_an_older_airflow_gets_one_clear_error(webhooks_on, monkeypatch, capsys):
-    monkeypatch.setattr(_webhook_config, "_AIRFLOW_VERSION", "3.0.6")
+    monkeypatch.setattr(_webhook_config, "AIRFLOW_V_3_1_PLUS", False)
     assert main(["url"]) == 1
-    assert "webhooks need Airflow 3.1 or later, and this is Airflow 3.0.6" in capsys.readouterr().err
+    assert "[pindo] webhooks needs Airflow 3.1 or later" in capsys.readouterr().err
 
 
 def test_it_runs_as_a_command(webhooks_on):

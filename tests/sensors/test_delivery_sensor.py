@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoServerError
+from airflow_provider_pindo.hooks import _webhook_config
 from airflow_provider_pindo.sensors import delivery
 
 if not AIRFLOW_V_3_1_PLUS:
@@ -217,9 +218,7 @@ def test_wrong_arguments_are_errors_when_the_dag_is_parsed(arguments, reason):
 
 
 def test_an_older_airflow_is_one_clear_error_when_the_dag_is_parsed(monkeypatch):
-    from airflow_provider_pindo.triggers import _poll
-
-    monkeypatch.setattr(_poll, "AIRFLOW_V_3_1_PLUS", False)
+    monkeypatch.setattr(_webhook_config, "AIRFLOW_V_3_1_PLUS", False)
     with pytest.raises(PindoConfigurationError, match=r"PindoDeliverySensor needs Airflow 3\.1 or later"):
         PindoDeliverySensor(task_id="wait", sms_ids="a")
 

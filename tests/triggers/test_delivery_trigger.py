@@ -17,8 +17,9 @@ if not AIRFLOW_V_3_1_PLUS:
 from airflow_provider_pindo._inbox.event_scan import EventCursor, ReportCursor
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.webhooks import DELIVERY_REPORT, INBOUND
+from airflow_provider_pindo.hooks import _webhook_config
 from airflow_provider_pindo.plugins import _auth
-from airflow_provider_pindo.triggers import _poll, delivery
+from airflow_provider_pindo.triggers import delivery
 from airflow_provider_pindo.triggers._poll import subscribe
 from airflow_provider_pindo.triggers.delivery import PindoDeliveryEventTrigger, PindoDeliveryTrigger
 from airflow_provider_pindo.triggers.sms import PindoInboundSmsEventTrigger, PindoInboundSmsTrigger
@@ -159,13 +160,14 @@ def test_the_module_has_no_other_name():
 
 
 def test_an_older_airflow_is_one_clear_error(monkeypatch):
-    monkeypatch.setattr(_poll, "AIRFLOW_V_3_1_PLUS", False)
+    monkeypatch.setattr(_webhook_config, "AIRFLOW_V_3_1_PLUS", False)
     for make in (
         lambda: waiting_for("a"),
         PindoDeliveryEventTrigger,
         lambda: PindoInboundSmsEventTrigger(source="webhook"),
+        lambda: PindoInboundSmsTrigger(pattern="YES", since=LONG_AGO, source="webhook"),
     ):
-        with pytest.raises(PindoConfigurationError, match=r"needs Airflow 3\.1 or later"):
+        with pytest.raises(TypeError, match=r"needs Airflow 3\.1 or later"):
             make()
 
 

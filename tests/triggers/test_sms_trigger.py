@@ -67,6 +67,11 @@ def test_an_invalid_interval_is_refused_before_it_can_affect_other_triggers(inte
         trigger(poke_interval=interval)
 
 
+def test_an_unknown_source_is_refused():
+    with pytest.raises(TypeError, match="source is 'webhooks'"):
+        trigger(source="webhooks")
+
+
 async def test_what_goes_wrong_beyond_pindo_resumes_the_task_instead_of_skipping_it(sandbox):
     sandbox.reply(PHONE, "YES")
     [event] = await fire(trigger(end_task=True))  # and there is no task, here
