@@ -23,6 +23,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
+    conf,
 )
 
 from airflow_provider_pindo._inbox.backoff import MAX_CONSECUTIVE_FAILURES, FailureBudget, poll_backoff
@@ -62,7 +63,7 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
     """Base of the sensors.
 
     :param max_consecutive_failures: how many failed polls in a row fail the task.
-    :param deferrable: wait in the triggerer, without a worker.
+    :param deferrable: wait in the triggerer, without a worker; default from ``[operators] default_deferrable``.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     """
 
@@ -78,7 +79,7 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
     def __init__(
         self,
         *,
-        deferrable: bool,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_consecutive_failures: int = MAX_CONSECUTIVE_FAILURES,
         pindo_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import PokeReturnValue, conf
+from airflow.providers.common.compat.sdk import PokeReturnValue
 
 from airflow_provider_pindo._inbox.backoff import FailureBudget
 from airflow_provider_pindo._inbox.event_scan import ReportCursor
@@ -90,11 +90,10 @@ class PindoDeliverySensor(PindoWaitingSensor):
         report_path: str | None = None,
         on_no_report: str = "fail",
         retry_window: float | timedelta = RETRY_WINDOW,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         check_airflow(type(self).__name__)
-        super().__init__(deferrable=deferrable, **kwargs)
+        super().__init__(**kwargs)
         if (sms_ids is None) == (report_path is None):
             raise PindoConfigurationError(
                 "give one of sms_ids (ids or receipts) and report_path (the report of a bulk send)"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import PokeReturnValue, conf
+from airflow.providers.common.compat.sdk import PokeReturnValue
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_pindo._inbox.backoff import FailureBudget
@@ -98,12 +98,11 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
         inbound_number: str | None = None,
         since: datetime | str | None = None,
         min_matches: int = 1,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
         source: str = LIST,
         **kwargs: Any,
     ) -> None:
-        super().__init__(deferrable=deferrable, **kwargs)
+        super().__init__(**kwargs)
         self.pattern = pattern
         self.from_number = from_number
         self.inbound_number = inbound_number
