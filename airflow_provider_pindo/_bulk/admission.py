@@ -1,6 +1,6 @@
 """Which requests the next write of the ledger admits.
 
-Requests are prepared chunk by chunk, in the order of the list, and the cost of each chunk is reserved.
+Requests are prepared chunk by chunk, in the order of the list. The segments of each admitted request are reserved.
 
 The window bounds how many recipients are admitted and have no outcome. It is three times ``concurrency`` for texts that
 go out one by one, and two requests' recipients for bulk requests. Only these are unknown after a kill, whatever the
@@ -46,7 +46,6 @@ class Admission:
         self._is_personal = is_personal
         self._window = WINDOW * concurrency if is_personal else 2 * chunk_size
         self._current: BatchInFlight | None = None
-        self._chunk: list[Request] = []
         self._ready: deque[Request] = deque()
 
     @property
@@ -60,17 +59,25 @@ class Admission:
         :param batches: those in flight; a batch that is begun meanwhile is added to them.
         """
         admitted: list[Request] = []
-        if (self._ready or self._prepare(batches)) and (closed := self._gate.why_closed()):
+        if (self._ready or self._prepare()) and (closed := self._gate.why_closed()):
             self._breaker.stop(closed)
             return admitted
         rows = sum(len(source.admitted) for source in batches)
-        while self._ready or self._prepare(batches):
+        while self._ready or self._prepare():
             if not self._drop_expired():
                 continue
-            size = len(self._ready[0].positions)
+            request = self._ready[0]
+            size = len(request.positions)
             # Equal texts go out together, even if they are more than the window.
             if rows + size > max(self._window, 2 * size if self._is_personal else 0):
                 break
+            if problem := self._spending.problem(self._spending.reserved + request.segments):
+                if rows:
+                    break  # receipts may say that what is in flight costs less
+                self._breaker.prepare_no_more(problem)
+                self._drop_ready()
+                continue
+            self._spending.reserved += request.segments
             rows += size
             admitted.append(self._ready.popleft())
         for source in batches:
@@ -78,49 +85,26 @@ class Admission:
                 source.admit(mine)
         return admitted
 
-    def drop_waiting(self, batches: list[BatchInFlight]) -> None:
+    def drop_waiting(self) -> None:
         """Forget the requests that are prepared; their recipients are not sent."""
-        _drop(self._ready)
-        self._prepare(batches)
+        self._drop_ready()
+        self._prepare()
 
-    def _prepare(self, batches: list[BatchInFlight]) -> bool:
-        """Make the next chunk ready, and reserve its cost; return whether there is one."""
-        while True:
-            if self._chunk and self._breaker.error is not None:
-                _drop(self._chunk)
-            if not self._chunk and not self._next_chunk():
-                return False
-            if not self._chunk:
-                continue
-            cost = sum(request.reserved for request in self._chunk)
-            problem = self._spending.problem(self._spending.reserved + cost)
-            if problem is None:
-                self._spending.reserved += cost
-                self._ready.extend(self._chunk)
-                self._chunk = []
+    def _prepare(self) -> bool:
+        """Make the requests of the next chunk ready; return whether there is one."""
+        while source := self._current or self._next_batch():
+            self._current = source
+            chunk = next(source.chunks, None) if self._breaker.error is None else None
+            if chunk is not None:
+                self._ready.extend(
+                    source.request(positions, text, is_single=text is not None and len(positions) == 1)
+                    for text, positions in chunk
+                )
+                source.waiting += len(chunk)
                 return True
-            if any(source.admitted for source in batches):
-                return False  # receipts may say that what is in flight costs less
-            self._breaker.prepare_no_more(problem)
-
-    def _next_chunk(self) -> bool:
-        """Make the requests of the next chunk; return False when no batch is at hand."""
-        if self._current is None:
-            self._current = self._next_batch()
-            if self._current is None:
-                return False
-        source = self._current
-        chunk = next(source.chunks, None) if self._breaker.error is None else None
-        if chunk is None:
             source.is_prepared = True
             self._current = None
-            return True
-        self._chunk = [
-            source.request(positions, text, is_single=text is not None and len(positions) == 1)
-            for text, positions in chunk
-        ]
-        source.waiting += len(self._chunk)
-        return True
+        return False
 
     def _drop_expired(self) -> bool:
         """Take the expired out of the next request, so that they stay not sent; return whether somebody is left."""
@@ -128,18 +112,14 @@ class Admission:
         if expired is None:
             return True
         request = self._ready.popleft()
-        self._spending.reserved -= request.reserved
         request.source.waiting -= 1
         if rest is None:
             return False
         rest.source.waiting += 1
-        self._spending.reserved += rest.reserved
         self._ready.appendleft(rest)
         return True
 
-
-def _drop(requests: list[Request] | deque[Request]) -> None:
-    """Forget requests that are not admitted; their recipients are not sent."""
-    for request in requests:
-        request.source.waiting -= 1
-    requests.clear()
+    def _drop_ready(self) -> None:
+        for request in self._ready:
+            request.source.waiting -= 1
+        self._ready.clear()

@@ -212,6 +212,18 @@ class BulkLedger:
         return sum(stored.spent for stored in self._stored.values())
 
     @property
+    def price(self) -> float | None:
+        """USD for a segment, on average over earlier tries; None when they paid for none.
+
+        Entries with settled rows are left out: their cost is that of more segments than they name.
+        """
+        outcomes = [
+            each.outcome for each in self._stored.values() if each.outcome and not each.outcome.settled
+        ]
+        segments = sum(outcome.segments for outcome in outcomes)
+        return sum(outcome.cost for outcome in outcomes) / segments if segments else None
+
+    @property
     def pace(self) -> float | None:
         """Recipients a second, as an earlier try measured; None when none did."""
         pace = self._header.get(_PACE)

@@ -35,7 +35,6 @@ class BatchInFlight:
 
     :param outcome: what is certain; the admitted rows are in none of its columns.
     :param chunks: the requests that are not prepared yet, chunk by chunk.
-    :param price: USD for a segment, by which money is reserved for it.
     :param template: the text, with the mentions that Pindo fills.
     :param admitted: rows that a worker may send to, with the reason why each was unknown before, or None.
     :param waiting: requests that are prepared and not admitted.
@@ -49,7 +48,6 @@ class BatchInFlight:
     batch: Batch
     outcome: Outcome
     chunks: Iterator[list[tuple[str | None, Sequence[int]]]]
-    price: float
     template: Template
     admitted: dict[int, str | None] = field(default_factory=dict)
     admitted_segments: int = 0
@@ -92,9 +90,12 @@ class BatchInFlight:
         """Whether nothing of it is left to send."""
         return self.is_prepared and not self.admitted and not self.waiting
 
-    def snapshot(self) -> Outcome:
-        """Return what is known if the task is killed now."""
-        return self.outcome.if_killed(self.admitted, self.admitted_segments * self.price)
+    def snapshot(self, price: float) -> Outcome:
+        """Return what is known if the task is killed now.
+
+        :param price: USD for a segment.
+        """
+        return self.outcome.if_killed(self.admitted, self.admitted_segments * price)
 
     def request(self, positions: Sequence[int], text: str | None, *, is_single: bool = False) -> Request:
         """Return a request to the recipients at ``positions``."""
@@ -154,11 +155,6 @@ class Request:
     def may_speak_for_all(self) -> bool:
         """Whether its refusal may concern everybody: not that of a group, once Pindo took others of its request."""
         return len(self.positions) == 1 or self.whole is None or not self.whole.is_partly_accepted
-
-    @property
-    def reserved(self) -> float:
-        """USD that are reserved for it."""
-        return self.segments * self.source.price
 
     def halves(self) -> tuple[Request, Request]:
         """Return two requests to half of its recipients each."""

@@ -394,7 +394,8 @@ class BulkSend:
         return sending.stopped
 
     def _spending(self, ledger: BulkLedger) -> Spending:
-        spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
+        price = self.item_price if ledger.price is None else ledger.price
+        spending = Spending(self.min_balance, self.max_cost, price, spent=ledger.spent)
         if self.min_balance is not None:
             with self.hook as hook:
                 spending.balance = hook.get_balance().amount

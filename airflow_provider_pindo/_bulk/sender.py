@@ -174,7 +174,7 @@ class BulkSender:
     def in_flight(self) -> Sequence[tuple[Batch, Outcome]]:
         """Batches that were begun and are not in the totals yet, with what is known of them."""
         sources = self._in_flight.copy()
-        outcomes = {index: source.snapshot() for index, source in sources.items()}
+        outcomes = {index: source.snapshot(self._spending.price) for index, source in sources.items()}
         for request in self._admitting:  # the write has not ended, so nothing was sent to them
             request.put_back_in(outcomes[request.source.batch.index])
         return [(source.batch, outcomes[index]) for index, source in sources.items()]
@@ -205,7 +205,7 @@ class BulkSender:
             await self._wake.wait()
         if self._ledger.is_kept:
             unrecorded = [source for source in self._open if not source.is_recorded]
-            await self._in(self._entries, self._ledger.write_last, _snapshots(unrecorded))
+            await self._in(self._entries, self._ledger.write_last, self._snapshots(unrecorded))
         for source in self._open:
             source.report()
         await asyncio.gather(*self._adding)
@@ -239,7 +239,7 @@ class BulkSender:
         rows = set(outcome.not_sent).union(again) - batch.excluded
         positions = batch.positions(rows)
         chunks = chunks_of(batch, positions, self._chunk_size, one_by_one=self._plan.one_by_one)
-        source = BatchInFlight(batch, outcome, chunks, self._spending.price, self._plan.template)
+        source = BatchInFlight(batch, outcome, chunks, self._plan.template)
         source.is_recorded = bool(rows) or not self._ledger.was_settled(batch)
         self._open.append(source)
         self._in_flight[batch.index] = source
@@ -248,7 +248,7 @@ class BulkSender:
     def _admit(self) -> list[Request]:
         """Choose the requests that the next write admits."""
         if not self._breaker.starts_requests:
-            self._admission.drop_waiting(self._open)
+            self._admission.drop_waiting()
             return []
         if self._queue.qsize() > self._low_water:
             return []
@@ -258,7 +258,7 @@ class BulkSender:
         """Write the ledger, which records and admits; then let the workers send."""
         if admitted and self._ledger.is_kept:
             unrecorded = [source for source in self._open if not source.is_recorded]
-            snapshots = _snapshots(unrecorded)
+            snapshots = self._snapshots(unrecorded)
             for source in unrecorded:
                 source.is_recorded = True
             self._admitting = admitted
@@ -277,6 +277,9 @@ class BulkSender:
         self._admitting = []
         for request in admitted:
             self._queue.put_nowait(request)
+
+    def _snapshots(self, sources: Sequence[BatchInFlight]) -> list[tuple[Batch, Outcome]]:
+        return [(source.batch, source.snapshot(self._spending.price)) for source in sources]
 
     def _end_batches(self) -> None:
         for source in self._open:
@@ -466,7 +469,7 @@ class BulkSender:
             )
 
     def _release(self, request: Request) -> None:
-        self._spending.reserved -= request.reserved
+        self._spending.reserved -= request.segments
 
     async def _show_progress(self) -> None:
         started, before = time.monotonic(), self._processed()
@@ -498,7 +501,3 @@ class BulkSender:
 
 def _has_ended(source: BatchInFlight) -> bool:
     return source.has_ended
-
-
-def _snapshots(sources: Sequence[BatchInFlight]) -> list[tuple[Batch, Outcome]]:
-    return [(source.batch, source.snapshot()) for source in sources]

@@ -13,10 +13,10 @@ class Spending:
 
     :param min_balance: USD that must stay in the wallet, or None.
     :param max_cost: USD that the whole send may cost, over all tries, or None.
-    :param price: USD for one segment, as known so far.
+    :param price: USD for one segment, as the last receipt said; an estimate before the first.
     :param balance: USD in the wallet, as Pindo said last, or None.
     :param spent: USD that were spent; those of unknown outcome count as spent.
-    :param reserved: USD that the chunks in flight will cost.
+    :param reserved: segments of the requests in flight.
     """
 
     min_balance: float | None = None
@@ -24,20 +24,25 @@ class Spending:
     price: float = 0.0
     balance: float | None = None
     spent: float = 0.0
-    reserved: float = 0.0
+    reserved: int = 0
 
-    def problem(self, cost: float = 0.0) -> PindoError | None:
-        """Return why nothing more may be sent; ``cost`` is that of what is in flight or comes next."""
+    def problem(self, segments: int = 0) -> PindoError | None:
+        """Return why nothing more may be sent.
+
+        :param segments: those in flight or next.
+        """
+        cost = segments * self.price
+        # Rounded, since sums of prices are not exact: 100 times 0.006 is more than 0.6.
         if (
             self.min_balance is not None
             and self.balance is not None
-            and self.balance - cost < self.min_balance
+            and round(self.balance - cost, 6) < self.min_balance
         ):
             return PindoInsufficientBalanceError(
                 f"the wallet holds {self.balance:,.3f} USD, and {cost:,.3f} more are in flight or come next, which "
                 f"leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
             )
-        if self.max_cost is not None and self.spent + cost > self.max_cost:
+        if self.max_cost is not None and round(self.spent + cost, 6) > self.max_cost:
             return PindoCostLimitError(
                 f"{self.spent:,.3f} USD were spent, and {cost:,.3f} more are in flight or come next, which is over "
                 f"max_cost={self.max_cost:,.2f}: raise max_cost and clear the task, which continues the send"
