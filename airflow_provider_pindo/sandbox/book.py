@@ -1,21 +1,12 @@
-"""A numbered list of what is active, such as faults and rules, each for a number of times."""
+"""Active faults or rules by number, each with the uses that remain (``times``; None for no limit)."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-
-class Entry(Protocol):
-    """What a book keeps: a struct with ``times``, the number of uses that remain; None for no limit."""
-
-    @property
-    def times(self) -> int | None:
-        """The number of uses that remain."""
-
-
-EntryT = TypeVar("EntryT", bound=Entry)
+EntryT = TypeVar("EntryT", bound=msgspec.Struct)
 
 
 class Book(Generic[EntryT]):

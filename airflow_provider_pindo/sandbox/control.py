@@ -15,8 +15,7 @@ from aiohttp import web
 
 from airflow_provider_pindo.sandbox import page
 from airflow_provider_pindo.sandbox.address import export_lines
-from airflow_provider_pindo.sandbox.calls import CALLS
-from airflow_provider_pindo.sandbox.faults import ACTIONS, Fault
+from airflow_provider_pindo.sandbox.faults import Fault
 from airflow_provider_pindo.sandbox.json_response import json_response
 from airflow_provider_pindo.sandbox.outcomes import NUMBERS, OUTCOMES, Rule
 from airflow_provider_pindo.sandbox.request_log import decoded
@@ -130,12 +129,9 @@ class Control:
             "webhooks_pending": world.webhooks.pending,
             "settings": world.pindo.settings.as_json(),
             "clock": world.clock.as_json(),
-            "rules": world.rules.as_json(),
             "outcomes": {name: outcome.description for name, outcome in OUTCOMES.items()},
             "numbers": NUMBERS,
             "faults": world.faults.as_json(),
-            "actions": ACTIONS,
-            "calls": list(CALLS),
             "phones_shown": page.PHONES_SHOWN,
             "token": self._token,
             "exports": export_lines(url, self._token, world.pindo.settings.webhook_url),
@@ -146,7 +142,7 @@ class Control:
 
     def _message(self, sms_id: str) -> dict[str, Any]:
         """A message with the request that sent it and the response, as they went over the wire."""
-        life = self._world.lives.existing(sms_id)
+        life = self._world.lives.get(sms_id)
         entry = None if life.request is None else self._world.log.get(life.request)
         (shown,) = self._world.lives.as_json([self._world.store.message(sms_id)])
         return {**shown, "exchange": None if entry is None else entry.exchange()}

@@ -107,20 +107,15 @@ class Lives:
 
     # -- reading
 
-    def get(self, sms_id: str) -> Life | None:
-        """The life of a message; None when there is no such message."""
-        row = self._db.execute("SELECT * FROM lives WHERE sms_id = ?", (sms_id,)).fetchone()
-        return None if row is None else Life._make(row)
-
-    def existing(self, sms_id: str) -> Life:
+    def get(self, sms_id: str) -> Life:
         """The life of a message.
 
         :raises ValueError: there is no such message.
         """
-        life = self.get(sms_id)
-        if life is None:
+        row = self._db.execute("SELECT * FROM lives WHERE sms_id = ?", (sms_id,)).fetchone()
+        if row is None:
             raise ValueError(f"no message {sms_id!r}; its id is the sms_id of the receipt")
-        return life
+        return Life._make(row)
 
     def as_json(self, messages: list[Message]) -> list[dict[str, Any]]:
         """Messages as the phones show them, with their status."""
@@ -150,7 +145,7 @@ class Lives:
             for message, outcome in zip(messages, outcomes, strict=True)
         ]
         if not settings.sent_seconds:
-            rows = [self._after(message, life, now) for message, life in zip(messages, rows, strict=True)]
+            rows = [self._take_step(message, life, now) for message, life in zip(messages, rows, strict=True)]
         self._insert(rows)
         self._woken.set()
 
@@ -163,7 +158,7 @@ class Lives:
         taken = 0
         while rows := self._db.execute(_DUE, (self._clock.time(), limit)).fetchall():
             lives = [(Message._make(row[_WIDTH:]), Life._make(row[:_WIDTH])) for row in rows]
-            self._insert([self._after(message, life, life.due_at or 0.0) for message, life in lives])
+            self._insert([self._take_step(message, life, life.due_at or 0.0) for message, life in lives])
             taken += len(lives)
             if limit >= 0:
                 break
@@ -176,7 +171,7 @@ class Lives:
 
         :raises ValueError: an unknown message or status.
         """
-        life = self.existing(sms_id)
+        life = self.get(sms_id)
         if status not in STATUSES:
             raise ValueError(f"no status {status!r}; there are {', '.join(STATUSES)}")
         message, now = self._store.message(sms_id), self._clock.time()
@@ -185,7 +180,7 @@ class Lives:
             life = life._replace(status="sent", status_at=now)
         report = REPORT_BY_STATUS.get(status)
         if report is not None:
-            life = self._reported(message, life, Step(report), now)
+            life = self._announce_report(message, life, Step(report), now)
         self._insert([life._replace(due_at=None)])
 
     def set_outcome(self, sms_id: str, outcome: str) -> None:
@@ -193,12 +188,12 @@ class Lives:
 
         :raises ValueError: an unknown message or outcome.
         """
-        life = self.existing(sms_id)
+        life = self.get(sms_id)
         if outcome not in OUTCOMES:
             raise ValueError(f"no outcome {outcome!r}; there are {', '.join(OUTCOMES)}")
         life = life._replace(outcome=outcome)
         if life.status != "accepted":
-            life = self._next(life, 1, self._clock.time())
+            life = self._schedule(life, 1, self._clock.time())
         self._insert([life])
         self._woken.set()
 
@@ -251,7 +246,7 @@ class Lives:
 
     # -- one step
 
-    def _after(self, message: Message, life: Life, at: float) -> Life:
+    def _take_step(self, message: Message, life: Life, at: float) -> Life:
         """Take the next step of a message, and return its life after it."""
         if life.step == 0:
             self._announce(sent_event(message))
@@ -261,10 +256,10 @@ class Lives:
             if step.report is None:
                 self._reply(message.to, at)
             else:
-                life = self._reported(message, life, step, at)
-        return self._next(life, life.step + 1, at)
+                life = self._announce_report(message, life, step, at)
+        return self._schedule(life, life.step + 1, at)
 
-    def _reported(self, message: Message, life: Life, step: Step, at: float) -> Life:
+    def _announce_report(self, message: Message, life: Life, step: Step, at: float) -> Life:
         """Announce a delivery report, and return the life after it."""
         report = step.report or ""
         older = self._settings().older_forms
@@ -273,7 +268,7 @@ class Lives:
         status = STATUS_BY_REPORT.get(report)
         return life if status is None else life._replace(status=status, status_at=at)
 
-    def _next(self, life: Life, step: int, at: float) -> Life:
+    def _schedule(self, life: Life, step: int, at: float) -> Life:
         """The life with the time at which a step is due, if its outcome has that step."""
         steps, settings = OUTCOMES[life.outcome].steps, self._settings()
         if step > len(steps):

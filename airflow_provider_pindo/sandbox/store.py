@@ -296,11 +296,10 @@ class Store:
         )
 
     def counts(self) -> dict[str, int]:
-        """The numbers of messages, segments, inbound messages and verifications."""
+        """The numbers of messages, segments and inbound messages."""
         sent, items = self.database.execute("SELECT count(*), total(item_count) FROM messages").fetchone()
         inbound = self.database.execute("SELECT count(*) FROM inbound").fetchone()[0]
-        verifications = self.database.execute("SELECT count(*) FROM verifications").fetchone()[0]
-        return {"messages": sent, "segments": int(items), "inbound": inbound, "verifications": verifications}
+        return {"messages": sent, "segments": int(items), "inbound": inbound}
 
     def sent_by_day(self) -> list[tuple[str, int, int]]:
         """Each day (UTC) with messages: the day, their number, and their cost in millionths of a USD."""

@@ -149,7 +149,7 @@ class Webhooks:
     async def _call(
         self, session: aiohttp.ClientSession, event: Event, webhook: SenderWebhook, again: int | None
     ) -> None:
-        faults = self._faults.take(event.kind, {event.number}) if self._faults else []
+        faults = self._faults.take(event.kind, {event.number})
         self._count += 1
         call = WebhookCall(self._count, time.time(), event, webhook, again=again)
         call.faults = tuple(fault.action for fault in faults)
