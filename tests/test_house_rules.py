@@ -18,7 +18,7 @@ from demo.deployment import AIRFLOW_VERSION
 
 PACKAGE = Path(__file__).parent.parent / "airflow_provider_pindo"
 #: What each part may import. The order is that of the layers: api, engines, hooks, the bulk engine, faces.
-_GROUND = {"api", "_metrics", "_inbox", "_ledger"}
+_BELOW_HOOKS = {"api", "_metrics", "_inbox", "_ledger"}
 LAYERS = {
     "api": {"api"},
     "_metrics.py": {"api"},
@@ -26,14 +26,23 @@ LAYERS = {
     "_inbox": {"api", "_inbox"},
     "_ledger": {"api", "_ledger"},
     "_sources": {"api", "_sources"},
-    "hooks": {*_GROUND, "hooks"},
-    "_policy": {*_GROUND, "_sources", "hooks", "_policy"},
-    "_bulk": {*_GROUND, "_sources", "hooks", "_policy", "_bulk"},
-    "operators": {*_GROUND, "_templates", "_sources", "hooks", "_policy", "_bulk", "operators", "triggers"},
-    "sensors": {*_GROUND, "_templates", "_sources", "hooks", "sensors", "triggers"},
-    "triggers": {*_GROUND, "hooks", "triggers"},
-    "notifications": {*_GROUND, "_templates", "hooks", "_policy", "notifications"},
-    "plugins": {*_GROUND, "hooks", "_bulk", "plugins"},
+    "hooks": {*_BELOW_HOOKS, "hooks"},
+    "_policy": {*_BELOW_HOOKS, "_sources", "hooks", "_policy"},
+    "_bulk": {*_BELOW_HOOKS, "_sources", "hooks", "_policy", "_bulk"},
+    "operators": {
+        *_BELOW_HOOKS,
+        "_templates",
+        "_sources",
+        "hooks",
+        "_policy",
+        "_bulk",
+        "operators",
+        "triggers",
+    },
+    "sensors": {*_BELOW_HOOKS, "_templates", "_sources", "hooks", "sensors", "triggers"},
+    "triggers": {*_BELOW_HOOKS, "hooks", "triggers"},
+    "notifications": {*_BELOW_HOOKS, "_templates", "hooks", "_policy", "notifications"},
+    "plugins": {*_BELOW_HOOKS, "hooks", "_bulk", "plugins"},
     "sandbox": {"api", "sandbox"},
     "get_provider_info.py": {"api"},
 }
@@ -153,15 +162,10 @@ def loaded_by(code: str) -> set[str]:
 
 
 def modules_that_dags_import() -> list[str]:
-    folders = [
-        PACKAGE / layer
-        for layer in ("operators", "sensors", "notifications", "triggers")
-        if (PACKAGE / layer).exists()
-    ]
     return [
         module_of(file)
-        for folder in folders
-        for file in sorted(folder.rglob("*.py"))
+        for layer in ("operators", "sensors", "notifications", "triggers")
+        for file in sorted((PACKAGE / layer).rglob("*.py"))
         if not file.stem.startswith("_")
     ]
 
