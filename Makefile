@@ -1,5 +1,5 @@
-# Everything runs in .venv (Airflow 3.3), .venv-airflow2 (Airflow 2.11) and .venv-airflow31 (Airflow 3.1). Make creates them if they are missing, and
-# updates them when pyproject.toml or the constraints change. Only Python is needed.
+# The main environments are .venv (Airflow 3.3), .venv-airflow2 (Airflow 2.11) and .venv-airflow31 (Airflow 3.1). Make
+# creates them if they are missing, and updates them when pyproject.toml or the constraints change. Only Python is needed.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -54,7 +54,7 @@ test-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test" on Airfl
 test-e2e-airflow2: .venv-airflow2/dev.stamp  ## Run the same as "make test-e2e" on Airflow 2.11
 	.venv-airflow2/bin/python -m pytest -m 'e2e and not cluster and not databases' $(or $(ARGS),$(END_TO_END))
 
-test-airflow31: .venv-airflow31/test.stamp  ## Run the same on Airflow 3.1, with webhooks and delivery end to end
+test-airflow31: .venv-airflow31/test.stamp  ## Run the same as "make test" on Airflow 3.1, with webhooks and delivery end to end
 	.venv-airflow31/bin/python -m pytest $(or $(ARGS),$(IN_PARALLEL))
 	$(if $(ARGS),,.venv-airflow31/bin/python -m pytest -m 'e2e and not databases' --numprocesses 2 --dist loadfile \
 		$(addprefix tests/e2e/,test_without_store.py test_webhooks.py test_connection_form.py test_inbound.py))

@@ -105,7 +105,9 @@ def _port(text: str) -> int:
 
 def _address(text: str) -> str:
     if not text.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text!r} is no address; write one such as http://localhost:8080")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an address; write one such as http://localhost:8080"
+        )
     return text
 
 

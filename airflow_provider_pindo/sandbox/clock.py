@@ -1,7 +1,7 @@
 """The clock of a sandbox: the machine's time, until a test advances it or stops it.
 
-It never goes back, so that what is due happens once and in order. Waits of the network, such as the fault
-``latency``, use the machine's time.
+It goes back only at a reset, so that what is due happens once and in order. Waits of the network, such as the
+fault ``latency``, use the machine's time.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ STATUS_BY_REPORT = {
 }
 #: The report of a status that a person sets.
 REPORT_BY_STATUS = {"accepted": "ACCEPTED", **{status: code for code, status in STATUS_BY_REPORT.items()}}
-#: The status of a message, from Pindo's answer to the last report.
+#: Every status that a message can have.
 STATUSES = ("accepted", "sent", *STATUS_BY_REPORT.values())
 
 

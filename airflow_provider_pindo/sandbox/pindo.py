@@ -6,8 +6,8 @@ Every rule comes from the vendor's documentation or a public client, down to the
 * A bulk response names no recipient.
 * ``created_at`` of an inbound message has no zone.
 
-Where nothing is published, :class:`~.settings.Settings` holds the choice. A refused request has no
-effect: no message, no cost.
+Where nothing is published, :class:`~.settings.Settings` holds the choice. A refused request sends
+no message and costs nothing.
 """
 
 from __future__ import annotations

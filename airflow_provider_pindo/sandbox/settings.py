@@ -26,7 +26,7 @@ from airflow_provider_pindo.sandbox.validation import (
     one_of,
 )
 
-#: What describes an inbound message, as an error says it.
+#: The shape of an inbound message, for errors.
 INBOUND = "{'from', 'text', 'to'?, 'created_at'?}: texts, created_at an ISO time such as 2026-06-10T09:04:31"
 _Url = Annotated[str, Meta(pattern="^https?://[^/]", description="an http:// or https:// address")]
 

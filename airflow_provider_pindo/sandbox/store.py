@@ -260,8 +260,8 @@ class Store:
     def newest_phones(self, limit: int, find: str = "") -> list[str]:
         """The numbers of the phones with the newest messages, newest first.
 
-        It reads only the newest 2,000 messages of each direction, so that a large campaign does not slow
-        the page.
+        It returns at most ``limit`` numbers, from the newest 2,000 messages of each direction. A search reads
+        every message.
 
         :param find: what a number, a name or a message's text must contain, in any case.
         """

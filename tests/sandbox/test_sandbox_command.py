@@ -227,7 +227,7 @@ def test_the_page_shows_the_lines_that_the_command_prints(serve, capsys, argumen
 def test_an_airflow_without_a_scheme_is_refused_with_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["--airflow", "localhost:8080"])
-    assert "argument --airflow: 'localhost:8080' is no address" in capsys.readouterr().err
+    assert "argument --airflow: 'localhost:8080' is not an address" in capsys.readouterr().err
 
 
 def test_help_names_every_setting(capsys):
