@@ -112,7 +112,7 @@ def refuse_odd_paths(file: File) -> Iterator[None]:
 def open_binary(file: File, target: Any = None) -> Iterator[Any]:
     """Open a file for reading bytes.
 
-    The error for a missing file shows no number. What a retry cannot fix is a :class:`PindoConfigurationError`, also
+    An error shows no number in a path. What a retry cannot fix is a :class:`PindoConfigurationError`, also
     while the file is being read.
 
     :param target: the path to open, if ``file`` is a folder: one of the files in it.
@@ -124,6 +124,8 @@ def open_binary(file: File, target: Any = None) -> Iterator[Any]:
             yield opened
     except OSError as error:
         if not isinstance(error, FileNotFoundError) and error.errno != errno.ENAMETOOLONG:
+            if error.filename is not None:
+                error.filename = mask_numbers_in(str(error.filename))
             raise
         raise _missing(file) from None
     except UnicodeError:

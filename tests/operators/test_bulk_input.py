@@ -260,6 +260,13 @@ def test_a_file_that_is_not_there_is_named_without_numbers(sandbox, tmp_path, ar
 
 
 @pytest.mark.parametrize("argument", ["recipients", "exclude"])
+def test_a_path_that_cannot_be_opened_is_named_without_numbers(sandbox, tmp_path, argument):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"/file/\+25078\*\*\*\*567\.csv'"):
+        send(Store(), **{"recipients": people(1), argument: f"{tmp_path}/file/+250781234567.csv"})
+
+
+@pytest.mark.parametrize("argument", ["recipients", "exclude"])
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])
 @pytest.mark.parametrize(
     ("path", "reason"),
