@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import partial
@@ -118,10 +119,8 @@ class BulkSend:
             excluded, unread = _Everybody(), error
         sender, plan = self._plan(excluded)
         checked = self._check(plan)
-        try:
+        with closing(checked.spool):
             return self._run_checked(ledger, sender, plan, checked, unread)
-        finally:
-            checked.spool.close()
 
     def _run_checked(
         self, ledger: BulkLedger, sender: str, plan: Plan, checked: Preflight, unread: Exception | None
@@ -200,11 +199,12 @@ class BulkSend:
         _, plan = self._plan(self._read_excluded())
         checked = self._check(plan)
         requests = segments = 0
-        for batch in batches(checked, rows_per_entry(self.chunk_size)):
-            positions = batch.positions([row for row in batch.rows if row not in batch.excluded])
-            chunks = chunks_of(batch, positions, self.chunk_size, one_by_one=plan.one_by_one)
-            requests += sum(map(len, chunks))
-            segments += batch.segments(positions, plan.template)
+        with closing(checked.spool):
+            for batch in batches(checked, rows_per_entry(self.chunk_size)):
+                positions = batch.positions([row for row in batch.rows if row not in batch.excluded])
+                chunks = chunks_of(batch, positions, self.chunk_size, one_by_one=plan.one_by_one)
+                requests += sum(map(len, chunks))
+                segments += batch.segments(positions, plan.template)
         expiries = self._expiries(checked)
         counts, cost = Totals(checked, expiries=expiries).counts(), round(segments * self.item_price, 6)
         log.info(

@@ -8,6 +8,7 @@ import time
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_pindo._bulk.spool import Spool
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
     PindoInsufficientBalanceError,
@@ -48,6 +49,19 @@ def test_a_dry_run_counts_and_sends_nothing(sandbox):
     }
     assert sandbox.requests() == []
     assert store.all() == {}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_the_spool_is_closed_also_if_it_cannot_be_read(sandbox, monkeypatch, dry_run):
+    def fail(self):
+        spools.append(self)
+        raise OSError("the spool cannot be read")
+
+    spools: list[Spool] = []
+    monkeypatch.setattr(Spool, "blocks", fail)
+    with pytest.raises(Exception, match="the spool cannot be read"):
+        send(Store(), recipients=people(2), dry_run=dry_run)
+    assert [spool._file.closed for spool in spools] == [True]
 
 
 def test_a_message_of_too_many_segments_stops_it_before_the_first(sandbox):
