@@ -40,7 +40,7 @@ class PluginServer:
         """Store reports of many messages at once, also of the past."""
         from airflow import settings
 
-        from airflow_provider_pindo.plugins._store import TABLE, _now
+        from airflow_provider_pindo.plugins._event_table import TABLE, _now
 
         rows = [
             {
@@ -68,7 +68,7 @@ def plugin_server() -> Iterator[PluginServer]:
     from starlette.responses import Response
 
     from airflow_provider_pindo.plugins._app import create_app
-    from airflow_provider_pindo.plugins._store import TABLE, create_table
+    from airflow_provider_pindo.plugins._event_table import TABLE, create_table
 
     create_table()
     with settings.engine.begin() as connection:

@@ -195,7 +195,7 @@ def test_the_api_server_imports_webhook_code_only_where_webhooks_are_on(monkeypa
         "api.webhooks",
         *(f"plugins.{name}" for name in ("_address", "_auth", "_events", "_receiver")),
     }
-    code |= {"plugins._store", "plugins._webhooks", "_inbox.events", "hooks._events"}
+    code |= {"plugins._event_table", "plugins._webhooks", "_inbox.events", "hooks._events"}
     imported = {name for name in code if f"airflow_provider_pindo.{name}" in added}
     assert "airflow_provider_pindo.plugins._pages" in added
     assert imported == (code - {"plugins._address", "hooks._events"} if are_on else set())

@@ -32,7 +32,7 @@ from starlette.requests import Request
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.webhooks import posting_token, reading_token
 from airflow_provider_pindo.hooks._settings import read_webhook_secret
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins import _event_table
 from airflow_provider_pindo.plugins._connections import read_connection
 
 log = logging.getLogger(__name__)
@@ -163,8 +163,8 @@ class Callers:
                 return tokens
             del self._remembered[conn_id], self._missing_since[conn_id]
         try:
-            await self._in_lookup_thread(conn_id, _store.check_database)
-        except _store.StoreError as error:
+            await self._in_lookup_thread(conn_id, _event_table.check_database)
+        except _event_table.DatabaseError as error:
             log.error("Connection %r cannot be looked up, since the database is away: %s", conn_id, error)
             raise HTTPException(503, "The connection cannot be looked up now") from None
         raise HTTPException(404, "Not Found")

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from airflow.utils.session import create_session
 
-from airflow_provider_pindo.plugins import _entries, _models, _store
+from airflow_provider_pindo.plugins import _entries, _event_table, _models
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,11 @@ def claimed_ids(since: datetime, sms_ids: Collection[str]) -> set[str] | None:
 
     Runs that were due and started more than a week before are left out, which bounds the query.
 
-    :raises StoreError: the database did not answer.
+    :raises DatabaseError: the database did not answer.
     """
     if not _models.has_store():
         return set()
-    with _store.without_contents(), create_session() as session:
+    with _event_table.without_contents(), create_session() as session:
         values = _models.iter_written(
             session,
             since,

@@ -87,13 +87,13 @@ def add_deliveries(people: list[dict[str, Any]]) -> bool | None:
 
 def _standings(ids: Collection[str], since: datetime | None) -> dict[str, Standing] | None:
     """Return the highest standing of each message that has a report; None when the reports cannot be read."""
-    from airflow_provider_pindo.plugins import _store
+    from airflow_provider_pindo.plugins import _event_table
 
     if not ids or since is None:
         return {}
     try:
-        reports = _store.read_reports(ids, since)
-    except _store.StoreError:
+        reports = _event_table.read_reports(ids, since)
+    except _event_table.DatabaseError:
         return None
     standings: dict[str, Standing] = {}
     for sms_id, status in reports:

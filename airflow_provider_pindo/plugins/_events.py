@@ -20,7 +20,7 @@ from airflow_provider_pindo._inbox.events import MAX_EVENTS, MAX_SMS_IDS
 from airflow_provider_pindo._inbox.filter import canonical_digits
 from airflow_provider_pindo.api.limits import MAX_INTEGER
 from airflow_provider_pindo.api.webhooks import KINDS
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins import _event_table
 from airflow_provider_pindo.plugins._auth import Callers
 from airflow_provider_pindo.plugins._body import parse_object, read_text
 
@@ -43,10 +43,10 @@ def create_router(callers: Callers) -> APIRouter:
         if unclaimed and query.since is None:
             raise HTTPException(400, "'unclaimed' needs 'since'")
         try:
-            page = await callers.in_thread(_store.read, conn_id, query)
+            page = await callers.in_thread(_event_table.read, conn_id, query)
             if unclaimed and page.rows and query.since is not None:
                 page = await callers.in_thread(_unclaimed, page, query.since, query.after)
-        except _store.StoreError:
+        except _event_table.DatabaseError:
             raise HTTPException(503, "The events cannot be read now") from None
         return Response(
             await callers.in_thread(_answer, page, {"to": to, "from": sender}), media_type="application/json"
@@ -55,7 +55,7 @@ def create_router(callers: Callers) -> APIRouter:
     return router
 
 
-def _unclaimed(page: _store.Page, since: datetime, after: int) -> _store.Page:
+def _unclaimed(page: _event_table.Page, since: datetime, after: int) -> _event_table.Page:
     """Return a page without the events whose message an entry of the ledger names, or may name in a moment."""
     # Imported here: it loads Airflow's models, which only this needs.
     from airflow_provider_pindo.plugins._claims import claimed_ids
@@ -68,7 +68,7 @@ def _unclaimed(page: _store.Page, since: datetime, after: int) -> _store.Page:
     return replace(page, rows=rows)
 
 
-def _answer(page: _store.Page, numbers: Mapping[str, str | None]) -> bytes:
+def _answer(page: _event_table.Page, numbers: Mapping[str, str | None]) -> bytes:
     """Return a page as JSON. The bodies go in as they came, which saves parsing them."""
     digits_by_key = {key: canonical_digits(number, None) for key, number in numbers.items() if number}
     events = ",".join(
@@ -91,12 +91,12 @@ def _has_numbers(body: str, digits_by_key: Mapping[str, str]) -> bool:
     )
 
 
-def _query(body: Mapping[str, Any]) -> _store.Query:
+def _query(body: Mapping[str, Any]) -> _event_table.Query:
     """Return what a request asks for.
 
     :raises HTTPException: 400, which names the wrong key.
     """
-    return _store.Query(
+    return _event_table.Query(
         after=_bounded_int(body, "after", 0, 0, MAX_INTEGER),
         limit=_bounded_int(body, "limit", MAX_EVENTS, 1, MAX_EVENTS),
         kinds=_texts(body, "kinds", len(KINDS)),

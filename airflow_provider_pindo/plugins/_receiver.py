@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from airflow_provider_pindo._metrics import count_webhook
 from airflow_provider_pindo.api.webhooks import INBOUND, read_webhook
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins import _event_table
 from airflow_provider_pindo.plugins._auth import TOKEN_PARAMETER, Callers
 from airflow_provider_pindo.plugins._body import parse_object, read_text, readable, too_large
 
@@ -59,8 +59,8 @@ async def _keep(callers: Callers, conn_id: str, body: Mapping[str, Any], text: s
         # A message that comes again must have the same text here, whatever the order of its keys.
         text = json.dumps(body, sort_keys=True)
     try:
-        await callers.in_thread(_store.add, conn_id, webhook, text)
-    except _store.StoreError as error:
+        await callers.in_thread(_event_table.add, conn_id, webhook, text)
+    except _event_table.DatabaseError as error:
         log.error("A webhook of connection %r could not be kept, and is lost: %s", conn_id, error)
         raise HTTPException(503, "The event could not be kept") from None
     count_webhook(webhook.kind)

@@ -41,7 +41,7 @@ def setup(session: Session, may_edit: Callable[[str], bool]) -> dict[str, Any]:
 def _connection(conn_id: str) -> dict[str, Any] | None:
     """Return what the corner shows of a connection; None if it is no Pindo connection that can be read here."""
     # Webhook code is imported only where webhooks are on.
-    from airflow_provider_pindo.plugins import _store
+    from airflow_provider_pindo.plugins import _event_table
     from airflow_provider_pindo.plugins._address import webhook_addresses
 
     try:
@@ -51,8 +51,8 @@ def _connection(conn_id: str) -> dict[str, Any] | None:
     if connection.conn_type != "pindo":
         return None
     try:
-        last: datetime | None = _store.last_received(conn_id)
-    except _store.StoreError:
+        last: datetime | None = _event_table.last_received(conn_id)
+    except _event_table.DatabaseError:
         last = None
     shown = {"conn_id": conn_id, "last": last and last.isoformat(), "addresses": None, "problem": None}
     try:

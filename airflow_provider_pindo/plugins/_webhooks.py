@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.hooks._webhook_config import retention_days
-from airflow_provider_pindo.plugins import _events, _receiver, _store
+from airflow_provider_pindo.plugins import _event_table, _events, _receiver
 from airflow_provider_pindo.plugins._auth import Callers
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,11 @@ async def _maintain(callers: Callers, is_there: bool, end: threading.Event) -> N
         is_there = await _create_table(callers)
     while True:
         try:
-            if deleted := await callers.in_thread(_store.delete_old, retention_days(), pause):
+            if deleted := await callers.in_thread(_event_table.delete_old, retention_days(), pause):
                 log.info("Deleted %d webhook events that were too old", deleted)
         except PindoConfigurationError as error:
             log.error("No webhook event is deleted, however old: %s", error)
-        except _store.StoreError as error:
+        except _event_table.DatabaseError as error:
             log.warning("Old webhook events could not be deleted: %s", error)
         except Exception as error:  # the next time may succeed
             log.error("Old webhook events could not be deleted: %s", type(error).__name__)
@@ -69,8 +69,10 @@ async def _maintain(callers: Callers, is_there: bool, end: threading.Event) -> N
 async def _create_table(callers: Callers) -> bool:
     """Return whether the table is there. The API server starts also without it; then webhooks get 503."""
     try:
-        await callers.in_thread(_store.create_table)
-    except _store.StoreError as error:
-        log.error("The table %s could not be created, so no webhook is accepted: %s", _store.TABLE, error)
+        await callers.in_thread(_event_table.create_table)
+    except _event_table.DatabaseError as error:
+        log.error(
+            "The table %s could not be created, so no webhook is accepted: %s", _event_table.TABLE, error
+        )
         return False
     return True

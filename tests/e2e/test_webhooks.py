@@ -165,7 +165,7 @@ def add_events(server: ApiServer, received_at: dict[str, datetime]) -> None:
     """Write events of the past into the table, by their ids."""
     from sqlalchemy import create_engine
 
-    from airflow_provider_pindo.plugins._store import TABLE
+    from airflow_provider_pindo.plugins._event_table import TABLE
 
     url = server.settings.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{server.home}/airflow.db")
     values = {"conn_id": "pindo_default", "kind": "delivery_report", "status": "DELIVRD", "body": "{}"}

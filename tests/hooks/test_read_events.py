@@ -51,12 +51,12 @@ def server(connection: None, airflow_database: None, monkeypatch: pytest.MonkeyP
     from airflow import settings
     from fastapi import FastAPI
 
-    from airflow_provider_pindo.plugins import _store
+    from airflow_provider_pindo.plugins import _event_table
     from airflow_provider_pindo.plugins._app import create_app
 
-    _store.create_table()
+    _event_table.create_table()
     with settings.engine.begin() as database:
-        database.execute(_store.TABLE.delete())
+        database.execute(_event_table.TABLE.delete())
     outer = FastAPI()
     outer.mount("/pindo", create_app())
     listener = socket.create_server(("127.0.0.1", 0))
@@ -74,10 +74,10 @@ def server(connection: None, airflow_database: None, monkeypatch: pytest.MonkeyP
 
 def add(*sms_ids: str) -> None:
     from airflow_provider_pindo.api.webhooks import read_webhook
-    from airflow_provider_pindo.plugins import _store
+    from airflow_provider_pindo.plugins import _event_table
 
     for body in map(report, sms_ids):
-        _store.add("pindo_default", read_webhook(body), json.dumps(body))
+        _event_table.add("pindo_default", read_webhook(body), json.dumps(body))
 
 
 def report(sms_id: str) -> dict[str, str]:
@@ -124,10 +124,10 @@ def test_when_the_table_is_lost_what_comes_then_is_read_and_a_log_says_so(server
     from airflow import settings
 
     from airflow_provider_pindo.api.webhooks import Webhook
+    from airflow_provider_pindo.plugins import _event_table
     from airflow_provider_pindo.plugins import _events as route
-    from airflow_provider_pindo.plugins import _store
 
-    monkeypatch.setattr(_store, "OVERLAP", 0.0)
+    monkeypatch.setattr(_event_table, "OVERLAP", 0.0)
     monkeypatch.setattr(route, "_CLAIMING", timedelta(0))
     began = datetime.now(UTC)
     sent = {"id": "out_7", "to": "+250781234567", "text": "Muraho", "created_at": began.isoformat()}
@@ -135,10 +135,10 @@ def test_when_the_table_is_lost_what_comes_then_is_read_and_a_log_says_so(server
     with EventReader("pindo_default") as reader:
         cursor = EventCursor(DELIVERY_REPORT)
         cursor = cursor.after(reader.poll([cursor]))
-        _store.TABLE.drop(settings.engine)
-        _store.create_table()
+        _event_table.TABLE.drop(settings.engine)
+        _event_table.create_table()
         add("d")
-        _store.add("pindo_default", Webhook("sent", "out_7"), json.dumps(sent))
+        _event_table.add("pindo_default", Webhook("sent", "out_7"), json.dumps(sent))
         assert [*cursor.new_in(reader.poll([cursor])).reports] == ["d"]
         for _ in range(2):
             [([event], settled_id)] = reader.iter_new_sent(began, after=cursor.after_id)
@@ -148,9 +148,9 @@ def test_when_the_table_is_lost_what_comes_then_is_read_and_a_log_says_so(server
 
 
 def test_more_than_one_page_is_read(server, monkeypatch):
-    from airflow_provider_pindo.plugins import _store
+    from airflow_provider_pindo.plugins import _event_table
 
-    monkeypatch.setattr(_store, "_MAX_PAGE_BYTES", 20)
+    monkeypatch.setattr(_event_table, "_MAX_PAGE_BYTES", 20)
     add("a", "b", "c")
     with EventReader("pindo_default") as reader:
         assert [event.sms_id for event in reader.read(EventFilter())] == ["a", "b", "c"]
@@ -202,15 +202,15 @@ def test_an_error_of_the_api_server_keeps_its_facts(kind):
 
 async def test_a_failing_api_server_is_asked_again_and_then_named(server, monkeypatch):
     from airflow_provider_pindo.hooks import pindo
-    from airflow_provider_pindo.plugins import _store
+    from airflow_provider_pindo.plugins import _event_table
 
     reads = []
 
     def fail(*_):
         reads.append(1)
-        raise _store.StoreError("OperationalError")
+        raise _event_table.DatabaseError("OperationalError")
 
-    monkeypatch.setattr(_store, "read", fail)
+    monkeypatch.setattr(_event_table, "read", fail)
     monkeypatch.setattr(pindo, "retry_delay", lambda error, number, most: 0.0 if number < 3 else None)
     assert "it returned 503" in await both_errors(PindoServerError)
     assert len(reads) == 6

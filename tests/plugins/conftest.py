@@ -46,7 +46,7 @@ def client(airflow_database: None, webhooks_on: None) -> Iterator[TestClient]:
     from fastapi.testclient import TestClient
 
     from airflow_provider_pindo.plugins._app import create_app
-    from airflow_provider_pindo.plugins._store import TABLE
+    from airflow_provider_pindo.plugins._event_table import TABLE
 
     with TestClient(create_app()) as running:
         with settings.engine.begin() as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_pindo.api.webhooks import Webhook
-from airflow_provider_pindo.plugins import _delivery, _store
+from airflow_provider_pindo.plugins import _delivery, _event_table
 from tests.plugins.metadata import batch, single
 
 PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
@@ -15,9 +15,9 @@ PLACE = {"dag_id": "reminders", "run_id": "run_1", "task_id": "text"}
 def report(metadata, monkeypatch):
     """Webhooks are on; have Pindo report a status of a message."""
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "True")
-    _store.create_table()
-    _store._run(lambda database: database.execute(_store.TABLE.delete()))
-    return lambda sms_id, status: _store.add(
+    _event_table.create_table()
+    _event_table._run(lambda database: database.execute(_event_table.TABLE.delete()))
+    return lambda sms_id, status: _event_table.add(
         "pindo_default", Webhook("delivery_report", sms_id, status), "{}"
     )
 
@@ -79,12 +79,12 @@ def test_who_was_sent_nothing_has_no_delivery(metadata, report):
 
 
 def test_reports_are_looked_up_by_message_however_many_newer_ones_there_are(metadata, report, monkeypatch):
-    monkeypatch.setattr(_store, "_BATCH", 2)
+    monkeypatch.setattr(_event_table, "_BATCH", 2)
     monkeypatch.setattr(_delivery, "_MAX_REPORTS", 2, raising=False)
     send(metadata, "out_1", "out_2", "out_3")
     report("out_1", "DELIVRD")
     other = Webhook("delivery_report", "out_3", "UNDELIV")
-    _store.add("pindo_other", other, "{}")
+    _event_table.add("pindo_other", other, "{}")
     for number in range(4):
         report(f"stranger_{number}", "DELIVRD")
     assert delivery(metadata) == {"delivered": 1, "not_delivered": 1, "of": 3, "is_cut": False}
@@ -100,14 +100,14 @@ def test_without_webhooks_and_without_the_database_nothing_is_known(metadata, re
     send(metadata, "out_1")
 
     def fail(*_):
-        raise _store.StoreError("OperationalError")
+        raise _event_table.DatabaseError("OperationalError")
 
     def has_deliveries():
         people = metadata.client().post("/ui/api/people", json=PLACE).json()
         assert "delivery" not in people["people"][0]
         return people["has_deliveries"]
 
-    monkeypatch.setattr(_store, "read_reports", fail)
+    monkeypatch.setattr(_event_table, "read_reports", fail)
     assert has_deliveries() is None
     assert delivery(metadata) == {"delivered": None, "not_delivered": None, "of": None, "is_cut": False}
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "False")

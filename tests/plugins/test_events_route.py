@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow import settings
 
-from airflow_provider_pindo.plugins import _claims, _store
+from airflow_provider_pindo.plugins import _claims, _event_table
 from tests.plugins.conftest import POSTING, READING, SECRET, ask, events, post
 
 
@@ -82,7 +82,7 @@ def test_a_page_of_another_number_leads_to_the_next(mixed):
 def test_long_bodies_are_spread_over_pages(client, monkeypatch):
     for _ in range(5):
         post(client, {"text": "x" * 1000})
-    monkeypatch.setattr(_store, "_MAX_PAGE_BYTES", 2500)
+    monkeypatch.setattr(_event_table, "_MAX_PAGE_BYTES", 2500)
     sizes, after, more = [], 0, True
     while more:
         page = ask(client, after=after).json()
@@ -96,9 +96,9 @@ def test_an_event_is_settled_only_when_no_older_one_can_appear(mixed):
     assert ask(mixed).json()["settled_id"] == 0
     from airflow import settings
 
-    past = datetime.now(UTC) - timedelta(seconds=_store.OVERLAP + 1)
+    past = datetime.now(UTC) - timedelta(seconds=_event_table.OVERLAP + 1)
     with settings.engine.begin() as connection:
-        first = _store.TABLE.update().where(_store.TABLE.c.id <= everything[2]["id"])
+        first = _event_table.TABLE.update().where(_event_table.TABLE.c.id <= everything[2]["id"])
         connection.execute(first.values(received_at=past))
     assert ask(mixed).json()["settled_id"] == everything[2]["id"]
     assert ask(mixed, since=past.isoformat()).json()["events"][0]["id"] == everything[0]["id"]
@@ -106,7 +106,7 @@ def test_an_event_is_settled_only_when_no_older_one_can_appear(mixed):
 
 
 def test_events_of_another_connection_are_not_shown(client):
-    _store.add("pindo_other", _store.Webhook("sent", "out_7"), "{}")
+    _event_table.add("pindo_other", _event_table.Webhook("sent", "out_7"), "{}")
     assert events(client) == []
 
 
@@ -156,9 +156,9 @@ def test_only_the_reading_token_reads(client, token):
 
 def test_a_database_that_does_not_answer_is_a_503(client, monkeypatch):
     def fail(*_):
-        raise _store.StoreError("OperationalError")
+        raise _event_table.DatabaseError("OperationalError")
 
-    monkeypatch.setattr(_store, "_run", fail)
+    monkeypatch.setattr(_event_table, "_run", fail)
     assert ask(client).status_code == 503
 
 
@@ -170,7 +170,7 @@ def test_where_the_ledger_names_too_many_messages_to_read_no_event_proves_anythi
     post(client, {"id": "out_1", "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})
     with settings.engine.begin() as connection:
         connection.execute(
-            _store.TABLE.update().values(received_at=now - timedelta(seconds=_store.OVERLAP + 1))
+            _event_table.TABLE.update().values(received_at=now - timedelta(seconds=_event_table.OVERLAP + 1))
         )
     asked = {"kinds": ["sent"], "since": (now - timedelta(minutes=1)).isoformat(), "unclaimed": True}
     entry = {"v": 1, "status": "sent", "result": {"sms_id": 7}}
@@ -190,7 +190,7 @@ def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_
     asked = {"kinds": ["sent"], "since": (now - timedelta(minutes=1)).isoformat(), "unclaimed": True}
     assert events(client, **asked) == []
     with settings.engine.begin() as connection:
-        connection.execute(_store.TABLE.update().values(received_at=now - timedelta(seconds=3)))
+        connection.execute(_event_table.TABLE.update().values(received_at=now - timedelta(seconds=3)))
     assert len(events(client, **asked)) == 4
     entry = {"v": 1, "status": "sent", "result": {"sms_id": 7}}
     metadata.add_task({"pindo_sms": entry}, task_id="one", age=timedelta(hours=-1))

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from airflow_provider_pindo._inbox.events import EventFilter, list_events
 from airflow_provider_pindo.api.webhooks import reading_token
-from airflow_provider_pindo.plugins import _auth, _connections, _receiver, _store
+from airflow_provider_pindo.plugins import _auth, _connections, _event_table, _receiver
 from airflow_provider_pindo.plugins._app import create_app
 from tests.plugins.conftest import POSTING, SECRET, ask, events, post
 from tests.versions import needs_teams
@@ -48,7 +48,7 @@ def no_database(monkeypatch):
     """Airflow's database is away: its folder does not exist."""
     engine = create_engine("sqlite:////no/such/folder/airflow.db")
     monkeypatch.setattr(settings, "engine", engine)
-    monkeypatch.setattr(_store, "_PAUSE", 0.0)
+    monkeypatch.setattr(_event_table, "_PAUSE", 0.0)
     yield
     engine.dispose()
 

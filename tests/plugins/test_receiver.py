@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from fastapi.testclient import TestClient
 
-from airflow_provider_pindo.plugins import _auth, _receiver, _store
+from airflow_provider_pindo.plugins import _auth, _event_table, _receiver
 from airflow_provider_pindo.plugins._app import create_app
 from airflow_provider_pindo.plugins._receiver import MAX_BODY
 from tests.plugins.conftest import POSTING, READING, SECRET, events, post
@@ -269,12 +269,12 @@ def test_get_takes_the_bodys_keys_as_parameters_and_keeps_no_token(client):
 
 
 def test_no_success_is_returned_for_what_was_not_committed(client, monkeypatch, caplog):
-    monkeypatch.setattr(_store, "_PAUSE", 0.0)
+    monkeypatch.setattr(_event_table, "_PAUSE", 0.0)
 
     def fail(*_):
-        raise _store.StoreError("OperationalError")
+        raise _event_table.DatabaseError("OperationalError")
 
-    monkeypatch.setattr(_store, "_run", fail)
+    monkeypatch.setattr(_event_table, "_run", fail)
     with caplog.at_level(logging.ERROR):
         assert post(client, SENT).status_code == 503
     assert "could not be kept, and is lost: OperationalError" in caplog.text
@@ -298,7 +298,7 @@ def test_while_webhooks_are_off_there_is_no_receiver_and_none_of_its_code(sandbo
     )
     ours = {name.removeprefix("airflow_provider_pindo.plugins.") for name in loaded}
     assert {"pindo", "_app", "_pages"} <= ours
-    assert not ours & {"_auth", "_events", "_receiver", "_store", "_webhooks"}
+    assert not ours & {"_auth", "_events", "_receiver", "_event_table", "_webhooks"}
 
 
 def test_events_that_are_too_old_go_and_the_others_stay(client):
@@ -309,9 +309,11 @@ def test_events_that_are_too_old_go_and_the_others_stay(client):
     old = datetime.now(UTC) - timedelta(days=31)
     with settings.engine.begin() as connection:
         connection.execute(
-            _store.TABLE.update().where(_store.TABLE.c.id < events(client)[2]["id"]).values(received_at=old)
+            _event_table.TABLE.update()
+            .where(_event_table.TABLE.c.id < events(client)[2]["id"])
+            .values(received_at=old)
         )
     pauses = []
-    assert _store.delete_old(30, pause=lambda: pauses.append(1)) == 2
+    assert _event_table.delete_old(30, pause=lambda: pauses.append(1)) == 2
     assert len(events(client)) == 1
     assert len(pauses) == 1

@@ -14,7 +14,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.providers.common.compat.sdk import BaseHook
 from sqlalchemy import event
 
-from airflow_provider_pindo.plugins import _models, _overview, _pages, _people, _store
+from airflow_provider_pindo.plugins import _event_table, _models, _overview, _pages, _people
 from tests.plugins.metadata import NOW, batch, single
 from tests.versions import needs_store
 
@@ -52,7 +52,7 @@ def looked_up(monkeypatch):
         raise LookupError
 
     with monkeypatch.context() as patch:
-        for module in (_models, _store):
+        for module in (_models, _event_table):
             for name, _ in inspect.getmembers(module, inspect.isfunction):
                 patch.setattr(module, name, note)
         manager = _pages.get_auth_manager()

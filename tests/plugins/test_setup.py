@@ -10,7 +10,7 @@ from airflow.models.connection import Connection
 from airflow.utils.session import create_session
 
 from airflow_provider_pindo.api.webhooks import Webhook, posting_token
-from airflow_provider_pindo.plugins import _setup, _store
+from airflow_provider_pindo.plugins import _event_table, _setup
 
 SECRET = "s" * 32
 
@@ -21,8 +21,8 @@ def webhooks(metadata, monkeypatch):
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOKS", "True")
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
     monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", connection(webhook_secret=SECRET))
-    _store.create_table()
-    _store._run(lambda database: database.execute(_store.TABLE.delete()))
+    _event_table.create_table()
+    _event_table._run(lambda database: database.execute(_event_table.TABLE.delete()))
 
 
 def connection(**extra):
@@ -50,15 +50,15 @@ def test_it_has_the_address_and_the_time_of_the_last_webhook(metadata, webhooks)
     address = "https://airflow.example/pindo/webhooks/pindo_default"
     assert shown["addresses"] == {"any": f"{address}?token={token}", "with_header": address}
     assert (shown["last"], shown["problem"]) == (None, None)
-    _store.add("pindo_default", Webhook("delivery_report", "1", "DELIVRD"), "{}")
+    _event_table.add("pindo_default", Webhook("delivery_report", "1", "DELIVRD"), "{}")
     assert setup(metadata).json()["connections"][0]["last"].startswith("20")
 
 
 def test_while_the_events_cannot_be_read_the_address_is_shown_all_the_same(metadata, webhooks, monkeypatch):
     def fail(conn_id):
-        raise _store.StoreError("OperationalError")
+        raise _event_table.DatabaseError("OperationalError")
 
-    monkeypatch.setattr(_store, "last_received", fail)
+    monkeypatch.setattr(_event_table, "last_received", fail)
     (shown,) = setup(metadata).json()["connections"]
     assert shown["last"] is None
     assert shown["addresses"] is not None
@@ -125,9 +125,9 @@ def test_a_connection_that_the_person_may_not_edit_is_not_listed(metadata, webho
 
 def test_a_database_that_does_not_answer_hides_the_time_alone(metadata, webhooks, monkeypatch):
     def fail(conn_id):
-        raise _store.StoreError("OperationalError")
+        raise _event_table.DatabaseError("OperationalError")
 
-    monkeypatch.setattr(_store, "last_received", fail)
+    monkeypatch.setattr(_event_table, "last_received", fail)
     (shown,) = setup(metadata).json()["connections"]
     assert shown["last"] is None
     assert shown["addresses"]

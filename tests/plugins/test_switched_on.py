@@ -10,7 +10,7 @@ import time
 import pytest
 from fastapi.testclient import TestClient
 
-from airflow_provider_pindo.plugins import _store, _webhooks
+from airflow_provider_pindo.plugins import _event_table, _webhooks
 from airflow_provider_pindo.plugins._app import create_app
 from airflow_provider_pindo.plugins._auth import Callers
 from tests.plugins.conftest import post
@@ -31,15 +31,15 @@ async def until(is_true):
 async def test_a_table_that_cannot_be_created_stops_no_api_server_and_is_tried_again(
     fast, monkeypatch, caplog
 ):
-    answers = [_store.StoreError("OperationalError")] * 2
+    answers = [_event_table.DatabaseError("OperationalError")] * 2
     deletions = []
 
     def create():
         if answers:
             raise answers.pop()
 
-    monkeypatch.setattr(_store, "create_table", create)
-    monkeypatch.setattr(_store, "delete_old", lambda days, _: deletions.append(days))
+    monkeypatch.setattr(_event_table, "create_table", create)
+    monkeypatch.setattr(_event_table, "delete_old", lambda days, _: deletions.append(days))
     callers = Callers()
     assert not await _webhooks._create_table(callers)
     assert (
@@ -53,7 +53,7 @@ async def test_a_table_that_cannot_be_created_stops_no_api_server_and_is_tried_a
 
 async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, monkeypatch, caplog):
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", "7")
-    results = [3, _store.StoreError("OperationalError"), ZeroDivisionError("+250781234567"), 0]
+    results = [3, _event_table.DatabaseError("OperationalError"), ZeroDivisionError("+250781234567"), 0]
     days = []
 
     def delete_old(age, _):
@@ -63,7 +63,7 @@ async def test_old_events_are_deleted_again_and_again_also_after_an_error(fast, 
             raise result
         return result
 
-    monkeypatch.setattr(_store, "delete_old", delete_old)
+    monkeypatch.setattr(_event_table, "delete_old", delete_old)
     with caplog.at_level(logging.INFO):
         maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True, threading.Event()))
         await until(lambda: len(days) > 4)
@@ -84,7 +84,7 @@ def test_a_deletion_of_many_events_does_not_hold_up_the_end_of_the_api_server(
         batches.append(1)
         return len(batches) < 40  # for four seconds
 
-    monkeypatch.setattr(_store, "_delete_batch", delete_batch)
+    monkeypatch.setattr(_event_table, "_delete_batch", delete_batch)
     with TestClient(create_app()):
         time.sleep(0.3)
     count = len(batches)
@@ -96,14 +96,14 @@ def test_the_app_starts_without_its_table_and_says_503_until_it_is_there(
     airflow_database, webhooks_on, monkeypatch
 ):
     def fail():
-        raise _store.StoreError("ProgrammingError")
+        raise _event_table.DatabaseError("ProgrammingError")
 
     def no_table(*_):
-        raise _store.StoreError("OperationalError")
+        raise _event_table.DatabaseError("OperationalError")
 
-    monkeypatch.setattr(_store, "_PAUSE", 0.0)
-    monkeypatch.setattr(_store, "create_table", fail)
-    monkeypatch.setattr(_store, "_run", no_table)
+    monkeypatch.setattr(_event_table, "_PAUSE", 0.0)
+    monkeypatch.setattr(_event_table, "create_table", fail)
+    monkeypatch.setattr(_event_table, "_run", no_table)
     with TestClient(create_app()) as client:
         assert post(client, {"sms_id": "out_1", "status": "DELIVRD"}).status_code == 503
 
@@ -111,7 +111,7 @@ def test_the_app_starts_without_its_table_and_says_503_until_it_is_there(
 async def test_a_retention_that_is_no_number_deletes_nothing_and_says_what_to_do(fast, monkeypatch, caplog):
     monkeypatch.setenv("AIRFLOW__PINDO__WEBHOOK_RETENTION_DAYS", "a month")
     days = []
-    monkeypatch.setattr(_store, "delete_old", lambda age, _: days.append(age))
+    monkeypatch.setattr(_event_table, "delete_old", lambda age, _: days.append(age))
     maintenance = asyncio.create_task(_webhooks._maintain(Callers(), True, threading.Event()))
     await until(lambda: caplog.text.count("No webhook event is deleted") > 1)
     assert not days

@@ -18,11 +18,11 @@ if not AIRFLOW_V_3_3_PLUS:
     pytest.skip("only a send with a ledger names its messages", allow_module_level=True)
 
 from airflow_provider_pindo._ledger import evidence
-from airflow_provider_pindo.plugins import _events, _store
+from airflow_provider_pindo.plugins import _event_table, _events
 from airflow_provider_pindo.sensors.delivery import _read_report
 from tests.sensors.delivery_task import Task, later
 
-CLAIMING, OVERLAP = _events._CLAIMING, _store.OVERLAP
+CLAIMING, OVERLAP = _events._CLAIMING, _event_table.OVERLAP
 NOBODY = {"delivered": 0, "undelivered": 0, "no_report": 0, "of": 0, "not_delivered": []}
 
 
@@ -30,7 +30,7 @@ NOBODY = {"delivered": 0, "undelivered": 0, "no_report": 0, "of": 0, "not_delive
 def quick(webhooks, monkeypatch):
     """An entry of the ledger is there right after the response, and an event is settled soon."""
     monkeypatch.setattr("airflow_provider_pindo.plugins._events._CLAIMING", timedelta(0))
-    monkeypatch.setattr(_store, "OVERLAP", 0.3)
+    monkeypatch.setattr(_event_table, "OVERLAP", 0.3)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_row_keeps_its_event_when_another_one_comes_later(webhooks, sandbox, m
 
 
 def test_a_row_takes_no_event_while_another_one_may_follow(webhooks, sandbox, mode, path, monkeypatch):
-    monkeypatch.setattr(_store, "OVERLAP", 1.5)
+    monkeypatch.setattr(_event_table, "OVERLAP", 1.5)
     together(path)
     post_sent(webhooks, sandbox.messages()[0])
     webhooks.report("out_001")

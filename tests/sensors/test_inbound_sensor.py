@@ -222,7 +222,7 @@ def test_a_reply_is_returned_although_it_repeats_one_that_became_visible_later(w
     """Ids are given out in order. The transaction of a lower one may commit last."""
     from airflow import settings
 
-    from airflow_provider_pindo.plugins._store import TABLE
+    from airflow_provider_pindo.plugins._event_table import TABLE
 
     for _ in range(2):
         webhooks.webhook({"from": PHONE, "to": "7878", "text": "YES", "sms_id": 1058918})

@@ -15,7 +15,7 @@ if not AIRFLOW_V_3_1_PLUS:
 from airflow_provider_pindo._ledger.evidence import message_fingerprint
 from airflow_provider_pindo.api.webhooks import message_digest
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins import _event_table
 from airflow_provider_pindo.triggers._sent import SentTrigger
 from tests.operators.bulk import post_sent
 from tests.plugin_server import SECRET
@@ -27,7 +27,7 @@ MATCHED = {"status": "matched"}
 @pytest.fixture(autouse=True)
 def quick(webhooks, monkeypatch):
     """An event is settled soon."""
-    monkeypatch.setattr(_store, "OVERLAP", 0.2)
+    monkeypatch.setattr(_event_table, "OVERLAP", 0.2)
 
 
 def waiting_for(*messages, **arguments):
@@ -61,7 +61,7 @@ async def test_it_fires_when_each_message_has_an_event(webhooks):
 
 
 async def test_it_fires_when_the_events_are_settled(webhooks, monkeypatch):
-    monkeypatch.setattr(_store, "OVERLAP", 1.5)
+    monkeypatch.setattr(_event_table, "OVERLAP", 1.5)
     await asyncio.to_thread(post_sent, webhooks, ONE)
     waiting = asyncio.create_task(fire(waiting_for(ONE)))
     await asyncio.sleep(0.8)
@@ -71,7 +71,7 @@ async def test_it_fires_when_the_events_are_settled(webhooks, monkeypatch):
 
 async def test_it_does_not_fire_for_events_that_the_task_knows(webhooks):
     await asyncio.to_thread(post_sent, webhooks, ONE)
-    last_id = _store.read("pindo_default", _store.Query()).last_id
+    last_id = _event_table.read("pindo_default", _event_table.Query()).last_id
     waiting = asyncio.create_task(fire(waiting_for(ONE, after=last_id)))
     await asyncio.sleep(0.7)
     assert not waiting.done()

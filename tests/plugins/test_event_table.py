@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from airflow_provider_pindo.api.webhooks import Webhook
-from airflow_provider_pindo.plugins import _store
+from airflow_provider_pindo.plugins import _event_table
 
 
 class Database:
@@ -29,9 +29,9 @@ class Database:
         self.now, self.waits, self.commits, self.lost, self.undone = 1000.0, [], [], 0, []
         self.thread = threading.get_ident()
         self.engine = settings.engine
-        monkeypatch.setattr(_store, "_engine", lambda: self)
-        monkeypatch.setattr(_store.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(_store.time, "sleep", self.sleep)
+        monkeypatch.setattr(_event_table, "_engine", lambda: self)
+        monkeypatch.setattr(_event_table.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(_event_table.time, "sleep", self.sleep)
 
     def sleep(self, seconds):
         self.now += seconds
@@ -53,7 +53,7 @@ class Database:
 
     def ids(self):
         with self.engine.connect() as connection:
-            return list(connection.execute(select(_store.TABLE.c.id)).scalars())
+            return list(connection.execute(select(_event_table.TABLE.c.id)).scalars())
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def database(client, monkeypatch):
 
 
 def add():
-    _store.add("pindo_default", Webhook("inbound", "1058918"), '{"text": "YES"}')
+    _event_table.add("pindo_default", Webhook("inbound", "1058918"), '{"text": "YES"}')
 
 
 def test_a_commit_without_an_acknowledgement_makes_no_second_row(database):
@@ -96,9 +96,9 @@ def test_a_row_of_another_event_under_the_same_id_is_not_taken_for_it(database, 
 
     def lose_and_reuse(seconds):
         with database.engine.begin() as connection:
-            connection.execute(_store.TABLE.update().values(body="{}"))
+            connection.execute(_event_table.TABLE.update().values(body="{}"))
 
-    monkeypatch.setattr(_store.time, "sleep", lose_and_reuse)
+    monkeypatch.setattr(_event_table.time, "sleep", lose_and_reuse)
     database.lost = 1
     add()
     assert len(database.ids()) == 2

@@ -99,8 +99,8 @@ TABLE = Table(
 )
 
 
-class StoreError(Exception):
-    """The database did not do it. The message names the kind of error and nothing else."""
+class DatabaseError(Exception):
+    """A database operation failed. The message names the kind of error and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Page:
 def check_database() -> None:
     """Ask the database for a sign of life.
 
-    :raises StoreError: it gave none.
+    :raises DatabaseError: it gave none.
     """
     _run(lambda connection: connection.execute(select(1)))
 
@@ -137,7 +137,7 @@ def check_database() -> None:
 def create_table() -> None:
     """Create the table, if it is missing. Of API servers that start together, only one creates it.
 
-    :raises StoreError: it could not be created.
+    :raises DatabaseError: it could not be created.
     """
     engine = _engine()
     with without_contents():
@@ -152,7 +152,7 @@ def add(conn_id: str, webhook: Webhook, body: str) -> None:
     A commit may be done although the database did not say so. So a try after it looks for its row first.
 
     :param body: the JSON text. Two events of one inbound message have the same.
-    :raises StoreError: it is not known to be committed.
+    :raises DatabaseError: it is not known to be committed.
     """
     values = {
         "conn_id": conn_id,
@@ -181,7 +181,7 @@ def add(conn_id: str, webhook: Webhook, body: str) -> None:
     for remaining in reversed(range(_TRIES)):
         try:
             _run(write)
-        except StoreError:
+        except DatabaseError:
             if not remaining:
                 raise
             time.sleep(_PAUSE)
@@ -194,7 +194,7 @@ def add(conn_id: str, webhook: Webhook, body: str) -> None:
 def read(conn_id: str, query: Query) -> Page:
     """Return the events that match ``query``.
 
-    :raises StoreError: the database did not answer.
+    :raises DatabaseError: the database did not answer.
     """
     if query.since is not None:
         query = replace(query, since=max(query.since, _OLDEST))
@@ -253,7 +253,7 @@ def read_reports(sms_ids: Collection[str], since: datetime) -> set[tuple[str, st
     """Return message and status of the delivery reports that arrived since a time.
 
     :param sms_ids: the messages; a few hundred are looked up at a time.
-    :raises StoreError: the database did not answer.
+    :raises DatabaseError: the database did not answer.
     """
     ids = sorted(sms_ids)
     slices = [ids[first : first + _BATCH] for first in range(0, len(ids), _BATCH)]
@@ -321,7 +321,7 @@ def _engine() -> Engine:
 def _run(work: Callable[[Connection], T]) -> T:
     """Run ``work`` in a transaction of its own.
 
-    :raises StoreError: for every error of the database.
+    :raises DatabaseError: for every error of the database.
     """
     with without_contents(), _engine().begin() as connection:
         return work(connection)
@@ -329,12 +329,12 @@ def _run(work: Callable[[Connection], T]) -> T:
 
 @contextmanager
 def without_contents() -> Iterator[None]:
-    """Raise :class:`StoreError` for every error of the database, without its cause."""
+    """Raise :class:`DatabaseError` for every error of the database, without its cause."""
     try:
         yield
     except (SQLAlchemyError, RuntimeError) as error:  # Airflow's lock raises the latter
         original = error.orig if isinstance(error, DBAPIError) else error
-        raise StoreError(type(original).__name__) from None
+        raise DatabaseError(type(original).__name__) from None
 
 
 def _now() -> datetime:
