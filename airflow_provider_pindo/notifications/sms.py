@@ -25,8 +25,8 @@ from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.api.phone import mask_numbers_in
 from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.api.windows import parse_window
-from airflow_provider_pindo.notifications._delivery import Alert, deliver, log_errors
 from airflow_provider_pindo.notifications._event import parse_event
+from airflow_provider_pindo.notifications._sending import Alert, log_errors, send_alert
 from airflow_provider_pindo.notifications._timebox import TimeLimit, in_background
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
             from airflow_provider_pindo.hooks.pindo import PindoHook
 
             settings = limit.run(lambda: PindoHook(alert.pindo_conn_id).settings)
-            deliver(alert, settings, limit)
+            send_alert(alert, settings, limit)
 
     async def async_notify(self, context: Any) -> None:
         """Send like :meth:`notify`, in a thread: the triggerer's event loop must not block."""
@@ -187,7 +187,7 @@ class PindoNotifier(TextTemplater, BaseNotifier):
             # Shielded, because outside the triggerer Airflow's own channel does not survive a cancellation.
             reading = asyncio.shield(PindoAsyncHook(alert.pindo_conn_id).get_settings())
             settings = await asyncio.wait_for(reading, limit.remaining())
-            await asyncio.wrap_future(in_background(deliver, alert, settings, limit))
+            await asyncio.wrap_future(in_background(send_alert, alert, settings, limit))
 
     def _is_window_open(self, context: Any) -> bool:
         """Return whether alerts may be sent now; log it if not."""

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from airflow_provider_pindo.api.errors import PindoRateLimitError, PindoUnknownOutcomeError
-from airflow_provider_pindo.notifications import _delivery
+from airflow_provider_pindo.notifications import _sending
 from airflow_provider_pindo.notifications.sms import PindoNotifier
 from tests.notifications.alerts import OTHER, PHONE, assert_nothing_is_told, awaited, either_way, phones
 
@@ -110,8 +110,8 @@ def test_what_has_not_left_when_its_time_is_up_never_leaves_and_holds_back_nothi
 ):
     """Pindo does not respond in time, or it asks for a wait beyond the time limit."""
     outcomes = []
-    log_outcomes = _delivery._log_outcomes
-    monkeypatch.setattr(_delivery, "_log_outcomes", lambda sends: outcomes.extend(log_outcomes(sends)))
+    log_outcomes = _sending._log_outcomes
+    monkeypatch.setattr(_sending, "_log_outcomes", lambda sends: outcomes.extend(log_outcomes(sends)))
     stands = fault["action"] == "latency"
     sandbox.add_fault(call="send_sms", times=None if stands else 1, **fault)
     either_way(PindoNotifier(PHONE, "Muraho", timeout=2), awaited=awaited)

@@ -80,7 +80,7 @@ class Names(dict):
 def names(monkeypatch):
     """The names that the throttle writes."""
     found = Names()
-    monkeypatch.setattr("airflow_provider_pindo.notifications._delivery.VariableStore", lambda: found)
+    monkeypatch.setattr("airflow_provider_pindo.notifications._sending.VariableStore", lambda: found)
     monkeypatch.setattr(throttle, "RECHECK_DELAY", 0.05)
     return found
 

@@ -1,6 +1,6 @@
-"""Deliver one alert: ask the throttle, text each recipient once, log the outcomes, record them in the throttle.
+"""Send one alert: ask the throttle, text each recipient once, log the outcomes, record them in the throttle.
 
-A delivery blocks until its time limit at most. It never repeats a message that may have been sent.
+It blocks until its time limit at most. It never repeats a message that may have been sent.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Alert:
         return truncate_to_segments(self.text, self.max_segments, tail)
 
 
-def deliver(alert: Alert, settings: PindoSettings, limit: TimeLimit) -> None:
-    """Deliver ``alert``, unless the throttle holds it back.
+def send_alert(alert: Alert, settings: PindoSettings, limit: TimeLimit) -> None:
+    """Send ``alert``, unless the throttle holds it back.
 
     :param settings: of the alert's connection. In a triggerer not every thread can read a connection.
     """
