@@ -245,14 +245,14 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
 
     def _raise_failure(self, event: dict[str, Any]) -> None:
         """Raise the error that ended the wait in the triggerer, if there was one."""
-        from airflow_provider_pindo.triggers._watcher import FAILED
+        from airflow_provider_pindo.triggers._task import FAILED
 
         if event["status"] == FAILED:
             if event["retry_helps"]:
                 raise PindoServerError(event["reason"])
             raise self._fail(event["reason"])
 
-    def _wait_on(self, context: Context, error: PindoError, failures: int) -> Any:
+    def _keep_waiting(self, context: Context, error: PindoError, failures: int) -> Any:
         """Defer again after the task has resumed and could not read, or raise ``error``.
 
         :param failures: how often reading has failed before.
@@ -262,11 +262,11 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
         if failures + 1 >= self.max_consecutive_failures or self._remaining(context) <= timedelta(0):
             raise error
         self._poll_error = error
-        self.log.warning("Cannot read %s; the task waits on: %s", self.reads, error)
+        self.log.warning("Cannot read %s; the task keeps waiting: %s", self.reads, error)
         return self._defer(context, failures=failures + 1)
 
     def _tolerate(self, error: PindoError) -> None:
-        """Wait on after ``error``, or raise the error that ends the task."""
+        """Keep waiting after ``error``, or raise the error that ends the task."""
         waiting, self._poll_error = self._waiting, error
         try:
             if waiting is None:
@@ -281,7 +281,7 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
             raise self._fail(str(error)) from error
         self._store_failures(waiting)
         self._backoff = poll_backoff(waiting.budget.failures, self.poke_interval, error)
-        self.log.warning("Cannot read %s; the task waits on: %s", self.reads, error)
+        self.log.warning("Cannot read %s; the task keeps waiting: %s", self.reads, error)
 
     def _store_failures(self, waiting: Waiting) -> None:
         if self.reschedule and not self.deferrable:

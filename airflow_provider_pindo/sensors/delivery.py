@@ -183,7 +183,7 @@ class PindoDeliverySensor(PindoWaitingSensor):
         )
 
     def execute_complete(self, context: Context, event: dict[str, Any], failures: int = 0) -> dict[str, Any]:
-        """Return the counts; or wait on, for the rest of many messages.
+        """Return the counts, or defer again for the remaining messages.
 
         :param event: what the trigger said.
         :param failures: how often reading the reports has failed. After a failure the task waits again.
@@ -195,7 +195,7 @@ class PindoDeliverySensor(PindoWaitingSensor):
                 self._waiting = self._begin(context)
                 done = self.read(self._waiting, retry=True)
             except PindoError as error:
-                result = self._wait_on(context, error, failures)
+                result = self._keep_waiting(context, error, failures)
             else:
                 result = done.xcom_value if done else self._defer(context)
             counts: dict[str, Any] = result

@@ -149,7 +149,7 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
             try:
                 matches = self._read_matches(set(event["ids"]))
             except PindoError as error:
-                matches = self._wait_on(context, error, failures)
+                matches = self._keep_waiting(context, error, failures)
             return matches
 
     def _read_matches(self, ids: set[int]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ _LEAST = 2.0
 class EvidenceTrigger(BaseTrigger):
     """Wait until Pindo's ``sent`` webhook proves of all of some messages that they were sent.
 
-    Fires one event, which says nothing: the task decides again, by the same function.
+    Fires one event without a result. The task decides with ``find_evidence``.
 
     :param messages: fingerprints of number and text, by the ISO times between which their requests began:
         ``first/latest``.
@@ -92,7 +92,7 @@ class EvidenceTrigger(BaseTrigger):
         unknown = self._unknown()
         fingerprints = {message.message for message in unknown.values()}
         began = min(message.began for message in unknown.values())
-        named: dict[str, None] = {}
+        sms_ids: dict[str, None] = {}
         cursor = EventCursor(SENT, since=began - CLOCK_SKEW)
         async with subscribe(self.pindo_conn_id, cursor=cursor, interval=_INTERVAL) as subscription:
             from airflow_provider_pindo.hooks._events import AsyncEventReader
@@ -100,15 +100,15 @@ class EvidenceTrigger(BaseTrigger):
             async with AsyncEventReader(self.pindo_conn_id) as reader:
                 while True:
                     with suppress(PindoError):  # the poll has logged it, and continues
-                        named |= _named(await subscription.next_result(), fingerprints)
+                        sms_ids |= _matching_sms_ids(await subscription.next_result(), fingerprints)
                     # These are read again, since the poll does not say which messages the ledger names.
-                    if len(named) < len(unknown):
+                    if len(sms_ids) < len(unknown):
                         continue
                     try:
-                        events = await reader.read_sent(began, list(named)[:MAX_SMS_IDS])
+                        events = await reader.read_sent(began, list(sms_ids)[:MAX_SMS_IDS])
                     except Exception as error:  # such as the database of connections, for a moment
                         _log.warning(
-                            "The events could not be read, and are at the next poll: %s", safe_message(error)
+                            "The events cannot be read. The next poll tries again: %s", safe_message(error)
                         )
                         continue
                     if len(find_evidence(unknown, events)) == len(unknown):
@@ -124,7 +124,7 @@ class EvidenceTrigger(BaseTrigger):
         return dict(enumerate(unknown))
 
 
-def _named(result: PollResult, fingerprints: Container[str]) -> dict[str, None]:
+def _matching_sms_ids(result: PollResult, fingerprints: Container[str]) -> dict[str, None]:
     """Return the ids of the messages that a poll names and that may have one of the ``fingerprints``."""
     return {
         event.sms_id: None

@@ -17,12 +17,11 @@ from airflow_provider_pindo.api.errors import PindoError, PindoServerError
 from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.api.webhooks import SENT, message_digest
 from airflow_provider_pindo.triggers._poll import subscribe
-from airflow_provider_pindo.triggers._task import TaskTrigger
-from airflow_provider_pindo.triggers._watcher import MATCHED
+from airflow_provider_pindo.triggers._task import MATCHED, TaskTrigger
 
 
 class SentTrigger(TaskTrigger):
-    """Wait until each of some messages has an event that may be of it, and that is settled.
+    """Wait until every message has a settled event that may be about it.
 
     Fires ``{"status": "matched"}``, and the task decides which events count. Or it fires ``failed``, as
     :class:`~airflow_provider_pindo.triggers.delivery.PindoDeliveryTrigger` does.
@@ -88,10 +87,10 @@ class SentTrigger(TaskTrigger):
                     continue
                 budget.reset()
                 # Many events would block the event loop.
-                named = await asyncio.to_thread(self._named, sent, secret)
+                event_ids = await asyncio.to_thread(self._first_event_ids, sent, secret)
                 sent = {}
-                newest_id = max([newest_id, *(named[each] for each in open_messages & named.keys())])
-                open_messages -= named.keys()
+                newest_id = max([newest_id, *(event_ids[each] for each in open_messages & event_ids.keys())])
+                open_messages -= event_ids.keys()
         return TriggerEvent({"status": MATCHED})
 
     async def _read_secret(self) -> str:
@@ -102,10 +101,10 @@ class SentTrigger(TaskTrigger):
         except Exception as error:  # such as the database of connections, for a moment
             raise PindoServerError(f"the connection cannot be read: {safe_message(error)}") from None
 
-    def _named(self, sent: Mapping[int, WebhookEvent], secret: str) -> dict[str, int]:
+    def _first_event_ids(self, sent: Mapping[int, WebhookEvent], secret: str) -> dict[str, int]:
         """Return what stands for each message that the events name, and the first of its events."""
-        named: dict[str, int] = {}
+        event_ids: dict[str, int] = {}
         for event_id, event in sorted(sent.items()):
             message = message_fingerprint(event.body.get("to"), event.body.get("text"))
-            named.setdefault(message_digest(secret, self.pindo_conn_id, message), event_id)
-        return named
+            event_ids.setdefault(message_digest(secret, self.pindo_conn_id, message), event_id)
+        return event_ids

@@ -8,7 +8,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.redaction import safe_message
-from airflow_provider_pindo.triggers._watcher import FAILED
+
+#: ``status`` of the event that resumes a task.
+MATCHED = "matched"
+FAILED = "failed"
 
 
 class TaskTrigger(BaseTrigger):

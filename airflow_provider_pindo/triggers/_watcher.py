@@ -1,4 +1,4 @@
-"""What the triggers fire, and what a watcher of an asset has read and not yet fired."""
+"""What a watcher of an asset has read and not yet fired."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ from airflow_provider_pindo._inbox.scan import Cursor, PollResult
 from airflow_provider_pindo.api.arguments import read_since
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
-#: ``status`` of the event that resumes a task.
-MATCHED = "matched"
-FAILED = "failed"
-
 WatcherCursor = Cursor | EventCursor
 
 #: Most messages or reports in one event; the rest follows with the next poll. A DAG that maps over them stays below
@@ -27,7 +23,8 @@ MAX_ITEMS = 500
 BURST = timedelta(seconds=60)
 
 #: Time without an event after which each empty event follows. With ``max_active_runs=1``, Airflow gives an event to no
-#: run while one is active. So a run of up to forty minutes strands nothing; after a longer one, the next message does.
+#: run while one is active. A run of up to 40 minutes therefore strands nothing. After a longer run, the rest comes with
+#: the next message.
 FLUSH_PAUSES = (timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=6), timedelta(minutes=36))
 
 

@@ -20,8 +20,7 @@ from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.limits import DEFAULT_CONN_ID
 from airflow_provider_pindo.hooks._webhook_config import check_airflow
 from airflow_provider_pindo.triggers._poll import subscribe, unusable_arguments
-from airflow_provider_pindo.triggers._task import TaskTrigger
-from airflow_provider_pindo.triggers._watcher import MATCHED
+from airflow_provider_pindo.triggers._task import MATCHED, TaskTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_pindo.triggers._asset import PindoDeliveryEventTrigger
