@@ -6,15 +6,14 @@ The route is ``POST /pindo/events/{conn_id}`` of the API server, with ``Authoriz
 :func:`~airflow_provider_pindo.api.webhooks.reading_token`. Ids and numbers are in the body, since an access log prints
 addresses. Every key of the request is optional::
 
-    {"after": 120, "limit": 500, "kinds": ["delivery_report"], "sms_ids": ["out_sms_01H7"], "to": "+250781234567",
-     "from": "+250781234567", "since": "2026-11-29T08:00:00+00:00", "unclaimed": true, "repeats": true}
+    {"after": 120, "kinds": ["delivery_report"], "sms_ids": ["out_sms_01H7"], "to": "+250781234567",
+     "since": "2026-11-29T08:00:00+00:00", "unclaimed": true, "repeats": true}
 
-    {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "status": "DELIVRD",
-                 "body": {...}, "received_at": "2026-11-29T08:00:04.123456+00:00"}],
+    {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "body": {...},
+                 "received_at": "2026-11-29T08:00:04.123456+00:00"}],
      "last_id": 121, "settled_id": 118, "newest_id": 121, "more": false}
 
-``more`` says that another page follows, after ``last_id``. A page may have fewer events than ``limit`` and still be
-followed by another.
+``more`` says that another page follows, after ``last_id``. Only this says so: a page may have few events, or none.
 
 Ids are given out in order but may become visible out of order: a transaction with a lower id may commit later. Up to
 ``settled_id`` nothing can appear any more. So the next pass starts there, and drops the ids above it that it has read.
@@ -36,8 +35,7 @@ from airflow_provider_pindo.api.fields import MalformedResponse
 if TYPE_CHECKING:
     from airflow_provider_pindo.api.calls import Call
 
-#: Most events in one page, and most ids of messages in one request.
-MAX_EVENTS = 1000
+#: Most ids of messages in one request.
 MAX_SMS_IDS = 1000
 
 
@@ -48,7 +46,6 @@ class WebhookEvent:
     :param id: grows with time; of two events with the same id, one is a repeat.
     :param kind: one of :data:`~airflow_provider_pindo.api.webhooks.KINDS`.
     :param sms_id: the id of the message as text, or None.
-    :param status: of a delivery report, in capitals; None for every other kind.
     :param body: what Pindo sent.
     :param received_at: aware time, in UTC.
     """
@@ -56,7 +53,6 @@ class WebhookEvent:
     id: int
     kind: str
     sms_id: str | None
-    status: str | None
     body: Mapping[str, Any] = field(repr=False)
     received_at: datetime
 
@@ -85,17 +81,15 @@ class EventFilter:
     :param kinds: only these kinds.
     :param sms_ids: only events of these messages; at most :data:`MAX_SMS_IDS`.
     :param to: only events whose body has this number as ``to``; a plus makes no difference.
-    :param from_number: likewise its ``from``.
     :param since: aware time; only events that were received then or later.
-    :param repeats: also an inbound message that an event before ``since``, or before the page, has brought already.
-    :param unclaimed: only events whose message no entry of the ledger names that was written since ``since``, which is
-        needed then. They were received two seconds ago or earlier: the task of their request may write its entry later.
+    :param repeats: also inbound messages that repeat one received before ``since``, or before the page.
+    :param unclaimed: only events whose message no ledger entry names. It needs ``since``: older entries are not read.
+        The last two seconds are left out, since a task may still write its entry.
     """
 
     kinds: Sequence[str] = ()
     sms_ids: Sequence[str] = ()
     to: str | None = field(default=None, repr=False)
-    from_number: str | None = field(default=None, repr=False)
     since: datetime | None = None
     unclaimed: bool = False
     repeats: bool = False
@@ -106,7 +100,6 @@ class EventFilter:
             "kinds": list(self.kinds),
             "sms_ids": list(self.sms_ids),
             "to": self.to,
-            "from": self.from_number,
             "since": None if self.since is None else self.since.isoformat(),
             "unclaimed": self.unclaimed,
             "repeats": self.repeats,
@@ -114,9 +107,7 @@ class EventFilter:
         return {key: value for key, value in keys.items() if value}
 
 
-def list_events(
-    conn_id: str, which: EventFilter, *, after: int = 0, limit: int = MAX_EVENTS
-) -> Call[EventPage]:
+def list_events(conn_id: str, which: EventFilter, *, after: int = 0) -> Call[EventPage]:
     """``POST /pindo/events/{conn_id}``: one page of events."""
     from airflow_provider_pindo.api.calls import Call
 
@@ -125,7 +116,7 @@ def list_events(
         "POST",
         f"/pindo/events/{quote(conn_id, safe='')}",
         read_event_page,
-        json={**which.as_json(), "after": after, "limit": limit},
+        json={**which.as_json(), "after": after},
         safe_to_repeat=True,
     )
 
@@ -142,7 +133,6 @@ def read_event_page(body: Any) -> EventPage:
                     int(row["id"]),
                     row["kind"],
                     row["sms_id"],
-                    row["status"],
                     row["body"],
                     datetime.fromisoformat(row["received_at"]),
                 )

@@ -64,6 +64,8 @@ _PAUSE = 0.5
 _BATCH = 500
 #: No event is older. Some databases know no time before 1970, and a bound must have one that is earlier.
 _OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+#: Most events in one page.
+_MAX_EVENTS = 1000
 #: Bytes of bodies in one page of events.
 _MAX_PAGE_BYTES = 4 * 1024**2
 
@@ -108,7 +110,6 @@ class Query:
     """What a reader asks for, checked. See :mod:`airflow_provider_pindo._inbox.events`."""
 
     after: int = 0
-    limit: int = 1000
     kinds: Sequence[str] = ()
     sms_ids: Sequence[str] = ()
     since: datetime | None = None
@@ -205,7 +206,7 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
     newest = connection.execute(select(func.max(TABLE.c.id))).scalar() or 0
     # Before the rows, so that every event up to it is among them.
     settled = max(query.after, _id_at(connection, _now() - timedelta(seconds=OVERLAP)))
-    columns = [TABLE.c[name] for name in ("id", "kind", "sms_id", "status", "body", "received_at")]
+    columns = [TABLE.c[name] for name in ("id", "kind", "sms_id", "body", "received_at")]
     statement = select(*columns).where(TABLE.c.conn_id == conn_id, TABLE.c.id > query.after)
     if query.kinds:
         statement = statement.where(TABLE.c.kind.in_(query.kinds))
@@ -221,13 +222,13 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
     order = TABLE.c.id + 0 if query.sms_ids else TABLE.c.id
     rows: list[RowMapping] = []
     size = 0
-    for row in connection.execute(statement.order_by(order).limit(query.limit)).mappings():
+    for row in connection.execute(statement.order_by(order).limit(_MAX_EVENTS)).mappings():
         size += len(row["body"])
         if rows and size > _MAX_PAGE_BYTES:
             return Page(rows, rows[-1]["id"], settled, newest, more=True)
         rows.append(row)
     last_id = rows[-1]["id"] if rows else query.after
-    return Page(rows, last_id, settled, newest, more=len(rows) == query.limit)
+    return Page(rows, last_id, settled, newest, more=len(rows) == _MAX_EVENTS)
 
 
 def _repeats_what_came_before(query: Query) -> ColumnElement[bool]:

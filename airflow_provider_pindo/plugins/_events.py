@@ -16,7 +16,7 @@ from sqlalchemy.engine import RowMapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from airflow_provider_pindo._inbox.events import MAX_EVENTS, MAX_SMS_IDS
+from airflow_provider_pindo._inbox.events import MAX_SMS_IDS
 from airflow_provider_pindo._inbox.filter import canonical_digits
 from airflow_provider_pindo.api.limits import MAX_INTEGER
 from airflow_provider_pindo.api.webhooks import KINDS
@@ -38,7 +38,7 @@ def create_router(callers: Callers) -> APIRouter:
     async def read(conn_id: str, request: Request) -> Response:
         await callers.check_may_read(request, conn_id)
         body = parse_object(await read_text(request, _MAX_BODY))
-        query, to, sender = _query(body), _text(body, "to"), _text(body, "from")
+        query, digits = _query(body), _number(body, "to")
         unclaimed = _flag(body, "unclaimed")
         if unclaimed and query.since is None:
             raise HTTPException(400, "'unclaimed' needs 'since'")
@@ -48,9 +48,7 @@ def create_router(callers: Callers) -> APIRouter:
                 page = await callers.in_thread(_unclaimed, page, query.since, query.after)
         except _event_table.DatabaseError:
             raise HTTPException(503, "The events cannot be read now") from None
-        return Response(
-            await callers.in_thread(_answer, page, {"to": to, "from": sender}), media_type="application/json"
-        )
+        return Response(await callers.in_thread(_answer, page, digits), media_type="application/json")
 
     return router
 
@@ -68,27 +66,24 @@ def _unclaimed(page: _event_table.Page, since: datetime, after: int) -> _event_t
     return replace(page, rows=rows)
 
 
-def _answer(page: _event_table.Page, numbers: Mapping[str, str | None]) -> bytes:
-    """Return a page as JSON. The bodies go in as they came, which saves parsing them."""
-    digits_by_key = {key: canonical_digits(number, None) for key, number in numbers.items() if number}
-    events = ",".join(
-        _event(row) for row in page.rows if not digits_by_key or _has_numbers(row["body"], digits_by_key)
-    )
+def _answer(page: _event_table.Page, digits: str | None) -> bytes:
+    """Return a page as JSON. The bodies go in as they came, which saves parsing them.
+
+    :param digits: of the number that the messages went to; None for any.
+    """
+    events = ",".join(_event(row) for row in page.rows if digits is None or _is_to(row["body"], digits))
     ids = {"last_id": page.last_id, "settled_id": page.settled_id, "newest_id": page.newest_id}
     return f'{{"events":[{events}],{json.dumps({**ids, "more": page.more})[1:]}'.encode()
 
 
 def _event(row: RowMapping) -> str:
-    keys = {key: row[key] for key in ("id", "kind", "sms_id", "status")}
+    keys = {key: row[key] for key in ("id", "kind", "sms_id")}
     keys["received_at"] = row["received_at"].isoformat()
     return f'{json.dumps(keys)[:-1]},"body":{row["body"]}}}'
 
 
-def _has_numbers(body: str, digits_by_key: Mapping[str, str]) -> bool:
-    values = parse_object(body)
-    return all(
-        canonical_digits(str(values.get(key) or ""), None) == digits for key, digits in digits_by_key.items()
-    )
+def _is_to(body: str, digits: str) -> bool:
+    return canonical_digits(str(parse_object(body).get("to") or ""), None) == digits
 
 
 def _query(body: Mapping[str, Any]) -> _event_table.Query:
@@ -97,8 +92,7 @@ def _query(body: Mapping[str, Any]) -> _event_table.Query:
     :raises HTTPException: 400, which names the wrong key.
     """
     return _event_table.Query(
-        after=_bounded_int(body, "after", 0, 0, MAX_INTEGER),
-        limit=_bounded_int(body, "limit", MAX_EVENTS, 1, MAX_EVENTS),
+        after=_id(body, "after"),
         kinds=_texts(body, "kinds", len(KINDS)),
         sms_ids=_texts(body, "sms_ids", MAX_SMS_IDS),
         since=_moment(body, "since"),
@@ -106,10 +100,10 @@ def _query(body: Mapping[str, Any]) -> _event_table.Query:
     )
 
 
-def _bounded_int(body: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
-    value = body.get(key, default)
-    if type(value) is not int or not least <= value <= most:
-        raise HTTPException(400, f"{key!r} is not a whole number from {least} to {most}")
+def _id(body: Mapping[str, Any], key: str) -> int:
+    value = body.get(key, 0)
+    if type(value) is not int or not 0 <= value <= MAX_INTEGER:
+        raise HTTPException(400, f"{key!r} is not a whole number from 0 to {MAX_INTEGER}")
     return value
 
 
@@ -124,11 +118,15 @@ def _texts(body: Mapping[str, Any], key: str, most: int) -> list[str]:
     return values
 
 
-def _text(body: Mapping[str, Any], key: str) -> str | None:
+def _number(body: Mapping[str, Any], key: str) -> str | None:
+    """Return the digits of a phone number, or None."""
     value = body.get(key)
-    if value is not None and not (isinstance(value, str) and canonical_digits(value, None)):
-        raise HTTPException(400, f"{key!r} is not a number as a string")
-    return value
+    if value is None:
+        return None
+    digits = canonical_digits(value, None) if isinstance(value, str) else ""
+    if not digits:
+        raise HTTPException(400, f"{key!r} is not a phone number in a string")
+    return digits
 
 
 def _flag(body: Mapping[str, Any], key: str) -> bool:

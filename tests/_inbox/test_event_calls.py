@@ -19,26 +19,22 @@ MOMENT = datetime(2026, 11, 29, 8, 0, tzinfo=UTC)
 
 
 def event(id: int) -> WebhookEvent:
-    return WebhookEvent(id, "sent", f"out_{id}", None, {}, MOMENT)
+    return WebhookEvent(id, "sent", f"out_{id}", {}, MOMENT)
 
 
 def test_the_request_has_everything_in_its_body_and_may_be_repeated():
-    which = EventFilter(
-        kinds=("sent",), sms_ids=("out_1",), to="+250781234567", from_number="+250781234568", since=MOMENT
-    )
-    call = list_events("pindo_default", which, after=7, limit=5)
+    which = EventFilter(kinds=("sent",), sms_ids=("out_1",), to="+250781234567", since=MOMENT)
+    call = list_events("pindo_default", which, after=7)
     assert (call.method, call.path, call.params) == ("POST", "/pindo/events/pindo_default", None)
     assert call.safe_to_repeat
     assert call.json == {
         "kinds": ["sent"],
         "sms_ids": ["out_1"],
         "to": "+250781234567",
-        "from": "+250781234568",
         "since": "2026-11-29T08:00:00+00:00",
         "after": 7,
-        "limit": 5,
     }
-    assert list_events("pindo_default", EventFilter()).json == {"after": 0, "limit": 1000}
+    assert list_events("pindo_default", EventFilter()).json == {"after": 0}
     assert list_events("pindo_default", EventFilter(since=MOMENT, unclaimed=True)).json["unclaimed"] is True
     assert list_events("pindo_default", EventFilter(repeats=True)).json["repeats"] is True
     assert (call.name, call.read) == ("list_events", read_event_page)
@@ -54,14 +50,13 @@ def test_an_answer_is_read_and_anything_else_is_malformed():
         "id": 7,
         "kind": "sent",
         "sms_id": "out_7",
-        "status": None,
         "body": {},
         "received_at": MOMENT.isoformat(),
     }
     page = {"events": [row], "last_id": 7, "settled_id": 3, "newest_id": 9, "more": False}
     assert read_event_page(page) == EventPage((event(7),), 7, 3, 9, False)
-    [delivered] = read_event_page({**page, "events": [{**row, "status": "DELIVRD"}]}).events
-    assert delivered.status == "DELIVRD"
+    more_keys = {**page, "events": [{**row, "status": "DELIVRD"}]}
+    assert read_event_page(more_keys) == read_event_page(page)
     odd = [None, [], {}, {**page, "events": None}, {**page, "events": [{**row, "received_at": "today"}]}]
     odd += [{key: value for key, value in page.items() if key != missing} for missing in page]
     for body in odd:

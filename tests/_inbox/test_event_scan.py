@@ -22,16 +22,16 @@ NOW = datetime(2026, 6, 10, 9, 5, tzinfo=UTC)
 
 def report(event_id, sms_id="a", received_at=NOW):
     body = {"sms_id": sms_id, "status": "DELIVRD", "modified_at": "2026-06-10T09:04:31"}
-    return WebhookEvent(event_id, DELIVERY_REPORT, sms_id, "DELIVRD", body, received_at)
+    return WebhookEvent(event_id, DELIVERY_REPORT, sms_id, body, received_at)
 
 
 def inbound(event_id, text="YES", received_at=NOW, **body):
     body = {"from": "+250781234567", "text": text, **body}
-    return WebhookEvent(event_id, INBOUND, "7", None, body, received_at)
+    return WebhookEvent(event_id, INBOUND, "7", body, received_at)
 
 
 def sent(event_id, received_at=NOW):
-    return WebhookEvent(event_id, SENT, "a", None, {"to": "+250781234567", "text": "Muraho"}, received_at)
+    return WebhookEvent(event_id, SENT, "a", {"to": "+250781234567", "text": "Muraho"}, received_at)
 
 
 class Table:
@@ -216,7 +216,7 @@ def test_a_message_from_a_hidden_number_proves_nothing_of_the_others(number):
 
 
 def test_an_event_that_is_not_readable_hides_no_other(caplog):
-    broken = WebhookEvent(1, DELIVERY_REPORT, "a", "DELIVRD", {"sms_id": [], "status": "DELIVRD"}, NOW)
+    broken = WebhookEvent(1, DELIVERY_REPORT, "a", {"sms_id": [], "status": "DELIVRD"}, NOW)
     [result], _ = Table(broken, report(2)).poll(EventCursor(DELIVERY_REPORT))
     assert event_ids(result) == [2]
     assert "Webhook event 1 is left out" in caplog.text

@@ -88,7 +88,7 @@ def test_a_task_reads_what_it_asks_for(server):
     add("a", "b")
     with EventReader("pindo_default") as reader:
         first, second = reader.read(EventFilter())
-        assert (first.sms_id, first.status, first.kind) == ("a", "DELIVRD", "delivery_report")
+        assert (first.sms_id, first.kind) == ("a", "delivery_report")
         assert first.body == report("a")
         assert second.id > first.id
         (event,) = reader.read(EventFilter(sms_ids=["b"]))

@@ -41,8 +41,7 @@ def mixed(client):
         ({"to": "+250781234568", "kinds": ["sent"]}, [1]),
         ({"to": "+250 78 123 45 67"}, [0]),
         ({"to": "7878"}, [5]),
-        ({"from": "+250781234567"}, [5]),
-        ({"from": "+250781234567", "to": "+250781234568"}, []),
+        ({"to": "7878", "from": "+250781234568", "limit": 1}, [5]),  # keys that nobody knows change nothing
         ({"since": "2020-01-01T00:00:00+00:00"}, [0, 1, 2, 3, 4, 5, 6]),
         ({"since": "0001-01-01T00:00:00+00:00"}, [0, 1, 2, 3, 4, 5, 6]),
         ({"since": "2120-01-01T00:00:00+02:00"}, []),
@@ -54,11 +53,12 @@ def test_a_task_reads_what_it_asks_for_oldest_first(mixed, asked, positions):
     assert events(mixed, **asked) == [everything[position] for position in positions]
 
 
-def test_pages_follow_each_other_and_none_is_lost(mixed):
+def test_pages_follow_each_other_and_none_is_lost(mixed, monkeypatch):
     everything = events(mixed)
+    monkeypatch.setattr(_event_table, "_MAX_EVENTS", 3)
     read, after, pages, more = [], 0, 0, True
     while more:
-        page = ask(mixed, after=after, limit=3).json()
+        page = ask(mixed, after=after).json()
         read += page["events"]
         after, more = page["last_id"], page["more"]
         pages += 1
@@ -73,10 +73,12 @@ def test_pages_follow_each_other_and_none_is_lost(mixed):
     }
 
 
-def test_a_page_of_another_number_leads_to_the_next(mixed):
-    page = ask(mixed, to="7878", limit=2).json()
+def test_a_page_of_another_number_leads_to_the_next(mixed, monkeypatch):
+    second = events(mixed)[1]
+    monkeypatch.setattr(_event_table, "_MAX_EVENTS", 2)
+    page = ask(mixed, to="7878").json()
     assert (page["events"], page["more"]) == ([], True)
-    assert page["last_id"] == events(mixed)[1]["id"]
+    assert page["last_id"] == second["id"]
 
 
 def test_long_bodies_are_spread_over_pages(client, monkeypatch):
@@ -117,8 +119,6 @@ def test_events_of_another_connection_are_not_shown(client):
         {"after": "7"},
         {"after": True},
         {"after": 2**63},
-        {"limit": 0},
-        {"limit": 1001},
         {"kinds": "sent"},
         {"kinds": ["sent"] * 5},
         {"sms_ids": [7]},
@@ -126,7 +126,7 @@ def test_events_of_another_connection_are_not_shown(client):
         {"sms_ids": ["x"] * 1001},
         {"to": 250781234567},
         {"to": "nobody"},
-        {"from": ""},
+        {"to": ""},
         {"since": "yesterday"},
         {"since": "2026-11-29T08:00:00"},
         {"since": 7},
