@@ -5,7 +5,10 @@ Only public names of ``HttpHook`` are overridden. A request of ``run`` goes thro
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 import requests
 from airflow.providers.http.hooks.http import HttpHook
@@ -13,7 +16,7 @@ from requests import PreparedRequest, Session
 
 from airflow_provider_pindo.api.calls import Call
 from airflow_provider_pindo.hooks._transport.attempt import begin_attempt
-from airflow_provider_pindo.hooks._transport.sync import SyncTransport, strings_in
+from airflow_provider_pindo.hooks._transport.sync import SyncTransport
 
 
 class _PindoHttpHook(HttpHook):
@@ -92,5 +95,28 @@ def _call_of_run(request: PreparedRequest) -> Call[Any]:
         "",
         lambda body: body,
         safe_to_repeat=request.method in ("GET", "HEAD"),
-        private=lambda message: strings_in(request.body),
+        private=lambda message: _strings_in(request.body),
     )
+
+
+def _strings_in(body: object) -> tuple[str, ...]:
+    """Return the strings in the body of a request (JSON, a form or any text), which a response may repeat.
+
+    The longest come first, so that a string that contains another is replaced as a whole.
+    """
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    if not isinstance(text, str):  # no body, or a stream that is read already
+        return ()
+    try:
+        strings = set(_iter_strings(json.loads(text)))
+    except (ValueError, RecursionError):
+        strings = {text, *(value for _, value in parse_qsl(text))}
+    return tuple(sorted(strings, key=len, reverse=True))
+
+
+def _iter_strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _iter_strings(item)

@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import http.client
 import io
-import json
 import math
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import parse_qsl
 
 import requests
 import urllib3
@@ -65,7 +62,7 @@ class SyncTransport:
         self._timeout = settings.connect_timeout, settings.timeout
 
     def request(self, call: Call[T]) -> T:
-        """Make one attempt at ``call``; the current attempt shows whether it was sent.
+        """Try ``call`` once. The current :class:`Attempt` shows whether the request was sent.
 
         :raises PindoError: as :func:`~airflow_provider_pindo.api.responses.parse_response`, and when no response came.
         """
@@ -192,29 +189,6 @@ def _failure(call: Call[Any], url: str, error: BaseException) -> PindoError:
     """
     failed = no_response if current_attempt().sent else no_connection
     return failed(call, url, describe(error))
-
-
-def strings_in(body: object) -> tuple[str, ...]:
-    """Return the strings in the body of a request (JSON, a form or any text), which a response may repeat.
-
-    The longest come first, so that a string that contains another is replaced as a whole.
-    """
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    if not isinstance(text, str):  # no body, or a stream that is read already
-        return ()
-    try:
-        strings = set(_strings_in(json.loads(text)))
-    except (ValueError, RecursionError):
-        strings = {text, *(value for _, value in parse_qsl(text))}
-    return tuple(sorted(strings, key=len, reverse=True))
-
-
-def _strings_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings_in(item)
 
 
 class _DeadlineSocket:
