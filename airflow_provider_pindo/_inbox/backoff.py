@@ -47,8 +47,9 @@ def poll_backoff(failures: int, interval: float, error: BaseException | None = N
     :param interval: seconds between two polls without failures.
     :param error: the last failure. A 429 may say how long to wait.
     """
-    retry_after = error.retry_after if isinstance(error, PindoRateLimitError) else None
     if failures:
         interval = max(interval, MIN_INTERVAL)
     backoff = min(interval * 2.0 ** min(failures, 32), max(MAX_PAUSE, interval))
-    return max(backoff, retry_after or 0.0)
+    if isinstance(error, PindoRateLimitError):
+        return max(backoff, error.retry_after or 0.0)
+    return backoff

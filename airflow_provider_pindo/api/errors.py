@@ -24,7 +24,6 @@ class PindoError(Exception):
     :param reason: the ``message`` and ``error`` of Pindo's response, without secrets; or what else is wrong with it, or
         why none came.
     :param summary: what happened in one clause, without advice. Default: the message.
-    :param retry_after: seconds that Pindo asked to wait; None when it did not ask.
     :ivar counts: how many recipients of a bulk send ended in each column; None for a single call.
     """
 
@@ -38,13 +37,11 @@ class PindoError(Exception):
         status: int | None = None,
         reason: str | None = None,
         summary: str | None = None,
-        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.summary = summary or message
-        self.retry_after = retry_after
         self.counts: dict[str, int] | None = None
 
     def with_message(self, message: str) -> Self:
@@ -77,12 +74,17 @@ class PindoInsufficientBalanceError(PindoError):
 
 
 class PindoRateLimitError(PindoError):
-    """Pindo asked to slow down (429) for longer than the hook waits. This request sent nothing."""
+    """Pindo asked to slow down (429) for longer than the hook waits. This request sent nothing.
+
+    :param retry_after: seconds that Pindo asked to wait, 0 or more; None when it did not ask.
+    :param facts: as for :class:`PindoError`.
+    """
 
     retry_helps = True
 
-    def __init__(self, message: str, *, status: int | None = 429, **facts: Any) -> None:
-        super().__init__(message, status=status, **facts)
+    def __init__(self, message: str, *, retry_after: float | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.retry_after = retry_after
 
 
 class PindoServerError(PindoError):

@@ -128,31 +128,31 @@ class EventReader:
         :param to: only messages to this number.
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
-        return _sent(self.read(_unclaimed(began, to=to)), self._settings.timezone)
+        return _read_sent_events(self.read(_unclaimed_filter(began, to=to)), self._settings.timezone)
 
     def iter_new_sent(
-        self, began: datetime, after: int, *, retry: bool = True
+        self, began: datetime, after: int, *, retry_first_page: bool = True
     ) -> Iterator[tuple[list[SentEvent], int]]:
         """Yield those of :meth:`read_sent` that are new, page by page, each with the settled id of then.
 
         :param after: 0, or the first settled id of the last time. An event may come again.
-        :param retry: False tries the first request once, since the caller reads again later.
+        :param retry_first_page: False tries the first page once, since the caller reads again later.
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
-        for page in self._pages(_unclaimed(began), after, _attempt(retry)):
-            yield _sent(page.events, self._settings.timezone), page.settled_id
+        for page in self._pages(_unclaimed_filter(began), after, Attempt(is_last=not retry_first_page)):
+            yield _read_sent_events(page.events, self._settings.timezone), page.settled_id
 
-    def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
+    def poll(self, cursors: Iterable[PollCursor], *, retry_first_page: bool = True) -> PollResult:
         """Return at least what is new to one of ``cursors``, from one pass over the events.
 
         Each reader filters it with the method ``new_in`` of its cursor.
 
         :param cursors: one for each reader.
-        :param retry: False tries the first request once, since the caller polls again later.
+        :param retry_first_page: False tries the first page once, since the caller polls again later.
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
         scan = SharedEventScan(self.pindo_conn_id, cursors, self._settings.timezone)
-        attempt = _attempt(retry)
+        attempt = Attempt(is_last=not retry_first_page)
         while scan.next_call is not None:
             scan.feed(self._send(scan.next_call, attempt))
             attempt = Attempt()
@@ -162,7 +162,7 @@ class EventReader:
         try:
             return self._hook.send(call, attempt)
         except PindoError as error:
-            raise _explained(error, self.pindo_conn_id, self._hook.settings.base_url) from None
+            raise _explain(error, self.pindo_conn_id, self._hook.settings.base_url) from None
 
     def __enter__(self) -> EventReader:
         return self
@@ -184,12 +184,11 @@ class AsyncEventReader:
         self._hook: PindoAsyncHook | None = None
         self._opening = asyncio.Lock()
 
-    async def poll(self, cursors: Iterable[PollCursor], *, retry: bool = True) -> PollResult:
+    async def poll(self, cursors: Iterable[PollCursor], *, retry_first_page: bool = True) -> PollResult:
         """Return at least what is new to one of ``cursors``; see :meth:`EventReader.poll`."""
-        await self._open()
         settings = await self._get_settings()
         scan = SharedEventScan(self.pindo_conn_id, cursors, settings.timezone)
-        attempt = _attempt(retry)
+        attempt = Attempt(is_last=not retry_first_page)
         while scan.next_call is not None:
             scan.feed(await self._send(scan.next_call, attempt))
             attempt = Attempt()
@@ -200,8 +199,8 @@ class AsyncEventReader:
 
         :param sms_ids: at most :data:`~airflow_provider_pindo._inbox.events.MAX_SMS_IDS`.
         """
-        call = list_events(self.pindo_conn_id, _unclaimed(began, sms_ids=sms_ids))
-        return _sent((await self._send(call)).events, (await self._get_settings()).timezone)
+        call = list_events(self.pindo_conn_id, _unclaimed_filter(began, sms_ids=sms_ids))
+        return _read_sent_events((await self._send(call)).events, (await self._get_settings()).timezone)
 
     async def _get_settings(self) -> PindoSettings:
         if self._settings is None:
@@ -213,7 +212,7 @@ class AsyncEventReader:
         try:
             return await hook.send(call, attempt)
         except PindoError as error:
-            raise _explained(error, self.pindo_conn_id, (await hook.get_settings()).base_url) from None
+            raise _explain(error, self.pindo_conn_id, (await hook.get_settings()).base_url) from None
 
     async def _open(self) -> PindoAsyncHook:
         async with self._opening:
@@ -237,22 +236,16 @@ class AsyncEventReader:
         await self.close()
 
 
-def _unclaimed(began: datetime, *, to: str | None = None, sms_ids: Sequence[str] = ()) -> EventFilter:
+def _unclaimed_filter(began: datetime, *, to: str | None = None, sms_ids: Sequence[str] = ()) -> EventFilter:
     return EventFilter(kinds=(SENT,), sms_ids=sms_ids, to=to, since=began - CLOCK_SKEW, unclaimed=True)
 
 
-def _sent(events: Iterable[WebhookEvent], timezone: str) -> list[SentEvent]:
+def _read_sent_events(events: Iterable[WebhookEvent], timezone: str) -> list[SentEvent]:
     read = (read_sent_event(event.body, timezone, event.received_at, event.id) for event in events)
     return [event for event in read if event is not None]
 
 
-def _attempt(retry: bool) -> Attempt:
-    attempt = Attempt()
-    attempt.is_last = not retry
-    return attempt
-
-
-def _explained(error: PindoError, conn_id: str, url: str) -> PindoError:
+def _explain(error: PindoError, conn_id: str, url: str) -> PindoError:
     """Return ``error`` with a message about the API server. The transport's message is about Pindo."""
     what = f"cannot read the webhook events of connection {conn_id!r} from {url}"
     if isinstance(error, PindoAuthError):
@@ -261,9 +254,7 @@ def _explained(error: PindoError, conn_id: str, url: str) -> PindoError:
             "The connection's webhook_secret must be the same for the API server and for tasks and triggers"
         )
     elif isinstance(error, PindoNotFoundError):
-        error = _EventsNotFoundError(
-            str(error), status=error.status, reason=error.reason, retry_after=error.retry_after
-        )
+        error = _EventsNotFoundError(str(error), status=error.status, reason=error.reason)
         why = "it has none (404)"
         advice = (
             "Set [pindo] webhooks = True for the API server, define the connection there too, and check [pindo] "

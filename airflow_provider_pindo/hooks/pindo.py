@@ -237,8 +237,7 @@ class PindoHook(_PindoBase, _PindoHttpHook):
         :raises PindoServerError: as for :meth:`iter_inbound_sms`.
         """
         scan = InboundScan(*lowest(cursors))
-        first = Attempt()
-        first.is_last = not retry_first_page
+        first = Attempt(is_last=not retry_first_page)
         messages = [message for page in self._read_pages(scan, first) for message in page]
         return scan.result(messages, self.settings.country)
 
@@ -413,8 +412,7 @@ class PindoAsyncHook(_PindoBase):
     async def read_inbox(self, cursors: Iterable[Cursor], *, retry_first_page: bool = True) -> PollResult:
         """Return at least the messages that are new to one of ``cursors``; see :meth:`PindoHook.read_inbox`."""
         scan = InboundScan(*lowest(cursors))
-        first = Attempt()
-        first.is_last = not retry_first_page
+        first = Attempt(is_last=not retry_first_page)
         messages = [message async for page in self._read_pages(scan, first) for message in page]
         return scan.result(messages, (await self.get_settings()).country)
 

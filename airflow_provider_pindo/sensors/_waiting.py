@@ -98,10 +98,10 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
         """Check the arguments, and return the :class:`Waiting` of this process."""
         raise NotImplementedError
 
-    def read(self, waiting: Any, *, retry: bool) -> PokeReturnValue:
+    def read(self, waiting: Any, *, retry_first_page: bool) -> PokeReturnValue:
         """Read the source once, into ``waiting``.
 
-        :param retry: whether to try again when it fails. The next poke is otherwise the retry.
+        :param retry_first_page: whether to try it again when it fails. The next poke is otherwise the retry.
         :raises PindoError: it cannot be read.
         """
         raise NotImplementedError
@@ -170,7 +170,7 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         try:
             with self._skipping():
-                if done := self._poll_once(context, retry=True):
+                if done := self._poll_once(context, retry_first_page=True):
                     return done.xcom_value
             if (next_kwargs or {}).get("error") == _TRIGGER_FAILED:
                 self.soft_fail = False  # the deadline has not passed, so more may still arrive
@@ -211,12 +211,12 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Read the source once. The next poke is the retry."""
-        return self._poll_once(context, retry=False)
+        return self._poll_once(context, retry_first_page=False)
 
-    def _poll_once(self, context: Context, *, retry: bool) -> PokeReturnValue:
+    def _poll_once(self, context: Context, *, retry_first_page: bool) -> PokeReturnValue:
         try:
             self._waiting = waiting = self._waiting or self._begin(context)
-            result = self._read_or_renew(waiting, retry=retry)
+            result = self._read_or_renew(waiting, retry_first_page=retry_first_page)
         except PindoError as error:
             self._tolerate(error)
             return PokeReturnValue(is_done=False)
@@ -225,10 +225,10 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
         self._backoff, self._poll_error = 0.0, None
         return result
 
-    def _read_or_renew(self, waiting: Any, *, retry: bool) -> PokeReturnValue:
+    def _read_or_renew(self, waiting: Any, *, retry_first_page: bool) -> PokeReturnValue:
         """Read, and once more if the token or secret is refused and the connection has another one meanwhile."""
         try:
-            return self.read(waiting, retry=retry)
+            return self.read(waiting, retry_first_page=retry_first_page)
         except PindoAuthError:
             refused = self.hook.settings
             self.close()
@@ -236,7 +236,7 @@ class PindoWaitingSensor(TextFields, BaseSensorOperator):
                 self.__dict__.pop(name, None)
             if self.hook.settings == refused:
                 raise
-            return self.read(waiting, retry=retry)
+            return self.read(waiting, retry_first_page=retry_first_page)
 
     def _begin(self, context: Context) -> Any:
         memory = WaitingMemory(context, self.memory_key)

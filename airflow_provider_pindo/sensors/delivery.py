@@ -120,23 +120,25 @@ class PindoDeliverySensor(PindoWaitingSensor):
         cursors = [ReportCursor(frozenset(ids))] if ids else []
         return _Waiting(memory, budget, deliveries, cursors, messages)
 
-    def read(self, waiting: _Waiting, *, retry: bool) -> PokeReturnValue:
+    def read(self, waiting: _Waiting, *, retry_first_page: bool) -> PokeReturnValue:
         """Read the new reports once."""
         if waiting.messages:
-            self._find_ids(waiting, retry=retry)
+            self._find_ids(waiting, retry_first_page=retry_first_page)
         if waiting.cursors:
-            result = self.events.poll(waiting.cursors, retry=retry)
+            result = self.events.poll(waiting.cursors, retry_first_page=retry_first_page)
             waiting.deliveries.add(result.reports)
             waiting.cursors = [cursor.after(result) for cursor in waiting.cursors]
         is_done = not (waiting.messages or waiting.deliveries.pending(datetime.now(UTC)))
         return PokeReturnValue(is_done=is_done, xcom_value=waiting.deliveries.result())
 
-    def _find_ids(self, waiting: _Waiting, *, retry: bool) -> None:
+    def _find_ids(self, waiting: _Waiting, *, retry_first_page: bool) -> None:
         """Find the ids of messages that have none, where exactly one event can be of the message."""
         from airflow_provider_pindo.hooks._evidence import message_digest
 
         settled_ids = []
-        for events, settled_id in self.events.iter_new_sent(waiting.began, waiting.after, retry=retry):
+        for events, settled_id in self.events.iter_new_sent(
+            waiting.began, waiting.after, retry_first_page=retry_first_page
+        ):
             settled_ids.append(settled_id)
             for event in events:
                 message = waiting.messages.get(message_digest(self.hook, event.message))
@@ -193,7 +195,7 @@ class PindoDeliverySensor(PindoWaitingSensor):
             self._raise_failure(event)
             try:
                 self._waiting = self._begin(context)
-                done = self.read(self._waiting, retry=True)
+                done = self.read(self._waiting, retry_first_page=True)
             except PindoError as error:
                 result = self._keep_waiting(context, error, failures)
             else:

@@ -125,12 +125,12 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
         since = memory.first_start() if self.since is None else read_since(self.since)
         return _Waiting(memory, budget, self._filter(), since, inbound_cursor(self.source, since))
 
-    def read(self, waiting: _Waiting, *, retry: bool) -> PokeReturnValue:
+    def read(self, waiting: _Waiting, *, retry_first_page: bool) -> PokeReturnValue:
         """Read the new messages once."""
         if isinstance(waiting.cursor, Cursor):
-            result = self.hook.read_inbox([waiting.cursor], retry_first_page=retry)
+            result = self.hook.read_inbox([waiting.cursor], retry_first_page=retry_first_page)
         else:
-            result = self.events.poll([waiting.cursor], retry=retry)
+            result = self.events.poll([waiting.cursor], retry_first_page=retry_first_page)
         result, waiting.cursor = waiting.cursor.new_in(result), waiting.cursor.after(result)
         waiting.inbound_filter.check_senders(result.names_senders)
         waiting.matches += waiting.inbound_filter.matches(result.messages)

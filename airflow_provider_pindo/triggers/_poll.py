@@ -231,7 +231,7 @@ class SharedPoll:
     async def _read(self, cursors: Sequence[Any]) -> PollResult:
         # The first request is tried once: the next pass is the retry.
         if self.source == WEBHOOK:
-            result: PollResult = await self.reader.poll(cursors, retry=False)
+            result: PollResult = await self.reader.poll(cursors, retry_first_page=False)
         else:
             result = await self.reader.read_inbox(cursors, retry_first_page=False)
         if result.names_senders is not None:

@@ -98,10 +98,11 @@ def test_accept_succeeds_with_the_unknown_in_their_column():
 
 
 def test_a_stop_keeps_its_class_and_its_facts():
-    stopped = PindoRateLimitError("429: slow down", reason="too many requests", retry_after=3600.0)
+    facts = {"status": 429, "reason": "too many requests", "retry_after": 3600.0}
+    stopped = PindoRateLimitError("429: slow down", **facts)
     error = judge(totals(accepted=4), stopped, Policies()).error
     assert type(error) is PindoRateLimitError
-    assert (error.status, error.reason, error.retry_after) == (429, "too many requests", 3600.0)
+    assert {name: getattr(error, name) for name in facts} == facts
     assert str(stopped) == "429: slow down"
     assert str(error) == (
         "429: slow down. 4 accepted, 0 rejected, 0 unknown, 5 not sent, 0 duplicates, 0 excluded of 9.\n"

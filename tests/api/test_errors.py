@@ -6,16 +6,12 @@ from airflow_provider_pindo.api.errors import PindoRateLimitError, PindoRejected
 
 
 def test_an_error_with_another_message_keeps_its_class_and_its_facts():
-    error = PindoRateLimitError("slow down", reason="busy", summary="Pindo is busy", retry_after=7.0)
+    facts = {"status": 429, "reason": "busy", "summary": "Pindo is busy", "retry_after": 7.0}
+    error = PindoRateLimitError("slow down", **facts)
     other = error.with_message("slow down. 3 of 5 accepted")
     assert type(other) is PindoRateLimitError
     assert str(other) == "slow down. 3 of 5 accepted"
-    assert (other.status, other.reason, other.summary, other.retry_after) == (
-        429,
-        "busy",
-        "Pindo is busy",
-        7.0,
-    )
+    assert {name: getattr(other, name) for name in facts} == facts
     assert str(error) == "slow down"
 
 

@@ -194,8 +194,8 @@ def test_a_connection_that_the_api_server_does_not_find_may_be_found_later(serve
 
 @pytest.mark.parametrize("kind", [PindoNotFoundError, PindoServerError])
 def test_an_error_of_the_api_server_keeps_its_facts(kind):
-    facts = {"status": 404, "reason": "no such page", "retry_after": 3.0}
-    error = _events._explained(kind("there is none", **facts), "pindo_default", "http://127.0.0.1")
+    facts = {"status": 404, "reason": "no such page"}
+    error = _events._explain(kind("there is none", **facts), "pindo_default", "http://127.0.0.1")
     assert isinstance(error, kind)
     assert {name: getattr(error, name) for name in facts} == facts
 

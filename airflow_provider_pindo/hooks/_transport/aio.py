@@ -94,7 +94,7 @@ class AsyncTransport:
         return cls(settings, pacer, session, connector, concurrency)
 
     async def request(self, call: Call[T]) -> T:
-        """Make one attempt at ``call``; the current attempt shows whether it was sent.
+        """Try ``call`` once. The current :class:`Attempt` shows whether the request was sent.
 
         :raises PindoError: as :func:`~airflow_provider_pindo.api.responses.parse_response`, and when no response came.
         """

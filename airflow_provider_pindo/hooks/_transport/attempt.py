@@ -1,4 +1,4 @@
-"""An attempt at a call, and whether the request was sent. This module loads no HTTP client.
+"""A call in flight, and whether its request was sent. This module loads no HTTP client.
 
 Both transports mark the attempt when they send the request. Code that interrupts a hook reads here whether it was sent.
 """
@@ -18,7 +18,7 @@ _NOT_REACHED = "Pindo was not reached in time. Nothing was sent"
 
 
 class Attempt:
-    """One call in flight, which other code may have to interrupt.
+    """One call over all its tries, which other code may have to interrupt.
 
     :ivar sent: whether the request was handed to an open connection, so that its outcome may be unknown.
     :ivar status: HTTP status of this try's response; None before it arrives.
@@ -42,11 +42,12 @@ class Attempt:
         "whole_timeout",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_last: bool = False) -> None:
         self.sent = False
         self.status: int | None = None
         self.whole_timeout = self.deadline = self.not_after = math.inf
-        self.is_last = self.is_late = self._aborted = False
+        self.is_last = is_last
+        self.is_late = self._aborted = False
         self.error: PindoError | None = None
 
     def expire_in(self, seconds: float) -> None:
