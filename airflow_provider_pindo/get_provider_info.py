@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_pindo.api.limits import (
     DEFAULT_HOST,
+    DEFAULT_RETENTION_DAYS,
     DEFAULT_TIMEOUT,
     MAX_SENDER_LENGTH,
     MAX_TIMEOUT,
@@ -104,7 +105,7 @@ CONFIGURATION: dict[str, Any] = {
                 "version_added": "0.1.0",
                 "type": "integer",
                 "example": None,
-                "default": "30",
+                "default": str(DEFAULT_RETENTION_DAYS),
             },
             "api_url": {
                 "description": "Address of the API server as tasks and triggers reach it. Default: that of [core] "

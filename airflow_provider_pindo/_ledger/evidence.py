@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from airflow_provider_pindo._ledger.entry import fingerprint
-from airflow_provider_pindo.api.fields import MalformedResponse, read_sms_id, read_time
+from airflow_provider_pindo.api.fields import read_sms_id, read_time
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -58,7 +58,7 @@ class SentEvent:
     sender: str | None
     created_at: datetime
     received_at: datetime
-    event_id: int = 0
+    event_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,13 @@ class UnknownMessage:
 
 
 def read_sent_event(
-    body: Mapping[str, Any], timezone: str, received_at: datetime, event_id: int = 0
+    body: Mapping[str, Any], timezone: str, received_at: datetime, event_id: int
 ) -> SentEvent | None:
     """Return the message that a ``sent`` webhook is about; None if the body does not describe one.
 
     :param timezone: IANA name of the time zone of times without one.
     :param received_at: when Airflow received it.
+    :param event_id: its number among the events that Airflow received.
     """
     sms_id, text, sender = (
         read_sms_id(body.get("id", body.get("sms_id"))),
@@ -92,7 +93,7 @@ def read_sent_event(
     )
     try:
         created_at = read_time(body.get("created_at"), timezone)
-    except (MalformedResponse, ValueError, TypeError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     if sms_id is None or not isinstance(text, str):
         return None

@@ -25,7 +25,6 @@ from airflow_provider_pindo.api.arguments import (
 )
 from airflow_provider_pindo.api.cells import FORMULA_ERRORS, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
-from airflow_provider_pindo.api.limits import DEFAULT_PER_PAGE
 from airflow_provider_pindo.api.mentions import FILLED_BY_PINDO, Template, has_mention
 from airflow_provider_pindo.api.parsers import (
     read_balance,
@@ -232,9 +231,7 @@ def cancel_verification(request_id: int | str) -> Call[values.VerificationState]
     return Call("cancel_verification", "PUT", path, read_verification_state, safe_to_repeat=True)
 
 
-def list_inbound_sms(
-    page: int = 1, per_page: int = DEFAULT_PER_PAGE, *, timezone: str = "UTC"
-) -> Call[values.InboundPage]:
+def list_inbound_sms(page: int, per_page: int, timezone: str) -> Call[values.InboundPage]:
     """``GET /v1/sms/inbounds``: one page; ``timezone`` is that of its naive ``created_at``."""
     return Call(
         "list_inbound_sms",

@@ -88,12 +88,14 @@ class DeliveryReport:
 
 
 def read_report(
-    body: Mapping[str, Any], timezone: str, received_at: datetime, event_id: int = 0
+    body: Mapping[str, Any], timezone: str, received_at: datetime, event_id: int
 ) -> DeliveryReport:
     """Parse a delivery report, also of the older form.
 
     :param body: the webhook's body.
     :param timezone: IANA name of the time zone of a time without one.
+    :param received_at: when Airflow received it.
+    :param event_id: its number among the events that Airflow received.
     :raises MalformedResponse: it names no message or has no status.
     """
     sms_id, status = read_sms_id(body.get("sms_id")), body.get("status")
@@ -101,7 +103,7 @@ def read_report(
         raise MalformedResponse("it has no 'sms_id' or no 'status'")
     try:
         modified_at = read_time(body.get("modified_at"), timezone)
-    except (MalformedResponse, ValueError, TypeError, OverflowError):
+    except (ValueError, OverflowError):
         modified_at = None
     return DeliveryReport(sms_id, status.strip().upper(), modified_at, received_at, event_id)
 
@@ -114,7 +116,7 @@ def read_messages(value: object) -> tuple[list[str], int]:
     """
     several = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
     messages: Iterable[object] = value if several else [value]  # type: ignore[assignment]
-    ids = [_read_message(each) for each in messages]
+    ids = [_read_message(message) for message in messages]
     named = [sms_id for sms_id in ids if sms_id is not None]
     return named, len(ids) - len(named)
 
@@ -159,7 +161,7 @@ def check_sms_id(value: object) -> str:
 class Deliveries:
     """The messages that somebody waits for, and what became of each.
 
-    :param sms_ids: their ids. One that stands there twice is one message.
+    :param sms_ids: their ids. Duplicates count once.
     :param retry_window: how long an undelivered message may still be delivered. The dashboard can switch retries on.
     :param unnamed: further messages whose ids nobody knows, so that no report can be matched to them.
     """

@@ -42,6 +42,7 @@ def read_time(value: Any, timezone: str) -> datetime:
         older webhooks; RFC 2822; or seconds or milliseconds since 1970.
     :param timezone: IANA name of the time zone of a time without one.
     :raises ValueError: it has another form. The error is a :class:`MalformedResponse` if it is not text, or too long.
+    :raises OverflowError: it is outside the years 1 to 9999 in UTC.
     """
     import pendulum
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: The Airflow connection of whatever names none.
+#: The default ID of the Airflow connection.
 DEFAULT_CONN_ID = "pindo_default"
 #: Pindo's API, unless the connection names another host.
 DEFAULT_HOST = "https://api.pindo.io"
@@ -22,5 +22,7 @@ MAX_SENDER_LENGTH = 11
 MAX_ID_LENGTH = 120
 #: The largest whole number that a database and Airflow's supervisor can store, and so the largest id.
 MAX_INTEGER = 2**63 - 1
+#: Days after which a webhook event is deleted.
+DEFAULT_RETENTION_DAYS = 30
 #: The page size of Pindo's own sample, the only one that is published.
 DEFAULT_PER_PAGE = 20

@@ -68,7 +68,7 @@ class Response:
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
-    url: str = ""
+    url: str
 
 
 def parse_response(call: Call[T], response: Response, token: str = "") -> T:
@@ -102,7 +102,7 @@ def no_response(call: Call[Any], url: str, why: str) -> PindoServerError | Pindo
     return _unknown(call, summary, reason=f"{why} after the request was sent")
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3: seconds or a date).
 
     Some servers send a fraction of a second too.
@@ -118,13 +118,13 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), MAX_RETRY_AFTER)
+    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), MAX_RETRY_AFTER)
 
 
 def _failure(call: Call[Any], response: Response, token: str) -> PindoError:
     status = response.status
     if 300 <= status < 400:
-        return _redirected(call, response, token)
+        return _redirect_error(call, response, token)
     message = one_line(_reasons(response.content))
     private = (token, *call.private(message))
     reason = clean_reason(message, private)
@@ -160,7 +160,7 @@ def _unknown(call: Call[Any], summary: str, **facts: Any) -> PindoUnknownOutcome
     return PindoUnknownOutcomeError(f"{summary}. {call.if_lost}", summary=summary, **facts)
 
 
-def _redirected(
+def _redirect_error(
     call: Call[Any], response: Response, token: str
 ) -> PindoConfigurationError | PindoUnknownOutcomeError:
     location = re.split("[?#]", response.headers.get("location", "nowhere"), maxsplit=1)[0]

@@ -9,8 +9,8 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.api.limits import DEFAULT_RETENTION_DAYS
 
-_DEFAULT_RETENTION_DAYS = "30"
 #: A hundred years. With many more there is no such date.
 _MAX_RETENTION_DAYS = 36_500
 
@@ -96,12 +96,12 @@ def retention_days() -> int:
 
     :raises PindoConfigurationError: the option is not an integer.
     """
-    value = conf.get("pindo", "webhook_retention_days", fallback=_DEFAULT_RETENTION_DAYS)
+    value = conf.get("pindo", "webhook_retention_days", fallback=DEFAULT_RETENTION_DAYS)
     try:
         days = int(value)
     except (TypeError, ValueError):
         raise PindoConfigurationError(
             f"[pindo] webhook_retention_days is {value!r}: set it to a whole number of days, such as "
-            f"{_DEFAULT_RETENTION_DAYS}, and restart the API server"
+            f"{DEFAULT_RETENTION_DAYS}, and restart the API server"
         ) from None
     return min(max(1, days), _MAX_RETENTION_DAYS)

@@ -248,7 +248,7 @@ class PindoHook(_PindoBase, _PindoHttpHook):
             attempt = Attempt()
 
     def _read_page(self, number: int, per_page: int, attempt: Attempt) -> values.InboundPage:
-        call = calls.list_inbound_sms(number, per_page, timezone=self.settings.timezone)
+        call = calls.list_inbound_sms(number, per_page, self.settings.timezone)
         page = self.send(call, attempt)
         self._warn_of_left_out(number, page)
         return page
@@ -424,7 +424,7 @@ class PindoAsyncHook(_PindoBase):
 
     async def _read_page(self, number: int, per_page: int, attempt: Attempt) -> values.InboundPage:
         settings = await self.get_settings()
-        call = calls.list_inbound_sms(number, per_page, timezone=settings.timezone)
+        call = calls.list_inbound_sms(number, per_page, settings.timezone)
         page = await self.send(call, attempt)
         self._warn_of_left_out(number, page)
         return page

@@ -19,7 +19,7 @@ EVERY_CALL = [
     calls.check_verification(4, "752623"),
     calls.get_verification(4),
     calls.cancel_verification(4),
-    calls.list_inbound_sms(),
+    calls.list_inbound_sms(1, 20, "UTC"),
     calls.list_sender_ids(),
 ]
 RECEIPT = {

@@ -73,14 +73,14 @@ PHONE = "+250781234567"
             None,
         ),
         (
-            lambda: calls.list_inbound_sms(),
+            lambda: calls.list_inbound_sms(1, 20, "UTC"),
             "list_inbound_sms",
             "GET /v1/sms/inbounds",
             None,
             {"page": 1, "per_page": 20},
         ),
         (
-            lambda: calls.list_inbound_sms(3, 1),
+            lambda: calls.list_inbound_sms(3, 1, "UTC"),
             "list_inbound_sms",
             "GET /v1/sms/inbounds",
             None,
@@ -106,7 +106,7 @@ def test_each_call_is_the_request_that_pindo_documents(make, name, request_line,
         (lambda: calls.check_verification(4, "123456"), False),
         (lambda: calls.get_verification(4), True),
         (lambda: calls.cancel_verification(4), True),
-        (lambda: calls.list_inbound_sms(), True),
+        (lambda: calls.list_inbound_sms(1, 20, "UTC"), True),
         (lambda: calls.get_balance(), True),
         (lambda: calls.list_sender_ids("PindoTest"), True),
     ],
@@ -364,9 +364,9 @@ def test_letters_of_a_code_and_what_stands_beside_them_are_not_changed(code):
 @pytest.mark.parametrize("page", [0, -1, "1", None])
 def test_a_page_that_is_not_a_number_from_1_is_refused(page):
     with pytest.raises(PindoConfigurationError, match=f"^page is {page!r}: give a whole number from 1"):
-        calls.list_inbound_sms(page)
+        calls.list_inbound_sms(page, 20, "UTC")
     with pytest.raises(PindoConfigurationError, match=f"^per_page is {page!r}"):
-        calls.list_inbound_sms(1, page)
+        calls.list_inbound_sms(1, page, "UTC")
 
 
 @pytest.mark.parametrize(

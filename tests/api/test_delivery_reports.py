@@ -21,7 +21,7 @@ OPEN = ["ACCEPTED", "ACCEPTD", "ENROUTE", "UNKNOWN", "SENT", "a new word"]
 
 def report(status, second=0, sms_id="out_sms_1", received_at=NOW):
     body = {"sms_id": sms_id, "status": status, "modified_at": f"2026-06-10T09:04:{second:02}"}
-    return read_report(body, "UTC", received_at)
+    return read_report(body, "UTC", received_at, 7)
 
 
 def by_message(reports):
@@ -100,7 +100,7 @@ def test_an_undelivered_message_is_open_until_pindo_has_had_time_to_retry():
 
 def test_the_older_form_with_a_number_and_another_time_is_the_same_report():
     body = {"status": "DELIVRD", "sms_id": 1058918, "modified_at": "24-07-2020, 23:35:32", "retries_count": 0}
-    older = read_report(body, "Africa/Kigali", NOW)
+    older = read_report(body, "Africa/Kigali", NOW, 7)
     assert older.as_json() == {
         "sms_id": "1058918",
         "status": "DELIVRD",
@@ -114,7 +114,7 @@ def test_the_older_form_with_a_number_and_another_time_is_the_same_report():
 def test_a_report_with_a_time_that_is_none_counts_all_the_same():
     for time in (None, "yesterday", "", [], True, 10**30):
         body = {"sms_id": "a", "status": "DELIVRD", "modified_at": time}
-        assert read_report(body, "UTC", NOW).modified_at is None
+        assert read_report(body, "UTC", NOW, 7).modified_at is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_report_with_a_time_that_is_none_counts_all_the_same():
 )
 def test_what_names_no_message_or_no_status_is_no_report(body):
     with pytest.raises(MalformedResponse):
-        read_report(body, "UTC", NOW)
+        read_report(body, "UTC", NOW, 7)
 
 
 def test_other_messages_are_ignored_and_one_given_twice_is_one():

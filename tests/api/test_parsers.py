@@ -83,7 +83,7 @@ SENDER_ID = {"sender_id": "PindoTest", "status": "approved", "countries": ["RW"]
         ),
         (lambda: calls.cancel_verification(4), None, values.VerificationState()),
         (
-            lambda: calls.list_inbound_sms(),
+            lambda: calls.list_inbound_sms(1, 20, "UTC"),
             INBOX,
             values.InboundPage(
                 (
@@ -103,7 +103,7 @@ SENDER_ID = {"sender_id": "PindoTest", "status": "approved", "countries": ["RW"]
             ),
         ),
         (
-            lambda: calls.list_inbound_sms(),
+            lambda: calls.list_inbound_sms(1, 20, "UTC"),
             {"inbound_sms": []},
             values.InboundPage((), raw={"inbound_sms": []}),
         ),
@@ -196,7 +196,7 @@ def test_one_odd_inbound_message_does_not_hold_up_the_others():
         {"id": 2, "text": "two", "created_at": "2026-11-22T15:02:00"},
         {"id": 1, "text": 7, "created_at": None},
     ]
-    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    page = parse_response(calls.list_inbound_sms(1, 20, "UTC"), response(200, {"inbound_sms": rows}))
     assert [(message.id, message.text, message.created_at.minute) for message in page.messages] == [
         (5, "five", 5),
         (4, "", 5),
@@ -210,7 +210,7 @@ def test_one_odd_inbound_message_does_not_hold_up_the_others():
 @pytest.mark.parametrize(("text", "shown"), [(7, "7"), (7.0, "7"), (7.5, "7.5"), (True, ""), (["YES"], "")])
 def test_a_text_that_is_a_number_becomes_its_digits_and_any_other_one_is_empty(text, shown):
     rows = [{**INBOUND, "text": text}]
-    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    page = parse_response(calls.list_inbound_sms(1, 20, "UTC"), response(200, {"inbound_sms": rows}))
     assert page.messages[0].text == shown
 
 
@@ -218,7 +218,7 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
     rows = [{**INBOUND, "from": sender} for sender in ("+250781234567", 7878, "", True, ["+250"])]
     for number, row in enumerate(rows):
         row["id"] = number
-    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    page = parse_response(calls.list_inbound_sms(1, 20, "UTC"), response(200, {"inbound_sms": rows}))
     assert [message.from_number for message in page.messages] == ["+250781234567", "7878", None, None, None]
 
 
@@ -239,11 +239,15 @@ def test_an_inbound_message_names_its_sender_where_pindo_does():
         (calls.verify("+250781234567", "P"), {"request_id": True}, "its 'request_id' is a boolean that"),
         (calls.verify("+250781234567", "P"), {"request_id": [4]}, "its 'request_id' is a list that"),
         (calls.verify("+250781234567", "P"), {"request_id": "1e999"}, "its 'request_id' is a string that"),
-        (calls.list_inbound_sms(), {}, "its 'inbound_sms' is missing, not a list"),
-        (calls.list_inbound_sms(), {"inbound_sms": [7]}, "none of its messages has a numeric 'id'"),
+        (calls.list_inbound_sms(1, 20, "UTC"), {}, "its 'inbound_sms' is missing, not a list"),
+        (
+            calls.list_inbound_sms(1, 20, "UTC"),
+            {"inbound_sms": [7]},
+            "none of its messages has a numeric 'id'",
+        ),
         (calls.list_sender_ids(), [7], "it is a number, not a JSON object"),
         (
-            calls.list_inbound_sms(),
+            calls.list_inbound_sms(1, 20, "UTC"),
             {"inbound_sms": [{"id": 1}, {"id": 2, "created_at": "now"}]},
             "none of its messages has a 'created_at'",
         ),
@@ -281,9 +285,7 @@ def test_a_malformed_body_is_named(call, body, missing):
 )
 def test_times_become_aware_utc(created_at, timezone, utc):
     message = {"id": 20, "text": "Hello", "created_at": created_at}
-    page = parse_response(
-        calls.list_inbound_sms(timezone=timezone), response(200, {"inbound_sms": [message]})
-    )
+    page = parse_response(calls.list_inbound_sms(1, 20, timezone), response(200, {"inbound_sms": [message]}))
     assert page.messages[0].created_at == datetime.fromisoformat(utc)
     assert page.messages[0].created_at.utcoffset().total_seconds() == 0
 
@@ -298,7 +300,7 @@ def test_a_long_time_blocks_nobody():
 def test_times_are_utc_in_any_time_zone_of_the_machine():
     rows = [{"id": 1, "created_at": "2022-08-05T12:32:42"}]
     with pendulum.test_local_timezone(pendulum.timezone("Africa/Kigali")):
-        page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+        page = parse_response(calls.list_inbound_sms(1, 20, "UTC"), response(200, {"inbound_sms": rows}))
     assert page.messages[0].created_at.isoformat() == "2022-08-05T12:32:42+00:00"
 
 
@@ -306,21 +308,21 @@ def test_the_newest_message_without_a_time_is_as_new_as_can_be():
     """Nobody who waits since a moment ago may miss it."""
     rows = [{"id": 2, "text": "YES"}, {"id": 1, "text": "old", "created_at": "2020-01-01T00:00:00"}]
     before = datetime.now(UTC)
-    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    page = parse_response(calls.list_inbound_sms(1, 20, "UTC"), response(200, {"inbound_sms": rows}))
     assert before <= page.messages[0].created_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("row", [{"id": 1}, {"id": 1, "created_at": "now"}])
 def test_a_message_without_a_time_that_is_alone_on_its_page_does_not_hold_up_the_others(row):
     before = datetime.now(UTC)
-    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": [row]}))
+    page = parse_response(calls.list_inbound_sms(1, 20, "UTC"), response(200, {"inbound_sms": [row]}))
     assert before <= page.messages[0].created_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("given", [2**53 + 1, str(2**53 + 1), 1541815603606036481])
 def test_a_large_id_is_an_id(given):
     rows = [{"id": given, "text": "YES", "created_at": "2026-11-22T15:05:00"}]
-    page = parse_response(calls.list_inbound_sms(), response(200, {"inbound_sms": rows}))
+    page = parse_response(calls.list_inbound_sms(1, 20, "UTC"), response(200, {"inbound_sms": rows}))
     assert page.messages[0].id == int(given)
 
 
