@@ -17,11 +17,11 @@ _MAX_ENTRIES = 10_000
 
 
 def claimed_ids(since: datetime, sms_ids: Collection[str]) -> set[str] | None:
-    """Return those of ``sms_ids`` that entries written since a time name, of any task.
+    """Return those of ``sms_ids`` that are in a ledger entry written since ``since``, of any task.
 
     None if that cannot be known: there are too many entries, or a backend of the workers keeps some.
 
-    Runs that were due and started more than a week before are left out, which bounds the query.
+    Runs that were due and started more than a week before ``since`` are left out, to bound the query.
 
     :raises DatabaseError: the database did not answer.
     """
@@ -29,11 +29,7 @@ def claimed_ids(since: datetime, sms_ids: Collection[str]) -> set[str] | None:
         return set()
     with _event_table.without_contents(), create_session() as session:
         values = _models.iter_written(
-            session,
-            since,
-            _entries.PREFIX,
-            _MAX_ENTRIES + 1,
-            containing=('"sms_id', _models.REFERENCE),
+            session, since, _MAX_ENTRIES + 1, containing=('"sms_id', _models.REFERENCE)
         )
         claimed: set[str] = set()
         for count, (key, value) in enumerate(values):

@@ -28,7 +28,7 @@ from sqlalchemy import String, and_, cast, exists, func, not_, or_, select, tupl
 
 from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
 from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT
-from airflow_provider_pindo.plugins._entries import SINGLE
+from airflow_provider_pindo.plugins._entries import PREFIX, SINGLE
 
 try:
     from airflow.models.task_state_store import TaskStateStoreModel
@@ -115,7 +115,6 @@ class Question:
 
     task: TaskKey
     subject: str
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +161,16 @@ def has_store() -> bool:
 
 
 def iter_heads(
-    session: Session, window: Window, keys: str, limit: int, *, left_by_failed: bool = False
+    session: Session, window: Window, limit: int, *, left_by_failed: bool = False
 ) -> Iterator[Head]:
-    """Yield the heads of values, those of the newest runs first.
+    """Yield the heads of the ledger's values, those of the newest runs first.
 
-    :param keys: how the keys start.
     :param limit: most values.
     :param left_by_failed: only entries of failed tasks in which somebody may be unknown.
     """
     truncated = []
     store = TaskStateStoreModel.__table__.c
-    heads = _heads(window, keys, func.substr(store.value, 1, HEAD))
+    heads = _heads(window, func.substr(store.value, 1, HEAD))
     if left_by_failed:
         task = TaskInstance.__table__.c
         names = ("dag_id", "run_id", "task_id", "map_index")
@@ -188,12 +186,12 @@ def iter_heads(
             yield head._replace(value=before + "}")
         else:
             truncated.append(head.id)
-    whole = _heads(window, keys, store.value)
+    whole = _heads(window, store.value)
     for ids in _chunks(truncated):
         yield from _stream_heads(session, whole.where(store.id.in_(ids)).limit(len(ids)))
 
 
-def _heads(window: Window, keys: str, value: Any) -> Select[Any]:
+def _heads(window: Window, value: Any) -> Select[Any]:
     store, run = TaskStateStoreModel.__table__.c, DagRun.__table__.c
     columns = (
         store.id,
@@ -209,7 +207,7 @@ def _heads(window: Window, keys: str, value: Any) -> Select[Any]:
     return (
         select(*columns)
         .join(DagRun.__table__, run.id == store.dag_run_id)
-        .where(*window.conditions(), store.key.startswith(keys, autoescape=True), *_of_task(window, store))
+        .where(*window.conditions(), store.key.startswith(PREFIX, autoescape=True), *_of_task(window, store))
     )
 
 
@@ -255,11 +253,11 @@ def read_run_times(
             yield row.id, row.run_after if is_due else row.start_date
 
 
-def _of_task(window: Window, store: Any) -> list[Any]:
-    """Return the condition that a row of the store is of the window's task."""
+def _of_task(window: Window, table: Any) -> list[Any]:
+    """Return the condition that a row is of the window's task."""
     if window.task is None:
         return []
-    return [store.task_id == window.task[0], store.map_index == window.task[1]]
+    return [table.task_id == window.task[0], table.map_index == window.task[1]]
 
 
 def iter_values(
@@ -281,8 +279,20 @@ def iter_values(
     :param start: the first key.
     """
     store = TaskStateStoreModel
-    query = _values(window, keys, store.value).order_by(
-        DagRun.run_after.desc(), store.dag_run_id, store.task_id
+    query: Any = (
+        select(
+            store.dag_id,
+            store.run_id,
+            store.task_id,
+            store.map_index,
+            store.key,
+            store.value,
+            store.updated_at,
+            DagRun.run_after,
+        )
+        .join(DagRun, DagRun.id == store.dag_run_id)
+        .where(*window.conditions(), store.key.startswith(keys, autoescape=True), *_of_task(window, store))
+        .order_by(DagRun.run_after.desc(), store.dag_run_id, store.task_id, store.map_index, store.key)
     )
     if containing:
         parts = (store.value.contains(text, autoescape=True) for text in containing)
@@ -291,17 +301,16 @@ def iter_values(
         query = query.where(_may_be_unknown(store))
     if start:
         query = query.where(store.key >= start)
-    for row in _stream(session, query.order_by(store.map_index, store.key).limit(limit)):
-        yield _stored(row, parse(row.value))
+    for row in _stream(session, query.limit(limit)):
+        yield StoredValue(TaskKey(*row[:4]), row.key, parse(row.value), row.updated_at, row.run_after)
 
 
 def iter_written(
-    session: Session, since: datetime, keys: str, limit: int, *, containing: Sequence[str]
+    session: Session, since: datetime, limit: int, *, containing: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield key and value of what was written since a time, by tasks of any DAG. For the API server's own use.
+    """Yield key and value of the ledger's entries of any DAG. For the API server's own use.
 
-    :param since: runs that were due or started in the week before it count.
-    :param keys: how the keys start.
+    :param since: entries written then or later, of runs that were due or started at most a week before.
     :param limit: most values.
     :param containing: texts of which a value must contain one.
     """
@@ -310,38 +319,15 @@ def iter_written(
         select(store.key, store.value)
         .join(DagRun, DagRun.id == store.dag_run_id)
         .where(_is_since(since - _WEEK), store.updated_at >= since)
-        .where(store.key.startswith(keys, autoescape=True))
+        .where(store.key.startswith(PREFIX, autoescape=True))
         .where(or_(*(store.value.contains(some, autoescape=True) for some in containing)))
     )
     for row in _stream(session, query.limit(limit)):
         yield row.key, parse(row.value)
 
 
-def _values(window: Window, keys: str, value: Any) -> Select[Any]:
-    store = TaskStateStoreModel
-    return (
-        select(
-            store.dag_id,
-            store.run_id,
-            store.task_id,
-            store.map_index,
-            store.key,
-            value.label("value"),
-            store.updated_at,
-            DagRun.run_after,
-        )
-        .join(DagRun, DagRun.id == store.dag_run_id)
-        .where(*window.conditions(), store.key.startswith(keys, autoescape=True), *_of_task(window, store))
-    )
-
-
 def _stream(session: Session, query: Select[Any]) -> Iterable[Any]:
     return session.execute(query.execution_options(yield_per=_CHUNK))
-
-
-def _stored(row: Any, value: Any) -> StoredValue:
-    task = TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index)
-    return StoredValue(task, row.key, value, row.updated_at, row.run_after)
 
 
 def parse(text: str) -> Any:
@@ -366,13 +352,9 @@ def read_states(session: Session, tasks: Iterable[TaskKey]) -> Iterator[tuple[Ta
             yield TaskKey(*row[:4]), row[4]
 
 
-def read_questions(
-    session: Session, window: Window, keys: Collection[str], prefix: str, limit: int
-) -> list[Question]:
+def read_questions(session: Session, window: Window, limit: int) -> list[Question]:
     """Return the newest questions that wait for an answer. The task must have an entry of the ledger.
 
-    :param keys: keys of such an entry.
-    :param prefix: how other keys start.
     :param limit: most questions.
     """
     store = TaskStateStoreModel
@@ -380,7 +362,7 @@ def read_questions(
         store.dag_run_id == DagRun.id,
         store.task_id == TaskInstance.task_id,
         store.map_index == TaskInstance.map_index,
-        or_(store.key.in_(keys), store.key.startswith(prefix, autoescape=True)),
+        or_(store.key.in_(SINGLE), store.key.startswith(BULK, autoescape=True)),
     )
     query = (
         select(
@@ -389,18 +371,14 @@ def read_questions(
             TaskInstance.task_id,
             TaskInstance.map_index,
             HITLDetail.subject,
-            HITLDetail.created_at,
         )
         .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
         .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
-        .where(*window.conditions(), HITLDetail.responded_at.is_(None))
+        .where(*window.conditions(), *_of_task(window, TaskInstance), HITLDetail.responded_at.is_(None))
         .where(TaskInstance.state.in_(("awaiting_input", "deferred")), ours)
         .order_by(HITLDetail.created_at.desc())
     )
-    if window.task is not None:
-        query = query.where(TaskInstance.task_id == window.task[0], TaskInstance.map_index == window.task[1])
-    rows = session.execute(query.limit(limit))
-    return [Question(TaskKey(*row[:4]), row.subject, row.created_at) for row in rows]
+    return [Question(TaskKey(*row[:4]), row.subject) for row in session.execute(query.limit(limit))]
 
 
 def read_dag_names(session: Session, dag_ids: Iterable[str]) -> dict[str, str]:
@@ -410,9 +388,9 @@ def read_dag_names(session: Session, dag_ids: Iterable[str]) -> dict[str, str]:
     return {dag.dag_id: dag.dag_display_name for dag in session.scalars(query)}
 
 
-def read_connection_ids(session: Session, conn_type: str, limit: int) -> list[str]:
-    """Return the connections of a type in Airflow's database, by name."""
-    query = select(Connection.conn_id).where(Connection.conn_type == conn_type)
+def read_connection_ids(session: Session, limit: int) -> list[str]:
+    """Return the Pindo connections in Airflow's database, by name."""
+    query = select(Connection.conn_id).where(Connection.conn_type == "pindo")
     return list(session.scalars(query.order_by(Connection.conn_id).limit(limit)))
 
 

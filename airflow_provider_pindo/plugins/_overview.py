@@ -16,7 +16,6 @@ from airflow_provider_pindo._bulk.row_numbers import format_rows
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.plugins import _models
 from airflow_provider_pindo.plugins._entries import (
-    PREFIX,
     SINGLE,
     Counts,
     balance,
@@ -87,7 +86,6 @@ class TaskSummary:
     updated_at: datetime
     state: str | None = None
     counts: Counts = field(default_factory=Counts)
-    is_bulk: bool = False
     report_path: str | None = None
     rejected_result: int = 0
     expired_result: int = 0
@@ -111,7 +109,6 @@ class TaskSummary:
         return {
             **_place(self.task, names),
             "state": self.state,
-            "is_bulk": self.is_bulk,
             "report_path": self.report_path,
             "time": self.updated_at.isoformat(),
             **self.counts.to_value(),
@@ -179,7 +176,7 @@ class Summary:
 
     def _add_batch(self, head: Head) -> None:
         counts, rejected = count_batch(head.value)
-        self._task(head, is_bulk=True).counts.add(counts)
+        self._task(head).counts.add(counts)
         for some in rejected:
             self._add_rejection(head, *some)
 
@@ -196,18 +193,17 @@ class Summary:
             run = self.runs[key] = RunSummary(head.dag_id, head.run_id)
         return run
 
-    def _task(self, head: Head, *, is_bulk: bool = False) -> TaskSummary:
+    def _task(self, head: Head) -> TaskSummary:
         key = head.task
         time = _models.read_time(head.updated_at)
         task = self.tasks.get(key)
         if task is None:
             task = self.tasks[key] = TaskSummary(key, self._run(head), time)
         task.updated_at = max(task.updated_at, time)
-        task.is_bulk = task.is_bulk or is_bulk
         return task
 
     def _add_header(self, head: Head, value: Any) -> None:
-        task = self._task(head, is_bulk=True)
+        task = self._task(head)
         result = value.get("result") if isinstance(value, dict) else None
         if isinstance(result, dict):
             path = result.get("report_path")
@@ -273,8 +269,7 @@ def summarise(session: Session, window: Window, *, left_by_failed: bool = False)
     :param left_by_failed: only entries of failed tasks in which somebody may be unknown.
     """
     summary = Summary(keeps_tasks=window.run is not None)
-    heads = _models.iter_heads(session, window, PREFIX, MAX_ENTRIES, left_by_failed=left_by_failed)
-    for head in heads:
+    for head in _models.iter_heads(session, window, MAX_ENTRIES, left_by_failed=left_by_failed):
         summary.add(head)
     summary.is_cut = summary.entries >= MAX_ENTRIES
     for dag_run_id, time in _models.read_run_times(session, summary.runs, window.since):
@@ -294,7 +289,6 @@ def overview(session: Session, window: Window, now: datetime, name: str) -> dict
     summary = summarise(session, window)
     names, common = _common(session, window, summary)
     return {
-        "window": name,
         **common,
         "bars": list(_bars(summary, now, *WINDOWS[name])),
         "dags": _by_dag(summary, names),
@@ -322,7 +316,7 @@ def _common(session: Session, window: Window, summary: Summary) -> tuple[dict[st
     failed = summarise(session, window, left_by_failed=True) if summary.is_cut else summary
     waiting = [task for task in failed.tasks.values() if task.needs_a_person]
     waiting.sort(key=lambda task: task.run.time, reverse=True)
-    questions = _models.read_questions(session, window, SINGLE, BULK, MAX_LISTED)
+    questions = _models.read_questions(session, window, MAX_LISTED)
     dag_ids = {run.dag_id for run in summary.runs.values()}
     dag_ids |= {task.task.dag_id for task in waiting[:MAX_LISTED]}
     dag_ids |= {question.task.dag_id for question in questions}
@@ -339,12 +333,7 @@ def _common(session: Session, window: Window, summary: Summary) -> tuple[dict[st
         "unknown": [task.to_value(names) for task in waiting[:MAX_LISTED]],
         "unknown_count": len(waiting),
         "questions": [
-            {
-                **_place(question.task, names),
-                "subject": question.subject,
-                "time": question.created_at.isoformat(),
-            }
-            for question in questions
+            {**_place(question.task, names), "subject": question.subject} for question in questions
         ],
         "rejections": [
             {

@@ -32,7 +32,7 @@ def setup(session: Session, may_edit: Callable[[str], bool]) -> dict[str, Any]:
     """
     if not webhooks_are_on():
         return {"are_on": False, "connections": []}
-    ids = _models.read_connection_ids(session, "pindo", _MAX_LISTED)
+    ids = _models.read_connection_ids(session, _MAX_LISTED)
     editable = filter(may_edit, dict.fromkeys([DEFAULT_CONN_ID, *ids]))
     connections = [_connection(conn_id) for conn_id in editable]
     return {"are_on": True, "connections": [connection for connection in connections if connection]}
