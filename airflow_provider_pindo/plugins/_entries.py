@@ -32,8 +32,8 @@ from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 #: How the keys of the ledger's entries start.
 PREFIX = "pindo_"
-#: Entries of one message, with what they send.
-SINGLE = {"pindo_sms": "message", "pindo_verify": "PIN"}
+#: Entries of one message.
+SINGLE = ("pindo_sms", "pindo_verify")
 _is_batch_key = re.compile(rf"{BULK}_[0-9]{{5,}}").fullmatch
 
 
@@ -89,7 +89,7 @@ class Person:
     :param row: the row in the list of a bulk send; None for a single message.
     :param number: masked.
     :param outcome: ``accepted``, ``rejected``, ``unknown``, ``not_sent`` or ``expired``.
-    :param settled: who settled it and when, if it was unknown once.
+    :param settled: ``by`` whom it was settled, and ``at`` which time, if it was unknown once.
     """
 
     key: str
@@ -98,7 +98,7 @@ class Person:
     outcome: str
     reason: str = ""
     sms_id: str = ""
-    settled: str = ""
+    settled: dict[str, Any] | None = None
 
 
 class _Receipt(msgspec.Struct, gc=False):
@@ -240,12 +240,12 @@ def people(key: str, value: Any) -> Iterator[Person]:
         outcome,
         reason=_reason(entry),
         sms_id="" if sms_id is None else str(sms_id),
-        settled=_settled_by(entry.settled) if entry.settled else "",
+        settled=_settled(entry.settled) if entry.settled else None,
     )
 
 
 def _of_row(key: str, row: RowOutcome) -> Person:
-    settled = "" if row.settlement is None else _settled_by(row.settlement.to_value())
+    settled = None if row.settlement is None else _settled(row.settlement.to_value())
     return Person(key, row.row, row.number, row.outcome, row.reason, row.sms_id, settled)
 
 
@@ -259,8 +259,8 @@ def _reason(entry: Entry) -> str:
     return reason
 
 
-def _settled_by(settlement: Mapping[str, Any]) -> str:
-    return f"{settlement.get('who') or settlement.get('by')}, {settlement.get('at')}"
+def _settled(settlement: Mapping[str, Any]) -> dict[str, Any]:
+    return {"by": settlement.get("who") or settlement.get("by"), "at": settlement.get("at")}
 
 
 def sms_ids(key: str, value: Any) -> set[str]:

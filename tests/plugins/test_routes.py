@@ -251,7 +251,7 @@ def test_everybody_of_a_task_is_listed_page_by_page(metadata):
         "outcome": "accepted",
         "reason": "",
         "sms_id": "",
-        "settled": "",
+        "settled": None,
     }
 
 
@@ -392,4 +392,4 @@ def test_who_settled_is_listed_with_the_time(metadata):
     entry = batch(2, settled=[{**settled, "arrived": "2"}])
     metadata.add_task({"pindo_sms": single("sent", settled=settled), "pindo_bulk_00001": entry})
     shown = [person["settled"] for person in people(metadata)["people"]]
-    assert shown == ["", "claudine, 2026-11-24T10:00:00+00:00", "claudine, 2026-11-24T10:00:00+00:00"]
+    assert shown == [None, *[{"by": "claudine", "at": "2026-11-24T10:00:00+00:00"}] * 2]

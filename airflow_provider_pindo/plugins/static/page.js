@@ -117,9 +117,9 @@ const deliveryTiles = (answer, hint) => [
   tile(answer.not_delivered ? "rejected" : "", "Not delivered", number(answer.not_delivered), hint),
 ];
 
-function tiles(counts, place) {
+function tiles(counts, scope) {
   const [delivered, failed] = deliveryTiles({}, "is being read");
-  ask(`api/delivery?${place}`).then(
+  ask(`api/delivery?${scope}`).then(
     (answer) => (!answer ? deliveryTiles({}, "needs webhooks")
       : answer.of === null ? deliveryTiles({}, "cannot be read now")
         : deliveryTiles(answer, `of ${answer.is_cut ? "the newest " : ""}${number(answer.of)} with an ID`)),
@@ -228,9 +228,9 @@ function chartLabel(bars, name) {
 
 // ---- Settle ---------------------------------------------------------------------------------------------------
 
-function needsAPerson(data, reload) {
+function needsAPerson(data) {
   const cards = [
-    ...data.unknown.map((task, index) => settleCard(task, reload, index < 3)),
+    ...data.unknown.map((task, index) => settleCard(task, index < 3)),
     ...data.questions.map((question) => h("div", { class: "panel" },
       h("h3", {}, question.subject),
       h("p", { class: "quiet" }, place(question)),
@@ -247,10 +247,10 @@ function place(at) {
   return h("span", {}, at.dag_name, " · ", link(taskPath(at), taskName(at)), " · ", link(runPath(at), at.run_id));
 }
 
-function settleCard(task, reload, isOpen) {
+function settleCard(task, isOpen) {
   const body = h("div", {});
   const open = h("button", { onclick: () => fill(true) }, task.can_settle ? "Settle" : "Show");
-  const card = h("div", { class: "panel settle" },
+  const card = h("div", { class: "panel" },
     h("div", { class: "bar" },
       h("div", {},
         h("h3", {}, `${several(task.unknown, "message")} may or may not have arrived`),
@@ -268,7 +268,7 @@ function settleCard(task, reload, isOpen) {
     if (isPressed) body.firstChild.focus(); // the button that had the focus is gone
     try {
       const { people, next } = await ask("api/people", { ...key(task), outcome: "unknown" });
-      replace(...settleForm(task, people, next !== null, reload));
+      replace(...settleForm(task, people, next !== null));
     } catch (error) {
       replace(failure(error, () => fill(true)));
     }
@@ -279,7 +279,7 @@ function settleCard(task, reload, isOpen) {
 
 const key = (at) => ({ dag_id: at.dag_id, run_id: at.run_id, task_id: at.task_id, map_index: at.map_index });
 
-function settleForm(task, people, areMore, reload) {
+function settleForm(task, people, areMore) {
   const decisions = new Map();
   let everybody = null;
   const status = h("p", { role: "status", class: "quiet" });
@@ -316,7 +316,7 @@ function settleForm(task, people, areMore, reload) {
       if (count >= task.unknown) finish();
       else showDone(`Settled ${number(count)} of ${number(task.unknown)}. The others still need a person.`);
     } catch (error) {
-      status.replaceChildren(failure(error, () => reload(null)));
+      status.replaceChildren(failure(error, () => show()));
     }
   }
   // A clear that failed is repeated alone: once the page is loaded anew, it does not list the task any more.
@@ -330,7 +330,7 @@ function settleForm(task, people, areMore, reload) {
     }
   }
   function showDone(...children) {
-    reload(h("div", { class: "notice done", tabindex: "-1" }, h("p", {}, ...children)));
+    show(h("div", { class: "notice done", tabindex: "-1" }, h("p", {}, ...children)));
   }
 
   const choices = (person) => h("span", { class: "group", role: "group", "aria-label": who(person) },
@@ -386,14 +386,9 @@ const personColumns = [
   ["Row", (row) => (row.row === null ? "" : number(row.row)), "number"],
   ["Number", (row) => h("code", {}, row.number)],
   ["Outcome", outcome],
-  ["Reason", (row) => [row.reason, row.settled ? `${row.reason ? "; " : ""}settled by ${settledBy(row.settled)}` : ""].join("")],
+  ["Reason", (row) => [row.reason, row.settled && `settled by ${row.settled.by}, ${time(row.settled.at)}`].filter(Boolean).join("; ")],
   ["Delivery", (row) => row.delivery || UNKNOWN],
 ];
-
-function settledBy(text) {
-  const at = text.lastIndexOf(", ");
-  return `${text.slice(0, at)}, ${time(text.slice(at + 2))}`;
-}
 
 const noDeliveries = (answer) =>
   answer.has_deliveries || !(answer.people || answer.matches).length ? ""
@@ -432,7 +427,7 @@ function peopleList(task) {
       h("label", { for: "ending" }, "Number ends with"), ending,
       h("label", { for: "only" }, "Outcome"), only,
       h("button", {}, "Search")),
-    h("div", { class: "results" }, results));
+    results);
 }
 
 // ---- Search by phone number -----------------------------------------------------------------------------------
@@ -519,7 +514,7 @@ const title = (kind = null) => h("h1", { class: kind, tabindex: "-1" }, "Pindo")
 
 function notes(data) {
   return [
-    data.is_cut ? h("div", { class: "notice" }, `Only the newest ${number(data.entries)} entries of the ledger are counted.${data.place.has("window") ? " Choose a shorter window." : ""}`) : "",
+    data.is_cut ? h("div", { class: "notice" }, `Only the newest ${number(data.entries)} entries of the ledger are counted.${data.scope.has("window") ? " Choose a shorter window." : ""}`) : "",
     data.unreadable ? h("div", { class: "notice" }, `${several(data.unreadable, "entry", "entries")} of the ledger cannot be read by this version of the provider, and are not counted.`) : "",
   ];
 }
@@ -554,11 +549,11 @@ function overviewView(data, done) {
     h("button", { id: "refresh", onclick: () => show() }, "Refresh"));
   if (!data.has_store) return [head, noStore(), setup()]; // webhooks are received without a store too
   const isEmpty = !data.entries && !data.questions.length;
-  const waiting = needsAPerson(data, (done) => show(done));
+  const waiting = needsAPerson(data);
   return [
     head, done || "", attention(data), ...notes(data),
     isEmpty ? empty(`No run of the last ${LONG[chosen]} has sent anything with Pindo.`, "You see the DAGs that you may read.") : "",
-    isEmpty ? "" : tiles(data.tiles, data.place),
+    isEmpty ? "" : tiles(data.tiles, data.scope),
     isEmpty ? "" : section("Messages over time", chart(data.bars, chosen)),
     isEmpty ? "" : section("By DAG", table("By DAG", [
       ["DAG", (row) => link(`dags/${part(row.dag_id)}/runs`, row.dag_name)],
@@ -574,9 +569,9 @@ function overviewView(data, done) {
 function runView(data, done) {
   if (!data.has_store) return [title("hidden"), noStore()];
   if (!data.entries) return [title("hidden"), empty("No task of this run has sent anything with Pindo.")];
-  const waiting = needsAPerson(data, (done) => show(done));
+  const waiting = needsAPerson(data);
   return [
-    title("hidden"), done || "", ...notes(data), tiles(data.tiles, data.place),
+    title("hidden"), done || "", ...notes(data), tiles(data.tiles, data.scope),
     section("Tasks", table("Tasks", [
       ["Task", (row) => link(taskPath(row), taskName(row))], ["State", (row) => row.state || UNKNOWN], ...countColumns,
       ...(data.tasks.some((row) => row.report_path) ? [["Report", (row) => (row.report_path ? h("code", {}, row.report_path) : "")]] : []),
@@ -590,10 +585,10 @@ function runView(data, done) {
 function taskView(data, done) {
   if (!data.has_store) return [title("hidden"), noStore()];
   if (!data.entries) return [title("hidden"), empty("This task has sent nothing with Pindo.")];
-  const waiting = needsAPerson(data, (done) => show(done));
+  const waiting = needsAPerson(data);
   const [task] = data.tasks;
   return [
-    title("hidden"), done || "", ...notes(data), tiles(data.tiles, data.place),
+    title("hidden"), done || "", ...notes(data), tiles(data.tiles, data.scope),
     task && task.report_path ? section("Report", h("p", {}, "The task wrote everybody’s outcome to ", h("code", {}, task.report_path))) : "",
     waiting.length ? section("Needs a person", waiting) : "",
     task ? peopleList(task) : "",
@@ -604,15 +599,15 @@ function mapIndex() {
   return /^-?[0-9]+$/.test(query.get("map_index") || "") ? query.get("map_index") : "-1"; // Airflow leaves {MAP_INDEX} as it is
 }
 
-async function load() {
-  const place = new URLSearchParams(query.get("run_id") ? { dag_id: query.get("dag_id"), run_id: query.get("run_id") } : { window: chosen });
+async function loadView() {
+  const scope = new URLSearchParams(query.get("run_id") ? { dag_id: query.get("dag_id"), run_id: query.get("run_id") } : { window: chosen });
   if (query.get("run_id") && query.get("task_id")) {
-    place.set("task_id", query.get("task_id"));
-    place.set("map_index", mapIndex());
+    scope.set("task_id", query.get("task_id"));
+    scope.set("map_index", mapIndex());
   }
-  const view = place.has("task_id") ? taskView : place.has("run_id") ? runView : overviewView;
-  const data = await ask(`${place.has("run_id") ? "api/run" : "api/overview"}?${place}`);
-  return [view, { ...data, place }];
+  const view = scope.has("task_id") ? taskView : scope.has("run_id") ? runView : overviewView;
+  const data = await ask(`${scope.has("run_id") ? "api/run" : "api/overview"}?${scope}`);
+  return [view, { ...data, scope }];
 }
 
 const nextView = turns();
@@ -622,7 +617,7 @@ async function show(done = null) {
   page.setAttribute("aria-busy", "true");
   let children;
   try {
-    const [view, data] = await load();
+    const [view, data] = await loadView();
     if (isNewest()) children = view(data, done);
   } catch (error) {
     children = [title(), failure(error, () => show())];
@@ -631,7 +626,7 @@ async function show(done = null) {
   const focused = page.contains(document.activeElement) ? document.activeElement.id : null;
   page.replaceChildren(...children);
   page.removeAttribute("aria-busy");
-  // Whoever uses the keyboard stays at the same button, or learns what became of it.
+  // The focus stays on the same button, or moves to the confirmation.
   if (done) done.focus();
   else if (focused !== null) (document.getElementById(focused) || page.querySelector("h1"))?.focus();
 }
