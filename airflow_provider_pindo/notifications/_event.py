@@ -46,8 +46,8 @@ class Event:
     :param run_date: the run's logical date, or else its planned start, in UTC.
     :param due: the missed deadline, in UTC.
     :param try_number: the task's try.
-    :param cause: the exception's first line with masked phone numbers, or Airflow's words about the run. A run
-        that failed misses its deadline too.
+    :param cause: the exception's first line with masked phone numbers, or Airflow's words about the run. For a missed
+        deadline: the run's state, since the run may have failed.
     :param log_url: the address of the task's log, or of the question that the task asks.
     :param id: the same for all callbacks of this event and for no other event. Airflow may call back twice for
         one failure.

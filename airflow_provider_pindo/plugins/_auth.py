@@ -82,7 +82,7 @@ class Callers:
         return await anyio.to_thread.run_sync(partial(work, *args), limiter=self._threads)
 
     async def check_may_post(self, request: Request, conn_id: str) -> None:
-        """Let through who has the webhook secret, or the posting token in the address.
+        """Let a caller through who has the webhook secret, or the posting token in the address.
 
         :raises HTTPException: 401, 404 for no such Pindo connection, or 503 when the database is away.
         """
@@ -95,7 +95,7 @@ class Callers:
         )
 
     async def check_may_read(self, request: Request, conn_id: str) -> None:
-        """Let through who has the reading token.
+        """Let a caller through who has the reading token.
 
         :raises HTTPException: as for :meth:`check_may_post`.
         """

@@ -31,13 +31,14 @@ _WORDS = {
 
 
 def count_delivered(session: Session, window: Window, most: int) -> dict[str, Any] | None:
-    """Return how many messages are ``delivered`` and ``not_delivered``, and ``of`` how many; None without webhooks.
+    """Return ``{"delivered", "not_delivered", "of", "is_cut"}``: how many of the messages with an ID were delivered.
 
-    Both are None when no message has an ID.
+    * The result is None without webhooks.
+    * ``delivered`` and ``not_delivered`` are None if no message has an ID.
+    * All three numbers are None if the reports cannot be read now.
 
     :param most: most single messages that are counted.
-    :return: also ``is_cut``, whether there are more messages than were counted. The numbers are None when the reports
-        cannot be read now.
+    :return: ``is_cut`` says whether there may be more messages than were counted.
     """
     if not webhooks_are_on():
         return None

@@ -2,7 +2,7 @@
 
 Every route authenticates its caller before it looks anything up. A person sees the DAGs that Airflow lets them read. To
 settle, they need the permission to edit the task instance. Phone numbers come in a body, never in an address, since
-the access log prints addresses. What changes or searches takes only JSON from the page's own origin.
+the access log prints addresses. Routes that change or search data accept only JSON from the page's own origin.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _readable_dags(user: GetUserDep) -> set[str]:
 
 
 def _require_tasks_readable(user: GetUserDep) -> None:
-    """Refuse who may not read task instances, as Airflow's own lists over all DAGs do."""
+    """Refuse a person who may not read task instances, as Airflow's own lists over all DAGs do."""
     if not get_auth_manager().is_authorized_dag(
         method="GET", access_entity=DagAccessEntity.TASK_INSTANCE, user=user
     ):
@@ -83,7 +83,7 @@ def _require_tasks_readable(user: GetUserDep) -> None:
 
 
 def _require_store(_: GetUserDep) -> None:
-    """Refuse what needs the task state store. The page does not ask for it on an older Airflow."""
+    """Refuse a request that needs the task state store. The page does not ask for it on an older Airflow."""
     if not _models.has_store():
         raise HTTPException(404, "Airflow keeps no record of what was sent before 3.3")
 
@@ -297,14 +297,14 @@ def read_setup(user: GetUserDep, session: SessionDep) -> dict[str, Any]:
 
 
 def _require_readable(dag_id: str, dag_ids: set[str], request: Request, user: Any) -> None:
-    """Refuse who may not read a DAG and its task instances, as Airflow's own view of the state store does."""
+    """Refuse a person who may not read a DAG and its task instances, as Airflow's own view of the state store does."""
     if dag_id not in dag_ids:
         raise HTTPException(403, "you may not read this DAG")
     requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE, dag_id)(request, user)
 
 
 def _require_editor(dag_id: str, request: Request, user: Any) -> None:
-    """Refuse who may not edit the task instances of a DAG, as Airflow's own clear does."""
+    """Refuse a person who may not edit the task instances of a DAG, as Airflow's own clear does."""
     requires_access_dag("PUT", DagAccessEntity.TASK_INSTANCE, dag_id)(request, user)
 
 

@@ -44,7 +44,7 @@ def list_people(
     :return: ``people``, and ``next``: the next page's ``start`` and ``skip``, or None.
     """
     tail = ending[-SHOWN_DIGITS:]
-    # The database passes over entries without anybody to list, and a page may read only so many.
+    # The database skips entries without a match, since a page reads only ``_ENTRIES_OF_A_PAGE`` entries.
     containing: tuple[str, ...] = (f"*{tail}",) if len(tail) == SHOWN_DIGITS else ()
     listed: list[dict[str, Any]] = []
     read = 0

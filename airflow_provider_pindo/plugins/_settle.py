@@ -63,7 +63,7 @@ def settle(
     :param everybody: instead of decisions: whether all unknown messages of the task arrived.
     :param seen: when the newest entry that the person saw was written. A later one may be about another request.
     :param user: who says so.
-    :return: how many ``arrived`` and how many did ``not_arrived``.
+    :return: ``{"arrived": count, "not_arrived": count}``.
     :raises NoTaskError: there is no such task instance.
     :raises SettleError: the task has not failed, a message is not unknown or named twice, or its entry was written
         since.
