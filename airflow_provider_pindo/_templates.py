@@ -21,7 +21,7 @@ else:
 
 
 class TextTemplater(Templater):
-    """Mixin for a class that Airflow renders. Not the DAG but the Jinja environment decides about native types."""
+    """Mixin for a class that Airflow renders. The Jinja environment, not the DAG, decides about native types."""
 
     def render_template(
         self,

@@ -1,1 +1,1 @@
-"""Read Pindo's inbound list: pages and cursors, patterns, and the pause between two polls."""
+"""Read inbound messages and webhook events: pages, cursors, patterns, and the pause between two polls."""

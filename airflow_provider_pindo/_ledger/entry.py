@@ -185,7 +185,11 @@ def read_entry(value: Any, key: str) -> Entry | None:
     fields: Mapping[str, Any] = value if isinstance(value, Mapping) else {"status": value}
     status = str(fields.get("status")).strip().lower()
     if status not in (SENT, NOT_SENT, UNKNOWN):
-        log.warning("%s has the status %r, not sent, not_sent or unknown: taken as unknown", key, status)
+        log.warning(
+            "%s has the status %r. Only 'sent', 'not_sent' and 'unknown' are valid, so it counts as unknown",
+            key,
+            status,
+        )
         status = UNKNOWN
     result, settled = fields.get("result"), fields.get("settled")
     return Entry(

@@ -46,7 +46,8 @@ class WaitingMemory:
             raise PindoConfigurationError(
                 f"first_start in the entry {self._key!r} of the Task State Store (in this task instance's Storage "
                 f"tab) is {self._entry['first_start']!r}, which is not a time with a zone\n"
-                "Put it back, such as 2026-11-24T08:00:00+02:00. Or delete the entry: then messages from now on count"
+                "Write a time with a zone, such as 2026-11-24T08:00:00+02:00. Or delete the entry: then only messages "
+                "from now on count"
             ) from None
 
     @property

@@ -47,9 +47,9 @@ def read_sent_events(hook: PindoHook, began: datetime, to: str | None = None) ->
 
 
 def message_digest(hook: PindoHook, message: str) -> str:
-    """Return what stands for a message of the hook's connection in the report of a bulk send.
+    """Return the keyed digest that the report of a bulk send holds for a message.
 
-    :param message: its fingerprint, by which somebody who knows the number could test guesses of the text.
+    :param message: its fingerprint, which is not written: it would let others test guesses of the text.
     """
     from airflow_provider_pindo.api import webhooks
 

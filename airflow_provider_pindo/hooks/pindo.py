@@ -70,7 +70,9 @@ class _PindoBase(BaseHook):
         delay = retry_delay(error, number, self.max_attempts)
         if delay is None or attempt.is_last:
             raise error
-        self.log.warning("%s. Retrying in %.1f s (try %d of %d)", error, delay, number, self.max_attempts)
+        self.log.warning(
+            "Try %d of %d failed: %s. Retrying in %.1f s", number, self.max_attempts, error, delay
+        )
         return delay
 
 
@@ -221,7 +223,8 @@ class PindoHook(_PindoBase, _PindoHttpHook):
 
         :param after_id: only messages with a higher id.
         :param since: aware time; only messages created then or later.
-        :raises PindoServerError: as for :meth:`list_inbound_sms`; or another page came twice instead of one.
+        :raises PindoServerError: as for :meth:`list_inbound_sms`; or Pindo returned another page than the requested
+            one, twice.
         """
         for messages in self._read_pages(InboundScan(Cursor(after_id, since)), Attempt()):
             yield from messages

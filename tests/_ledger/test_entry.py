@@ -149,7 +149,7 @@ def test_a_word_that_is_none_of_the_three_stays_unknown(value, caplog):
     with caplog.at_level(logging.WARNING):
         assert ledger(Store(value)).read().status == UNKNOWN
     assert f"{KEY} has the status" in caplog.text
-    assert "taken as unknown" in caplog.text
+    assert "so it counts as unknown" in caplog.text
 
 
 def test_how_to_settle_is_one_line_and_names_the_button_before_the_entry():

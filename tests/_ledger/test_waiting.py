@@ -62,7 +62,7 @@ def test_a_task_without_a_start_starts_now(store):
 
 @pytest.mark.parametrize("value", ["yesterday", "2026-11-24T08:00:00", None, 5])
 def test_a_first_start_that_a_person_broke_is_refused_with_what_to_do(value):
-    with pytest.raises(PindoConfigurationError, match="Put it back") as refused:
+    with pytest.raises(PindoConfigurationError, match="Write a time with a zone") as refused:
         memory(Store({"first_start": value})).first_start()
     assert f"first_start in the entry {KEY!r}" in str(refused.value)
     assert f"is {value!r}, which is not a time with a zone" in str(refused.value)

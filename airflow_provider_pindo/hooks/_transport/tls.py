@@ -13,7 +13,7 @@ from airflow_provider_pindo.hooks._settings import PindoSettings
 def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
     """Return what a connection checks the server with.
 
-    :return: True for the certificates of the system, which the HTTP clients load once; False for no check.
+    :return: True for the client's default certificates, which it loads once; False for no check.
     :raises PindoConfigurationError: a certificate is missing or cannot be used.
     """
     if settings.verify is False and settings.cert is None:
