@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 #: Kinds of messages, for the tag ``kind``.
 SINGLE, BULK, VERIFY, ALERT = "single", "bulk", "verify", "alert"
 #: One request in so many is timed, beginning with the first of a process.
-SAMPLED = 10
+SAMPLING_INTERVAL = 10
 
 _requests = count()
 _UNTIMED = nullcontext()
@@ -67,11 +67,13 @@ class Attempt(Protocol):
 
 
 def timed_request(call: str, attempt: Attempt) -> AbstractContextManager[None]:
-    """Time one request in :data:`SAMPLED`, from its start to the end of the response.
+    """Time one request in :data:`SAMPLING_INTERVAL`, from its start to the end of the response.
+
+    Waits for ``requests_per_second`` and for a free slot are included.
 
     :param call: name of the hook's method.
     """
-    return _UNTIMED if next(_requests) % SAMPLED else _timed(call, attempt)
+    return _UNTIMED if next(_requests) % SAMPLING_INTERVAL else _timed(call, attempt)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def unknown_messages(
                 messages[each.row] = UnknownMessage(rows[each.row], sender, first, last)
             elif each.outcome == "accepted" and not each.sms_id:
                 others.add(rows[each.row])
-    return {row: each for row, each in messages.items() if each.message not in others}
+    return {row: each for row, each in messages.items() if each.fingerprint not in others}
 
 
 def _fingerprints(batch: Batch, plan: Plan) -> Iterator[str]:

@@ -89,7 +89,7 @@ class EventCursor:
         }
         return replace(result, messages=messages, reports=reports, sent=sent)
 
-    def after(self, result: PollResult) -> EventCursor:
+    def advance_past(self, result: PollResult) -> EventCursor:
         """Return this cursor, moved behind everything in ``result``."""
         start = self.restarted() if _is_past(self, result.newest_id) else self
         return start._moved(result.event_ids, result.settled_id)
@@ -98,11 +98,11 @@ class EventCursor:
         """Return the cursor of a reader that has read nothing yet."""
         return replace(self, after_id=None, seen=frozenset())
 
-    def past(self, ids: Iterable[int], known: int) -> EventCursor:
-        """Return this cursor, moved behind events with these ids, and behind all up to ``known``."""
-        return self._moved(frozenset(ids), known)
+    def advance_past_ids(self, ids: Iterable[int], known_id: int) -> EventCursor:
+        """Return this cursor, moved behind events with these ids, and behind all up to ``known_id``."""
+        return self._moved(frozenset(ids), known_id)
 
-    def position(self) -> tuple[int, int, float]:
+    def sort_key(self) -> tuple[int, int, float]:
         """Return a sort key: the cursor that is furthest behind has the lowest."""
         return self.after_id or 0, len(self.seen), self.since.timestamp() if self.since else 0.0
 
@@ -174,7 +174,7 @@ class ReportCursor:
             reports={sms_id: result.reports[sms_id] for sms_id in self.sms_ids if sms_id in result.reports},
         )
 
-    def after(self, result: PollResult) -> ReportCursor:
+    def advance_past(self, result: PollResult) -> ReportCursor:
         """Return this cursor, moved behind everything in ``result``."""
         after_id = 0 if _is_past(self, result.newest_id) else self.after_id or 0
         return replace(self, after_id=max(after_id, result.settled_id))

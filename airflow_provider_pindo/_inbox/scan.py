@@ -70,18 +70,18 @@ class Cursor:
             result, messages=tuple(message for message in result.messages if not self.covers(message))
         )
 
-    def after(self, result: PollResult) -> Cursor:
+    def advance_past(self, result: PollResult) -> Cursor:
         """Return this cursor, moved behind everything in ``result``."""
         return self.advance_to(result.highest_id)
 
-    def past(self, ids: Iterable[int], known: int) -> Cursor:
+    def advance_past_ids(self, ids: Iterable[int], known_id: int) -> Cursor:
         """Return this cursor, moved behind the oldest messages that it does not cover, which have these ids.
 
-        :param known: not needed here, since no message is listed below one that was.
+        :param known_id: unused here: ids in the list only grow.
         """
         return self.advance_to(max(ids))
 
-    def position(self) -> tuple[int, int, float]:
+    def sort_key(self) -> tuple[int, int, float]:
         """Return a sort key: the cursor that is furthest behind has the lowest."""
         return self.after_id or 0, 0, self.since.timestamp() if self.since else 0.0
 

@@ -8,7 +8,7 @@ one task, which may be a bulk send. The API server leaves out events whose messa
 receipt of a request or as the evidence for one. It reads the entries of the last week's runs.
 
 The messages of a bulk request have no ids, since its response names none. The delivery sensor looks for their events by
-:func:`find_only_events`, which takes only what is unambiguous.
+:func:`find_unambiguous_events`, which takes only what is unambiguous.
 
 The API server does not know these messages, and not those of another Airflow or program.
 Two tasks whose requests are both open at the same moment may count one event for both.
@@ -33,10 +33,10 @@ Key = TypeVar("Key", bound=Hashable)
 #: Pindo's times are whole seconds, and its clock may differ from ours.
 _TOLERANCE = timedelta(seconds=2)
 #: A message that Pindo created later belongs to another request with the same text.
-_LATEST = timedelta(minutes=10)
+_MAX_CREATION_DELAY = timedelta(minutes=10)
 #: Two such events that come within this time may each be of the message. It is shorter than the time after which an
 #: event is settled, so what came within it is seen by then.
-_ALONE = timedelta(seconds=20)
+_AMBIGUITY_WINDOW = timedelta(seconds=20)
 #: The clocks of a task and of the API server may differ, so events are read from a little earlier on.
 CLOCK_SKEW = timedelta(minutes=1)
 
@@ -46,7 +46,7 @@ class SentEvent:
     """A message that Pindo reports as sent.
 
     :param sms_id: Pindo's id of the message.
-    :param message: :func:`message_fingerprint` of its number and text.
+    :param fingerprint: :func:`message_fingerprint` of its number and text.
     :param sender: the sender ID; None when the report does not name it.
     :param created_at: when Pindo created the message; an aware time.
     :param received_at: when Airflow received the event; an aware time.
@@ -54,7 +54,7 @@ class SentEvent:
     """
 
     sms_id: str
-    message: str
+    fingerprint: str
     sender: str | None
     created_at: datetime
     received_at: datetime
@@ -65,13 +65,14 @@ class SentEvent:
 class UnknownMessage:
     """A message that may have been sent.
 
-    :param message: :func:`message_fingerprint` of its number and text, since a trigger's arguments are stored.
+    :param fingerprint: :func:`message_fingerprint` of its number and text, since a trigger's arguments are stored; or,
+        of a message in the report of a bulk send, the keyed digest of that.
     :param sender: the sender ID.
     :param began: when its request began; an aware time.
     :param latest: when it began at the latest, if its time is known no better; an aware time.
     """
 
-    message: str
+    fingerprint: str
     sender: str
     began: datetime
     latest: datetime | None = None
@@ -99,7 +100,7 @@ def read_sent_event(
         return None
     return SentEvent(
         sms_id=sms_id,
-        message=message_fingerprint(body.get("to"), text),
+        fingerprint=message_fingerprint(body.get("to"), text),
         sender=sys.intern(sender) if isinstance(sender, str) and sender else None,
         created_at=created_at,
         received_at=received_at,
@@ -108,7 +109,7 @@ def read_sent_event(
 
 
 def message_fingerprint(to: object, text: object) -> str:
-    """Return what stands for a number and a text. The number may come without its plus."""
+    """Return the fingerprint of a number and a text. The number may come without its plus."""
     digits = re.sub(r"\D", "", str(to))
     return fingerprint(f"+{digits.removeprefix('00')}", str(text))
 
@@ -125,10 +126,10 @@ def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEv
     for event in sorted(
         {event.sms_id: event for event in events}.values(), key=lambda event: event.created_at
     ):
-        by_message[event.message].append(event)
+        by_message[event.fingerprint].append(event)
     evidence = {}
     for key, message in sorted(unknown.items(), key=lambda item: item[1].began):
-        candidates = by_message.get(message.message, [])
+        candidates = by_message.get(message.fingerprint, [])
         proof = next((event for event in candidates if _proves(event, message)), None)
         if proof is not None:
             candidates.remove(proof)
@@ -136,7 +137,7 @@ def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEv
     return evidence
 
 
-def find_only_events(
+def find_unambiguous_events(
     messages: Mapping[str, UnknownMessage], events: Iterable[SentEvent], settled_id: int
 ) -> dict[str, SentEvent]:
     """Return the event of each message that exactly one event can be of.
@@ -144,39 +145,40 @@ def find_only_events(
     It is the first one that came, if no other came soon after. A later one changes nothing, so the answer is the same
     whenever somebody looks.
 
-    :param messages: by their own :attr:`UnknownMessage.message`, so each is there once.
+    :param messages: by their own :attr:`UnknownMessage.fingerprint`, so each is there once.
     :param settled_id: events with a higher id are too new to tell. Another one may appear.
     """
     first: dict[str, SentEvent] = {}
     ambiguous = set[str]()
     for event in sorted(events, key=lambda event: (event.received_at, event.event_id)):
-        message = messages.get(event.message)
+        message = messages.get(event.fingerprint)
         if message is None or not _proves(event, message):
             continue
-        known = first.setdefault(event.message, event)
-        if event.sms_id != known.sms_id and event.received_at - known.received_at <= _ALONE:
-            ambiguous.add(event.message)
+        known = first.setdefault(event.fingerprint, event)
+        if event.sms_id != known.sms_id and event.received_at - known.received_at <= _AMBIGUITY_WINDOW:
+            ambiguous.add(event.fingerprint)
     return {
         key: event for key, event in first.items() if event.event_id <= settled_id and key not in ambiguous
     }
 
 
-def format_message(message: str, began: str | None, sender: str) -> str:
+def format_message(digest: str, began: str | None, sender: str) -> str:
     """Return a message as the report of a bulk send holds it; :func:`parse_message` reads it.
 
+    :param digest: the keyed digest of its fingerprint.
     :param began: when its request began, in ISO 8601; None if that is not known.
     """
-    return f"{message} {began or '-'} {sender}"
+    return f"{digest} {began or '-'} {sender}"
 
 
 def parse_message(text: object) -> tuple[str, UnknownMessage | None]:
-    """Return what stands for a message, and the message; None if nobody knows when its request began."""
-    message, began, sender = (*str(text or "").split(" ", 2), "", "")[:3]
+    """Return the digest of a message, and the message; None if nobody knows when its request began."""
+    digest, began, sender = (*str(text or "").split(" ", 2), "", "")[:3]
     try:
         moment = _read_moment(began)
     except ValueError:
-        return message, None
-    return message, UnknownMessage(message, sys.intern(sender), moment) if moment.tzinfo else None
+        return digest, None
+    return digest, UnknownMessage(digest, sys.intern(sender), moment) if moment.tzinfo else None
 
 
 #: The rows of a request share their time, and a report may have a million rows.
@@ -186,5 +188,7 @@ _read_moment = lru_cache(datetime.fromisoformat)
 def _proves(event: SentEvent, message: UnknownMessage) -> bool:
     return (
         event.sender in (None, message.sender)
-        and message.began - _TOLERANCE <= event.created_at <= (message.latest or message.began) + _LATEST
+        and message.began - _TOLERANCE
+        <= event.created_at
+        <= (message.latest or message.began) + _MAX_CREATION_DELAY
     )

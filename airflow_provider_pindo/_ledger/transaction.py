@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class Sender(Protocol):
+class Client(Protocol):
     """What makes the request: a hook."""
 
     def request_sent(self) -> bool:
@@ -61,7 +61,7 @@ class RequestLedger(Ledger):
 
     @contextmanager
     def transaction(
-        self, planned: Entry, hook: Sender, *, if_lost: str, before: Entry | None = None
+        self, planned: Entry, hook: Client, *, if_lost: str, before: Entry | None = None
     ) -> Iterator[Transaction]:
         """Record one request: ``with ledger.transaction(…) as tx: tx.result = send()``.
 

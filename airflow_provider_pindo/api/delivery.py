@@ -183,7 +183,7 @@ class Deliveries:
             candidates = [*reports[sms_id], *([] if known is None else [known])]
             self._reports[sms_id] = max(candidates, key=_precedence)
 
-    def name(self, sms_ids: Iterable[str]) -> None:
+    def add_ids(self, sms_ids: Iterable[str]) -> None:
         """Add messages that were unnamed until their ids were found."""
         new = dict.fromkeys(sms_id for sms_id in sms_ids if sms_id not in self._reports)
         self._reports |= new

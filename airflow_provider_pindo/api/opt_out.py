@@ -45,8 +45,8 @@ def classify(
     :return: ``"stop"``, ``"start"``, or None for any other message.
     :raises PindoConfigurationError: a given word has neither letters nor digits, or is not in a list.
     """
-    stops = _STOPS | _given("stop_words", stop_words)
-    starts = _STARTS | _given("start_words", start_words)
+    stops = _STOPS | _normalized_words("stop_words", stop_words)
+    starts = _STARTS | _normalized_words("start_words", start_words)
     words = _normalize(text)
     candidates = {words, words.partition(" ")[0]} if first_word else {words}
     if candidates & stops:
@@ -68,7 +68,7 @@ _STOPS = frozenset(map(_normalize, (*_ENGLISH, *_FRENCH, *_SWAHILI, *_KINYARWAND
 _STARTS = frozenset(map(_normalize, _START))
 
 
-def _given(argument: str, words: Iterable[str]) -> frozenset[str]:
+def _normalized_words(argument: str, words: Iterable[str]) -> frozenset[str]:
     """Return the words of an argument, each in the spelling that is compared."""
     if isinstance(words, str):
         shown = masked_repr(words)

@@ -67,23 +67,23 @@ def posting_token(secret: str, conn_id: str) -> str:
 
     It stands in the address for webhooks to which Pindo adds no header, so a proxy's access log shows it.
     """
-    return _derived("post webhooks", secret, conn_id)
+    return _derive("post webhooks", secret, conn_id)
 
 
 def reading_token(secret: str, conn_id: str) -> str:
     """Return the token with which tasks read the events of ``conn_id``."""
-    return _derived("read events", secret, conn_id)
+    return _derive("read events", secret, conn_id)
 
 
 def message_digest(secret: str, conn_id: str, message: str) -> str:
-    """Return what stands for a message in a file. Without the secret, nobody can test a guess of its text by it.
+    """Return the keyed digest of a message, for a file. Without the secret, nobody can test a guess of its text by it.
 
-    :param message: a digest of its number and text that everybody can calculate.
+    :param message: its fingerprint, which everybody can calculate from its number and text.
     """
-    return _derived(f"name message {message}", secret, conn_id)[:16]
+    return _derive(f"name message {message}", secret, conn_id)[:16]
 
 
-def _derived(purpose: str, secret: str, conn_id: str) -> str:
+def _derive(purpose: str, secret: str, conn_id: str) -> str:
     if not secret:
         raise ValueError("an empty secret allows nothing")
     message = f"pindo\0{purpose}\0{conn_id}"

@@ -17,7 +17,7 @@ from airflow_provider_pindo._ledger.evidence import (
     CLOCK_SKEW,
     SentEvent,
     UnknownMessage,
-    find_only_events,
+    find_unambiguous_events,
     parse_message,
 )
 from airflow_provider_pindo._ledger.waiting import WaitingMemory
@@ -127,7 +127,7 @@ class PindoDeliverySensor(PindoWaitingSensor):
         if waiting.cursors:
             result = self.events.poll(waiting.cursors, retry_first_page=retry_first_page)
             waiting.deliveries.add(result.reports)
-            waiting.cursors = [cursor.after(result) for cursor in waiting.cursors]
+            waiting.cursors = [cursor.advance_past(result) for cursor in waiting.cursors]
         is_done = not (waiting.messages or waiting.deliveries.pending(datetime.now(UTC)))
         return PokeReturnValue(is_done=is_done, xcom_value=waiting.deliveries.result())
 
@@ -141,15 +141,15 @@ class PindoDeliverySensor(PindoWaitingSensor):
         ):
             settled_ids.append(settled_id)
             for event in events:
-                message = waiting.messages.get(message_digest(self.hook, event.message))
+                message = waiting.messages.get(message_digest(self.hook, event.fingerprint))
                 if message is not None and event.sms_id not in waiting.deliveries:
-                    waiting.events.setdefault(event.sms_id, replace(event, message=message.message))
+                    waiting.events.setdefault(event.sms_id, replace(event, fingerprint=message.fingerprint))
         waiting.after = settled_ids[0]  # what comes later may be missing from the first page
-        matches = find_only_events(waiting.messages, waiting.events.values(), waiting.after)
+        matches = find_unambiguous_events(waiting.messages, waiting.events.values(), waiting.after)
         for key, event in matches.items():
             del waiting.messages[key], waiting.events[event.sms_id]
         if ids := frozenset(event.sms_id for event in matches.values()):
-            waiting.deliveries.name(ids)
+            waiting.deliveries.add_ids(ids)
             waiting.cursors.append(ReportCursor(ids))
 
     def result_at_deadline(self) -> dict[str, Any] | None:

@@ -131,7 +131,7 @@ class PindoInboundSmsSensor(PindoWaitingSensor):
             result = self.hook.read_inbox([waiting.cursor], retry_first_page=retry_first_page)
         else:
             result = self.events.poll([waiting.cursor], retry_first_page=retry_first_page)
-        result, waiting.cursor = waiting.cursor.new_in(result), waiting.cursor.after(result)
+        result, waiting.cursor = waiting.cursor.new_in(result), waiting.cursor.advance_past(result)
         waiting.inbound_filter.check_senders(result.names_senders)
         waiting.matches += waiting.inbound_filter.matches(result.messages)
         matches = sorted(waiting.matches, key=lambda match: match["id"])

@@ -60,7 +60,7 @@ class EvidenceTrigger(BaseTrigger):
         messages = defaultdict[str, list[str]](list)
         for message in unknown:
             latest = message.latest or message.began
-            messages[f"{message.began.isoformat()}/{latest.isoformat()}"].append(message.message)
+            messages[f"{message.began.isoformat()}/{latest.isoformat()}"].append(message.fingerprint)
         return cls(
             messages=messages, sender=unknown[0].sender, until=until.isoformat(), pindo_conn_id=pindo_conn_id
         )
@@ -90,7 +90,7 @@ class EvidenceTrigger(BaseTrigger):
     async def _wait(self) -> None:
         """Wait until there is evidence for every message."""
         unknown = self._unknown()
-        fingerprints = {message.message for message in unknown.values()}
+        fingerprints = {message.fingerprint for message in unknown.values()}
         began = min(message.began for message in unknown.values())
         sms_ids: dict[str, None] = {}
         cursor = EventCursor(SENT, since=began - CLOCK_SKEW)

@@ -57,7 +57,7 @@ class Position(Protocol):
     def new_in(self, result: PollResult) -> PollResult:
         """Return what is new in a result."""
 
-    def after(self, result: PollResult) -> Self:
+    def advance_past(self, result: PollResult) -> Self:
         """Return the position behind a result."""
 
 
@@ -122,7 +122,7 @@ class Subscription:
         if isinstance(result, PindoError):
             raise result.with_traceback(None)  # all subscribers raise the same object
         new = self.cursor.new_in(result)
-        self.cursor = self.cursor.after(result)
+        self.cursor = self.cursor.advance_past(result)
         return new
 
 

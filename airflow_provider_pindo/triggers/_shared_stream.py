@@ -50,7 +50,7 @@ class CheckpointStore:
         """
         stored = [await store.aget(self._key) for store in self._stores]
         watchers = [start.restore(checkpoint) for checkpoint in stored if checkpoint is not None]
-        watcher = min(watchers, key=Watcher.position, default=start)
+        watcher = min(watchers, key=Watcher.sort_key, default=start)
         if any(checkpoint != watcher.as_json() for checkpoint in stored):
             await self._store(watcher.as_json())
         self._stored = watcher.as_json()

@@ -85,16 +85,16 @@ class Watcher:
             "flushes": self.flushes,
         }
 
-    def position(self) -> tuple[int, int, float]:
+    def sort_key(self) -> tuple[int, int, float]:
         """Return a sort key: the watcher that is furthest behind has the lowest."""
-        return self.cursor.position()
+        return self.cursor.sort_key()
 
     def add(self, items: list[dict[str, Any]], result: PollResult) -> None:
         """Add what matches in the result of a poll, each with its ``id``."""
         self._backlog += items
         # An event may become visible after a later one. The cursor passes the oldest ones first.
         self._backlog.sort(key=lambda item: item["id"])
-        self._read_cursor = self._read_cursor.after(result)
+        self._read_cursor = self._read_cursor.advance_past(result)
         if not self._backlog:
             self.cursor = self._read_cursor
 
@@ -104,7 +104,9 @@ class Watcher:
         quiet = None if self.last_event is None else now - self.last_event
         if items:
             ids = [item["id"] for item in items]
-            self.cursor = self.cursor.past(ids, self._known()) if self._backlog else self._read_cursor
+            self.cursor = (
+                self.cursor.advance_past_ids(ids, self._known()) if self._backlog else self._read_cursor
+            )
             if self.flushes or (quiet is not None and quiet < BURST):
                 self.flushes = len(FLUSH_PAUSES)
         elif self.flushes and (quiet is None or quiet >= FLUSH_PAUSES[-self.flushes]):

@@ -45,8 +45,8 @@ def test_a_reader_gets_what_it_does_not_know_and_moves_behind_all_that_was_read(
     cursor = Cursor(after_id=6)
     new = cursor.new_in(result)
     assert new == replace(result, messages=result.messages[1:])
-    assert cursor.after(result) == Cursor(after_id=9)
-    assert cursor.past([7, 8], 0) == Cursor(after_id=8)
+    assert cursor.advance_past(result) == Cursor(after_id=9)
+    assert cursor.advance_past_ids([7, 8], 0) == Cursor(after_id=8)
 
 
 def test_a_pass_gives_its_messages_oldest_first():
@@ -66,7 +66,7 @@ def test_the_cursor_that_is_furthest_behind_is_the_lowest():
         Cursor(after_id=2),
     ]
     furthest_first = in_order[::-1]
-    assert sorted(furthest_first, key=Cursor.position) == in_order
+    assert sorted(furthest_first, key=Cursor.sort_key) == in_order
 
 
 @pytest.mark.parametrize("cursor", [Cursor(), Cursor(after_id=7), Cursor(since=START), Cursor(9, START)])

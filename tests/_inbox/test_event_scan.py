@@ -67,7 +67,9 @@ class Table:
         while scan.next_call is not None:
             scan.feed(self.answer(scan.next_call))
         result = scan.result("RW")
-        return [cursor.new_in(result) for cursor in cursors], [cursor.after(result) for cursor in cursors]
+        return [cursor.new_in(result) for cursor in cursors], [
+            cursor.advance_past(result) for cursor in cursors
+        ]
 
 
 def event_ids(result):
@@ -127,7 +129,7 @@ def test_a_reader_does_not_get_again_what_another_has_still_to_read(kind, event)
     results, _ = table.poll(
         EventCursor(kind, after_id=1),
         EventCursor(kind, after_id=2),
-        EventCursor(kind, after_id=1).past([2], 0),
+        EventCursor(kind, after_id=1).advance_past_ids([2], 0),
     )
     assert [event_ids(result) for result in results] == [[2, 3], [3], [3]]
 
@@ -235,7 +237,7 @@ def test_a_message_that_came_in_several_events_is_new_once(late):
     table.rows.append(inbound(7, sms_id=1058918))
     [result, other], [cursor, _] = table.poll(cursor, EventCursor(INBOUND, after_id=6))
     assert (event_ids(result), event_ids(other)) == ([], [])
-    [result], _ = table.poll(EventCursor(INBOUND).past([4], 0))
+    [result], _ = table.poll(EventCursor(INBOUND).advance_past_ids([4], 0))
     assert event_ids(result) == []
 
 
@@ -275,11 +277,11 @@ def test_the_same_text_in_two_messages_counts_twice():
 
 
 def test_a_cursor_moved_past_some_events_has_the_others_before_it():
-    cursor = EventCursor(DELIVERY_REPORT, since=NOW).past([5, 3], 0)
+    cursor = EventCursor(DELIVERY_REPORT, since=NOW).advance_past_ids([5, 3], 0)
     assert cursor.seen == frozenset({3, 5})
     [result], _ = Table(report(3), report(4), report(5)).poll(cursor)
     assert event_ids(result) == [4]
-    assert cursor.position() > EventCursor(DELIVERY_REPORT, since=NOW).position()
+    assert cursor.sort_key() > EventCursor(DELIVERY_REPORT, since=NOW).sort_key()
 
 
 @pytest.mark.parametrize("known_id", [50, 3])
@@ -333,7 +335,7 @@ def test_the_cursor_that_is_furthest_behind_is_the_lowest():
         EventCursor(INBOUND, after_id=2),
     ]
     furthest_first = in_order[::-1]
-    assert sorted(furthest_first, key=EventCursor.position) == in_order
+    assert sorted(furthest_first, key=EventCursor.sort_key) == in_order
 
 
 @pytest.mark.parametrize("since", [None, NOW])

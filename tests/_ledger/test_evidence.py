@@ -11,7 +11,7 @@ from airflow_provider_pindo._ledger.evidence import (
     SentEvent,
     UnknownMessage,
     find_evidence,
-    find_only_events,
+    find_unambiguous_events,
     format_message,
     message_fingerprint,
     parse_message,
@@ -42,8 +42,8 @@ def test_silence_proves_nothing():
 @pytest.mark.parametrize(
     "change",
     [
-        {"message": message_fingerprint("+250781234568", "Muraho")},
-        {"message": message_fingerprint("+250781234567", "Murabeho")},
+        {"fingerprint": message_fingerprint("+250781234568", "Muraho")},
+        {"fingerprint": message_fingerprint("+250781234567", "Murabeho")},
         {"sender": "Clinic"},
     ],
     ids=["number", "text", "sender"],
@@ -75,7 +75,7 @@ def test_an_event_that_is_too_early_for_one_message_counts_for_another():
 
 
 def only(*events, settled_id=9):
-    return find_only_events({MESSAGE: UNKNOWN}, events, settled_id).get(MESSAGE)
+    return find_unambiguous_events({MESSAGE: UNKNOWN}, events, settled_id).get(MESSAGE)
 
 
 def test_a_message_takes_its_event_only_if_no_other_event_can_be_of_it():
@@ -104,7 +104,7 @@ def test_a_message_takes_no_event_before_the_event_is_settled():
 @pytest.mark.parametrize(
     "change",
     [
-        {"message": message_fingerprint("+250781234567", "Murabeho")},
+        {"fingerprint": message_fingerprint("+250781234567", "Murabeho")},
         {"sender": "Clinic"},
         {"created_at": BEGAN - timedelta(seconds=3)},
         {"created_at": BEGAN + timedelta(minutes=11)},

@@ -109,14 +109,14 @@ def test_what_is_new_comes_once_to_a_task_and_to_a_trigger(server):
     async def poll_once(reader, cursor, expected):
         result = await reader.poll([cursor])
         assert sorted(cursor.new_in(result).reports) == expected
-        return cursor.after(result)
+        return cursor.advance_past(result)
 
     asyncio.run(in_a_trigger())
     with EventReader("pindo_default") as reader:
         cursor = EventCursor(DELIVERY_REPORT)
         result = reader.poll([cursor])
         assert sorted(cursor.new_in(result).reports) == ["a", "b"]
-        after = cursor.after(result)
+        after = cursor.advance_past(result)
         assert not after.new_in(reader.poll([after])).reports
 
 
@@ -134,7 +134,7 @@ def test_when_the_table_is_lost_what_comes_then_is_read_and_a_log_says_so(server
     add("a", "b", "c")
     with EventReader("pindo_default") as reader:
         cursor = EventCursor(DELIVERY_REPORT)
-        cursor = cursor.after(reader.poll([cursor]))
+        cursor = cursor.advance_past(reader.poll([cursor]))
         _event_table.TABLE.drop(settings.engine)
         _event_table.create_table()
         add("d")

@@ -205,7 +205,7 @@ def test_no_event_is_missed_when_a_lower_id_becomes_visible_later(table):
             )
         result = scan.result(None)
         read += [event.sms_id for event in cursor.new_in(result).sent.values()]
-        cursor = cursor.after(result)
+        cursor = cursor.advance_past(result)
     assert read == ["early", "late"]
 
 

@@ -124,7 +124,7 @@ def test_an_event_that_came_twice_is_one(webhooks, sandbox, path):
 
 
 def test_a_row_keeps_its_event_when_another_one_comes_later(webhooks, sandbox, mode, path, monkeypatch):
-    monkeypatch.setattr("airflow_provider_pindo._ledger.evidence._ALONE", timedelta(seconds=0.2))
+    monkeypatch.setattr("airflow_provider_pindo._ledger.evidence._AMBIGUITY_WINDOW", timedelta(seconds=0.2))
     together(path)
     post_sent(webhooks, sandbox.messages()[0])
     time.sleep(0.4)
@@ -289,7 +289,7 @@ def test_a_row_whose_time_is_not_known_is_not_waited_for(webhooks, path, tmp_pat
 
 
 def test_an_event_is_settled_after_every_other_that_may_be_of_its_message_is_seen():
-    assert evidence._ALONE + CLAIMING + timedelta(seconds=5) <= timedelta(seconds=OVERLAP)
+    assert evidence._AMBIGUITY_WINDOW + CLAIMING + timedelta(seconds=5) <= timedelta(seconds=OVERLAP)
 
 
 def test_a_long_report_needs_little_memory(tmp_path):
