@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from airflow_provider_pindo._sources.blocks import BadCell, Block
+from airflow_provider_pindo._sources.blocks import BadCell, Block, refuse_bad_cell
 from airflow_provider_pindo.api.cells import FORMULA_ERRORS, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.mentions import NUMBER_FIELDS, Template, has_mention
@@ -165,8 +165,7 @@ def _read_numbers(values: Sequence[Any], country: str | None) -> tuple[list[str]
     numbers, problems = [], {}
     for position, value in enumerate(values):
         try:
-            if isinstance(value, BadCell):
-                raise PindoConfigurationError(value.reason)
+            refuse_bad_cell(value)
             numbers.append(parse_phone_number(value, country))
         except PindoConfigurationError as error:
             numbers.append(_shown_number(value))
@@ -207,8 +206,7 @@ def _as_texts(name: str, values: Sequence[Any], problems: dict[int, str]) -> lis
         texts = []
         for position, value in enumerate(values):
             try:
-                if isinstance(value, BadCell):
-                    raise PindoConfigurationError(value.reason)
+                refuse_bad_cell(value)
                 texts.append(text_of(value))
             except PindoConfigurationError as error:
                 texts.append("")

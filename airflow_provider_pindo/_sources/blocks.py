@@ -6,24 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_pindo.api.errors import PindoConfigurationError
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Some rows of a source, column by column.
 
-    :param first: number of the first row, from 1.
+    :param rows: the number of each row, from 1, ascending.
     :param columns: the values of each field that was asked for, in that order; the number is the first.
-    :param numbering: the number of each row, ascending; empty where they are consecutive.
     """
 
-    first: int
+    rows: Sequence[int]
     columns: Sequence[Sequence[Any]]
-    numbering: Sequence[int] = ()
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """The number of each row."""
-        return self.numbering or range(self.first, self.first + len(self.columns[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +31,9 @@ class BadCell:
 
     reason: str
     value: Any = None
+
+
+def refuse_bad_cell(value: object) -> None:
+    """Raise the reason of a :class:`BadCell`."""
+    if isinstance(value, BadCell):
+        raise PindoConfigurationError(value.reason)

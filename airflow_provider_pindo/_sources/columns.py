@@ -93,7 +93,7 @@ class FieldMap:
 
         :param has_header: the names come from a header line; without one they are the keys of a row.
         """
-        names = [str(name) for name in header]
+        names = [str(name) for name in header if name != ""]
         if has_header and any(len(re.sub(r"\D", "", name)) >= _DIGITS_OF_A_NUMBER for name in names):
             return (
                 "it seems to have no header line, since there is a number in the first one: put one above it, such "

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from airflow_provider_pindo._sources.blocks import BadCell, Block
+from airflow_provider_pindo._sources.blocks import Block, refuse_bad_cell
 from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.csv_table import CsvTable, split_header
 from airflow_provider_pindo._sources.files import File, open_text
 from airflow_provider_pindo._sources.rows import JSON_SUFFIXES, NUMBER, is_path, open_source, table_blocks
+from airflow_provider_pindo._sources.tables import BINARY_SUFFIXES
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in, parse_phone_number
 
@@ -38,8 +39,7 @@ def read_numbers(numbers: object, country: str | None, argument: str = "exclude"
     for block in _blocks(numbers, argument):
         for row, value in zip(block.rows, block.columns[0], strict=True):
             try:
-                if isinstance(value, BadCell):
-                    raise PindoConfigurationError(value.reason)
+                refuse_bad_cell(value)
                 parsed.add(parse_phone_number(value, country))
             except PindoConfigurationError as error:
                 raise PindoConfigurationError(
@@ -51,7 +51,7 @@ def read_numbers(numbers: object, country: str | None, argument: str = "exclude"
 def _blocks(numbers: object, argument: str) -> Iterator[Block]:
     if is_path(numbers):
         file = File(str(numbers), argument)
-        if file.suffix not in (".parquet", ".xlsx", ".xlsm", *JSON_SUFFIXES):
+        if file.suffix not in (*BINARY_SUFFIXES, *JSON_SUFFIXES):
             with open_text(file) as text:
                 yield from _text_blocks(file, iter(text))
             return
@@ -78,4 +78,4 @@ def _text_blocks(file: File, lines: Iterator[str]) -> Iterator[Block]:
         yield from table_blocks(CsvTable(file.name, chain([head], lines), columns, first))
         return
     numbers = {row: line.strip() for row, line in enumerate(chain([head], lines), first) if line.strip()}
-    yield Block(first, [list(numbers.values())], list(numbers))
+    yield Block(list(numbers), [list(numbers.values())])

@@ -144,7 +144,7 @@ class RowsSource:
                 values = [
                     [_value(row, key, field) for row in rows] for key, field in zip(keys, fields, strict=True)
                 ]
-            block = _without_blank_rows(first, rows, values)
+            block = _without_blank_rows(range(first, first + len(rows)), rows, values)
             if block.columns[0]:
                 yield block
             first += len(rows)
@@ -223,20 +223,19 @@ def _value(row: Any, key: str, field: str) -> Any:
     return row if field == NUMBER else None
 
 
-def _without_blank_rows(first: int, rows: Sequence[Any], values: list[list[Any]]) -> Block:
+def _without_blank_rows(row_numbers: range, rows: Sequence[Any], values: list[list[Any]]) -> Block:
     numbers = values[0]
     if set(map(type, numbers)) == {str} and all(map(str.strip, numbers)):
-        return Block(first, values)
+        return Block(row_numbers, values)
     values[0] = [
         str(number) if isinstance(number, str) else number for number in numbers
     ]  # NumPy's are no str
     kept = [position for position, row in enumerate(rows) if not _is_blank(row)]
     if len(kept) == len(rows):
-        return Block(first, values)
+        return Block(row_numbers, values)
     return Block(
-        first,
+        [row_numbers[position] for position in kept],
         [[column[position] for position in kept] for column in values],
-        [first + position for position in kept],
     )
 
 
@@ -301,11 +300,7 @@ def table_blocks(table: Table) -> Iterator[Block]:
     for rows, columns in table.blocks(positions):
         remaining = iter(columns)
         missing = [None] * len(rows)
-        yield Block(
-            rows[0],
-            [missing if position is None else next(remaining) for position in table.positions],
-            rows,
-        )
+        yield Block(rows, [missing if position is None else next(remaining) for position in table.positions])
 
 
 def _check_suffix(file: File) -> None:

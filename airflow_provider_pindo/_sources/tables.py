@@ -25,8 +25,9 @@ from airflow_provider_pindo.api.phone import mask_numbers_in
 #: Rows of a sheet among which the header is looked for: above it may be titles and blank rows.
 _HEADER_ROWS = 20
 _EXCEL = (".xlsx", ".xlsm")
-#: What a file with a header may end in.
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", *_EXCEL)
+#: What a file with a header that is not text may end in, and any file with a header.
+BINARY_SUFFIXES = (".parquet", *_EXCEL)
+TABLE_SUFFIXES = (".csv", ".tsv", *BINARY_SUFFIXES)
 _DATE_CELL = (
     "it is a date or time cell of Excel, whose look is not stored: format the column as text and type it as it should "
     "read, or use =TEXT(…)"
@@ -102,22 +103,10 @@ def _find_header(
         except PindoConfigurationError as error:
             names = sum(map(bool, header))
             if names > most:
-                names_of_row = [name for name in header if name]
-                first_error, most = _error_of_header(where, names_of_row, columns, error), names
+                first_error, most = error, names
     raise first_error or PindoConfigurationError(
         f"{where} has no rows in its sheet: check the program that writes it, or name another sheet with sheet=…"
     )
-
-
-def _error_of_header(
-    where: str, header: list[str], columns: FieldMap, error: PindoConfigurationError
-) -> PindoConfigurationError:
-    """Return the error of a header without its blank cells."""
-    try:
-        columns.find(header, where)
-    except PindoConfigurationError as without_blanks:
-        return without_blanks
-    return error  # pragma: no cover - blank cells make no difference to what is found
 
 
 def _open_excel(file: File, columns: FieldMap) -> Table:

@@ -10,7 +10,7 @@ PERSONAL = "Muraho @contact.name, at @contact.time"
 def blocks(numbers, names=None, size=7):
     names = names or ["A"] * len(numbers)
     return [
-        Block(start + 1, [numbers[start : start + size], names[start : start + size]])
+        _block(start + 1, [numbers[start : start + size], names[start : start + size]])
         for start in range(0, len(numbers), size)
     ]
 
@@ -18,6 +18,10 @@ def blocks(numbers, names=None, size=7):
 def rows(*given, size=3):
     """Return blocks of rows: each its number, its name, and the other fields."""
     return [
-        Block(start + 1, list(map(list, zip(*given[start : start + size], strict=True))))
+        _block(start + 1, list(map(list, zip(*given[start : start + size], strict=True))))
         for start in range(0, len(given), size)
     ]
+
+
+def _block(first, columns):
+    return Block(range(first, first + len(columns[0])), columns)

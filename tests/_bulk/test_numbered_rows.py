@@ -30,9 +30,9 @@ def numbers(*last):
 def sheet():
     """Return rows 2, 3 and 6, then 7 to 9, then 11, 13 and 14."""
     return [
-        Block(2, [numbers(2, 3, 6), NAMES], [2, 3, 6]),
-        Block(7, [["07", *numbers(2, 9)], NAMES]),
-        Block(11, [numbers(11, 13, 14), NAMES], [11, 13, 14]),
+        Block([2, 3, 6], [numbers(2, 3, 6), NAMES]),
+        Block(range(7, 10), [["07", *numbers(2, 9)], NAMES]),
+        Block([11, 13, 14], [numbers(11, 13, 14), NAMES]),
     ]
 
 
@@ -93,9 +93,7 @@ def test_every_row_that_is_sent_to_keeps_its_expiry_or_has_that_of_its_last_repe
 def test_a_blank_row_more_changes_the_fingerprint():
     """The entries of the ledger name rows by their numbers."""
     people = [numbers(1, 2), NAMES[:2]]
-    fingerprints = {
-        check([Block(2, people, numbering)]).fingerprint() for numbering in ([2, 3], [2, 4], [2, 5])
-    }
+    fingerprints = {check([Block(rows, people)]).fingerprint() for rows in ([2, 3], [2, 4], [2, 5])}
     assert len(fingerprints) == 3
 
 

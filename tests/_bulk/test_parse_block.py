@@ -19,7 +19,7 @@ NUMBER = "+250780000001"
 
 def parse(*row, text="Muraho", **options):
     """Return one row as it is parsed."""
-    return parse_block(Block(1, [[cell] for cell in row]), Plan(Template(text), **options))
+    return parse_block(Block([1], [[cell] for cell in row]), Plan(Template(text), **options))
 
 
 def test_one_text_for_all_is_in_every_request_of_its_own():
@@ -40,7 +40,9 @@ def test_a_cell_that_is_no_text_makes_its_row_bad_and_names_its_field(field, cel
 
 
 def test_a_failed_formula_says_so_and_the_rows_beside_it_are_good():
-    parsed = parse_block(Block(1, [[NUMBER] * 3, ["A", "#REF!", "C"]]), Plan(Template("@contact.name")))
+    parsed = parse_block(
+        Block([1, 2, 3], [[NUMBER] * 3, ["A", "#REF!", "C"]]), Plan(Template("@contact.name"))
+    )
     assert parsed.problems == {1: "'name': the formula of the cell has failed (#REF!): correct it"}
 
 
@@ -50,7 +52,7 @@ NO_TEXTS = [BadCell("it is a date"), {"first": "A"}, False, " #N/A", b"A", "half
 @pytest.mark.parametrize("text", ["Muraho", "Muraho @contact.phone"])
 @pytest.mark.parametrize("cell", NO_TEXTS)
 def test_a_name_that_is_no_text_is_empty_where_the_text_does_not_mention_it(text, cell):
-    rows = Block(1, [[NUMBER, "07", NUMBER], ["A", cell, cell]])
+    rows = Block([1, 2, 3], [[NUMBER, "07", NUMBER], ["A", cell, cell]])
     parsed = parse_block(rows, Plan(Template(text)))
     assert list(parsed.problems) == [1]
     assert parsed.problems[1].startswith("phone number ")
@@ -76,7 +78,7 @@ class From312(dict):
 def test_a_number_that_is_an_object_is_bad_and_stays_as_it_is(other, first):
     before = copy(other)
     cells = [NUMBER, other] if first == 0 else [other, NUMBER]
-    parsed = parse_block(Block(1, [cells, ["A", "B"]]), Plan(Template("Muraho")))
+    parsed = parse_block(Block([1, 2], [cells, ["A", "B"]]), Plan(Template("Muraho")))
     assert list(parsed.problems) == [1 - first]
     assert f"is of type {type(other).__name__}, not a string" in parsed.problems[1 - first]
     assert other == before
@@ -110,7 +112,7 @@ def test_a_row_expires_in_the_zone_of_the_plan_unless_its_time_names_one(cell, m
 
 def test_a_row_whose_expiry_is_no_time_is_bad_and_keeps_an_earlier_reason():
     parsed = parse_block(
-        Block(1, [[NUMBER, "07"], ["A", "B"], ["soon", "soon"]]),
+        Block([1, 2], [[NUMBER, "07"], ["A", "B"], ["soon", "soon"]]),
         Plan(Template("Muraho"), expires_field="until"),
     )
     assert list(parsed.expires) == [-math.inf, -math.inf]
