@@ -174,10 +174,7 @@ def read_rows(value: Any) -> Iterator[RowOutcome]:
     """
     stored, rows = _open_entry(value)
     outcome = stored.current()
-    outcomes = dict.fromkeys(outcome.not_sent, (NOT_SENT, ""))
-    for column, reasons in (("rejected", outcome.rejected), (UNKNOWN, outcome.unknown)):
-        for reason, some in reasons.items():
-            outcomes |= dict.fromkeys(some, (column, reason))
+    columns = outcome.column_of_rows()
     settlements = {
         row: some.settlement for some in outcome.settled for row in (*some.arrived, *some.not_arrived)
     }
@@ -185,7 +182,7 @@ def read_rows(value: Any) -> Iterator[RowOutcome]:
     if len(numbers) != len(rows):  # nothing depends on them, so they need not be as written
         numbers = [""] * len(rows)
     for row, number in zip(rows, numbers, strict=True):
-        column, reason = outcomes.get(row, ("accepted", ""))
+        column, reason = columns.get(row, ("accepted", ""))
         yield RowOutcome(row, number, column, reason, outcome.sms_ids.get(row, ""), settlements.get(row))
 
 

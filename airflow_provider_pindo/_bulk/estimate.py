@@ -84,11 +84,6 @@ def expected_rate(in_flight: int, requests_per_second: float | None) -> Rate:
     return Rate(in_flight / _RESPONSE_TIME, f"if a response takes {_RESPONSE_TIME:g} s")
 
 
-def measured_rate(pace: float) -> Rate:
-    """Return the recipients a second of a send that goes on."""
-    return Rate(pace, "as measured before")
-
-
 def estimate(count: int, unit: str, rate: Rate, timing: Timing, expiries: Expiries) -> Estimate:
     """Return how long ``count`` requests or recipients take.
 

@@ -43,7 +43,7 @@ class WaitForEvidence(Exception):
     """
 
     def __init__(self, messages: Sequence[UnknownMessage], until: datetime, *, resends: bool) -> None:
-        super().__init__(f"{len(messages):,} recipients are unknown until {until.isoformat()}")
+        super().__init__()
         self.messages = messages
         self.until = until
         self.resends = resends

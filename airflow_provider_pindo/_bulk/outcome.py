@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from airflow_provider_pindo._bulk.row_numbers import format_rows, parse_rows
-from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Settlement
+from airflow_provider_pindo._ledger.entry import NOT_SENT, REJECTED, SENT, UNKNOWN, Settlement
 
 #: Why recipients are unknown whose request had no response yet when the task was killed.
 IN_FLIGHT = "the task ended while they were in flight"
@@ -102,6 +102,14 @@ class Outcome:
     def count_accepted(self, recipients: int) -> int:
         """Return how many of the batch's ``recipients`` were accepted."""
         return recipients - self.count_rejected() - self.count_unknown() - len(self.not_sent)
+
+    def column_of_rows(self) -> dict[int, tuple[str, str]]:
+        """Return column and reason of each row that was not accepted."""
+        columns = dict.fromkeys(self.not_sent, (NOT_SENT, ""))
+        for column, reasons in ((REJECTED, self.rejected), (UNKNOWN, self.unknown)):
+            for reason, rows in reasons.items():
+                columns |= dict.fromkeys(rows, (column, reason))
+        return columns
 
     def keep_time(self, rows: Iterable[int], moment: str) -> None:
         """Record when ``rows`` were admitted. Pindo's times are whole seconds, and so are these."""

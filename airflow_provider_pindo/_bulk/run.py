@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._bulk.batches import batches, batches_by_row, chunks_of
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger, rows_per_entry
-from airflow_provider_pindo._bulk.estimate import Estimate, Rate, estimate, expected_rate, measured_rate
+from airflow_provider_pindo._bulk.estimate import Estimate, Rate, estimate, expected_rate
 from airflow_provider_pindo._bulk.evidence import (
     WaitForEvidence,
     evidence_by_row,
@@ -93,14 +93,14 @@ class BulkSend:
     max_cost: float | None
     item_price: float
     report_path: str | None
-    sheet: str | None = None
-    timing: Timing = field(default_factory=Timing)
-    expires_field: str | None = None
-    zone: tzinfo = UTC
-    is_callable: bool = False
-    track_delivery: bool = False
-    has_waited: bool = False
-    sends_unknown: bool = True
+    sheet: str | None
+    timing: Timing
+    expires_field: str | None
+    zone: tzinfo
+    is_callable: bool
+    track_delivery: bool
+    has_waited: bool
+    sends_unknown: bool
     _sender: BulkSender | None = field(default=None, init=False)
     _is_to_end: bool = field(default=False, init=False)
 
@@ -342,7 +342,7 @@ class BulkSend:
         """Estimate what is left: by the rate that an earlier try measured, or else by what is expected."""
         recipients = max(0, checked.count(SEND) - ledger.processed)
         if ledger.pace is not None:
-            self._estimate(recipients, "recipients", measured_rate(ledger.pace), expiries)
+            self._estimate(recipients, "recipients", Rate(ledger.pace, "as measured before"), expiries)
         else:
             requests = recipients if plan.fills_text else math.ceil(recipients / self.chunk_size)
             self._estimate(requests, "requests", self._expected_rate(plan), expiries)

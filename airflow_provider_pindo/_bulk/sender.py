@@ -88,9 +88,9 @@ class BulkSender:
         gate: Gate,
         concurrency: int,
         chunk_size: int,
-        resend_unknown: bool = False,
-        accepts_unknown: bool = False,
-        read_to_the_end: bool = False,
+        resend_unknown: bool,
+        accepts_unknown: bool,
+        read_to_the_end: bool,
     ) -> None:
         self._plan = plan
         self._sender = sender
@@ -200,7 +200,8 @@ class BulkSender:
             await self._write(self._admit())
             self._end_batches()
             self._check_report()
-            if not self._admission.has_batch and self._reading is None and all(map(_has_ended, self._open)):
+            has_ended = all(source.has_ended for source in self._open)
+            if has_ended and not self._admission.has_batch and self._reading is None:
                 break
             await self._wake.wait()
         if self._ledger.is_kept:
@@ -497,7 +498,3 @@ class BulkSender:
             for source in self._open
             if not source.is_counted
         )
-
-
-def _has_ended(source: BatchInFlight) -> bool:
-    return source.has_ended

@@ -269,12 +269,9 @@ class Report:
 
         :param expired: those not sent whose message has expired.
         """
-        outcomes: dict[int, tuple[str, str]] = dict.fromkeys(outcome.not_sent, ("not_sent", ""))
-        outcomes |= dict.fromkeys(expired, ("expired", ""))
-        outcomes |= dict.fromkeys(batch.excluded.intersection(outcome.not_sent), ("excluded", ""))
-        for column, reasons in (("rejected", outcome.rejected), ("unknown", outcome.unknown)):
-            for reason, rows in reasons.items():
-                outcomes |= dict.fromkeys(rows, (column, reason))
+        columns = outcome.column_of_rows()
+        columns |= dict.fromkeys(expired, ("expired", ""))
+        columns |= dict.fromkeys(batch.excluded.intersection(outcome.not_sent), ("excluded", ""))
         accepted = ("accepted", "")
         evidence = {} if self._evidence is None else self._evidence(batch, outcome)
         self.write(
@@ -282,7 +279,7 @@ class Report:
                 row,
                 number,
                 name,
-                *outcomes.get(row, accepted),
+                *columns.get(row, accepted),
                 outcome.sms_ids.get(row, ""),
                 evidence.get(row, ""),
             )

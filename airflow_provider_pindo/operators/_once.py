@@ -109,8 +109,6 @@ class PindoOnceOperator(PindoAskingOperator):
     if_arrived = "the task succeeds and sends nothing."
     #: Key of the recipient in the result.
     recipient_key: str
-    #: The words that settle an unknown outcome.
-    settled_by: tuple[str, ...] = (SENT, NOT_SENT)
 
     _ledger: RequestLedger
 
@@ -455,7 +453,7 @@ class PindoOnceOperator(PindoAskingOperator):
         find_out = f"Find out whether {request.masked_recipient} got it (Pindo's dashboard shows it)"
         if not self._ledger.is_kept:
             return f"{find_out}: if so, mark the task as success; if not, clear it, which sends again"
-        return f"{find_out}, then {self._by_hand(*self.settled_by)}"
+        return f"{find_out}, then {self._by_hand(SENT, NOT_SENT)}"
 
     def _by_hand(self, *words: str) -> str:
         return how_to_settle(f"the entry {self.ledger_key!r}", *words)

@@ -117,7 +117,6 @@ class PindoVerifyOperator(PindoOnceOperator):
         "the task succeeds with no `request_id`, since nobody knows it. So the PIN cannot be checked."
     )
     recipient_key = "number"
-    settled_by = (NOT_SENT,)
 
     def __init__(self, *, number: str, brand: str | None = None, **kwargs: Any) -> None:
         super().__init__(**{"multiple_outputs": True, **kwargs})
@@ -171,7 +170,7 @@ class PindoVerifyOperator(PindoOnceOperator):
             )
 
     def _how_to_settle(self, request: OnceRequest) -> str:
-        clear = self._by_hand(*self.settled_by) if self._ledger.is_kept else "clear the task"
+        clear = self._by_hand(NOT_SENT) if self._ledger.is_kept else "clear the task"
         return (
             f"If {request.masked_recipient} got it, it cannot be checked, since its request_id is not known. For a new "
             f"PIN, {clear}"
