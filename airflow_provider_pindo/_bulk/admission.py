@@ -25,7 +25,7 @@ class Admission:
     """Prepares requests, and chooses those that may go out.
 
     :param next_batch: returns the next batch; None when none is at hand.
-    :param is_personal: whether texts go out one by one.
+    :param fills_text: whether texts are filled here, and most go out one by one.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Admission:
         breaker: Breaker,
         spending: Spending,
         gate: Gate,
-        is_personal: bool,
+        fills_text: bool,
         concurrency: int,
         chunk_size: int,
     ) -> None:
@@ -43,8 +43,7 @@ class Admission:
         self._breaker = breaker
         self._spending = spending
         self._gate = gate
-        self._is_personal = is_personal
-        self._window = WINDOW * concurrency if is_personal else 2 * chunk_size
+        self._window = WINDOW * concurrency if fills_text else 2 * chunk_size
         self._current: BatchInFlight | None = None
         self._ready: deque[Request] = deque()
 
@@ -69,7 +68,7 @@ class Admission:
             request = self._ready[0]
             size = len(request.positions)
             # Equal texts go out together, even if they are more than the window.
-            if rows + size > max(self._window, 2 * size if self._is_personal else 0):
+            if rows + size > max(self._window, 2 * size):
                 break
             if problem := self._spending.problem(self._spending.reserved + request.segments):
                 if rows:

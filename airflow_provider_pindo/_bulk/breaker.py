@@ -103,7 +103,7 @@ class Breaker:
         self._unknown_in_a_row += 1
         return self._unknown_in_a_row == UNKNOWN_IN_A_ROW
 
-    def concerns_everybody(self, error: PindoRejectedError) -> bool:
+    def count_refused(self, error: PindoRejectedError) -> bool:
         """Count a refusal; return whether it is the last of a run that concerns everybody.
 
         Only refusals with one reason, and nobody accepted in between, make a run. The reason may name the number, which

@@ -39,7 +39,7 @@ class Estimate:
         """Whether it ends in time."""
         return self.ends is None or self.starts + timedelta(seconds=self.seconds) <= self.ends
 
-    def report(self) -> None:
+    def log_estimate(self) -> None:
         """Log it, and warn if it does not fit."""
         log.info(
             "%s%s take about %s at %s",

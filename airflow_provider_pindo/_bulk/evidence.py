@@ -39,14 +39,14 @@ class WaitForEvidence(Exception):
 
     :param messages: those that may have been sent.
     :param until: when the wait ends.
-    :param resends: whether the task then may send again to those who are unknown still.
+    :param resends_unknown: whether the task then may send again to those who are unknown still.
     """
 
-    def __init__(self, messages: Sequence[UnknownMessage], until: datetime, *, resends: bool) -> None:
+    def __init__(self, messages: Sequence[UnknownMessage], until: datetime, *, resends_unknown: bool) -> None:
         super().__init__()
         self.messages = messages
         self.until = until
-        self.resends = resends
+        self.resends_unknown = resends_unknown
 
 
 def read_unchanged(ledger: BulkLedger) -> UnknownEntries | None:

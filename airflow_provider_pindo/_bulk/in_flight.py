@@ -19,7 +19,7 @@ from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo.api.mentions import Template
 
 
-class Reported(NamedTuple):
+class CountedOutcomes(NamedTuple):
     """What Airflow's metrics know of a batch."""
 
     accepted: int = 0
@@ -40,8 +40,8 @@ class BatchInFlight:
     :param waiting: requests that are prepared and not admitted.
     :param is_prepared: whether no further request of it is prepared.
     :param is_recorded: whether the last write has the present outcome.
-    :param is_counted: whether the totals have it.
-    :param reported: what Airflow's metrics know of it.
+    :param is_in_totals: whether the totals have it.
+    :param counted: what Airflow's metrics know of it.
     :param unknown_before: rows that an earlier try left unknown.
     """
 
@@ -54,30 +54,30 @@ class BatchInFlight:
     waiting: int = 0
     is_prepared: bool = False
     is_recorded: bool = True
-    is_counted: bool = False
-    reported: Reported = field(init=False)
+    is_in_totals: bool = False
+    counted: CountedOutcomes = field(init=False)
     unknown_before: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reported = self._tally()
+        self.counted = self._tally()
         self.unknown_before = frozenset(chain.from_iterable(self.outcome.unknown.values()))
 
-    def report(self) -> None:
-        """Report what is new since the last time to Airflow's metrics."""
-        before, now = self.reported, self._tally()
-        self.reported = now
+    def count_new_outcomes(self) -> None:
+        """Add what is new since the last time to Airflow's metrics."""
+        before, current = self.counted, self._tally()
+        self.counted = current
         count_messages(
             BULK,
-            segments=now.segments - before.segments,
-            cost=now.cost - before.cost,
-            accepted=now.accepted - before.accepted,
-            rejected=now.rejected - before.rejected,
-            unknown=now.unknown - before.unknown,
+            segments=current.segments - before.segments,
+            cost=current.cost - before.cost,
+            accepted=current.accepted - before.accepted,
+            rejected=current.rejected - before.rejected,
+            unknown=current.unknown - before.unknown,
         )
 
-    def _tally(self) -> Reported:
+    def _tally(self) -> CountedOutcomes:
         outcome = self.outcome
-        return Reported(
+        return CountedOutcomes(
             accepted=outcome.count_accepted(len(self.batch)) - len(self.admitted),
             rejected=outcome.count_rejected(),
             unknown=outcome.count_unknown(),

@@ -16,8 +16,8 @@ from airflow_provider_pindo._bulk.sender import GRACE, BulkSender
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 
 
-def run_apart(sending: BulkSender, hook: PindoHook) -> None:
-    """Run ``sending`` in a thread of its own, and wait for its end.
+def run_in_thread(bulk_sender: BulkSender, hook: PindoHook) -> None:
+    """Run ``bulk_sender`` in a thread of its own, and wait for its end.
 
     What interrupts the wait (a timeout, a signal) makes the sender end within its grace, and is raised then.
     """
@@ -26,9 +26,9 @@ def run_apart(sending: BulkSender, hook: PindoHook) -> None:
 
     async def send() -> None:
         async with PindoAsyncHook(
-            hook.pindo_conn_id, settings=hook.settings, concurrency=sending.concurrency
+            hook.pindo_conn_id, settings=hook.settings, concurrency=bulk_sender.concurrency
         ) as async_hook:
-            await sending.run(async_hook)
+            await bulk_sender.run(async_hook)
 
     def target() -> None:
         try:
@@ -46,7 +46,7 @@ def run_apart(sending: BulkSender, hook: PindoHook) -> None:
     try:
         ended.wait()
     except BaseException:
-        sending.interrupt()
+        bulk_sender.interrupt()
         ended.wait(GRACE + 1.0)
         raise
     if failures:

@@ -28,7 +28,7 @@ from airflow_provider_pindo._bulk.evidence import (
 )
 from airflow_provider_pindo._bulk.gate import Expiries, Gate, WaitForWindow
 from airflow_provider_pindo._bulk.messages import Plan
-from airflow_provider_pindo._bulk.own_loop import run_apart
+from airflow_provider_pindo._bulk.own_loop import run_in_thread
 from airflow_provider_pindo._bulk.preflight import SEND, Preflight, preflight
 from airflow_provider_pindo._bulk.sender import BulkSender
 from airflow_provider_pindo._bulk.spending import Spending
@@ -72,7 +72,7 @@ class BulkSend:
     :param zone: the zone of a time in ``expires_field`` that names none.
     :param is_callable: whether a callable gave ``recipients``.
     :param has_waited: whether this is the rest of a try that has waited for evidence.
-    :param sends_unknown: whether it may send to the unknown, as ``on_unknown`` says. False: the next try does.
+    :param resends_unknown: whether it may send again to the unknown, as ``on_unknown`` says. False: the next try does.
     """
 
     hook: PindoHook
@@ -100,8 +100,8 @@ class BulkSend:
     is_callable: bool
     track_delivery: bool
     has_waited: bool
-    sends_unknown: bool
-    _sender: BulkSender | None = field(default=None, init=False)
+    resends_unknown: bool
+    _bulk_sender: BulkSender | None = field(default=None, init=False)
     _is_to_end: bool = field(default=False, init=False)
 
     def run(self, context: Context) -> dict[str, Any] | None:
@@ -165,7 +165,7 @@ class BulkSend:
         if len(rest) < len(messages):
             self._begin(ledger, sender, checked)  # reads the entries again
         if self.on_unknown == "resend" and not self.has_waited:
-            self._wait_for_evidence(rest.values(), resends=True)
+            self._wait_for_evidence(rest.values(), resends_unknown=True)
 
     def _can_find_evidence(self, ledger: BulkLedger) -> bool:
         return ledger.is_kept and can_find_evidence(self.hook)
@@ -176,7 +176,11 @@ class BulkSend:
         return unknown_messages(unknown, batches(checked, ledger.rows_per_entry), plan, sender)
 
     def _wait_for_evidence(
-        self, messages: Iterable[UnknownMessage], started: datetime | None = None, *, resends: bool = False
+        self,
+        messages: Iterable[UnknownMessage],
+        started: datetime | None = None,
+        *,
+        resends_unknown: bool = False,
     ) -> None:
         """Wait as long as an event may still arrive: from now on for messages of this try, else from their request on.
 
@@ -191,7 +195,7 @@ class BulkSend:
             return (now if is_of_this_try else latest) + _evidence.WAIT
 
         if waiting := [each for each in messages if end_of_wait(each) > now]:
-            raise WaitForEvidence(waiting, max(map(end_of_wait, waiting)), resends=resends)
+            raise WaitForEvidence(waiting, max(map(end_of_wait, waiting)), resends_unknown=resends_unknown)
 
     def dry_run(self) -> dict[str, Any]:
         """Check everybody, and return the counts and the estimated cost; send nothing."""
@@ -227,8 +231,8 @@ class BulkSend:
     def interrupt(self) -> None:
         """Start nothing new, and end within the grace. May be called from any thread and by a signal handler."""
         self._is_to_end = True
-        if self._sender is not None:
-            self._sender.interrupt()
+        if self._bulk_sender is not None:
+            self._bulk_sender.interrupt()
 
     def _read_excluded(self) -> frozenset[str]:
         """Return who must not be texted: ``exclude`` and the connection's list."""
@@ -274,7 +278,7 @@ class BulkSend:
         spending = self._spending(ledger)
         expiries = self._expiries(checked)
         totals = Totals(checked, self._open_report(sender, plan, ledger), expiries=expiries)
-        sending = self._sender = BulkSender(
+        bulk_sender = self._bulk_sender = BulkSender(
             plan=plan,
             sender=sender,
             batches=batches(checked, ledger.rows_per_entry, totals.add_left_out),
@@ -284,15 +288,15 @@ class BulkSend:
             gate=Gate(self.timing, expiries, is_bound=ledger.is_kept),
             concurrency=self.concurrency,
             chunk_size=min(self.chunk_size, ledger.rows_per_entry),
-            resend_unknown=self.on_unknown == "resend" and self.sends_unknown,
+            resends_unknown=self.on_unknown == "resend" and self.resends_unknown,
             accepts_unknown=self.on_unknown == "accept",
             read_to_the_end=ledger.has_earlier or totals.report is not None,
         )
         if self._is_to_end:  # on_kill came before there was a sender to interrupt
-            sending.interrupt()
+            bulk_sender.interrupt()
         policies = Policies(self.on_unknown, self.on_rejected, ledger.is_kept)
         try:
-            self._carry_out(sending, totals, ledger)
+            self._carry_out(bulk_sender, totals, ledger)
         except BaseException as error:  # the task is timed out or ended, or the sender did not start
             if totals.failure is not None:
                 log.warning("%s; the next try writes it again", totals.failure)
@@ -300,7 +304,7 @@ class BulkSend:
             if replacement := prevent_retry(error, totals, policies):
                 raise replacement from None
             raise
-        stopped = self._stopped(sending, totals, ledger) or totals.failure
+        stopped = self._stopped(bulk_sender, totals, ledger) or totals.failure
         if (
             self._may_wait_for_evidence(stopped, totals)
             and self._can_find_evidence(ledger)
@@ -308,13 +312,29 @@ class BulkSend:
         ):
             messages = self._unknown_messages(unknown, ledger, sender, plan, checked)
             self._wait_for_evidence(messages.values(), started)
+        return self._end(bulk_sender, totals, ledger, stopped, policies)
+
+    def _end(
+        self,
+        bulk_sender: BulkSender,
+        totals: Totals,
+        ledger: BulkLedger,
+        stopped: BaseException | None,
+        policies: Policies,
+    ) -> dict[str, Any] | None:
+        """Count what was not sent, write into the ledger how the send ends, and return the result or raise the error.
+
+        :return: the result; None when a person must be asked about the unknown first.
+        """
         verdict = judge(totals, stopped, policies)
-        result = self._result(totals, sending.balance)
+        result = self._result(totals, bulk_sender.balance)
         if not verdict.asks:
             count_messages(BULK, **{name: result[name] for name in ("not_sent", "excluded", "expired")})
         if verdict.is_finished:
             ledger.finish(None if verdict.error else result)
-        elif isinstance(sending.stopped, PindoRejectedError) or isinstance(verdict.error, PindoRejectedError):
+        elif isinstance(bulk_sender.stopped, PindoRejectedError) or isinstance(
+            verdict.error, PindoRejectedError
+        ):
             ledger.refuse()
         if verdict.error is not None:
             raise verdict.error from None  # the log would have its message twice
@@ -354,7 +374,7 @@ class BulkSend:
     def _estimate(self, count: int, unit: str, rate: Rate, expiries: Expiries) -> Estimate:
         """Log how long the send takes, and warn if it does not fit."""
         estimated = estimate(count, unit, rate, self.timing, expiries)
-        estimated.report()
+        estimated.log_estimate()
         if self.is_callable and self.timing.window and not estimated.fits:
             log.warning(
                 "recipients is a callable. If the window closes before the end, it is called again after the wait, and "
@@ -365,33 +385,33 @@ class BulkSend:
     def _stay_outside_window(self, checked: Preflight, expiries: Expiries) -> NoReturn:
         """Do what ``outside_window`` says before anybody was sent to."""
         if self.timing.outside_window == "wait":
-            raise WaitForWindow(self.timing.why_closed(), self._goes_on(expiries))
+            raise WaitForWindow(self.timing.why_closed(), self._resumes_at(expiries))
         counts = Totals(checked, expiries=expiries).counts()
         held_back = {self.timing.refused_outcome: counts.not_sent}
         count_messages(BULK, **held_back, excluded=counts.excluded, expired=counts.expired)
         raise self.timing.refusal()
 
-    def _goes_on(self, expiries: Expiries) -> datetime:
-        """Return when a waiting send goes on: when the window opens, or when the last message expires."""
+    def _resumes_at(self, expiries: Expiries) -> datetime:
+        """Return when a waiting send resumes: when the window opens, or when the last message expires."""
         opens, last = self.timing.opens_at(), expiries.last_moment()
         return opens if last is None else min(opens, last)
 
-    def _stopped(self, sending: BulkSender, totals: Totals, ledger: BulkLedger) -> BaseException | None:
+    def _stopped(self, bulk_sender: BulkSender, totals: Totals, ledger: BulkLedger) -> BaseException | None:
         """Return why the send stopped. If its window has closed and somebody is left, wait for the next.
 
         :raises WaitForWindow: the task goes on later.
         """
-        if not isinstance(sending.stopped, PindoWindowClosedError):
-            return sending.stopped
+        if not isinstance(bulk_sender.stopped, PindoWindowClosedError):
+            return bulk_sender.stopped
         counts, waits = totals.counts(), self.timing.outside_window == "wait"
         is_to_resend = self.on_unknown == "resend" and totals.unknown > totals.unknown_not_resendable
         if not counts.not_sent and not (waits and is_to_resend):
             return None
         if waits:
             log.info("Until now: %s", counts)
-            ledger.keep_pace(sending.pace)
-            raise WaitForWindow(self.timing.why_closed(), self._goes_on(totals.expiries))
-        return sending.stopped
+            ledger.keep_pace(bulk_sender.pace)
+            raise WaitForWindow(self.timing.why_closed(), self._resumes_at(totals.expiries))
+        return bulk_sender.stopped
 
     def _spending(self, ledger: BulkLedger) -> Spending:
         price = self.item_price if ledger.price is None else ledger.price
@@ -416,16 +436,16 @@ class BulkSend:
                 f"({mask_error(error)}): give the path or URL of a file that may be written, or leave it out"
             ) from None
 
-    def _carry_out(self, sending: BulkSender, totals: Totals, ledger: BulkLedger) -> None:
+    def _carry_out(self, bulk_sender: BulkSender, totals: Totals, ledger: BulkLedger) -> None:
         """Send, close the report, and count what this try did not come to."""
         try:
-            run_apart(sending, self.hook)
+            run_in_thread(bulk_sender, self.hook)
         finally:
             try:
                 totals.close()
             finally:
                 rest = ledger.rest(batches_by_row(totals.preflight, ledger.rows_per_entry))
-                for batch, outcome in (*sending.in_flight, *rest):
+                for batch, outcome in (*bulk_sender.in_flight, *rest):
                     totals.add_counts(batch, outcome)
 
     def _result(self, totals: Totals, balance: float | None) -> dict[str, Any]:

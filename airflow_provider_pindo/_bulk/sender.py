@@ -71,7 +71,7 @@ class BulkSender:
     :param totals: adds up what came of each batch, in the same thread.
     :param gate: what time allows.
     :param chunk_size: most recipients of a bulk request.
-    :param resend_unknown: send again to those whose outcome an earlier try left unknown.
+    :param resends_unknown: send again to those whose outcome an earlier try left unknown.
     :param accepts_unknown: go on when Pindo's receipts do not say who was accepted.
     :param read_to_the_end: read all batches even after a stop, so that the report has everybody.
     """
@@ -88,12 +88,12 @@ class BulkSender:
         gate: Gate,
         concurrency: int,
         chunk_size: int,
-        resend_unknown: bool,
+        resends_unknown: bool,
         accepts_unknown: bool,
         read_to_the_end: bool,
     ) -> None:
         self._plan = plan
-        self._sender = sender
+        self._sender_id = sender
         self._batches = batches
         self._ledger = ledger
         self._totals = totals
@@ -101,7 +101,7 @@ class BulkSender:
         self._gate = gate
         self.concurrency = concurrency
         self._chunk_size = chunk_size
-        self._resend_unknown = resend_unknown
+        self._resends_unknown = resends_unknown
         self._accepts_unknown = accepts_unknown
         self._read_to_the_end = read_to_the_end
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
@@ -112,7 +112,7 @@ class BulkSender:
             breaker=self._breaker,
             spending=spending,
             gate=gate,
-            is_personal=plan.fills_text,
+            fills_text=plan.fills_text,
             concurrency=concurrency,
             chunk_size=chunk_size,
         )
@@ -208,7 +208,7 @@ class BulkSender:
             unrecorded = [source for source in self._open if not source.is_recorded]
             await self._in(self._entries, self._ledger.write_last, self._snapshots(unrecorded))
         for source in self._open:
-            source.report()
+            source.count_new_outcomes()
         await asyncio.gather(*self._adding)
 
     def _read(self) -> None:
@@ -236,7 +236,7 @@ class BulkSender:
 
     def _begin(self, batch: Batch) -> BatchInFlight:
         outcome = self._ledger.find(batch) or Outcome(not_sent=batch.rows.copy())
-        again = chain(*outcome.unknown.values()) if self._resend_unknown else ()
+        again = chain(*outcome.unknown.values()) if self._resends_unknown else ()
         rows = set(outcome.not_sent).union(again) - batch.excluded
         positions = batch.positions(rows)
         chunks = chunks_of(batch, positions, self._chunk_size, one_by_one=self._plan.one_by_one)
@@ -274,7 +274,7 @@ class BulkSender:
                 self._breaker.stop(error)
                 return
             for source in unrecorded:
-                source.report()
+                source.count_new_outcomes()
         self._admitting = []
         for request in admitted:
             self._queue.put_nowait(request)
@@ -284,9 +284,9 @@ class BulkSender:
 
     def _end_batches(self) -> None:
         for source in self._open:
-            if source.has_ended and not source.is_counted:
-                source.is_counted = True
-                source.report()
+            if source.has_ended and not source.is_in_totals:
+                source.is_in_totals = True
+                source.count_new_outcomes()
                 source.outcome.not_sent.sort()
                 adding = asyncio.get_running_loop().run_in_executor(self._files, self._add, source)
                 self._adding.add(adding)
@@ -382,7 +382,7 @@ class BulkSender:
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
         batch, position = request.source.batch, request.positions[0]
         receipt = await self._hook.send(
-            calls.send_checked_sms(batch.numbers[position], request.text or "", self._sender), attempt
+            calls.send_checked_sms(batch.numbers[position], request.text or "", self._sender_id), attempt
         )
         request.source.outcome.sms_ids[batch.rows[position]] = receipt.sms_id
         self._read_receipt(receipt)
@@ -395,7 +395,9 @@ class BulkSender:
             for position in request.positions
         ]
         text = self._plan.template.text if request.text is None else request.text
-        receipt = await self._hook.send(calls.send_checked_bulk_sms(recipients, text, self._sender), attempt)
+        receipt = await self._hook.send(
+            calls.send_checked_bulk_sms(recipients, text, self._sender_id), attempt
+        )
         self._read_receipt(receipt)
         if receipt.count > count or receipt.total not in (None, count):
             reason = f"Pindo speaks of {receipt.count} of {receipt.total} where it was asked for {count}"
@@ -448,7 +450,9 @@ class BulkSender:
 
     def _rejected(self, request: Request, error: PindoRejectedError) -> None:
         self._breaker.count_response()
-        concerns_everybody = request.may_speak_for_all and self._breaker.concerns_everybody(error)
+        concerns_everybody = False
+        if request.may_speak_for_all:
+            concerns_everybody = self._breaker.count_refused(error)
         if error.status not in _SPLIT or len(request.positions) == 1:
             self._refused(request, reason_of(error))
         elif concerns_everybody:
@@ -457,7 +461,7 @@ class BulkSender:
             for half in request.halves():
                 self._queue.put_nowait(half)
         if concerns_everybody:
-            self._breaker.refuse_everybody(error, self._sender)
+            self._breaker.refuse_everybody(error, self._sender_id)
 
     def _refused(self, request: Request, reason: str) -> None:
         self._release(request)
@@ -479,8 +483,8 @@ class BulkSender:
             done, everybody = self._processed(), self._totals.preflight.in_batches
             rate = (done - before) / (time.monotonic() - started)
             remaining = f"{(everybody - done) / rate:,.0f} s left" if rate else "no rate yet"
-            rejected = self._totals.rejected + sum(
-                source.outcome.count_rejected() for source in self._open if not source.is_counted
+            rejected = self._totals.refused + sum(
+                source.outcome.count_rejected() for source in self._open if not source.is_in_totals
             )
             log.info(
                 "%s of %s done, %s rejected, %.0f/s, %s",
@@ -496,5 +500,5 @@ class BulkSender:
         return self._totals.visited + sum(
             len(source.batch) - len(source.outcome.not_sent) - len(source.admitted)
             for source in self._open
-            if not source.is_counted
+            if not source.is_in_totals
         )

@@ -76,8 +76,8 @@ class Totals:
     :param report: is written a line for each row; None for no report.
     :param expiries: when the messages expire.
     :param failure: why the report is not complete; the numbers are right all the same.
-    :param rejected: recipients whom Pindo refused; rows that preflight rejected are not among them.
-    :param refused: the first of them.
+    :param refused: how many Pindo refused; rows that preflight rejected are not among them.
+    :param refused_people: the first of them.
     :param excluded_elsewhere: recipients that are excluded now, and stand in the column where an earlier try put them.
     :param unknown_not_resendable: unknown recipients that ``on_unknown="resend"`` does not send to: they are excluded,
         or their message has expired.
@@ -89,7 +89,7 @@ class Totals:
     report: Report | None = None
     failure: ReportError | None = None
     accepted: int = 0
-    rejected: int = 0
+    refused: int = 0
     unknown: int = 0
     excluded_elsewhere: int = 0
     unknown_not_resendable: int = 0
@@ -97,7 +97,7 @@ class Totals:
     requests: int = 0
     segments: int = 0
     cost: float = 0.0
-    refused: list[RecipientResult] = field(default_factory=list)
+    refused_people: list[RecipientResult] = field(default_factory=list)
     unknowns: list[RecipientResult] = field(default_factory=list)
     unknown_entries: list[str] = field(default_factory=list)
     has_changed_entry: bool = False
@@ -113,19 +113,19 @@ class Totals:
     @property
     def rejections(self) -> list[RecipientResult]:
         """The first whom preflight rejected, or Pindo refused."""
-        return _first(self.refused, [RecipientResult(*person) for person in self.preflight.rejections])
+        return _first(self.refused_people, [RecipientResult(*person) for person in self.preflight.rejections])
 
     def add(self, batch: Batch, outcome: Outcome) -> None:
         """Add a batch that has ended."""
         self.visited += len(batch)
         self.add_counts(batch, outcome)
         if outcome.rejected:
-            self.refused[:] = _first(self.refused, _people(batch, outcome.rejected))
+            self.refused_people[:] = _first(self.refused_people, _people(batch, outcome.rejected))
 
     def add_counts(self, batch: Batch, outcome: Outcome) -> None:
         """Add the counts and the unknown of a batch that did not end in this try."""
         self.accepted += outcome.count_accepted(len(batch))
-        self.rejected += outcome.count_rejected()
+        self.refused += outcome.count_rejected()
         self.unknown += outcome.count_unknown()
         self.excluded_elsewhere += len(batch.excluded.difference(outcome.not_sent))
         if self._has_outcome:
@@ -179,11 +179,11 @@ class Totals:
     def counts(self) -> Counts:
         """Return where everybody stands now."""
         excluded = self.preflight.count(EXCLUDED) - self.excluded_elsewhere
-        remaining = self.preflight.in_batches - self.accepted - self.rejected - self.unknown - excluded
+        remaining = self.preflight.in_batches - self.accepted - self.refused - self.unknown - excluded
         expired = self._count_expired(remaining)
         return Counts(
             accepted=self.accepted,
-            rejected=self.rejected + self.preflight.count(INVALID),
+            rejected=self.refused + self.preflight.count(INVALID),
             unknown=self.unknown,
             not_sent=remaining - expired,
             duplicates=self.preflight.count(DUPLICATE),

@@ -25,7 +25,7 @@ from airflow_provider_pindo.api.phone import mask_phone_number
 from airflow_provider_pindo.api.redaction import mask_error
 
 #: Rows and reasons that an error names. The report and the ledger have all of them.
-FIRST = 10
+MAX_NAMED = 10
 
 _NO_LEDGER = (
     "This Airflow keeps no ledger (it came with 3.3): a retry or a clear sends to everybody again, so the task does "
@@ -96,7 +96,7 @@ def leave_unknown(unknown: UnknownEntries, why: str) -> PindoUnknownOutcomeError
     :param unknown: what is unknown still.
     :param why: what became of the question.
     """
-    people = ((each.row, each.number, each.reason) for each in unknown.rows[:FIRST])
+    people = ((each.row, each.number, each.reason) for each in unknown.rows[:MAX_NAMED])
     what = _name_unknown(people, len(unknown.rows), unknown.given)
     return PindoUnknownOutcomeError(f"{why}. {what}.\n{_ASK_AGAIN} Or {_by_hand(list(unknown.values))}.")
 
@@ -176,9 +176,9 @@ def _rejection(totals: Totals, counts: Counts, policies: Policies) -> _Failure |
             PindoRejectedError,
             is_finished=True,
         )
-    if totals.rejected and policies.on_rejected == "fail":
+    if totals.refused and policies.on_rejected == "fail":
         return _Failure(
-            f"Pindo refused {totals.rejected:,} of {counts.given:,} recipients ({_reasons(totals.refused)}), and "
+            f"Pindo refused {totals.refused:,} of {counts.given:,} recipients ({_reasons(totals.refused_people)}), and "
             "on_rejected is 'fail'",
             "Fix what the reason names, then clear the task: it sends only to them. Or mark the task as success.",
             PindoRejectedError,
@@ -188,13 +188,13 @@ def _rejection(totals: Totals, counts: Counts, policies: Policies) -> _Failure |
 
 
 def _reasons(people: Sequence[RecipientResult]) -> str:
-    return ", ".join(dict.fromkeys(person.reason for person in people[:FIRST]))
+    return ", ".join(dict.fromkeys(person.reason for person in people[:MAX_NAMED]))
 
 
 def _unknown(totals: Totals, counts: Counts) -> str:
     people = (
         (person.row, mask_phone_number(person.phonenumber) if person.phonenumber else "", person.reason)
-        for person in totals.unknowns[:FIRST]
+        for person in totals.unknowns[:MAX_NAMED]
     )
     return _name_unknown(people, totals.unknown, counts.given)
 

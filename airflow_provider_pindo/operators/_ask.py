@@ -10,7 +10,7 @@ Airflow 3.3 and later have this.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -81,51 +81,13 @@ def read_form_answer(event: Mapping[str, Any]) -> FormAnswer:
     )
 
 
-def ask(
-    context: Context,
-    form: Form,
-    *,
-    timeout: timedelta | None,
-    notifiers: Iterable[Callable[[Any], Any]],
-    method_name: str,
-    kwargs: Mapping[str, Any],
-) -> NoReturn:
-    """Ask, tell the notifiers, and park the task. Airflow deletes the answer to an earlier question.
-
-    A notifier that fails is logged: the question stands without it.
-
-    :param timeout: how long a person may take; None: as long as they like.
-    :param notifiers: called with the task's context and ``question_url``, the address of the form.
-    :param method_name: the operator's method that Airflow calls with the answer, as its argument ``event``.
-    :param kwargs: its other arguments.
-    """
-    from airflow.sdk.exceptions import TaskAwaitingInput
-    from airflow.sdk.execution_time.hitl import upsert_hitl_detail
-
-    upsert_hitl_detail(
-        ti_id=context["ti"].id,
-        options=list(form.options),
-        subject=form.subject,
-        body=form.body,
-        params=dict(form.params),
-    )
-    # The page of the task instance, without the number of the try.
-    url = f"{context['ti'].log_url.partition('?')[0]}/required_actions"
-    log.info("Waiting for a person to answer: %s", url)
-    for notifier in notifiers:
-        try:
-            notifier({**context, "question_url": url})
-        except Exception as error:
-            log.warning("A notifier of ask_notifiers failed (%s); the question stands", type(error).__name__)
-    raise TaskAwaitingInput(method_name=method_name, kwargs=dict(kwargs), timeout=timeout)
-
-
 class PindoAskingOperator(PindoTimedOperator):
     """Base of the operators that send: what they do about an unknown outcome.
 
     :param on_unknown: ``fail``, ``ask``, ``resend`` or ``accept``.
     :param ask_timeout: how long a person may take to answer; None: as long as they like.
-    :param ask_notifiers: notifiers that are called when a question is asked.
+    :param ask_notifiers: called when a question is asked, with the task's context and ``question_url``, the address of
+        the form.
     """
 
     template_fields: Sequence[str] = ("on_unknown", *PindoTimedOperator.template_fields)
@@ -150,16 +112,34 @@ class PindoAskingOperator(PindoTimedOperator):
         _check_can_ask(on_unknown)
         return on_unknown
 
-    def _park(self, context: Context, form: Form, method_name: str, **kwargs: Any) -> NoReturn:
-        """Ask a person, and end this part of the try. Airflow calls ``method_name`` with the answer."""
-        ask(
-            context,
-            form,
-            timeout=self.ask_timeout,
-            notifiers=self.ask_notifiers,
-            method_name=method_name,
-            kwargs=kwargs,
+    def _park(self, context: Context, form: Form, **kwargs: Any) -> NoReturn:
+        """Ask, tell the notifiers, and park the task. Airflow deletes the answer to an earlier question.
+
+        A notifier that fails is logged: the question stands without it.
+
+        :param kwargs: arguments of ``execute_answer``, which Airflow calls with the answer, besides ``event``.
+        """
+        from airflow.sdk.exceptions import TaskAwaitingInput
+        from airflow.sdk.execution_time.hitl import upsert_hitl_detail
+
+        upsert_hitl_detail(
+            ti_id=context["ti"].id,
+            options=list(form.options),
+            subject=form.subject,
+            body=form.body,
+            params=dict(form.params),
         )
+        # The page of the task instance, without the number of the try.
+        url = f"{context['ti'].log_url.partition('?')[0]}/required_actions"
+        log.info("Waiting for a person to answer: %s", url)
+        for notifier in self.ask_notifiers:
+            try:
+                notifier({**context, "question_url": url})
+            except Exception as error:
+                log.warning(
+                    "A notifier of ask_notifiers failed (%s); the question stands", type(error).__name__
+                )
+        raise TaskAwaitingInput(method_name="execute_answer", kwargs=kwargs, timeout=self.ask_timeout)
 
 
 def _check_can_ask(on_unknown: str) -> None:

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator
-
     from airflow_provider_pindo._ledger.evidence import UnknownMessage
-    from airflow_provider_pindo.hooks.pindo import PindoHook
+    from airflow_provider_pindo.operators._base import PindoOperator
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +21,16 @@ _TRIGGERER_DELAY = timedelta(minutes=1)
 
 
 def wait_for_evidence(
-    operator: BaseOperator,
-    hook: PindoHook,
+    operator: PindoOperator,
     until: datetime,
     unknown: Collection[UnknownMessage],
-    method_name: str,
     **kwargs: Any,
 ) -> NoReturn:
     """Defer the task until there is evidence, or the wait ends.
 
     :param until: when the wait ends.
     :param unknown: the messages, of one sender. It waits for the first thousand.
-    :param method_name: the operator's method that goes on, and ``kwargs`` its arguments besides ``event``.
+    :param kwargs: arguments of the operator's ``execute_evidence``, which goes on, besides ``event``.
     """
     from airflow_provider_pindo.triggers._evidence import EvidenceTrigger
 
@@ -45,8 +41,8 @@ def wait_for_evidence(
         remaining.total_seconds(),
     )
     operator.defer(
-        trigger=EvidenceTrigger.of(list(unknown)[:_MAX_MESSAGES], until, hook.pindo_conn_id),
-        method_name=method_name,
+        trigger=EvidenceTrigger.of(list(unknown)[:_MAX_MESSAGES], until, operator.pindo_conn_id),
+        method_name="execute_evidence",
         kwargs=kwargs,
         timeout=remaining + _TRIGGERER_DELAY,
     )

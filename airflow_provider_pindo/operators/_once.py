@@ -62,7 +62,6 @@ _STATUS_AFTER = {_ARRIVED: SENT, _NOT_ARRIVED: NOT_SENT, _LEFT: UNKNOWN}
 class Message:
     """What the phone gets."""
 
-    to: str
     text: str
     sender: str
 
@@ -150,7 +149,7 @@ class PindoOnceOperator(PindoAskingOperator):
         :param event: what the trigger said; what is known by now decides.
         :param reason: why the outcome of this try's request is unknown; None if an earlier try made the request.
         """
-        return self._run(context, waited=True, reason=reason)
+        return self._run(context, has_waited=True, reason=reason)
 
     def _run(
         self,
@@ -158,7 +157,7 @@ class PindoOnceOperator(PindoAskingOperator):
         answer: FormAnswer | None = None,
         began: str | None = None,
         *,
-        waited: bool = False,
+        has_waited: bool = False,
         reason: str | None = None,
     ) -> dict[str, Any]:
         with self.hook, fail_without_retry():
@@ -176,11 +175,11 @@ class PindoOnceOperator(PindoAskingOperator):
             entry = ledger.read()
             if answer is not None:
                 if entry is not None and entry.input == planned.input:  # Pindo may have reported it meanwhile
-                    entry = self._look_for_evidence(request, entry, waited=True)
+                    entry = self._look_for_evidence(request, entry, has_waited=True)
                 entry, is_left = self._record(answer, entry or replace(planned, began=began), began)
                 on_unknown = "fail" if is_left else on_unknown
             elif entry is not None and entry.input == planned.input:
-                entry = self._look_for_evidence(request, entry, waited=waited)
+                entry = self._look_for_evidence(request, entry, has_waited=has_waited)
                 if reason is not None and entry.status == UNKNOWN:
                     self.result = self._end_unknown(context, request, entry, PindoUnknownOutcomeError(reason))
                     return self.result
@@ -337,13 +336,13 @@ class PindoOnceOperator(PindoAskingOperator):
             self._is_sending = False
 
     def _look_for_evidence(
-        self, request: OnceRequest, entry: Entry, *, waited: bool = False, reason: str | None = None
+        self, request: OnceRequest, entry: Entry, *, has_waited: bool = False, reason: str | None = None
     ) -> Entry:
         """Return the entry, settled as sent if Pindo's webhook proves that its message was sent.
 
         Without evidence yet, the task waits without a worker slot, for as long as it may still arrive.
 
-        :param waited: whether that time is over.
+        :param has_waited: whether that time is over.
         :param reason: why the outcome of this try's request is unknown.
         """
         message = request.message
@@ -352,10 +351,11 @@ class PindoOnceOperator(PindoAskingOperator):
         if not can_find_evidence(self.hook):
             return entry
         began = datetime.fromisoformat(entry.began)
-        unknown = UnknownMessage(message_fingerprint(message.to, message.text), message.sender, began)
-        events = read_sent_events(self.hook, began, message.to)
-        if event := find_evidence({message.to: unknown}, events).get(message.to):
-            result = {"sms_id": event.sms_id, "status": SENT, self.recipient_key: request.recipient}
+        recipient = request.recipient
+        unknown = UnknownMessage(message_fingerprint(recipient, message.text), message.sender, began)
+        events = read_sent_events(self.hook, began, recipient)
+        if event := find_evidence({recipient: unknown}, events).get(recipient):
+            result = {"sms_id": event.sms_id, "status": SENT, self.recipient_key: recipient}
             settled = replace(
                 entry.settle(SENT, settlement(event.sms_id)),
                 result=result,
@@ -369,8 +369,8 @@ class PindoOnceOperator(PindoAskingOperator):
             return settled
         # The response of this try was lost a moment ago, perhaps after a long timeout; that of an earlier one long ago.
         until = (began if reason is None else datetime.now(UTC)) + _evidence.WAIT
-        if not waited and until > datetime.now(UTC):
-            wait_for_evidence(self, self.hook, until, [unknown], "execute_evidence", reason=reason)
+        if not has_waited and until > datetime.now(UTC):
+            wait_for_evidence(self, until, [unknown], reason=reason)
         return entry
 
     def _end_unknown(
@@ -397,7 +397,7 @@ class PindoOnceOperator(PindoAskingOperator):
             entry.began,
             entry.to or request.masked_recipient,
         )
-        self._park(context, self._form(), "execute_answer", began=entry.began)
+        self._park(context, self._form(), began=entry.began)
 
     def _form(self) -> Form:
         return Form(

@@ -247,7 +247,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         :param event: what the trigger said; what is known by now decides.
         :param resends: whether it may send to those who are unknown still, as ``on_unknown`` says.
         """
-        return self._run(context, has_waited=True, sends_unknown=resends)
+        return self._run(context, has_waited=True, resends_unknown=resends)
 
     def _settle(self, ledger: BulkLedger, unknown: UnknownEntries, answer: FormAnswer) -> bool:
         """Write an answer into the ledger; return False when it is not clear."""
@@ -287,10 +287,10 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
 
         for line in describe_unknown(unknown.rows, read_optional(self.report_path)):
             _log.warning(line)
-        self._park(context, _form(), "execute_answer", question=ledger.open_question())
+        self._park(context, _form(), question=ledger.open_question())
 
     def _run(
-        self, context: Context, *, has_waited: bool = False, sends_unknown: bool = True
+        self, context: Context, *, has_waited: bool = False, resends_unknown: bool = True
     ) -> dict[str, Any]:
         from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
         from airflow_provider_pindo._bulk.evidence import WaitForEvidence
@@ -326,7 +326,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 is_callable=isinstance(self.recipients, _Supplier),
                 track_delivery=self.track_delivery,
                 has_waited=has_waited,
-                sends_unknown=sends_unknown,
+                resends_unknown=resends_unknown,
             )
             if self._is_to_end:  # on_kill came before there was anything to interrupt
                 send.interrupt()
@@ -335,9 +335,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
             except WaitForWindow as wait:
                 self._wait(wait.until, str(wait))
             except WaitForEvidence as wait:
-                wait_for_evidence(
-                    self, self.hook, wait.until, wait.messages, "execute_evidence", resends=wait.resends
-                )
+                wait_for_evidence(self, wait.until, wait.messages, resends=wait.resends_unknown)
             if result is None:
                 ledger = BulkLedger(context)
                 self._ask(context, ledger, ledger.read_unknown())

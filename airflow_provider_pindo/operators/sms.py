@@ -131,5 +131,5 @@ class PindoSendSmsOperator(PindoOnceOperator):
             recipient=to,
             identity=(to, text, sender),
             send=lambda attempt: dict(self.hook.send(send_checked_sms(to, text, sender), attempt).raw),
-            message=Message(to, text, sender),
+            message=Message(text, sender),
         )

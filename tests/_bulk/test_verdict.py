@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_pindo._bulk.outcome import NOT_AS_WRITTEN
 from airflow_provider_pindo._bulk.preflight import SEND, Preflight
 from airflow_provider_pindo._bulk.totals import RecipientResult, Totals
-from airflow_provider_pindo._bulk.verdict import FIRST, Policies, Verdict, judge, prevent_retry
+from airflow_provider_pindo._bulk.verdict import MAX_NAMED, Policies, Verdict, judge, prevent_retry
 from airflow_provider_pindo.api.errors import (
     PindoAuthError,
     PindoRateLimitError,
@@ -25,11 +25,11 @@ def totals(given=9, *, accepted=0, rejected=0, unknown=0, reason=RESET, unknown_
     return Totals(
         Preflight(bytearray([SEND] * given)),
         accepted=accepted,
-        rejected=rejected,
+        refused=rejected,
         unknown=unknown,
         unknown_not_resendable=unknown_not_resendable,
         unknowns=people[:unknown],
-        refused=people[unknown : unknown + rejected],
+        refused_people=people[unknown : unknown + rejected],
         unknown_entries=["pindo_bulk_00001"] if unknown else [],
         has_changed_entry=reason == NOT_AS_WRITTEN,
     )
@@ -61,7 +61,7 @@ def test_an_unknown_outcome_names_the_row_the_reason_and_the_next_step():
 def test_the_first_rows_share_their_reason_and_the_others_are_counted():
     what, _ = lines(judge(totals(30, unknown=25), None, Policies()))
     assert what.count(RESET) == 1
-    assert what.count("row ") == FIRST
+    assert what.count("row ") == MAX_NAMED
     assert "; and 15 more. 0 accepted" in what
 
 

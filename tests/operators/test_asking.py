@@ -12,7 +12,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_pindo._ledger.entry import Settlement
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators import _ask
-from airflow_provider_pindo.operators._ask import Form, FormAnswer, ask, read_form_answer
+from airflow_provider_pindo.operators._ask import Form, FormAnswer, read_form_answer
 from airflow_provider_pindo.operators.sms import PindoSendSmsOperator
 
 needs_forms = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="a task can park itself from Airflow 3.3 on")
@@ -34,8 +34,11 @@ def park(*notifiers, timeout=timedelta(days=7)):
     from airflow.sdk.exceptions import TaskAwaitingInput
 
     context = {"ti": SimpleNamespace(id="an id", log_url=f"{PAGE}?try_number=1")}
+    operator = PindoSendSmsOperator(
+        task_id="text", to="+250781234567", text="Muraho", ask_timeout=timeout, ask_notifiers=notifiers
+    )
     with pytest.raises(TaskAwaitingInput) as parked:
-        ask(context, FORM, timeout=timeout, notifiers=notifiers, method_name="go_on", kwargs={"about": "it"})
+        operator._park(context, FORM, about="it")
     return parked.value
 
 
@@ -52,7 +55,7 @@ def test_a_question_is_shown_and_the_task_parks_itself(shown):
         }
     ]
     assert (parked.method_name, parked.kwargs, parked.timeout) == (
-        "go_on",
+        "execute_answer",
         {"about": "it"},
         timedelta(days=7),
     )
@@ -77,7 +80,7 @@ def test_a_notifier_that_fails_does_not_keep_the_others_or_the_question_from_the
 
     told = []
     with caplog.at_level(logging.WARNING):
-        assert park(fail, told.append).method_name == "go_on"
+        assert park(fail, told.append).method_name == "execute_answer"
     assert "(ConnectionError); the question stands" in caplog.text
     assert "+250781234567" not in caplog.text
     assert len(told) == len(shown) == 1

@@ -109,13 +109,13 @@ def test_a_send_that_does_not_end_in_time_still_says_what_earlier_tries_did(sand
     store.ready = True
     operator = PindoSendBulkSmsOperator(task_id="text_all", **HALVES)
 
-    def end_first(sending, *args, run_apart=bulk.run_apart):
-        threading.Thread(target=run_apart, args=(sending, *args), daemon=True).start()
+    def end_first(sending, *args, run_in_thread=bulk.run_in_thread):
+        threading.Thread(target=run_in_thread, args=(sending, *args), daemon=True).start()
         while sending.stopped is None:
             time.sleep(0.01)
         raise TimeoutError("the grace is over")
 
-    monkeypatch.setattr(bulk, "run_apart", end_first)
+    monkeypatch.setattr(bulk, "run_in_thread", end_first)
     try:
         with pytest.raises(TimeoutError, match=r"^the grace is over$"):
             operator.execute.__wrapped__(operator, context(store))
@@ -162,12 +162,12 @@ def lost_answers(sandbox, _):
 
 
 def a_timeout(sandbox, monkeypatch):
-    def time_out(*arguments, run_apart=bulk.run_apart):
-        run_apart(*arguments)
+    def time_out(*arguments, run_in_thread=bulk.run_in_thread):
+        run_in_thread(*arguments)
         raise TaskTimeout("Timeout, PID: 7")
 
     too_many_requests(sandbox, monkeypatch)
-    monkeypatch.setattr(bulk, "run_apart", time_out)
+    monkeypatch.setattr(bulk, "run_in_thread", time_out)
 
 
 def a_report_that_is_not_uploaded(_, monkeypatch):
@@ -297,11 +297,11 @@ def test_a_task_that_is_told_to_end_before_it_began_sends_nothing(sandbox, monke
     operator = PindoSendBulkSmsOperator(task_id="text_all", recipients=people(50), text="Muraho")
     operator.on_kill()  # not even begun
 
-    def end_first(sending, *args, run_apart=bulk.run_apart):
+    def end_first(sending, *args, run_in_thread=bulk.run_in_thread):
         operator.on_kill()
-        run_apart(sending, *args)
+        run_in_thread(sending, *args)
 
-    monkeypatch.setattr(bulk, "run_apart", end_first)
+    monkeypatch.setattr(bulk, "run_in_thread", end_first)
     with pytest.raises(PindoError, match="asked to end") as ended:
         operator.execute.__wrapped__(operator, context(Store()))
     assert columns_in(ended.value)["not_sent"] == 50
@@ -334,13 +334,13 @@ def test_a_try_that_is_interrupted_says_where_its_report_ends(
                 operator.on_kill()
             return begin(sender, batch)
 
-        def time_out(*run_arguments, run_apart=bulk.run_apart):
-            run_apart(*run_arguments)
+        def time_out(*run_arguments, run_in_thread=bulk.run_in_thread):
+            run_in_thread(*run_arguments)
             raise TaskTimeout("Timeout, PID: 7")
 
         patched.setattr(BulkSender, "_begin", end_at_the_third)
         if ended_by == "a timeout":
-            patched.setattr(bulk, "run_apart", time_out)
+            patched.setattr(bulk, "run_in_thread", time_out)
         with pytest.raises((PindoError, TaskTimeout)) as ended:
             operator.execute.__wrapped__(operator, context(store))
     lines = report(path)

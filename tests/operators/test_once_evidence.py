@@ -112,7 +112,7 @@ def questions(monkeypatch):
     class Parked(Exception):
         pass
 
-    def park(operator, context, form, method_name, **kwargs):
+    def park(operator, context, form, **kwargs):
         titles.append(form.subject)
         raise Parked
 
