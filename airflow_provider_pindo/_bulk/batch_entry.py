@@ -56,7 +56,7 @@ _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 class StoredBatch:
     """An entry of an earlier try.
 
-    :param status: its word, as the task wrote it or a person settled it.
+    :param status: the status, as the task wrote it or a person changed it.
     :param outcome: what it says; None when it is not as a task wrote it.
     :param recipients: how many the batch has.
     :param has_new_settlement: whether :func:`settle_rows` has changed it since a task wrote it.
@@ -81,14 +81,14 @@ class StoredBatch:
             return 0.0
         return self.outcome.cost + (self.outcome.unknown_cost if self.status != NOT_SENT else 0.0)
 
-    def settled(self, batch: Batch) -> Outcome:
-        """Return what is known of ``batch`` now, with the person's word applied to those that were unknown."""
+    def outcome_of(self, batch: Batch) -> Outcome:
+        """Return the outcome of ``batch``. A status that a person changed counts for its unknown rows."""
         if self.outcome is None or self.recipients != len(batch) or not self.outcome.is_of(batch.rows):
             return Outcome(unknown={NOT_AS_WRITTEN: list(batch.rows)}, unknown_cost=self.spent)
-        return self.current()
+        return self.apply_status()
 
-    def current(self) -> Outcome:
-        """Return the outcome, with the word that a person wrote for the status applied to the unknown rows."""
+    def apply_status(self) -> Outcome:
+        """Return the outcome, after a status that a person changed was applied to its unknown rows."""
         outcome = self.outcome or Outcome()
         if self.status == UNKNOWN:
             return outcome
@@ -173,7 +173,7 @@ def read_rows(value: Any) -> Iterator[RowOutcome]:
     :raises PindoConfigurationError: it is not as a task wrote it, or another version of this provider wrote it.
     """
     stored, rows = _open_entry(value)
-    outcome = stored.current()
+    outcome = stored.apply_status()
     columns = outcome.column_of_rows()
     settlements = {
         row: some.settlement for some in outcome.settled for row in (*some.arrived, *some.not_arrived)
@@ -206,7 +206,7 @@ def settle_rows(
         another version of this provider wrote it.
     """
     stored, rows = _open_entry(value)
-    outcome = stored.current()
+    outcome = stored.apply_status()
     try:
         outcome.settle(SettledRows(_short(settlement), frozenset(arrived), frozenset(not_arrived)))
     except ValueError as error:
@@ -316,7 +316,7 @@ def _parse_entry(value: Any) -> StoredBatch | None:
     outcome, recipients = _parse_outcome(value), int(value["recipients"])
     if "v" not in value or outcome.count_accepted(recipients) != value["accepted"]:
         return None
-    return StoredBatch(_word(value["status"]), outcome, recipients, value.get(_NEW_SETTLEMENT) is True)
+    return StoredBatch(_read_status(value["status"]), outcome, recipients, value.get(_NEW_SETTLEMENT) is True)
 
 
 def _parse_outcome(value: Mapping[str, Any]) -> Outcome:
@@ -373,7 +373,7 @@ def _usd(value: Any) -> float:
     return usd
 
 
-def _word(status: object) -> str:
+def _read_status(status: object) -> str:
     """Return the status of an entry. Any other word is unknown, which sends nothing."""
-    word = str(status).strip().lower()
-    return word if word in (SENT, NOT_SENT) else UNKNOWN
+    text = str(status).strip().lower()
+    return text if text in (SENT, NOT_SENT) else UNKNOWN

@@ -44,8 +44,8 @@ class Batch:
         """Return the positions of ``rows``."""
         if len(rows) == len(self.rows):
             return range(len(rows))
-        rows_wanted = set(rows)
-        return [position for position, row in enumerate(self.rows) if row in rows_wanted]
+        row_set = set(rows)
+        return [position for position, row in enumerate(self.rows) if row in row_set]
 
     def segments(self, positions: Sequence[int], template: Template) -> int:
         """Return the segments of the messages at ``positions``."""

@@ -104,7 +104,7 @@ class BulkLedger:
         """Read what earlier tries did, and write that this one starts.
 
         :param input: fingerprint of what is sent to whom.
-        :param given: rows of the list, for the person who reads the entry.
+        :param given: rows of the list; it decides how many entries a later try reads.
         :param chunk_size: recipients of a bulk request. Each entry covers a whole number of them; a later try keeps the
             entries of the first.
         :param resend: in a new generation, send again what has finished; what has not is continued. Ignored within the
@@ -197,13 +197,13 @@ class BulkLedger:
         """Whether earlier tries left somebody unknown, and no person has changed an entry."""
         stored = self._stored.values()
         return any(
-            each.status == UNKNOWN and each.outcome and each.outcome.unknown for each in stored
-        ) and all(each.outcome is not None for each in stored)
+            batch.status == UNKNOWN and batch.outcome and batch.outcome.unknown for batch in stored
+        ) and all(batch.outcome is not None for batch in stored)
 
     @property
     def processed(self) -> int:
         """Recipients to whom earlier tries have sent, or may have."""
-        outcomes = ((each.recipients, each.outcome) for each in self._stored.values())
+        outcomes = ((stored.recipients, stored.outcome) for stored in self._stored.values())
         return sum(count - len(outcome.not_sent) for count, outcome in outcomes if outcome is not None)
 
     @property
@@ -217,9 +217,8 @@ class BulkLedger:
 
         Entries with settled rows are left out: their cost is that of more segments than they name.
         """
-        outcomes = [
-            each.outcome for each in self._stored.values() if each.outcome and not each.outcome.settled
-        ]
+        all_outcomes = (stored.outcome for stored in self._stored.values())
+        outcomes = [outcome for outcome in all_outcomes if outcome and not outcome.settled]
         segments = sum(outcome.segments for outcome in outcomes)
         return sum(outcome.cost for outcome in outcomes) / segments if segments else None
 
@@ -254,7 +253,7 @@ class BulkLedger:
             return None
         if stored.is_settled:
             self._settled.add(batch.index)
-        outcome = stored.settled(batch)
+        outcome = stored.outcome_of(batch)
         if self._asks_rejected_again:  # the task was cleared since, so what Pindo refused may be fixed
             outcome.put_back_rejected()
         return outcome
@@ -280,7 +279,7 @@ class BulkLedger:
                     "Restore its value in the Task State Store (the Storage tab of this task instance), and clear the "
                     "task to be asked again"
                 )
-            if rows := [each for each in read_rows(value) if each.outcome == UNKNOWN]:
+            if rows := [row for row in read_rows(value) if row.outcome == UNKNOWN]:
                 values[key] = value
                 unknown += rows
         return UnknownEntries(self._header["given"], values, unknown, self._header.get(_QUESTION))
@@ -301,7 +300,7 @@ class BulkLedger:
 
         :raises Exception: Airflow did not store it. What is not stored stays unknown.
         """
-        rows = {each.row for each in unknown.rows}
+        rows = {recipient.row for recipient in unknown.rows}
         for key, value in unknown.values.items():
             mine = rows.intersection(parse_rows(value["rows"]))
             settled = settle_rows(value, mine.intersection(arrived), mine.difference(arrived), settlement)

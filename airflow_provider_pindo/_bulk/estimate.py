@@ -21,7 +21,7 @@ _RESPONSE_TIME = 0.1
 class Estimate:
     """When a send starts, how long it takes, and whether it fits.
 
-    :param starts: when the window opens; the present if it is open.
+    :param starts: when the window opens; now if it is open.
     :param ends: when the window closes after that, or the last message expires; None if neither happens.
     :param what: how many requests or recipients.
     :param seconds: how long they take.

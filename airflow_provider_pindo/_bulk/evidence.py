@@ -85,12 +85,12 @@ def unknown_messages(
             map(datetime.fromisoformat, value["began"].split("/")) if "began" in value else (None, None)
         )
         is_recent = last is not None and datetime.now(UTC) - last < _LOOK_BACK
-        for each in read_rows(value):
-            if each.outcome == UNKNOWN and first is not None and is_recent:
-                messages[each.row] = UnknownMessage(rows[each.row], sender, first, last)
-            elif each.outcome == "accepted" and not each.sms_id:
-                others.add(rows[each.row])
-    return {row: each for row, each in messages.items() if each.fingerprint not in others}
+        for recipient in read_rows(value):
+            if recipient.outcome == UNKNOWN and first is not None and is_recent:
+                messages[recipient.row] = UnknownMessage(rows[recipient.row], sender, first, last)
+            elif recipient.outcome == "accepted" and not recipient.sms_id:
+                others.add(rows[recipient.row])
+    return {row: message for row, message in messages.items() if message.fingerprint not in others}
 
 
 def _fingerprints(batch: Batch, plan: Plan) -> Iterator[str]:
@@ -127,7 +127,7 @@ def settle_by_evidence(
     """Settle those whose messages Pindo's webhook names as sent; return the others."""
     if not messages:
         return {}
-    events = read_sent_events(hook, min(each.began for each in messages.values()))
+    events = read_sent_events(hook, min(message.began for message in messages.values()))
     evidence = find_evidence(messages, events)
     if evidence:
         ledger.settle_by_evidence(unknown, evidence)
@@ -137,4 +137,4 @@ def settle_by_evidence(
             f"{len(evidence):,}",
             f"{len(unknown.rows):,}",
         )
-    return {row: each for row, each in messages.items() if row not in evidence}
+    return {row: message for row, message in messages.items() if row not in evidence}

@@ -131,9 +131,9 @@ class Request:
     """One request to make.
 
     :param positions: positions of its recipients in the batch.
-    :param text: the text; None for that of the plan, whose name Pindo fills.
+    :param text: the text. None: the plan's text, in which Pindo fills the name.
     :param segments: segments of its messages, as counted here.
-    :param is_single: whether it is one message over the call for one.
+    :param is_single: whether it uses the call for one message.
     :param whole: the request that it was cut from, by a refusal or an expiry; None if it is whole.
     :param is_partly_accepted: whether Pindo accepted a part of it.
     """
@@ -153,7 +153,7 @@ class Request:
 
     @property
     def may_speak_for_all(self) -> bool:
-        """Whether its refusal may concern everybody: not that of a group, once Pindo took others of its request."""
+        """Whether its refusal may concern everybody: not that of a group, once Pindo accepted others of its request."""
         return len(self.positions) == 1 or self.whole is None or not self.whole.is_partly_accepted
 
     def halves(self) -> tuple[Request, Request]:
@@ -207,7 +207,7 @@ class Request:
         return bool(unknown)
 
     def put_back_in(self, snapshot: Outcome) -> None:
-        """Do the same in a snapshot, where they are in flight."""
+        """Do as :meth:`put_back` in a snapshot, which counts its recipients as unknown."""
         before = {row: self.source.admitted[row] for row in self.rows}
         snapshot.take(before)
         _put_back(snapshot, before)

@@ -137,7 +137,8 @@ def _read_expiries(name: str, values: Sequence[Any], zone: tzinfo, problems: dic
 def _read_expiry(name: str, value: Any, zone: tzinfo) -> float:
     """Return the time in a recipient's field, as a timestamp.
 
-    :param value: a datetime, or one as ISO text. An expiry has no look, so a date cell of Excel may hold it.
+    :param value: a datetime, or one as ISO text. An expiry needs no display format, so a date cell of
+        Excel may hold it.
     :param zone: the zone of a time that names none.
     :raises PindoConfigurationError: it is neither; the error does not show the value.
     """
@@ -229,7 +230,7 @@ def _fill(rows: ParsedBlock, plan: Plan, values: dict[str, list[str]]) -> None:
     filled = list(map(template.fill, zip(*(values[name] for name in template.mentioned), strict=True)))
     if plan.fills_text:
         rows.texts = filled
-    together = "\n".join(filled)  # one look for all: there is hardly ever anything to find
+    together = "\n".join(filled)  # one search for all: there is hardly ever anything to find
     written = template.addresses
     if not has_mention(together, written * len(filled)) and _is_unicode(together):
         return

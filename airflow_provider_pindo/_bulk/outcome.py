@@ -124,12 +124,12 @@ class Outcome:
 
     def take_unknown(self) -> list[int]:
         """Return the unknown rows, and forget that they are."""
-        rows = sorted(row for each in self.unknown.values() for row in each)
+        rows = sorted(chain(*self.unknown.values()))
         self.unknown = {}
         return rows
 
     def settle(self, some: SettledRows) -> None:
-        """Have unknown rows accepted or not sent, and record who said so.
+        """Turn unknown rows into accepted or not sent ones, and record who said so.
 
         The unknown rows share their estimated cost equally.
 
@@ -147,14 +147,14 @@ class Outcome:
         self.not_sent = sorted([*self.not_sent, *some.not_arrived])
         self.cost += share * len(some.arrived)
         self.unknown_cost = share * self.count_unknown()
-        earlier = [each.without(rows) for each in self.settled]
-        self.settled = [*(each for each in earlier if each.arrived or each.not_arrived), some]
+        earlier = [others.without(rows) for others in self.settled]
+        self.settled = [*(others for others in earlier if others.arrived or others.not_arrived), some]
         if len(self.settled) > _MAX_SETTLEMENTS:
             oldest, second, *others = self.settled
             self.settled = [oldest.merge(second), *others]
 
     def put_back_rejected(self) -> None:
-        """Have those who were rejected among those not sent, as if their turn had not come."""
+        """Move the rejected rows to those not sent, so that they are sent to again."""
         self.not_sent = sorted(chain(self.not_sent, *self.rejected.values()))
         self.rejected = {}
 

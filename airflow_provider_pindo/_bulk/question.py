@@ -57,7 +57,7 @@ def _read_rows(text: str, unknown: set[int]) -> set[int]:
         match = _part(part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
-            raise ValueError(f"{_shown(part)} in {ARRIVED} is no row and no range such as 58-77")
+            raise ValueError(f"{_shown(part)} in {ARRIVED} is not a row number or a range such as 58-77")
         for row in range(first, last + 1):
             if row not in unknown:
                 certain.add(row)
@@ -66,7 +66,7 @@ def _read_rows(text: str, unknown: set[int]) -> set[int]:
     if certain:
         are = format_rows(unknown) or "none"
         raise ValueError(
-            f"{ARRIVED} names row {abbreviate(sorted(certain))}, whose outcome is not unknown. Unknown are "
+            f"{ARRIVED} names row {abbreviate(sorted(certain))}, whose outcome is not unknown. The unknown rows are "
             f"{are if len(are) <= _MAX_ROWS else f'{are[:_MAX_ROWS]}…'}"
         )
     return rows
@@ -85,8 +85,8 @@ def describe_unknown(unknown: Sequence[RowOutcome], report_path: str | None) -> 
         f"Outcome unknown for {len(unknown):,} recipients. Find out who of them got the message (Pindo's dashboard "
         "shows it), then answer the question under Required Actions:"
     )
-    for each in unknown[:MAX_LISTED]:
-        yield f"row {each.row} ({each.number}): {each.reason}"
+    for recipient in unknown[:MAX_LISTED]:
+        yield f"row {recipient.row} ({recipient.number}): {recipient.reason}"
     if len(unknown) > MAX_LISTED:
         tab = "the Pindo tab of this task instance"
         where = (

@@ -189,12 +189,12 @@ class BulkSend:
         """
         now = datetime.now(UTC)
 
-        def end_of_wait(each: UnknownMessage) -> datetime:
-            latest = each.latest or each.began
+        def end_of_wait(message: UnknownMessage) -> datetime:
+            latest = message.latest or message.began
             is_of_this_try = started is not None and latest >= started
             return (now if is_of_this_try else latest) + _evidence.WAIT
 
-        if waiting := [each for each in messages if end_of_wait(each) > now]:
+        if waiting := [message for message in messages if end_of_wait(message) > now]:
             raise WaitForEvidence(waiting, max(map(end_of_wait, waiting)), resends_unknown=resends_unknown)
 
     def dry_run(self) -> dict[str, Any]:

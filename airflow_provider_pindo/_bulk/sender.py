@@ -367,11 +367,11 @@ class BulkSender:
                 request.put_back()
         except Exception as error:  # a library's, or a mistake of ours
             if attempt.sent:
-                self._unknown(request, f"{type(error).__name__} came up before Pindo's response was read")
+                self._unknown(request, f"{type(error).__name__} was raised before Pindo's response was read")
             else:
                 request.put_back()
             # Not the error itself: Airflow logs its message, which may quote the text or the number.
-            self._breaker.stop(PindoStoppedError(f"{safe_message(error)} came up while sending"))
+            self._breaker.stop(PindoStoppedError(f"{safe_message(error)} was raised while sending"))
 
     def _put_back_late(self, request: Request) -> None:
         """Put a request that had to wait too long into the queue again. Who takes it next sees for whom it is late."""
@@ -400,13 +400,13 @@ class BulkSender:
         )
         self._read_receipt(receipt)
         if receipt.count > count or receipt.total not in (None, count):
-            reason = f"Pindo speaks of {receipt.count} of {receipt.total} where it was asked for {count}"
+            reason = f"Pindo's receipt names {receipt.count} of {receipt.total} recipients, and the request had {count}"
             self._unclear(request, reason)
         elif 0 < receipt.count < count:
-            self._unclear(request, f"Pindo took {receipt.count} of {count} and does not say which")
+            self._unclear(request, f"Pindo accepted {receipt.count} of {count} and does not say which")
         elif receipt.count == 0:
             self._breaker.count_response()
-            self._refused(request, f"Pindo took none of {count}")
+            self._refused(request, f"Pindo accepted none of {count}")
         else:
             self._accepted(request, request.segments, None)
 
@@ -441,7 +441,7 @@ class BulkSender:
         self._spending.spent += cost
 
     def _unclear(self, request: Request, reason: str) -> None:
-        """Note that Pindo took some of a request and does not say whom."""
+        """Note that Pindo accepted some of a request and does not say whom."""
         self._unknown(request, reason)
         if self._accepts_unknown:
             self._breaker.count_response()

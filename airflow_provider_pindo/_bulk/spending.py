@@ -39,12 +39,12 @@ class Spending:
             and round(self.balance - cost, 6) < self.min_balance
         ):
             return PindoInsufficientBalanceError(
-                f"the wallet holds {self.balance:,.3f} USD, and {cost:,.3f} more are in flight or come next, which "
-                f"leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
+                f"the wallet holds {self.balance:,.3f} USD, and the messages in flight or next cost {cost:,.3f} USD, "
+                f"which leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
             )
         if self.max_cost is not None and round(self.spent + cost, 6) > self.max_cost:
             return PindoCostLimitError(
-                f"{self.spent:,.3f} USD were spent, and {cost:,.3f} more are in flight or come next, which is over "
-                f"max_cost={self.max_cost:,.2f}: raise max_cost and clear the task, which continues the send"
+                f"{self.spent:,.3f} USD were spent, and the messages in flight or next cost {cost:,.3f} USD, which is "
+                f"over max_cost={self.max_cost:,.2f}: raise max_cost and clear the task, which continues the send"
             )
         return None

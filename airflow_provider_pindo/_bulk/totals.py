@@ -81,7 +81,8 @@ class Totals:
     :param excluded_elsewhere: recipients that are excluded now, and stand in the column where an earlier try put them.
     :param unknown_not_resendable: unknown recipients that ``on_unknown="resend"`` does not send to: they are excluded,
         or their message has expired.
-    :param unknown_entries: the first entries of the ledger with somebody unknown, and one more if there are more.
+    :param unknown_entries: entries of the ledger with somebody unknown, in the order in which their batches ended: at
+        most a hundred, and one more if there are more.
     :param has_changed_entry: whether one of them is not as a task wrote it.
     """
 

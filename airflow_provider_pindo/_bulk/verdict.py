@@ -96,7 +96,7 @@ def leave_unknown(unknown: UnknownEntries, why: str) -> PindoUnknownOutcomeError
     :param unknown: what is unknown still.
     :param why: what became of the question.
     """
-    people = ((each.row, each.number, each.reason) for each in unknown.rows[:MAX_NAMED])
+    people = ((person.row, person.number, person.reason) for person in unknown.rows[:MAX_NAMED])
     what = _name_unknown(people, len(unknown.rows), unknown.given)
     return PindoUnknownOutcomeError(f"{why}. {what}.\n{_ASK_AGAIN} Or {_by_hand(list(unknown.values))}.")
 
@@ -143,7 +143,7 @@ def _failure(
 
 def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step: str | None) -> _Failure:
     what = mask_error(stopped).rstrip(".")
-    rest = f"{counts.not_sent:,} recipients that are not sent"
+    rest = f"{counts.not_sent:,} recipients who were not sent to"
     if isinstance(stopped, PindoWindowClosedError):
         next_step = f"Clear the task when the window is open: it sends to the {rest}."
     elif isinstance(stopped, PindoRejectedError):
@@ -229,7 +229,7 @@ def _settling_step(totals: Totals, policies: Policies) -> str:
     )
     return (
         "Find out whether they were texted (Pindo's dashboard shows it), then "
-        f"{_by_hand(totals.unknown_entries)}.{restore if totals.has_changed_entry else ''}"
+        f"{_by_hand(sorted(totals.unknown_entries))}.{restore if totals.has_changed_entry else ''}"
     )
 
 

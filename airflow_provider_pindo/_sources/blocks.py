@@ -26,7 +26,7 @@ class BadCell:
     """A cell that its reader cannot make a text of.
 
     :param reason: why, and what to do.
-    :param value: what it holds, if only its look in a text is unknown.
+    :param value: what it holds, if only its display format is unknown.
     """
 
     reason: str

@@ -144,22 +144,22 @@ def split_header(where: str, line: str, separators: str = _SEPARATORS) -> dict[s
 
 def _choose(where: str, headers: dict[str, list[str]], columns: FieldMap) -> tuple[str, list[int | None]]:
     """Return the separator, and the positions of the columns: those of the only header that has them all."""
-    found: dict[str, list[int | None]] = {}
+    positions: dict[str, list[int | None]] = {}
     errors: dict[str, PindoConfigurationError] = {}
     for separator, header in headers.items():
         try:
-            found[separator] = columns.find(header, where)
+            positions[separator] = columns.find(header, where)
         except PindoConfigurationError as error:
             errors[separator] = error
-    if not found:
+    if not positions:
         raise errors[max(errors, key=lambda separator: len(headers[separator]))]
-    if len({tuple(headers[separator]) for separator in found}) > 1:
+    if len({tuple(headers[separator]) for separator in positions}) > 1:
         raise PindoConfigurationError(
-            f"the columns of {where} could be separated by {' or '.join(map(_name, found))}: save it with one of "
+            f"the columns of {where} could be separated by {' or '.join(map(_name, positions))}: save it with one of "
             "them, and put the names in double quotes"
         )
-    separator = next(iter(found))
-    return separator, found[separator]
+    separator = next(iter(positions))
+    return separator, positions[separator]
 
 
 def _name(separator: str) -> str:
@@ -224,7 +224,7 @@ class _Lines:
 
 def _fault(where: str, row: int, what: str) -> PindoConfigurationError:
     return PindoConfigurationError(
-        f"{where} cannot be read as CSV (row {row} {what}), since it is not clear which rows are whose: put the whole "
+        f"{where} cannot be read as CSV (row {row} {what}), since it is not clear where the row ends: put the whole "
         'field in double quotes, and write a quote in it twice ("")'
     )
 

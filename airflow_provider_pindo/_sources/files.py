@@ -77,7 +77,7 @@ def would_overwrite(target: str, source: str) -> bool:
     try:
         written, read = storage_path(target), storage_path(source)
         if _is_local(written) and _is_local(read):
-            file, other = (Path(each.path).expanduser().resolve() for each in (written, read))
+            file, other = (Path(place.path).expanduser().resolve() for place in (written, read))
             if file.exists() and other.exists() and file.samefile(other):
                 return True
         elif _SCHEMES.get(written.protocol, written.protocol) == _SCHEMES.get(read.protocol, read.protocol):

@@ -153,10 +153,10 @@ class RowsSource:
 def named_row(row: Any, number: int) -> Any:
     """Return a row of a database that has names as a dict, and anything else as it is.
 
-    Such are named tuples, ``sqlite3.Row``, the rows of SQLAlchemy, and ``DictRow`` of psycopg2.
+    These are named tuples, ``sqlite3.Row``, the rows of SQLAlchemy, and ``DictRow`` of psycopg2.
 
     :param number: the number of the row, for errors.
-    :raises PindoConfigurationError: a name stands twice.
+    :raises PindoConfigurationError: a name appears twice.
     """
     if isinstance(row, Mapping | str):
         return row
@@ -180,10 +180,10 @@ def named_row(row: Any, number: int) -> Any:
 
 
 def _is_part(row: Any, is_mapped: bool) -> bool:
-    """Return whether an element of a list of recipients is such a list itself: what one of a mapped task's returned."""
+    """Return whether an element is itself a list of recipients: the result of one mapped task instance."""
     if isinstance(row, list) and is_mapped:
         return True
-    return isinstance(row, list | tuple) and all(isinstance(each, Mapping) for each in row)
+    return isinstance(row, list | tuple) and all(isinstance(element, Mapping) for element in row)
 
 
 def _refuse_lists(rows: Sequence[Any], first: int) -> None:
@@ -196,7 +196,7 @@ def _refuse_lists(rows: Sequence[Any], first: int) -> None:
 
 
 def _refuse_without_fields(rows: Sequence[Any], columns: FieldMap, where: str) -> None:
-    """Say once that the first rows lack a field, or have two that could be it: not of each that it has no value."""
+    """Refuse rows that all lack a field, or have two keys for it, with one error instead of one for each row."""
     if not all(isinstance(row, Mapping) for row in rows):
         return
     header = list(dict.fromkeys(chain.from_iterable(rows)))

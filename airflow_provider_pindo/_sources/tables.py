@@ -29,8 +29,8 @@ _EXCEL = (".xlsx", ".xlsm")
 BINARY_SUFFIXES = (".parquet", *_EXCEL)
 TABLE_SUFFIXES = (".csv", ".tsv", *BINARY_SUFFIXES)
 _DATE_CELL = (
-    "it is a date or time cell of Excel, whose look is not stored: format the column as text and type it as it should "
-    "read, or use =TEXT(…)"
+    "it is a date or time cell of Excel, whose display format cannot be read: format the column as text and type "
+    "it as it should read, or use =TEXT(…)"
 )
 #: pandas adds the labels of the rows to what it gives to Arrow.
 LABELS = "__index_level_"
@@ -236,11 +236,11 @@ def _open_parquet(file: File, columns: FieldMap) -> Iterator[Table]:
                 for target in _parquet_files(file)
             ]
             header = opened[0].schema_arrow.names
-            if any(each.schema_arrow.names != header for each in opened):
+            if any(part.schema_arrow.names != header for part in opened):
                 raise PindoConfigurationError(
                     f"the files in {file.name} do not all have the same columns: write it again"
                 )
-            batches = chain.from_iterable(each.iter_batches(batch_size=BLOCK) for each in opened)
+            batches = chain.from_iterable(part.iter_batches(batch_size=BLOCK) for part in opened)
             yield _ArrowTable(file.name, header, batches, columns)
         except (pyarrow.ArrowException, OSError) as error:
             # pyarrow raises bare ones for bytes that it does not understand; those of a storage say which error it is.
@@ -258,10 +258,10 @@ def _parquet_files(file: File) -> list[Any]:
         if not target.is_dir():
             return [target]
         inside = sorted(
-            (each for each in target.iterdir() if not each.name.startswith(("_", "."))),
-            key=lambda each: each.name,
+            (path for path in target.iterdir() if not path.name.startswith(("_", "."))),
+            key=lambda path: path.name,
         )
-    files = [each for each in inside if each.name.endswith(".parquet")]
+    files = [path for path in inside if path.name.endswith(".parquet")]
     if not files or len(files) < len(inside):
         raise PindoConfigurationError(
             f"{file.name} is a folder, and not all in it are Parquet files (folders such as country=RW are not read): "

@@ -83,7 +83,7 @@ class OnceRequest:
 
     @property
     def masked_recipient(self) -> str:
-        """The recipient for logs and errors."""
+        """The recipient, for logs and errors."""
         return mask_phone_number(self.recipient)
 
 
@@ -104,7 +104,7 @@ class PindoOnceOperator(PindoAskingOperator):
     ledger_key: str
     #: What the task sends, for its messages.
     what: str
-    #: What the answer that it arrived does.
+    #: What happens after the answer *It arrived*, for the form.
     if_arrived = "the task succeeds and sends nothing."
     #: Key of the recipient in the result.
     recipient_key: str
@@ -300,7 +300,7 @@ class PindoOnceOperator(PindoAskingOperator):
                 f"the task was ended ({type(error).__name__}) during the request: {if_lost}\n"
                 f"{self._how_to_settle(request)}"
             ) from None
-        self.log.info("Pindo took the %s to %s", self.what, planned.to)
+        self.log.info("Pindo accepted the %s to %s", self.what, planned.to)
         self._count_accepted(transaction.result)
         return transaction.result
 
@@ -310,9 +310,9 @@ class PindoOnceOperator(PindoAskingOperator):
         try:
             yield
         except BaseException as error:
-            is_certain = isinstance(error, PindoError) or attempt.sent
             if not attempt.is_late:
-                count_messages(self.kind, **{outcome_of(error) if is_certain else "not_sent": 1})
+                has_outcome = isinstance(error, PindoError) or attempt.sent
+                count_messages(self.kind, **{outcome_of(error) if has_outcome else "not_sent": 1})
             raise
 
     def _count_accepted(self, result: Mapping[str, Any]) -> None:

@@ -260,7 +260,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
             raise leave_unknown(unknown, f"Nobody answered within {self.ask_timeout}")
         if answer.option == LEAVE_IT_FAILED:
             raise leave_unknown(unknown, f"{answer.who} answered {LEAVE_IT_FAILED!r}")
-        rows = {each.row for each in unknown.rows}
+        rows = {recipient.row for recipient in unknown.rows}
         try:
             arrived = read_arrived(answer.option, answer.params.get(ARRIVED), rows)
         except ValueError as error:

@@ -154,8 +154,8 @@ def _rows(
     if isinstance(recipients, Mapping):
         recipients = [recipients]
     names = list(fields or ())
-    for number, each in enumerate(recipients, start=1):
-        row = each if names else named_row(each, number)
+    for number, given in enumerate(recipients, start=1):
+        row = given if names else named_row(given, number)
         if isinstance(row, Mapping):
             yield dict(row)
         elif isinstance(row, str | bytes) or not hasattr(row, "__len__"):

@@ -204,7 +204,7 @@ class PindoVerifyCheckOperator(PindoOperator):
         ``return`` returns ``{"verified": false, "reason": …}``, so that the DAG can branch. Other refusals (the token,
         the wallet, an unknown ``request_id``) fail either way. (templated)
     :param cancel_on_failure: cancel the verification when the task fails and has no retry left, so that the PIN is
-        worth nothing from then on. False by default, since the person may have mistyped it. (templated)
+        no longer valid. False by default, since the person may have mistyped it. (templated)
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: for a right code ``{"verified": true}`` with the keys of Pindo's response (``message``,
         ``remaining_balance`` in USD, ``request_id``).
@@ -261,15 +261,15 @@ class PindoVerifyCheckOperator(PindoOperator):
                 result = self._result(request_id, RequestLedger(context, self.ledger_key))
                 if not result["verified"] and on_wrong_code == "fail":
                     raise PindoRejectedError(
-                        f"the code for verification {request_id} does not count: {result['reason']}"
+                        f"the code for verification {request_id} was not accepted: {result['reason']}"
                     )
             except PindoError as error:
                 is_last = not (error.retry_helps and _has_another_try(context))
                 cancelled = cancel_on_failure and is_last and self._cancel(request_id)
                 if isinstance(error, PindoUnknownOutcomeError) and not cancelled:
                     raise error.with_message(
-                        f"{error}\nA second check could burn an attempt, so none is made: clear the task to check the "
-                        "code once more"
+                        f"{error}\nA second check could use up an attempt, so none is made: clear the task to check "
+                        "the code once more"
                     ) from None
                 raise
             if result["verified"]:
@@ -357,7 +357,7 @@ class PindoVerifyCheckOperator(PindoOperator):
 
 
 class PindoVerifyCancelOperator(PindoOperator):
-    """Cancel a verification: its PIN is worth nothing from now on.
+    """Cancel a verification: its PIN is no longer valid.
 
     The task may be retried and cleared freely, since a second cancel has no further effect. A verification that has
     ended (verified, expired, cancelled) stays unchanged, and the task succeeds. So the task can be the teardown of a
@@ -380,7 +380,7 @@ class PindoVerifyCancelOperator(PindoOperator):
         """Cancel the verification, unless it has ended."""
         with self.hook as hook, fail_without_retry():
             state = _cancel_verification(hook, check_request_id(self.request_id))
-            self.log.info("The PIN of verification %s is worth nothing now", state["request_id"])
+            self.log.info("The PIN of verification %s is no longer valid", state["request_id"])
             return state
 
 

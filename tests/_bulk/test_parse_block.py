@@ -100,7 +100,10 @@ def test_a_bad_number_is_shown_as_its_cell_holds_it(cell, shown):
         ("2026-12-01T08:00:00", datetime(2026, 12, 1, 6, tzinfo=UTC)),
         ("2026-12-01T08:00:00+00:00", datetime(2026, 12, 1, 8, tzinfo=UTC)),
         (datetime(2026, 12, 1, 8), datetime(2026, 12, 1, 6, tzinfo=UTC)),
-        (BadCell("its look is unknown", datetime(2026, 12, 1, 8)), datetime(2026, 12, 1, 6, tzinfo=UTC)),
+        (
+            BadCell("its display format is unknown", datetime(2026, 12, 1, 8)),
+            datetime(2026, 12, 1, 6, tzinfo=UTC),
+        ),
     ],
 )
 def test_a_row_expires_in_the_zone_of_the_plan_unless_its_time_names_one(cell, moment):
@@ -125,6 +128,6 @@ def test_a_cell_that_holds_no_time_says_what_its_reader_says():
         0: "'until': it is broken"
     }
     (reason,) = parse(
-        NUMBER, "A", BadCell("its look is unknown", date(2026, 12, 1)), expires_field="until"
+        NUMBER, "A", BadCell("its display format is unknown", date(2026, 12, 1)), expires_field="until"
     ).problems.values()
     assert reason.startswith("'until' is not a date with a time of day: write one such as")

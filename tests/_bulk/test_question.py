@@ -51,16 +51,16 @@ def test_some_are_named_by_their_rows(typed, rows):
     [
         (SOME_ARRIVED, "", "arrived is empty: give the rows that arrived, such as 58-77,80"),
         (SOME_ARRIVED, None, "arrived is empty"),
-        (SOME_ARRIVED, " , ", "'' in arrived is no row"),
-        (SOME_ARRIVED, "all", "'all' in arrived is no row and no range such as 58-77"),
-        (SOME_ARRIVED, "60-58", "'60-58' in arrived is no row"),
-        (SOME_ARRIVED, "-58", "'-58' in arrived is no row"),
-        (SOME_ARRIVED, "58.0", "'58.0' in arrived is no row"),
-        (SOME_ARRIVED, "\u0665\u0668", "in arrived is no row"),
-        (SOME_ARRIVED, "58,79,81-99999999", r"names row 79, 81, .* Unknown are 58-77,80,1001"),
+        (SOME_ARRIVED, " , ", "'' in arrived is not a row"),
+        (SOME_ARRIVED, "all", "'all' in arrived is not a row number or a range such as 58-77"),
+        (SOME_ARRIVED, "60-58", "'60-58' in arrived is not a row"),
+        (SOME_ARRIVED, "-58", "'-58' in arrived is not a row"),
+        (SOME_ARRIVED, "58.0", "'58.0' in arrived is not a row"),
+        (SOME_ARRIVED, "\u0665\u0668", "in arrived is not a row"),
+        (SOME_ARRIVED, "58,79,81-99999999", r"names row 79, 81, .* The unknown rows are 58-77,80,1001"),
         (SOME_ARRIVED, "77-80", "names row 78, whose outcome is not unknown"),
-        (SOME_ARRIVED, "0781234567", r"'078\*\*\*\*567' in arrived is no row"),
-        (SOME_ARRIVED, ["58"], "in arrived is no row"),
+        (SOME_ARRIVED, "0781234567", r"'078\*\*\*\*567' in arrived is not a row"),
+        (SOME_ARRIVED, ["58"], "in arrived is not a row"),
         (ALL_ARRIVED, "58", "arrived names rows, and the option is 'All arrived': choose 'Some arrived'"),
         (NONE_ARRIVED, "58", "the option is 'None arrived: send to them'"),
         ("Approve", "58", "'Approve' is not one of the options"),
@@ -73,10 +73,10 @@ def test_an_answer_that_is_not_clear_is_refused_with_the_reason(option, typed, p
 
 
 def test_the_unknown_rows_of_a_refusal_are_cut():
-    with pytest.raises(ValueError, match=r"Unknown are 1,3,.*…$") as refused:
+    with pytest.raises(ValueError, match=r"The unknown rows are 1,3,.*…$") as refused:
         read_arrived(SOME_ARRIVED, "2", range(1, 9999, 2))
     assert len(str(refused.value)) < 400
-    with pytest.raises(ValueError, match="Unknown are none"):
+    with pytest.raises(ValueError, match="The unknown rows are none"):
         read_arrived(SOME_ARRIVED, "2", [])
 
 

@@ -75,7 +75,7 @@ def test_ask_asks_about_the_unknown_once_the_others_are_sent_to():
     stopped = judge(totals(accepted=2, unknown=1), PindoRateLimitError("429"), Policies("ask"))
     _, next_step = lines(stopped)
     assert next_step == (
-        "The next try sends to the 6 recipients that are not sent. Once the others are sent to, a person is asked "
+        "The next try sends to the 6 recipients who were not sent to. Once the others are sent to, a person is asked "
         "about the unknown."
     )
 
@@ -106,21 +106,23 @@ def test_a_stop_keeps_its_class_and_its_facts():
     assert str(stopped) == "429: slow down"
     assert str(error) == (
         "429: slow down. 4 accepted, 0 rejected, 0 unknown, 5 not sent, 0 duplicates, 0 excluded of 9.\n"
-        "The next try sends to the 5 recipients that are not sent."
+        "The next try sends to the 5 recipients who were not sent to."
     )
 
 
 def test_a_stop_that_no_retry_fixes_asks_for_a_clear():
     verdict = judge(totals(), PindoAuthError("401", status=401), Policies())
-    assert lines(verdict)[1] == "Fix this and clear the task: it sends to the 9 recipients that are not sent."
+    assert (
+        lines(verdict)[1] == "Fix this and clear the task: it sends to the 9 recipients who were not sent to."
+    )
 
 
 def test_a_stop_because_nobody_can_say_who_was_accepted_names_both_ways_on():
     stopped = PindoUnknownOutcomeError("20 responses in a row do not say who was accepted")
     next_step = lines(judge(totals(), stopped, Policies("accept")))[1]
     assert next_step == (
-        "Let on_unknown='accept' count them as sent, and clear the task: it sends to the 9 recipients that are not "
-        "sent. For the next list, track_delivery=True tells who was accepted."
+        "Let on_unknown='accept' count them as sent, and clear the task: it sends to the 9 recipients who were "
+        "not sent to. For the next list, track_delivery=True tells who was accepted."
     )
 
 

@@ -114,7 +114,9 @@ def test_an_unclear_answer_and_a_second_unknown_ask_again_and_some_arrived_sends
     send.start().wait_for_question()
     send.answer(SOME, "3-5")
     send.wait_for_question()
-    send.log(after="row 5, whose outcome is not unknown. Unknown are 3-4. The question is asked again")
+    send.log(
+        after="row 5, whose outcome is not unknown. The unknown rows are 3-4. The question is asked again"
+    )
     assert texted(sandbox) == Counter(PHONES[:2] + PHONES[4:])
     sandbox.add_fault(call="send_bulk_sms", action="drop_after")
     send.answer(SOME, "4")

@@ -167,8 +167,8 @@ def test_no_answer_in_time_fails_as_fail_does(sandbox):
     ("option", "arrived", "problem"),
     [
         ("Some arrived", "", "arrived is empty"),
-        ("Some arrived", "the first", "'the' in arrived is no row"),
-        ("Some arrived", "3-5", "row 5, whose outcome is not unknown. Unknown are 3-4"),
+        ("Some arrived", "the first", "'the' in arrived is not a row"),
+        ("Some arrived", "3-5", "row 5, whose outcome is not unknown. The unknown rows are 3-4"),
         ("None arrived: send to them", "3", "arrived names rows"),
     ],
 )

@@ -278,7 +278,7 @@ def test_a_file_that_does_not_fit_is_warned_of(sandbox, clock, caplog, tmp_path)
 
 
 def test_a_date_cell_of_excel_is_an_expiry_in_the_dags_zone_and_no_text(sandbox, clock, tmp_path):
-    """Excel makes such a cell of a time that somebody types. Only its look is not stored."""
+    """Excel makes such a cell of a time that somebody types. Only its display format cannot be read."""
     path = tmp_path / "patients.xlsx"
     half_past_nine = 46000 + 9.5 / 24
     header = ("phonenumber", "name", "until")

@@ -56,7 +56,7 @@ def test_a_receipt_that_does_not_fit_the_request_leaves_its_recipients_unknown(s
         return BulkReceipt(**said)
 
     monkeypatch.setattr(PindoAsyncHook, "send", answer)
-    with pytest.raises(AirflowFailException, match="where it was asked for 10") as failed:
+    with pytest.raises(AirflowFailException, match="and the request had 10") as failed:
         send(Store(), recipients=people(10))
     assert columns_in(failed.value)["unknown"] == 10
 
@@ -85,7 +85,7 @@ def test_fewer_than_asked_for_makes_the_whole_request_unknown(sandbox):
     sandbox.settings(bulk_bad_number="partial", rejected_numbers=["+250780000003"])
     with pytest.raises(AirflowFailException) as failed:
         send(Store(), recipients=people(150))
-    assert "Pindo took 99 of 100 and does not say which" in str(failed.value)
+    assert "Pindo accepted 99 of 100 and does not say which" in str(failed.value)
     assert "pindo_bulk_00001" in str(failed.value)
     assert "+250780000001" not in str(failed.value)
     assert columns_in(failed.value) == dict(zip(COLUMNS, (50, 0, 100, 0, 0, 0), strict=True))
@@ -95,7 +95,7 @@ def test_none_of_those_asked_for_are_all_rejected(sandbox):
     sandbox.add_fault("status", call="send_bulk_sms", status=201, body={"count": 0, "total": 2})
     result = send(Store(), recipients=people(3), chunk_size=2, concurrency=1)
     assert (result["accepted"], result["rejected"]) == (1, 2)
-    assert result["rejections"][1]["reason"] == "Pindo took none of 2"
+    assert result["rejections"][1]["reason"] == "Pindo accepted none of 2"
     assert len(sandbox.messages()) == 1
 
 

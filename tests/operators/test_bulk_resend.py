@@ -155,5 +155,5 @@ def test_of_a_refused_request_only_those_are_rejected_who_cannot_have_been_texte
         send(store, on_unknown="resend", **arguments)
     assert columns_in(failed.value)["rejected"] == columns_in(failed.value)["unknown"] == 2
     entry = store.get("pindo_bulk_00001")
-    assert entry["rejected"] == {"Pindo took none of 4": "3-4"}
+    assert entry["rejected"] == {"Pindo accepted none of 4": "3-4"}
     assert list(entry["unknown"].values()) == ["1-2"]

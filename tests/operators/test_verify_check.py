@@ -33,7 +33,7 @@ def test_the_right_code_gives_pindos_answer(sandbox, sent, check, as_given):
 
 
 def test_a_wrong_code_fails_without_retry(sandbox, sent, check):
-    with pytest.raises(AirflowFailException, match=r"verification 1 does not count: wrong code"):
+    with pytest.raises(AirflowFailException, match=r"verification 1 was not accepted: wrong code"):
         check(1, "000000").run()
     assert checks(sandbox) == [400]
     assert state(sandbox, 1) == "pending"
@@ -152,7 +152,7 @@ def test_a_lost_answer_that_the_state_does_not_settle_burns_no_second_attempt(sa
     sandbox.add_fault(call="check_verification", **fault)
     wrong = check(1, "000000", on_wrong_code="return")
     for _ in range(2):
-        with pytest.raises(AirflowFailException, match="could burn an attempt"):
+        with pytest.raises(AirflowFailException, match="could use up an attempt"):
             wrong.run()
     assert len(checks(sandbox)) == 1
     assert wrong.clear() == {"verified": False, "reason": "wrong code"}
