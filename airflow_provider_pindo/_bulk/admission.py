@@ -1,6 +1,7 @@
 """Which requests the next write of the ledger admits.
 
 Requests are prepared chunk by chunk, in the order of the list. The segments of each admitted request are reserved.
+Where a limit holds, one request goes out alone until a receipt names the price.
 
 The window bounds how many recipients are admitted and have no outcome. It is three times ``concurrency`` for texts that
 go out one by one, and two requests' recipients for bulk requests. Only these are unknown after a kill, whatever the
@@ -70,12 +71,12 @@ class Admission:
             # Equal texts go out together, even if they are more than the window.
             if rows + size > max(self._window, 2 * size):
                 break
-            if problem := self._spending.problem(self._spending.reserved + request.segments):
-                if rows:
-                    break  # receipts may say that what is in flight costs less
-                self._breaker.prepare_no_more(problem)
-                self._drop_ready()
-                continue
+            problem = self._spending.problem(self._spending.reserved + request.segments)
+            if problem and not rows:
+                self._breaker.stop(problem)
+                break
+            if rows and (problem or self._spending.awaits_price):
+                break  # a receipt may say another price
             self._spending.reserved += request.segments
             rows += size
             admitted.append(self._ready.popleft())
@@ -86,7 +87,9 @@ class Admission:
 
     def drop_waiting(self) -> None:
         """Forget the requests that are prepared; their recipients are not sent."""
-        self._drop_ready()
+        for request in self._ready:
+            request.source.waiting -= 1
+        self._ready.clear()
         self._prepare()
 
     def _prepare(self) -> bool:
@@ -117,8 +120,3 @@ class Admission:
         rest.source.waiting += 1
         self._ready.appendleft(rest)
         return True
-
-    def _drop_ready(self) -> None:
-        for request in self._ready:
-            request.source.waiting -= 1
-        self._ready.clear()

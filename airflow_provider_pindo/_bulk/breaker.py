@@ -55,16 +55,12 @@ class Breaker:
 
     def stop(self, error: BaseException) -> None:
         """Start no further request; those in flight go on."""
-        self.prepare_no_more(error)
-        if self.starts_requests:
-            self.starts_requests = False
-            self._on_open()
-
-    def prepare_no_more(self, error: BaseException) -> None:
-        """Prepare no further chunk; those that are prepared go on."""
         if self.error is None:
             self.error = error
             log.warning("Stopping: no further request starts")
+        if self.starts_requests:
+            self.starts_requests = False
+            self._on_open()
 
     def interrupt(self) -> None:
         """Start nothing new, since the task must end. May be called from any thread and by a signal handler."""

@@ -414,8 +414,9 @@ class BulkSend:
         return bulk_sender.stopped
 
     def _spending(self, ledger: BulkLedger) -> Spending:
-        price = self.item_price if ledger.price is None else ledger.price
-        spending = Spending(self.min_balance, self.max_cost, price, spent=ledger.spent)
+        spending = Spending(self.min_balance, self.max_cost, self.item_price, spent=ledger.spent)
+        if ledger.price is not None:
+            spending.price, spending.is_price_known = ledger.price, True
         if self.min_balance is not None:
             with self.hook as hook:
                 spending.balance = hook.get_balance().amount

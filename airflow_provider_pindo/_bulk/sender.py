@@ -400,7 +400,8 @@ class BulkSender:
         )
         self._read_receipt(receipt)
         if receipt.count > count or receipt.total not in (None, count):
-            reason = f"Pindo's receipt names {receipt.count} of {receipt.total} recipients, and the request had {count}"
+            named = receipt.count if receipt.total is None else f"{receipt.count} of {receipt.total}"
+            reason = f"Pindo's receipt names {named} recipients, and the request had {count}"
             self._unclear(request, reason)
         elif 0 < receipt.count < count:
             self._unclear(request, f"Pindo accepted {receipt.count} of {count} and does not say which")
@@ -412,6 +413,7 @@ class BulkSender:
 
     def _read_receipt(self, receipt: SmsReceipt | BulkReceipt) -> None:
         """Note Pindo's price and balance."""
+        self._spending.is_price_known = True
         if receipt.item_price is not None:
             self._spending.price = receipt.item_price
         if receipt.remaining_balance is not None:

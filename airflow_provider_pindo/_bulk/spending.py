@@ -14,6 +14,7 @@ class Spending:
     :param min_balance: USD that must stay in the wallet, or None.
     :param max_cost: USD that the whole send may cost, over all tries, or None.
     :param price: USD for one segment, as the last receipt said; an estimate before the first.
+    :param is_price_known: whether a receipt has come, of this try or an earlier one.
     :param balance: USD in the wallet, as Pindo said last, or None.
     :param spent: USD that were spent; those of unknown outcome count as spent.
     :param reserved: segments of the requests in flight.
@@ -22,9 +23,16 @@ class Spending:
     min_balance: float | None = None
     max_cost: float | None = None
     price: float = 0.0
+    is_price_known: bool = False
     balance: float | None = None
     spent: float = 0.0
     reserved: int = 0
+
+    @property
+    def awaits_price(self) -> bool:
+        """Whether there is a limit, and the price is an estimate."""
+        has_limit = self.min_balance is not None or self.max_cost is not None
+        return has_limit and not self.is_price_known
 
     def problem(self, segments: int = 0) -> PindoError | None:
         """Return why nothing more may be sent.

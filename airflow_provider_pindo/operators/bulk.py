@@ -121,8 +121,8 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
     :param min_balance: USD that must stay in the wallet. The wallet is read first, and sending stops before it would
         hold less. A retry after a top-up continues.
     :param max_cost: USD that the whole send may cost, over all tries. Unknown outcomes count as sent. Sending stops
-        before it would cost more. If the price is higher than ``item_price``, only the messages that are in flight at
-        the first receipt may exceed it.
+        before it would cost more. With this or ``min_balance``, the first request goes out alone, since its receipt
+        names the price.
     :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample.
     :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
         reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did; if it is

@@ -28,6 +28,15 @@ def test_the_first_receipt_replaces_the_expected_price(dear, limit, accepted):
     assert columns_in(stopped.value)["accepted"] == len(dear.messages()) == accepted
 
 
+@pytest.mark.parametrize("limit", [{"max_cost": 2.0}, {"min_balance": 98}])
+@pytest.mark.parametrize("chunk_size", [10, 1000])
+def test_the_first_of_many_texts_goes_out_alone(dear, limit, chunk_size):
+    arguments = {"recipients": people(1000, time=at), "text": PERSONAL, "chunk_size": chunk_size, **limit}
+    with pytest.raises((AirflowFailException, PindoInsufficientBalanceError)) as stopped:
+        send(Store(), **arguments)
+    assert columns_in(stopped.value)["accepted"] == len(dear.messages()) == 40
+
+
 def test_a_retry_knows_the_price_that_the_try_before_paid(dear):
     store, arguments = Store(), {"recipients": people(60), "chunk_size": 10}
     for max_cost, accepted in ((1.0, 20), (1.0, 20), (2.2, 40), (2.2, 40)):
