@@ -214,7 +214,7 @@ def a_lapsed_pin(sandbox: Sandbox, *_: Any) -> None:
         PindoVerifyOperator(task_id="send", number=PHONE).execute(context(store, generation))
 
 
-def a_check_cut_off(sandbox: Sandbox, *_: Any) -> None:
+def an_interrupted_check(sandbox: Sandbox, *_: Any) -> None:
     request_id, store = PindoHook().verify(PHONE).request_id, Store()
     with suppress(AirflowFailException):
         check(request_id, "0", store)
@@ -304,7 +304,7 @@ PROVOKED: list[Callable[..., Any]] = [
     fault("status_after", a_text, **MAINTENANCE),
     killed_send,
     fault("not_json", a_text),
-    a_check_cut_off,
+    an_interrupted_check,
     nobody_knows,
     no_ledger,
     too_dear,

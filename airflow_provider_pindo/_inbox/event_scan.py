@@ -74,7 +74,7 @@ class EventCursor:
         messages = tuple(
             message
             for message in result.messages
-            if self._is_new(message, result.repeats.get(message.id, (message,)))
+            if self._is_new(message, result.duplicates.get(message.id, (message,)))
         )
         reports = {}
         for sms_id, all_reports in result.reports.items():
@@ -129,9 +129,9 @@ class EventCursor:
         seen = frozenset(event_id for event_id in self.seen | ids if event_id > after_id)
         return replace(self, after_id=after_id, seen=seen)
 
-    def _is_new(self, message: InboundSms, repeats: tuple[InboundSms, ...]) -> bool:
-        return message.id == repeats[0].id and not any(
-            self._covers(repeat.id, repeat.created_at) for repeat in repeats
+    def _is_new(self, message: InboundSms, duplicates: tuple[InboundSms, ...]) -> bool:
+        return message.id == duplicates[0].id and not any(
+            self._covers(duplicate.id, duplicate.created_at) for duplicate in duplicates
         )
 
     def _covers(self, event_id: int, received_at: datetime) -> bool:
@@ -250,7 +250,7 @@ class SharedEventScan:
             event_ids=frozenset(self._ids),
             settled_id=min(self._settled_ids, default=0),
             newest_id=self._newest_id,
-            repeats=_repeats(messages),
+            duplicates=_duplicates(messages),
         )
 
     def _read(self, cursors: tuple[PollCursor, ...]) -> Generator[Call[EventPage], EventPage, None]:
@@ -309,7 +309,7 @@ def _first_requests(new: Sequence[PollCursor]) -> Iterator[EventFilter]:
         yield EventFilter(kinds=(DELIVERY_REPORT,), sms_ids=sms_ids[start : start + MAX_SMS_IDS])
 
 
-def _repeats(messages: Iterable[InboundSms]) -> dict[int, tuple[InboundSms, ...]]:
+def _duplicates(messages: Iterable[InboundSms]) -> dict[int, tuple[InboundSms, ...]]:
     """Return those of ``messages``, oldest first, that are the same, by the id of each."""
     by_sms_id: defaultdict[str, list[InboundSms]] = defaultdict(list)
     for message in messages:

@@ -7,7 +7,7 @@ The route is ``POST /pindo/events/{conn_id}`` of the API server, with ``Authoriz
 addresses. Every key of the request is optional::
 
     {"after": 120, "kinds": ["delivery_report"], "sms_ids": ["out_sms_01H7"], "to": "+250781234567",
-     "since": "2026-11-29T08:00:00+00:00", "unclaimed": true, "repeats": true}
+     "since": "2026-11-29T08:00:00+00:00", "unclaimed": true, "duplicates": true}
 
     {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "body": {...},
                  "received_at": "2026-11-29T08:00:04.123456+00:00"}],
@@ -82,7 +82,7 @@ class EventFilter:
     :param sms_ids: only events of these messages; at most :data:`MAX_SMS_IDS`.
     :param to: only events whose body has this number as ``to``; a plus makes no difference.
     :param since: aware time; only events that were received then or later.
-    :param repeats: also inbound messages that repeat one received before ``since``, or before the page.
+    :param duplicates: also inbound messages that repeat one received before ``since``, or before the page.
     :param unclaimed: only events whose message no ledger entry names. It needs ``since``: older entries are not read.
         The last two seconds are left out, since a task may still write its entry.
     """
@@ -92,7 +92,7 @@ class EventFilter:
     to: str | None = field(default=None, repr=False)
     since: datetime | None = None
     unclaimed: bool = False
-    repeats: bool = False
+    duplicates: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the request's keys for this filter."""
@@ -102,7 +102,7 @@ class EventFilter:
             "to": self.to,
             "since": None if self.since is None else self.since.isoformat(),
             "unclaimed": self.unclaimed,
-            "repeats": self.repeats,
+            "duplicates": self.duplicates,
         }
         return {key: value for key, value in keys.items() if value}
 

@@ -139,7 +139,7 @@ class PollResult:
     :param event_ids: the ids of all events that were read.
     :param settled_id: no event with an id up to this one can appear any more.
     :param newest_id: highest id of all events that there are, if they were read; None if no reader has read before.
-    :param repeats: messages that came in several events, by the ids of these events, oldest first.
+    :param duplicates: messages that came in several events, by the ids of these events, oldest first.
     """
 
     messages: tuple[InboundSms, ...]
@@ -151,7 +151,7 @@ class PollResult:
     event_ids: frozenset[int] = frozenset()
     settled_id: int = 0
     newest_id: int | None = None
-    repeats: Mapping[int, tuple[InboundSms, ...]] = field(default_factory=dict)
+    duplicates: Mapping[int, tuple[InboundSms, ...]] = field(default_factory=dict)
 
 
 class InboundScan:

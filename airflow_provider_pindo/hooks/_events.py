@@ -98,7 +98,7 @@ class EventReader:
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
         # An event may be a repeat of one that became visible later.
-        which = EventFilter(kinds=(INBOUND,), repeats=True)
+        which = EventFilter(kinds=(INBOUND,), duplicates=True)
         return [
             read_inbound_event(event.body, event.id, event.received_at)
             for page in self._pages(which, min(ids) - 1)

@@ -113,7 +113,7 @@ class Query:
     kinds: Sequence[str] = ()
     sms_ids: Sequence[str] = ()
     since: datetime | None = None
-    repeats: bool = False
+    duplicates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +216,8 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
         # Ids grow with time, but for the overlap: with this bound the database does not read what is older.
         bound = _id_at(connection, query.since - timedelta(seconds=OVERLAP))
         statement = statement.where(TABLE.c.id > bound, TABLE.c.received_at >= query.since)
-    if not query.repeats and (not query.kinds or INBOUND in query.kinds):
-        statement = statement.where(or_(TABLE.c.kind != INBOUND, ~_repeats_what_came_before(query)))
+    if not query.duplicates and (not query.kinds or INBOUND in query.kinds):
+        statement = statement.where(or_(TABLE.c.kind != INBOUND, ~_is_duplicate(query)))
     # Not the id itself: Postgres would go through the table in its order instead of using the index of messages.
     order = TABLE.c.id + 0 if query.sms_ids else TABLE.c.id
     rows: list[RowMapping] = []
@@ -231,7 +231,7 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
     return Page(rows, last_id, settled, newest, more=len(rows) == _MAX_EVENTS)
 
 
-def _repeats_what_came_before(query: Query) -> ColumnElement[bool]:
+def _is_duplicate(query: Query) -> ColumnElement[bool]:
     """Return whether a row is of an inbound message that an earlier row has, which ``query`` leaves out.
 
     Both name the same message and have the same body. A person may write the same text twice.

@@ -96,7 +96,7 @@ def _query(body: Mapping[str, Any]) -> _event_table.Query:
         kinds=_texts(body, "kinds", len(KINDS)),
         sms_ids=_texts(body, "sms_ids", MAX_SMS_IDS),
         since=_moment(body, "since"),
-        repeats=_flag(body, "repeats"),
+        duplicates=_flag(body, "duplicates"),
     )
 
 

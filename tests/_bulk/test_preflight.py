@@ -139,14 +139,14 @@ def test_bad_rows_stop_it_and_the_first_hundred_are_listed(bad, more):
     ]
 
 
-@pytest.mark.parametrize(("repeats", "more"), [(1, ""), (100, ""), (101, ", …")])
-def test_repeated_rows_stop_it_when_they_are_to(repeats, more):
-    given = rows(("+250780000001", "A"), *[("+250780000002", "B")] * (repeats + 1))
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (100, ""), (101, ", …")])
+def test_repeated_rows_stop_it_when_they_are_to(count, more):
+    given = rows(("+250780000001", "A"), *[("+250780000002", "B")] * (count + 1))
     plan = Plan(Template("Muraho"), on_duplicate="fail")
     with pytest.raises(PindoConfigurationError) as refused:
         preflight(given, plan, print)
-    assert f"{repeats} of {repeats + 2} rows repeat an earlier one" in str(refused.value)
-    listed = ", ".join(str(row) for row in range(3, min(repeats, 100) + 3))
+    assert f"{count} of {count + 2} rows repeat an earlier one" in str(refused.value)
+    listed = ", ".join(str(row) for row in range(3, min(count, 100) + 3))
     assert f"nothing was sent: rows {listed}{more}. Remove them" in str(refused.value)
 
 

@@ -9,16 +9,16 @@ from airflow_provider_pindo._bulk.seen_keys import SeenKeys
 
 
 @given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 10), st.sets(st.integers(0, 9)))
-def test_repeats_are_all_but_the_first_of_each_and_name_the_first(keys, size, skip):
-    seen, repeats, first = SeenKeys(), {}, {}
+def test_duplicates_are_all_but_the_first_of_each_and_name_the_first(keys, size, skip):
+    seen, duplicates, first = SeenKeys(), {}, {}
     for start in range(0, len(keys), size):
         found = seen.duplicates(keys[start : start + size], skip)
-        repeats |= {start + position: index for position, index in found.items()}
+        duplicates |= {start + position: index for position, index in found.items()}
     for position, key in enumerate(keys):
         if position % size in skip:
-            assert position not in repeats
+            assert position not in duplicates
         else:
-            assert repeats.get(position, position) == first.setdefault(key, position)
+            assert duplicates.get(position, position) == first.setdefault(key, position)
 
 
 def test_repeats_are_found_while_the_table_grows():

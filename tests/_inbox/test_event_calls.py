@@ -36,7 +36,7 @@ def test_the_request_has_everything_in_its_body_and_may_be_repeated():
     }
     assert list_events("pindo_default", EventFilter()).json == {"after": 0}
     assert list_events("pindo_default", EventFilter(since=MOMENT, unclaimed=True)).json["unclaimed"] is True
-    assert list_events("pindo_default", EventFilter(repeats=True)).json["repeats"] is True
+    assert list_events("pindo_default", EventFilter(duplicates=True)).json["duplicates"] is True
     assert (call.name, call.read) == ("list_events", read_event_page)
     assert "+25078" not in repr(which) + repr(call)
 

@@ -251,9 +251,9 @@ def test_bodies_are_compared_only_where_two_messages_name_the_same_id(monkeypatc
 
     monkeypatch.setattr(event_scan, "json", SimpleNamespace(dumps=dumps))
     messages = [inbound(number, f"text {number}", sms_id=f"in_{number}") for number in range(1, 1000)]
-    repeats = [inbound(1000, "text 1", sms_id="in_1"), inbound(1001, "another", sms_id="in_2")]
+    duplicates = [inbound(1000, "text 1", sms_id="in_1"), inbound(1001, "another", sms_id="in_2")]
     odd = [inbound(1002, "odd", sms_id=["in_3"])]
-    ((result,), _) = Table(*messages, *repeats, *odd).poll(EventCursor(INBOUND))
+    ((result,), _) = Table(*messages, *duplicates, *odd).poll(EventCursor(INBOUND))
     assert [message.id for message in result.messages] == [*range(1, 1000), 1001, 1002]
     assert sorted(compared) == ["another", "text 1", "text 1", "text 2"]
 

@@ -62,7 +62,7 @@ def test_the_ellipsis_of_a_ucs_2_text_is_one_character():
     assert truncate_to_segments("kubyutsa ê " * 10, 1).endswith("…")
 
 
-def test_a_dear_character_that_is_cut_off_leaves_room_for_160():
+def test_a_dear_character_that_is_left_out_leaves_room_for_160():
     result = truncate_to_segments("a " * 60 + "ê " * 60, 1)
     assert result == ("a " * 60).strip() + "..."
 

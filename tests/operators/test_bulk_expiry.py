@@ -86,12 +86,12 @@ def test_each_recipient_has_an_expiry_of_their_own(sandbox, clock, tmp_path):
 @pytest.mark.parametrize("hours", [(9, 20), (20, 9), (9, 20, 9)])
 def test_a_repeated_message_is_sent_until_the_last_of_its_rows_expires(sandbox, clock, hours):
     rows = [{"phonenumber": "+250780000001", "name": "A", "until": at(hour)} for hour in hours]
-    repeats = len(rows) - 1
+    duplicates = len(rows) - 1
     clock(at(10))
-    assert run(Store(), recipients=rows, expires_field="until") == {"accepted": 1, "duplicates": repeats}
+    assert run(Store(), recipients=rows, expires_field="until") == {"accepted": 1, "duplicates": duplicates}
     assert len(sandbox.messages()) == 1
     clock(at(20))
-    assert run(Store(), recipients=rows, expires_field="until") == {"duplicates": repeats, "expired": 1}
+    assert run(Store(), recipients=rows, expires_field="until") == {"duplicates": duplicates, "expired": 1}
     assert len(sandbox.messages()) == 1
 
 

@@ -168,7 +168,7 @@ def test_what_may_have_been_sent_counts_as_spent_in_the_next_try_too(sandbox, wo
         assert send(store, generation=2, **{**arguments, "max_cost": 2})["total_cost"] == 1.0
 
 
-def test_a_try_that_was_cut_off_counts_as_spent_what_was_on_its_way(sandbox):
+def test_a_try_that_was_killed_counts_as_spent_what_was_on_its_way(sandbox):
     """The entry that is written before a chunk is sent is all that a killed try leaves."""
 
     class Killed(Store):

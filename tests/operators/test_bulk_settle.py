@@ -66,7 +66,7 @@ def test_another_word_of_an_entry_than_its_status_settles_nothing(sandbox):
     assert times_texted(sandbox) == Counter({each["phonenumber"]: 1 for each in people(300)})
 
 
-def cut_off_in_the_middle(sandbox):
+def a_send_that_is_half_unknown(sandbox):
     """Return the store of a send of two chunks, of which the first is half accepted and half unknown."""
     store = Store()
     sandbox.add_fault("drop_after", call="send_bulk_sms", skip=1)
@@ -110,7 +110,7 @@ def cut_off_in_the_middle(sandbox):
 )
 @pytest.mark.parametrize("status", ["unknown", "not_sent"])
 def test_an_entry_that_no_task_wrote_is_unknown_as_a_whole(sandbox, change, status):
-    store = cut_off_in_the_middle(sandbox)
+    store = a_send_that_is_half_unknown(sandbox)
     store.set("pindo_bulk_00001", {**store.get("pindo_bulk_00001"), "status": status, **change})
     with pytest.raises(AirflowFailException, match="pindo_bulk_00001") as failed:
         send(store, generation=1, **HALVES)
@@ -120,7 +120,7 @@ def test_an_entry_that_no_task_wrote_is_unknown_as_a_whole(sandbox, change, stat
 
 @pytest.mark.parametrize("key", ["of", "status", "unknown", "cost", "recipients"])
 def test_an_entry_that_misses_something_is_unknown_as_a_whole(sandbox, key):
-    store = cut_off_in_the_middle(sandbox)
+    store = a_send_that_is_half_unknown(sandbox)
     entry = store.get("pindo_bulk_00001")
     del entry[key]
     store.set("pindo_bulk_00001", entry)
@@ -134,7 +134,7 @@ def test_an_entry_that_misses_something_is_unknown_as_a_whole(sandbox, key):
 def test_the_bare_word_in_place_of_a_chunks_entry_settles_nothing_and_the_error_says_what_does(
     sandbox, value
 ):
-    store = cut_off_in_the_middle(sandbox)
+    store = a_send_that_is_half_unknown(sandbox)
     entry = store.get("pindo_bulk_00001")
     store.set("pindo_bulk_00001", value)
     with pytest.raises(AirflowFailException, match="First restore an entry") as failed:

@@ -165,12 +165,12 @@ def test_an_inbound_message_is_not_read_again_when_it_comes_twice(table):
     _event_table.add("pindo_default", Webhook("sent", "a"), "1")
     everything = _event_table.read("pindo_default", _event_table.Query()).rows
     ids = [row["id"] for row in everything]
-    # A reader of the whole sees every row, and knows repeats itself.
+    # A reader of the whole sees every row, and knows duplicates itself.
     assert len(ids) == 8
     rest = _event_table.read("pindo_default", _event_table.Query(after=ids[0], kinds=["inbound"]))
     assert [row["id"] for row in rest.rows] == [*ids[2:6]]
     everybody = _event_table.read(
-        "pindo_default", _event_table.Query(after=ids[0], kinds=["inbound"], repeats=True)
+        "pindo_default", _event_table.Query(after=ids[0], kinds=["inbound"], duplicates=True)
     )
     assert [row["id"] for row in everybody.rows] == ids[1:7]
     since = everything[1]["received_at"]

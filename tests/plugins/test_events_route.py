@@ -130,7 +130,7 @@ def test_events_of_another_connection_are_not_shown(client):
         {"since": "yesterday"},
         {"since": "2026-11-29T08:00:00"},
         {"since": 7},
-        {"repeats": 1},
+        {"duplicates": 1},
         {"since": "9999-12-31T23:59:59-12:00"},
     ],
 )
