@@ -163,6 +163,14 @@ def no_store(sandbox: Sandbox, *_: Any) -> None:
     send(OutOfReach(), recipients=people(2, time=str), text=PERSONAL)
 
 
+def no_read(sandbox: Sandbox, *_: Any) -> None:
+    class OutOfReach(Store):
+        def get(self, *_: Any) -> None:
+            raise OSError("the task state store is out of reach")
+
+    text(OutOfReach())
+
+
 def no_first_write(sandbox: Sandbox, *_: Any) -> None:
     class OutOfReach(Store):
         def set(self, *_: Any, **__: Any) -> None:
@@ -311,6 +319,7 @@ PROVOKED: list[Callable[..., Any]] = [
     closed_half_way,
     no_answer_to_many,
     no_store,
+    no_read,
     no_first_write,
     ended,
     lambda *_: text(),

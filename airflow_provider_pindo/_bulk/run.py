@@ -43,7 +43,11 @@ from airflow_provider_pindo._sources.rows import is_path, open_source
 from airflow_provider_pindo.api.arguments import check_sender, check_text
 from airflow_provider_pindo.api.errors import (
     PindoConfigurationError,
+    PindoCostLimitError,
+    PindoError,
+    PindoInsufficientBalanceError,
     PindoRejectedError,
+    PindoStoppedError,
     PindoWindowClosedError,
 )
 from airflow_provider_pindo.api.json_safe import json_safe
@@ -60,6 +64,14 @@ if TYPE_CHECKING:
     from airflow_provider_pindo.hooks.pindo import PindoHook
 
 log = logging.getLogger(__name__)
+
+#: Why a send stops before its end. If nobody is left, it has not failed.
+_STOPS_FOR_THE_REST = (
+    PindoCostLimitError,
+    PindoInsufficientBalanceError,
+    PindoStoppedError,
+    PindoWindowClosedError,
+)
 
 
 @dataclass(slots=True)
@@ -397,15 +409,16 @@ class BulkSend:
         return opens if last is None else min(opens, last)
 
     def _stopped(self, bulk_sender: BulkSender, totals: Totals, ledger: BulkLedger) -> BaseException | None:
-        """Return why the send stopped. If its window has closed and somebody is left, wait for the next.
+        """Return why the send stopped, if somebody is left. If its window has closed, wait for the next.
 
         :raises WaitForWindow: the task goes on later.
         """
-        if not isinstance(bulk_sender.stopped, PindoWindowClosedError):
+        if not isinstance(bulk_sender.stopped, _STOPS_FOR_THE_REST):
             return bulk_sender.stopped
-        counts, waits = totals.counts(), self.timing.outside_window == "wait"
+        counts, is_closed = totals.counts(), isinstance(bulk_sender.stopped, PindoWindowClosedError)
+        waits = is_closed and self.timing.outside_window == "wait"
         is_to_resend = self.on_unknown == "resend" and totals.unknown > totals.unknown_not_resendable
-        if not counts.not_sent and not (waits and is_to_resend):
+        if not counts.not_sent and not (is_to_resend and (waits or not is_closed)):
             return None
         if waits:
             log.info("Until now: %s", counts)
@@ -418,9 +431,18 @@ class BulkSend:
         if ledger.price is not None:
             spending.price, spending.is_price_known = ledger.price, True
         if self.min_balance is not None:
-            with self.hook as hook:
-                spending.balance = hook.get_balance().amount
+            spending.note_balance(self._read_balance())
         return spending
+
+    def _read_balance(self) -> float:
+        try:
+            with self.hook as hook:
+                return hook.get_balance().amount
+        except PindoError as error:
+            raise error.with_message(
+                f"min_balance={self.min_balance:,.2f} needs the wallet's balance, which cannot be read: {error}. "
+                "Nothing is sent now\nIf a retry does not help, leave min_balance out: then the send has no such limit"
+            ) from None
 
     def _open_report(self, sender: str, plan: Plan, ledger: BulkLedger) -> Report | None:
         if not self.report_path:

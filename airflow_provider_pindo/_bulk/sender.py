@@ -315,6 +315,7 @@ class BulkSender:
         assert me is not None  # noqa: S101
         while True:
             request = self._take_due(await self._queue.get())
+            self._wake_if_short()
             if request is not None and self._breaker.starts_requests:
                 attempt = self._working[me] = Attempt()
                 if self._gate.has_end:
@@ -326,8 +327,12 @@ class BulkSender:
                 self._working[me] = None
             elif request is not None:
                 request.put_back()
-            if self._queue.qsize() <= self._low_water:
-                self._wake.set()
+            self._wake_if_short()
+
+    def _wake_if_short(self) -> None:
+        """Let the next write admit more when few requests are waiting."""
+        if self._queue.qsize() <= self._low_water:
+            self._wake.set()
 
     def _take_due(self, request: Request) -> Request | None:
         """Return what of an admitted request may go out at this moment; the rest is not sent."""
@@ -417,7 +422,7 @@ class BulkSender:
         if receipt.item_price is not None:
             self._spending.price = receipt.item_price
         if receipt.remaining_balance is not None:
-            self._spending.balance = receipt.remaining_balance
+            self._spending.note_balance(receipt.remaining_balance)
 
     def _accepted(self, request: Request, segments: int, cost: float | None) -> None:
         outcome, spending = request.source.outcome, self._spending
@@ -438,9 +443,7 @@ class BulkSender:
         outcome = request.source.outcome
         outcome.unknown.setdefault(reason, []).extend(request.take())
         self._release(request)
-        cost = request.segments * self._spending.price
-        outcome.unknown_cost += cost
-        self._spending.spent += cost
+        outcome.unknown_cost += self._spending.add_unknown(request.segments)
 
     def _unclear(self, request: Request, reason: str) -> None:
         """Note that Pindo accepted some of a request and does not say whom."""

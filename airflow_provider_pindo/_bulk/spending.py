@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from airflow_provider_pindo.api.errors import PindoCostLimitError, PindoError, PindoInsufficientBalanceError
@@ -16,6 +17,8 @@ class Spending:
     :param price: USD for one segment, as the last receipt said; an estimate before the first.
     :param is_price_known: whether a receipt has come, of this try or an earlier one.
     :param balance: USD in the wallet, as Pindo said last, or None.
+    :param lowest_balance: USD that the wallet holds at least. Receipts may come late, and one of unknown outcome may
+        have cost. A payment into the wallet counts at the next try.
     :param spent: USD that were spent; those of unknown outcome count as spent.
     :param reserved: segments of the requests in flight.
     """
@@ -25,6 +28,7 @@ class Spending:
     price: float = 0.0
     is_price_known: bool = False
     balance: float | None = None
+    lowest_balance: float = math.inf
     spent: float = 0.0
     reserved: int = 0
 
@@ -34,6 +38,18 @@ class Spending:
         has_limit = self.min_balance is not None or self.max_cost is not None
         return has_limit and not self.is_price_known
 
+    def note_balance(self, balance: float) -> None:
+        """Note what Pindo says of the wallet."""
+        self.balance = balance
+        self.lowest_balance = min(self.lowest_balance, balance)
+
+    def add_unknown(self, segments: int) -> float:
+        """Count a request of unknown outcome as spent, and return its cost."""
+        cost = segments * self.price
+        self.spent += cost
+        self.lowest_balance -= cost
+        return cost
+
     def problem(self, segments: int = 0) -> PindoError | None:
         """Return why nothing more may be sent.
 
@@ -41,14 +57,10 @@ class Spending:
         """
         cost = segments * self.price
         # Rounded, since sums of prices are not exact: 100 times 0.006 is more than 0.6.
-        if (
-            self.min_balance is not None
-            and self.balance is not None
-            and round(self.balance - cost, 6) < self.min_balance
-        ):
+        if self.min_balance is not None and round(self.lowest_balance - cost, 6) < self.min_balance:
             return PindoInsufficientBalanceError(
-                f"the wallet holds {self.balance:,.3f} USD, and the messages in flight or next cost {cost:,.3f} USD, "
-                f"which leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
+                f"the wallet holds {self.lowest_balance:,.3f} USD, and the messages in flight or next cost {cost:,.3f} "
+                f"USD, which leaves less than min_balance={self.min_balance:,.2f}: top it up, or lower min_balance"
             )
         if self.max_cost is not None and round(self.spent + cost, 6) > self.max_cost:
             return PindoCostLimitError(

@@ -143,9 +143,11 @@ def _failure(
 
 def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step: str | None) -> _Failure:
     what = mask_error(stopped).rstrip(".")
-    rest = f"{counts.not_sent:,} recipients who were not sent to"
+    sends = (
+        f"sends to the {counts.not_sent:,} recipients who were not sent to" if counts.not_sent else "goes on"
+    )
     if isinstance(stopped, PindoWindowClosedError):
-        next_step = f"Clear the task when the window is open: it sends to the {rest}."
+        next_step = f"Clear the task when the window is open: it {sends}."
     elif isinstance(stopped, PindoRejectedError):
         next_step = (
             "Fix what the reason names (Pindo's dashboard shows the approved sender IDs), then clear the task: it "
@@ -153,13 +155,13 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step:
         )
     elif isinstance(stopped, PindoUnknownOutcomeError):
         next_step = (
-            f"Let on_unknown='accept' count them as sent, and clear the task: it sends to the {rest}. "
+            f"Let on_unknown='accept' count them as sent, and clear the task: it {sends}. "
             "For the next list, track_delivery=True tells who was accepted."
         )
     elif isinstance(stopped, PindoError) and not stopped.retry_helps:
-        next_step = f"Fix this and clear the task: it sends to the {rest}."
+        next_step = f"Fix this and clear the task: it {sends}."
     else:
-        next_step = f"The next try sends to the {rest}."
+        next_step = f"The next try {sends}."
     if settling_step is not None:
         what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {settling_step}"
     next_step += totals.what_report_lacks()

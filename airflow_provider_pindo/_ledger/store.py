@@ -74,6 +74,21 @@ class Ledger(TaskStateStore):
                 "succeeds, so clearing it sends again"
             )
 
+    def get(self, key: str) -> Any:
+        """Return the value of ``key``; None when it has no value.
+
+        :raises AirflowException: Airflow cannot read it now. Then no request may be made; a retry may help.
+        """
+        from airflow.providers.common.compat.sdk import AirflowException
+
+        try:
+            return super().get(key)
+        except Exception as error:
+            why = mask_error(error).rstrip(".")
+            raise AirflowException(
+                f"The ledger cannot be read ({why}), so nothing is sent now.\nThe next try reads it again."
+            ) from None
+
     def set_planned(self, key: str, value: dict[str, Any]) -> None:
         """Write what the task is about to do, before its first request.
 

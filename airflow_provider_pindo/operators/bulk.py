@@ -119,7 +119,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         false. (templated)
     :param max_segments: fail before the first message if one would take more segments than this.
     :param min_balance: USD that must stay in the wallet. The wallet is read first, and sending stops before it would
-        hold less. A retry after a top-up continues.
+        hold less; unknown outcomes count as sent. A top-up counts from the next try on.
     :param max_cost: USD that the whole send may cost, over all tries. Unknown outcomes count as sent. Sending stops
         before it would cost more. With this or ``min_balance``, the first request goes out alone, since its receipt
         names the price.

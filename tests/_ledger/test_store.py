@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_pindo._ledger.entry import SENT, UNKNOWN, Entry
 from airflow_provider_pindo._ledger.transaction import RequestLedger
@@ -46,6 +47,20 @@ def test_a_task_says_when_airflow_forgets_at_each_success(monkeypatch, caplog, c
 def test_before_a_send_a_ledger_that_cannot_be_written_stops_the_task():
     with pytest.raises(ConnectionError):
         ledger(Store(failures=1)).write(PLANNED)
+
+
+@needs_store
+def test_a_ledger_that_cannot_be_read_stops_the_task_and_names_no_number(monkeypatch):
+    def fail(self, key):
+        raise ConnectionError("no answer about +250781234567.")
+
+    monkeypatch.setattr(Store, "get", fail)
+    with pytest.raises(AirflowException) as failed:
+        ledger(Store()).read()
+    assert str(failed.value) == (
+        "The ledger cannot be read (no answer about +25078****567), so nothing is sent now.\n"
+        "The next try reads it again."
+    )
 
 
 @needs_store

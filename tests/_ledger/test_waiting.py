@@ -54,10 +54,10 @@ def test_where_nothing_is_kept_the_run_stands_for_the_task():
     assert memory(None).failures == 0
 
 
-@pytest.mark.parametrize("store", [None, pytest.param(Store(), marks=needs_store)], ids=["old", "new"])
-def test_a_task_without_a_start_starts_now(store):
+@pytest.mark.parametrize("make", [lambda: None, pytest.param(Store, marks=needs_store)], ids=["old", "new"])
+def test_a_task_without_a_start_starts_now(make):
     before = datetime.now(UTC)
-    assert before <= memory(store, None).first_start() <= datetime.now(UTC)
+    assert before <= memory(make(), None).first_start() <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("value", ["yesterday", "2026-11-24T08:00:00", None, 5])

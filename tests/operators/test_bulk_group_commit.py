@@ -89,6 +89,12 @@ def test_1000_recipients_take_at_most_32_writes_where_pindo_takes_100_ms(sandbox
     assert store.writes <= 32
 
 
+def test_few_workers_are_busy_at_the_same_time(sandbox):
+    sandbox.settings(latency=0.3)
+    assert send(Store(), recipients=people(4000), chunk_size=1000, concurrency=2)["accepted"] == 4000
+    assert sandbox.state()["most_in_flight"] == 2
+
+
 def wait_until_quiet(sandbox):
     """Wait until the sandbox has processed the requests that a killed task had sent."""
     before = None

@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_pindo._bulk.batch_entry import settle_rows
 from airflow_provider_pindo._ledger.entry import Settlement
-from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError
+from airflow_provider_pindo.api.errors import PindoInsufficientBalanceError, PindoServerError
 from tests.operators.bulk import PERSONAL, Store, at, columns_in, people, send, times_texted
 
 
@@ -114,3 +114,53 @@ def test_settled_rows_do_not_raise_the_price(dear):
     store.set("pindo_bulk_00001", settled)
     assert send(store, max_cost=3.0, **arguments)["total_cost"] == 3.0
     assert set(times_texted(dear).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"), [("send_sms", {"text": PERSONAL}), ("send_bulk_sms", {"chunk_size": 10})]
+)
+def test_a_late_receipt_does_not_raise_the_balance(sandbox, call, arguments):
+    """The wallet had more when this message was accepted than it has when the response arrives."""
+    sandbox.set_balance(1.1)
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("slow_answer", call=call, seconds=0.5, skip=3)
+    with pytest.raises(PindoInsufficientBalanceError, match=r"min_balance=0\.50"):
+        send(Store(), recipients=people(200, time=at), concurrency=4, min_balance=0.5, **arguments)
+    assert len(sandbox.messages()) == 60
+
+
+def test_a_request_of_unknown_outcome_counts_as_paid_from_the_wallet(sandbox):
+    sandbox.set_balance(0.8)
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("drop_after", call="send_bulk_sms", times=6)
+    arguments = {"recipients": people(200), "chunk_size": 5, "concurrency": 1, "on_unknown": "accept"}
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(Store(), min_balance=0.5, item_price=0.01, **arguments)
+    assert len(sandbox.messages()) == 30
+
+
+@pytest.mark.parametrize("limit", [{"max_cost": 0.1}, {"min_balance": 99.8}])
+def test_a_limit_that_is_passed_by_the_last_message_stops_nobody(dear, limit):
+    assert send(Store(), recipients=people(10), **limit)["accepted"] == 10
+
+
+def test_pindo_that_is_down_for_the_last_messages_stops_nobody(sandbox):
+    sandbox.add_fault("drop_after", call="send_sms", times=None)
+    arguments = {"recipients": people(10, time=at), "text": PERSONAL, "on_unknown": "accept"}
+    assert send(Store(), **arguments)["unknown"] == 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem", "error"),
+    [
+        ({"action": "drop_before"}, "got no response", PindoServerError),
+        ({"action": "status", "status": 409}, "Pindo returned 409", AirflowFailException),
+    ],
+)
+def test_a_wallet_that_cannot_be_read_stops_a_send_with_min_balance(sandbox, fault, problem, error):
+    sandbox.add_fault(**fault, call="get_balance", times=None)
+    with pytest.raises(
+        error, match=rf"min_balance=1\.00 needs the wallet's balance.*{problem}(.|\n)*leave min_balance"
+    ):
+        send(Store(), recipients=people(3), min_balance=1)
+    assert sandbox.messages() == []
