@@ -299,7 +299,7 @@ def test_waiting_for_webhooks_ends(api, sandbox, receiver):
     sandbox.set_webhooks(None, receiver.url)
     api.send()
     with pytest.raises(TimeoutError, match="1 webhooks still wait"):
-        sandbox.wait_for_webhooks(timeout=0.05)
+        sandbox.wait_for_webhooks(timeout=0.5)
 
 
 async def test_a_receiver_that_says_nothing_is_a_timeout_and_one_that_speaks_no_http_an_error(monkeypatch):
