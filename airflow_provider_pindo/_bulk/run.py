@@ -419,6 +419,7 @@ class BulkSend:
         waits = is_closed and self.timing.outside_window == "wait"
         is_to_resend = self.on_unknown == "resend" and totals.unknown > totals.unknown_not_resendable
         if not counts.not_sent and not (is_to_resend and (waits or not is_closed)):
+            log.warning("Stopped, with nobody left to send to: %s", mask_error(bulk_sender.stopped))
             return None
         if waits:
             log.info("Until now: %s", counts)

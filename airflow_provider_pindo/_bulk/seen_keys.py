@@ -52,8 +52,8 @@ class SeenKeys:
         if size == len(self._slots):
             return
         slots, mask = array("I", bytes(4 * size)), size - 1
-        for index, digest in enumerate(self._digests, start=1):
-            slot = digest & mask
+        for index in filter(None, self._slots):  # skipped keys have no slot
+            slot = self._digests[index - 1] & mask
             while slots[slot]:
                 slot = (slot + 1) & mask
             slots[slot] = index

@@ -12,8 +12,8 @@ from airflow_provider_pindo.api.limits import MAX_INTEGER, MAX_SENDER_LENGTH
 from airflow_provider_pindo.api.phone import mask_numbers_in, plain_characters
 
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-#: How a date begins, which has as many digits as a phone number.
-_DATE = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}(?![-0-9])")
+#: A date, perhaps with a time: it has as many digits as a phone number.
+_DATE = re.compile(r"\s*[0-9]{4}-[01][0-9]-[0-3][0-9](?:[T ][0-9:.]+(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?\s*")
 #: A number of this many digits is above every id.
 _TOO_MANY_DIGITS = len(str(MAX_INTEGER)) + 1
 #: What people write between the digits of a PIN: ``123 456``, ``123-456``.
@@ -22,7 +22,7 @@ _BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9])")
 
 def masked_repr(value: object) -> str:
     """Return a wrong value for an error. Swapped arguments may make it a phone number, which is masked."""
-    is_date = isinstance(value, date) or (isinstance(value, str) and _DATE.match(value))
+    is_date = isinstance(value, date) or (isinstance(value, str) and _DATE.fullmatch(value))
     return repr(value) if is_date else mask_numbers_in(repr(value))
 
 

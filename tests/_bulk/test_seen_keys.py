@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_pindo._bulk import seen_keys
 from airflow_provider_pindo._bulk.seen_keys import SeenKeys
 
 
-@given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 10), st.sets(st.integers(0, 9)))
+@pytest.fixture(scope="module", autouse=True)
+def small_table():
+    """A table that grows often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seen_keys, "_FIRST_SLOTS", 4)
+        yield
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(1, 10), st.sets(st.integers(0, 9)))
 def test_duplicates_are_all_but_the_first_of_each_and_name_the_first(keys, size, skip):
     seen, duplicates, first = SeenKeys(), {}, {}
     for start in range(0, len(keys), size):

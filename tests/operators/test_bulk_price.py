@@ -144,10 +144,11 @@ def test_a_limit_that_is_passed_by_the_last_message_stops_nobody(dear, limit):
     assert send(Store(), recipients=people(10), **limit)["accepted"] == 10
 
 
-def test_pindo_that_is_down_for_the_last_messages_stops_nobody(sandbox):
+def test_pindo_that_is_down_for_the_last_messages_stops_nobody(sandbox, caplog):
     sandbox.add_fault("drop_after", call="send_sms", times=None)
     arguments = {"recipients": people(10, time=at), "text": PERSONAL, "on_unknown": "accept"}
     assert send(Store(), **arguments)["unknown"] == 10
+    assert "Stopped, with nobody left to send to: 10 requests in a row got no certain response" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,15 @@ def looked_up(monkeypatch):
 
 @pytest.mark.parametrize("map_index", [-2, 2**31, 10**30])
 def test_a_map_index_that_no_column_holds_is_refused(metadata, map_index):
-    client, place = metadata.client(), {**PLACE, "map_index": map_index}
+    params = {**PLACE, "map_index": str(map_index)}
     for path in ("/ui/api/run", "/ui/api/delivery"):
-        assert client.get(path, params={**place, "map_index": str(map_index)}).status_code == 422
+        assert metadata.client().get(path, params=params).status_code == 422
+
+
+@needs_store  # without one they answer 404
+@pytest.mark.parametrize("map_index", [-2, 2**31, 10**30])
+def test_nobody_is_listed_or_settled_for_a_map_index_that_no_column_holds(metadata, map_index):
+    client, place = metadata.client(), {**PLACE, "map_index": map_index}
     for path in ("/ui/api/people", "/ui/api/settle"):
         response = client.post(path, json={**POSTS[path], **place})
         assert (response.status_code, "map_index" in response.text) == (422, True)
