@@ -121,4 +121,5 @@ def test_a_report_holds_a_message_and_the_sensor_reads_it():
     text = format_message(MESSAGE, BEGAN.isoformat(), "Pindo Test")
     assert parse_message(text) == (MESSAGE, replace(UNKNOWN, sender="Pindo Test"))
     assert parse_message(format_message(MESSAGE, None, "PindoTest")) == (MESSAGE, None)
+    assert parse_message(f"{MESSAGE} 2026-11-29T08:00:00 PindoTest") == (MESSAGE, None)  # without a zone
     assert parse_message(None) == ("", None)
