@@ -64,7 +64,7 @@ class Sandbox(SandboxClient):
         """Start to serve. ``url`` is known once this returns.
 
         :raises OSError: the port is taken.
-        :raises sqlite3.Error: the state file cannot be opened.
+        :raises Exception: the state file cannot be opened; a ``sqlite3.Error``.
         :raises ValueError: an unknown setting, or a value that it does not take.
         """
         self._ready.clear()
