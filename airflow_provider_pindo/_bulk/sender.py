@@ -126,6 +126,7 @@ class BulkSender:
         self._low_water = concurrency // 8
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working: dict[asyncio.Task[None], Attempt | None] = {}
+        self._busy = 0
         self._has_warned = False
         #: Recipients of the requests that have ended, and when the first began and the last ended.
         self._sent_to, self._first_began, self._last_ended = 0, math.inf, math.inf
@@ -315,7 +316,9 @@ class BulkSender:
         assert me is not None  # noqa: S101
         while True:
             request = self._take_due(await self._queue.get())
-            self._wake_if_short()
+            self._busy += 1
+            if self._busy < self.concurrency:  # another worker is free
+                self._wake_if_short()
             if request is not None and self._breaker.starts_requests:
                 attempt = self._working[me] = Attempt()
                 if self._gate.has_end:
@@ -327,6 +330,7 @@ class BulkSender:
                 self._working[me] = None
             elif request is not None:
                 request.put_back()
+            self._busy -= 1
             self._wake_if_short()
 
     def _wake_if_short(self) -> None:

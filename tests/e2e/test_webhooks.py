@@ -223,7 +223,7 @@ def test_no_log_has_a_secret_a_text_or_a_number(on):
     )
     assert call("POST", on.webhook_address, json=body).status_code == 200
     assert call("POST", on.webhook_url, data=f"{text} {number}", headers=headers).status_code == 400
-    assert len(on.events(**{"from": number})) == 2
+    assert [event["body"]["from"] for event in on.events(kinds=["inbound"])].count(number) == 2
     assert call("POST", f"{on.url}/pindo/events/pindo_default", json={"to": number}).status_code == 401
     # Earlier tests, too: the sandbox has told of these by POST and by GET, whose parameters are in the address.
     private = [number[4:], "90210", "Umubare", "781234567", "781234568", "Muraho"]
