@@ -239,6 +239,18 @@ def test_a_switch_sets_a_fault_once_and_springs_back(page, api, sandbox):
     assert api.send().status_code == 201
 
 
+def test_a_switch_is_not_moved_back_by_a_state_that_is_older(page, api, sandbox):
+    held = []
+    page.route("**/faults", lambda route: route.continue_() if held else held.append(route))
+    page.get_by_role("group", name="Server errors").get_by_label("On", exact=True).check(force=True)
+    api.send()
+    phone(page).wait_for()  # the page has read the state, in which the switch is off
+    assert page.evaluate("document.querySelector('[name=switch-3]:checked').value") == "On"
+    with page.expect_response(lambda response: response.request.method == "POST"):
+        held[0].continue_()
+    assert api.send().status_code == 503
+
+
 def switch(page: Page, sandbox: Sandbox, name: str, state: str) -> None:
     """Set a switch and wait until the sandbox has its fault."""
     page.get_by_role("group", name=name).get_by_label(state, exact=True).check(force=True)
