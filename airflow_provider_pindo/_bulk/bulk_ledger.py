@@ -145,9 +145,10 @@ class BulkLedger:
             return self._continue()
         if any(map(_may_have_sent, self._stored.values())):
             raise PindoConfigurationError(
-                "this task has texted, or may have texted, part of another list before; its recipients, text or "
+                "this task has texted, or may have texted, part of another list before. Its recipients, text or "
                 "sender have changed since, and nothing is sent now. Give it the same input again to finish that "
-                "one, clear it with resend=True if the new one must go out in full, or mark it as success"
+                "list. If the new list must go out in full, clear the task with resend=True. Otherwise mark it as "
+                "success"
             )
         self._stored = {}
         self._start(new)
@@ -380,9 +381,9 @@ def _open_header(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or value.get("check") != _check(value):
         raise PindoConfigurationError(
             f"the entry {KEY!r} in the Task State Store (the Storage tab of this task instance) is not as a task "
-            "wrote it, so it is unknown who was texted, and nothing is sent now. (Recipients are settled in "
-            f"{entry_key(1)!r} and so on.) Restore its value if you have it; else, if everybody must be "
-            "texted, delete that entry and clear the task; if not, mark the task as success"
+            "wrote it. So nobody knows who was texted, and nothing is sent now. (Recipients are settled in "
+            f"{entry_key(1)!r} and so on.) Restore its value if you have it. If not, and everybody must be texted, "
+            "delete that entry and clear the task. Otherwise mark the task as success"
         )
     return dict(value)
 

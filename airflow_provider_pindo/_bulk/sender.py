@@ -317,7 +317,8 @@ class BulkSender:
         while True:
             request = self._take_due(await self._queue.get())
             self._busy += 1
-            if self._busy < self.concurrency:  # another worker is free
+            # Admit ahead only for a free worker: a kill leaves everybody unknown who is admitted and not sent to.
+            if self._busy < self.concurrency:
                 self._wake_if_short()
             if request is not None and self._breaker.starts_requests:
                 attempt = self._working[me] = Attempt()

@@ -17,8 +17,8 @@ class Spending:
     :param price: USD for one segment, as the last receipt said; an estimate before the first.
     :param is_price_known: whether a receipt has come, of this try or an earlier one.
     :param balance: USD in the wallet, as Pindo said last, or None.
-    :param lowest_balance: USD that the wallet holds at least. Receipts may come late, and one of unknown outcome may
-        have cost. A payment into the wallet counts at the next try.
+    :param lowest_balance: USD that the wallet holds at least: the lowest that Pindo said, since receipts may come late,
+        less what unknown outcomes may have cost. A top-up counts from the next try on.
     :param spent: USD that were spent; those of unknown outcome count as spent.
     :param reserved: segments of the requests in flight.
     """
