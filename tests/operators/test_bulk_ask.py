@@ -327,7 +327,7 @@ def test_a_header_that_was_changed_while_it_waited_takes_no_answer(sandbox):
 def test_another_list_after_the_answer_sends_nothing_as_at_a_retry(sandbox):
     store = parked_send(sandbox, "drop_before")
     requests = len(sandbox.requests())
-    with pytest.raises(AirflowFailException, match="its recipients, text or sender have changed since"):
+    with pytest.raises(AirflowFailException, match="Its recipients, text or sender have changed since"):
         answer(store, event("None arrived: send to them"), **{**ARGUMENTS, "recipients": people(7)})
     assert len(sandbox.requests()) == requests
     assert answer(store, event("All arrived"), **ARGUMENTS)["accepted"] == 6, "the first answer is kept"

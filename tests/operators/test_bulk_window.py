@@ -83,7 +83,7 @@ def test_after_the_wait_the_list_must_be_the_same(sandbox, clock):
     wait(store, **EVERYBODY)
     first = len(sandbox.messages())
     clock(at(8, day=25))
-    with pytest.raises(AirflowFailException, match="its recipients, text or sender have changed since"):
+    with pytest.raises(AirflowFailException, match="Its recipients, text or sender have changed since"):
         send(store, send_window=DAY, **{**EVERYBODY, "recipients": people(201, time=time_of)})
     assert len(sandbox.messages()) == first
 
