@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, islice
+from typing import TypeVar
 
 from airflow_provider_pindo._bulk.messages import segments_of
 from airflow_provider_pindo._bulk.preflight import EXCLUDED, IN_BATCHES, Preflight
 from airflow_provider_pindo._bulk.spool import SpooledBlock
 from airflow_provider_pindo.api.mentions import Template
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -49,9 +52,16 @@ class Batch:
 
     def segments(self, positions: Sequence[int], template: Template) -> int:
         """Return the segments of the messages at ``positions``."""
-        names = [self.names[position] for position in positions]
-        texts = None if self.texts is None else [self.texts[position] for position in positions]
-        return sum(segments_of(names, texts, template))
+        if self.texts is None:
+            return sum(segments_of(pick(self.names, positions), None, template))
+        return sum(segments_of((), pick(self.texts, positions), template))
+
+
+def pick(column: Sequence[T], positions: Sequence[int]) -> Sequence[T]:
+    """Return the elements of ``column`` at ``positions``."""
+    if isinstance(positions, range):  # those of a whole chunk
+        return column[positions.start : positions.stop]
+    return [column[position] for position in positions]
 
 
 #: Called for a row that is in no batch: row, number, name, kind, reason.

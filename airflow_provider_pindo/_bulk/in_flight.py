@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from airflow_provider_pindo._bulk.batches import Batch
+from airflow_provider_pindo._bulk.batches import Batch, pick
 from airflow_provider_pindo._bulk.gate import Expiries
 from airflow_provider_pindo._bulk.outcome import Outcome
 from airflow_provider_pindo._ledger.entry import now
@@ -99,7 +99,8 @@ class BatchInFlight:
 
     def request(self, positions: Sequence[int], text: str | None, *, is_single: bool = False) -> Request:
         """Return a request to the recipients at ``positions``."""
-        return Request(self, positions, text, self.batch.segments(positions, self.template), is_single)
+        rows, segments = pick(self.batch.rows, positions), self.batch.segments(positions, self.template)
+        return Request(self, positions, rows, text, segments, is_single)
 
     def admit(self, requests: Sequence[Request]) -> None:
         """Let workers send ``requests``, which were waiting."""
@@ -131,6 +132,7 @@ class Request:
     """One request to make.
 
     :param positions: positions of its recipients in the batch.
+    :param rows: their row numbers.
     :param text: the text. None: the plan's text, in which Pindo fills the name.
     :param segments: segments of its messages, as counted here.
     :param is_single: whether it uses the call for one message.
@@ -140,16 +142,12 @@ class Request:
 
     source: BatchInFlight
     positions: Sequence[int]
+    rows: Sequence[int]
     text: str | None
     segments: int
     is_single: bool = False
     whole: Request | None = None
     is_partly_accepted: bool = False
-
-    @property
-    def rows(self) -> list[int]:
-        """Row numbers of its recipients."""
-        return [self.source.batch.rows[position] for position in self.positions]
 
     @property
     def may_speak_for_all(self) -> bool:

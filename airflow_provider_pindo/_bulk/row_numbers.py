@@ -17,8 +17,11 @@ def abbreviate(things: Sequence[object]) -> str:
 
 def format_rows(rows: Iterable[int]) -> str:
     """Return row numbers as ranges, such as ``1-57,59``."""
+    ordered = sorted(rows)
+    if len(ordered) > 1 and ordered[-1] - ordered[0] == len(ordered) - 1:  # usually one range
+        return f"{ordered[0]}-{ordered[-1]}"
     parts: list[list[int]] = []
-    for row in sorted(rows):
+    for row in ordered:
         if parts and parts[-1][1] == row - 1:
             parts[-1][1] = row
         else:

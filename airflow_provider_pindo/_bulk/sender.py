@@ -25,7 +25,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_pindo._bulk.admission import Admission
-from airflow_provider_pindo._bulk.batches import Batch, chunks_of
+from airflow_provider_pindo._bulk.batches import Batch, chunks_of, pick
 from airflow_provider_pindo._bulk.breaker import TOO_LARGE, Breaker, reason_of
 from airflow_provider_pindo._bulk.bulk_ledger import BulkLedger
 from airflow_provider_pindo._bulk.gate import Gate
@@ -341,6 +341,8 @@ class BulkSender:
 
     def _take_due(self, request: Request) -> Request | None:
         """Return what of an admitted request may go out at this moment; the rest is not sent."""
+        if not self._gate.has_end:
+            return request
         if self._breaker.starts_requests and (closed := self._gate.why_closed()):
             self._breaker.stop(closed)
         expired, rest = request.divide(self._gate.expiries)
@@ -394,15 +396,15 @@ class BulkSender:
         receipt = await self._hook.send(
             calls.send_checked_sms(batch.numbers[position], request.text or "", self._sender_id), attempt
         )
-        request.source.outcome.sms_ids[batch.rows[position]] = receipt.sms_id
+        request.source.outcome.sms_ids[request.rows[0]] = receipt.sms_id
         self._read_receipt(receipt)
         self._accepted(request, receipt.item_count or request.segments, receipt.total_cost)
 
     async def _deliver_many(self, request: Request, attempt: Attempt) -> None:
         batch, count = request.source.batch, len(request.positions)
+        numbers, names = pick(batch.numbers, request.positions), pick(batch.names, request.positions)
         recipients = [
-            {"phonenumber": batch.numbers[position], "name": batch.names[position]}
-            for position in request.positions
+            {"phonenumber": number, "name": name} for number, name in zip(numbers, names, strict=True)
         ]
         text = self._plan.template.text if request.text is None else request.text
         receipt = await self._hook.send(
