@@ -27,7 +27,6 @@ from airflow_provider_pindo._ledger.entry import (
     how_to_settle,
     now,
 )
-from airflow_provider_pindo._ledger.evidence import UnknownMessage, find_evidence, message_fingerprint
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import count_messages, count_settled, outcome_of
 from airflow_provider_pindo._policy.suppression import skip_if_suppressed
@@ -40,12 +39,9 @@ from airflow_provider_pindo.api.errors import (
 )
 from airflow_provider_pindo.api.json_safe import json_safe
 from airflow_provider_pindo.api.phone import mask_phone_number
-from airflow_provider_pindo.hooks import _evidence
-from airflow_provider_pindo.hooks._evidence import can_find_evidence, read_sent_events, settlement
 from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt, current_attempt
 from airflow_provider_pindo.operators._ask import Form, FormAnswer, PindoAskingOperator, read_form_answer
 from airflow_provider_pindo.operators._base import fail_without_retry
-from airflow_provider_pindo.operators._evidence import wait_for_evidence
 from airflow_provider_pindo.operators._timed import MessageExpired
 
 if TYPE_CHECKING:
@@ -348,16 +344,20 @@ class PindoOnceOperator(PindoAskingOperator):
         message = request.message
         if message is None or entry.status != UNKNOWN or entry.began is None or not self._ledger.is_kept:
             return entry
-        if not can_find_evidence(self.hook):
+        from airflow_provider_pindo._ledger.evidence import UnknownMessage, find_evidence, message_fingerprint
+        from airflow_provider_pindo.hooks import _evidence
+        from airflow_provider_pindo.operators._evidence import wait_for_evidence
+
+        if not _evidence.can_find_evidence(self.hook):
             return entry
         began = datetime.fromisoformat(entry.began)
         recipient = request.recipient
         unknown = UnknownMessage(message_fingerprint(recipient, message.text), message.sender, began)
-        events = read_sent_events(self.hook, began, recipient)
+        events = _evidence.read_sent_events(self.hook, began, recipient)
         if event := find_evidence({recipient: unknown}, events).get(recipient):
             result = {"sms_id": event.sms_id, "status": SENT, self.recipient_key: recipient}
             settled = replace(
-                entry.settle(SENT, settlement(event.sms_id)),
+                entry.settle(SENT, _evidence.settlement(event.sms_id)),
                 result=result,
                 generation=self._ledger.generation,
             )
