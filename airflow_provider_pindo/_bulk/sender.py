@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+R = TypeVar("R", "SmsReceipt", "BulkReceipt")
 
 #: Seconds that requests in flight get when the task must end. Airflow kills a task five seconds after it asked it to
 #: end, and the ledger must be written within them.
@@ -393,12 +394,11 @@ class BulkSender:
 
     async def _deliver_one(self, request: Request, attempt: Attempt) -> None:
         batch, position = request.source.batch, request.positions[0]
-        receipt = await self._hook.send(
+        receipt = await self._send(
             calls.send_checked_sms(batch.numbers[position], request.text or "", self._sender_id), attempt
         )
         request.source.outcome.sms_ids[request.rows[0]] = receipt.sms_id
-        self._read_receipt(receipt)
-        self._accepted(request, receipt.item_count or request.segments, receipt.total_cost)
+        self._accepted(request, receipt, receipt.item_count or request.segments, receipt.total_cost)
 
     async def _deliver_many(self, request: Request, attempt: Attempt) -> None:
         batch, count = request.source.batch, len(request.positions)
@@ -407,10 +407,7 @@ class BulkSender:
             {"phonenumber": number, "name": name} for number, name in zip(numbers, names, strict=True)
         ]
         text = self._plan.template.text if request.text is None else request.text
-        receipt = await self._hook.send(
-            calls.send_checked_bulk_sms(recipients, text, self._sender_id), attempt
-        )
-        self._read_receipt(receipt)
+        receipt = await self._send(calls.send_checked_bulk_sms(recipients, text, self._sender_id), attempt)
         if receipt.count > count or receipt.total not in (None, count):
             named = receipt.count if receipt.total is None else f"{receipt.count} of {receipt.total}"
             reason = f"Pindo's receipt names {named} recipients, and the request had {count}"
@@ -421,17 +418,23 @@ class BulkSender:
             self._breaker.count_response()
             self._refused(request, f"Pindo accepted none of {count}")
         else:
-            self._accepted(request, request.segments, None)
+            self._accepted(request, receipt, request.segments, None)
 
-    def _read_receipt(self, receipt: SmsReceipt | BulkReceipt) -> None:
-        """Note Pindo's price and balance."""
-        self._spending.is_price_known = True
+    async def _send(self, call: calls.Call[R], attempt: Attempt) -> R:
+        """Make a call, and note Pindo's price and balance."""
+        spending = self._spending
+        unseen_before = spending.unseen
+        receipt = await self._hook.send(call, attempt)
+        spending.is_price_known = True
         if receipt.item_price is not None:
-            self._spending.price = receipt.item_price
+            spending.price = receipt.item_price
         if receipt.remaining_balance is not None:
-            self._spending.note_balance(receipt.remaining_balance)
+            spending.note_balance(receipt.remaining_balance, unseen_before)
+        return receipt
 
-    def _accepted(self, request: Request, segments: int, cost: float | None) -> None:
+    def _accepted(
+        self, request: Request, receipt: SmsReceipt | BulkReceipt, segments: int, cost: float | None
+    ) -> None:
         outcome, spending = request.source.outcome, self._spending
         if cost is None:
             cost = segments * spending.price
@@ -442,7 +445,7 @@ class BulkSender:
         self._release(request)
         outcome.segments += segments
         outcome.cost += cost
-        spending.spent += cost
+        spending.add_cost(cost, is_seen=receipt.remaining_balance is not None)
         if problem := spending.problem():
             self._breaker.stop(problem)
 
@@ -450,7 +453,9 @@ class BulkSender:
         outcome = request.source.outcome
         outcome.unknown.setdefault(reason, []).extend(request.take())
         self._release(request)
-        outcome.unknown_cost += self._spending.add_unknown(request.segments)
+        cost = request.segments * self._spending.price
+        outcome.unknown_cost += cost
+        self._spending.add_cost(cost, is_seen=False)
 
     def _unclear(self, request: Request, reason: str) -> None:
         """Note that Pindo accepted some of a request and does not say whom."""

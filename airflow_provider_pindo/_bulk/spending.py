@@ -18,7 +18,8 @@ class Spending:
     :param is_price_known: whether a receipt has come, of this try or an earlier one.
     :param balance: USD in the wallet, as Pindo said last, or None.
     :param lowest_balance: USD that the wallet holds at least: the lowest that Pindo said, since receipts may come late,
-        less what unknown outcomes may have cost. A top-up counts from the next try on.
+        less what requests may have cost after which it did not say. A top-up counts from the next try on.
+    :param unseen: USD that all requests may have cost whose receipt names no balance, or whose outcome is unknown.
     :param spent: USD that were spent; those of unknown outcome count as spent.
     :param reserved: segments of the requests in flight.
     """
@@ -29,6 +30,7 @@ class Spending:
     is_price_known: bool = False
     balance: float | None = None
     lowest_balance: float = math.inf
+    unseen: float = 0.0
     spent: float = 0.0
     reserved: int = 0
 
@@ -38,17 +40,23 @@ class Spending:
         has_limit = self.min_balance is not None or self.max_cost is not None
         return has_limit and not self.is_price_known
 
-    def note_balance(self, balance: float) -> None:
-        """Note what Pindo says of the wallet."""
-        self.balance = balance
-        self.lowest_balance = min(self.lowest_balance, balance)
+    def note_balance(self, balance: float, unseen_before: float = 0.0) -> None:
+        """Note what Pindo says of the wallet.
 
-    def add_unknown(self, segments: int) -> float:
-        """Count a request of unknown outcome as spent, and return its cost."""
-        cost = segments * self.price
+        :param unseen_before: :attr:`unseen` when the request began. What was added since may not be in the balance.
+        """
+        self.balance = balance
+        self.lowest_balance = min(self.lowest_balance, balance - (self.unseen - unseen_before))
+
+    def add_cost(self, cost: float, *, is_seen: bool) -> None:
+        """Count a request as spent.
+
+        :param is_seen: whether its receipt names the balance, which has the cost in it.
+        """
         self.spent += cost
-        self.lowest_balance -= cost
-        return cost
+        if not is_seen:
+            self.unseen += cost
+            self.lowest_balance -= cost
 
     def problem(self, segments: int = 0) -> PindoError | None:
         """Return why nothing more may be sent.

@@ -139,6 +139,37 @@ def test_a_request_of_unknown_outcome_counts_as_paid_from_the_wallet(sandbox):
     assert len(sandbox.messages()) == 30
 
 
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"chunk_size": 10}, {"call": "send_bulk_sms", "body": {"count": 10, "item_price": 0.05}}),
+        (
+            {"chunk_size": 10, "text": PERSONAL},
+            {"call": "send_sms", "body": {"sms_id": "a", "item_price": 0.05}},
+        ),
+    ],
+)
+def test_a_receipt_without_a_balance_counts_as_paid_from_the_wallet(dear, arguments, fault):
+    dear.add_fault("status_after", status=201, times=None, **fault)
+    arguments = {"recipients": people(1000, time=at), **arguments}
+    with pytest.raises(
+        PindoInsufficientBalanceError, match=r"holds 98\.000 USD.*min_balance=98\.00"
+    ) as stopped:
+        send(Store(), min_balance=98, **arguments)
+    assert columns_in(stopped.value)["accepted"] == len(dear.messages()) == 40
+
+
+def test_a_late_receipt_does_not_hide_what_others_cost_that_name_no_balance(dear):
+    """Its balance is of the time before they were accepted."""
+    dear.add_fault("slow_answer", call="send_bulk_sms", to="+250780000011", seconds=0.5)
+    body = {"count": 10, "item_price": 0.05}
+    dear.add_fault("status_after", call="send_bulk_sms", status=201, body=body, times=None, skip=1)
+    arguments = {"recipients": people(1000), "chunk_size": 10, "concurrency": 2}
+    with pytest.raises(PindoInsufficientBalanceError):
+        send(Store(), min_balance=95, **arguments)
+    assert dear.state()["balance"] >= 95
+
+
 @pytest.mark.parametrize("limit", [{"max_cost": 0.1}, {"min_balance": 99.8}])
 def test_a_limit_that_is_passed_by_the_last_message_stops_nobody(dear, limit):
     assert send(Store(), recipients=people(10), **limit)["accepted"] == 10
