@@ -277,7 +277,7 @@ def settle_messages(
     except SettleError as error:
         raise HTTPException(409, str(error)) from None
     session.commit()
-    count_settled("page", sum(counts.values()))
+    count_settled("page", counts["arrived"] + counts["not_arrived"])
     return counts
 
 

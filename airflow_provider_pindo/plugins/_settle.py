@@ -63,7 +63,8 @@ def settle(
     :param everybody: instead of decisions: whether all unknown messages of the task arrived.
     :param seen: when the newest entry that the person saw was written. A later one may be about another request.
     :param user: who says so.
-    :return: ``{"arrived": count, "not_arrived": count}``.
+    :return: ``{"arrived": count, "not_arrived": count, "unknown": count}``. The last one counts the messages of the task
+        that are unknown still. At 0 the task can be cleared.
     :raises NoTaskError: there is no such task instance.
     :raises SettleError: the task has not failed, a message is not unknown or named twice, or its entry was written
         since.
@@ -82,7 +83,7 @@ def settle(
         by_key[decision.key].append(decision)
     rows = _models.lock_unknown(session, task, tuple(by_key), _MAX_ENTRIES)
     if everybody is not None:
-        rows = {key: row for key, row in rows.items() if _has_unknown(key, row)}
+        rows = {key: row for key, row in rows.items() if _count_unknown(key, row) != 0}
     if any(row.updated_at > seen for row in rows.values()):
         raise SettleError("the messages changed after you opened the page. Look again: nothing was settled")
     settled = {
@@ -99,15 +100,17 @@ def settle(
         for key, entry in settled.items()
     }
     _models.add_audit_log(session, EVENT, task, user=user, details={**counts, "entries": entries})
-    return counts
+    session.flush()
+    others = _models.lock_unknown(session, task, (), _MAX_ENTRIES)
+    return {**counts, "unknown": sum(_count_unknown(key, row) or 0 for key, row in others.items())}
 
 
-def _has_unknown(key: str, row: Any) -> bool:
-    """Return whether somebody of an entry is unknown. One that cannot be read may have such people."""
+def _count_unknown(key: str, row: Any) -> int | None:
+    """Return how many messages of an entry are unknown; None if it cannot be read."""
     try:
-        return any(person.outcome == UNKNOWN for person in people(key, _models.value_of(row)))
+        return sum(person.outcome == UNKNOWN for person in people(key, _models.value_of(row)))
     except PindoConfigurationError:
-        return True
+        return None
 
 
 def _settle_entry(

@@ -114,4 +114,4 @@ def settle_on_the_page(deployment, run_id):
         },
         timeout=60,
     )
-    assert response.json() == {"arrived": 1, "not_arrived": 0}
+    assert response.json() == {"arrived": 1, "not_arrived": 0, "unknown": 0}

@@ -395,7 +395,7 @@ def test_settle_one_of_three(campaign, page, deployment, pindo_is_not_called):
     frame.get_by_role("button", name="Row 118, +25078****118: arrived").click()
     frame.get_by_text("The task is cleared once all are settled.").wait_for()
     frame.get_by_role("button", name="Settle 1 of 3").click()
-    frame.get_by_text("Settled 1 of 3. The others still need a person.").wait_for()
+    frame.get_by_text("Settled 1 message. 2 messages still need a person.").wait_for()
     frame.get_by_role("heading", name="2 messages may or may not have arrived").wait_for()
     assert frame.get_by_role("group", name="Row 118").count() == 0
     assert deployment.rest.run_state("campaign", campaign) == "failed"

@@ -225,8 +225,22 @@ def test_a_task_of_which_more_is_unknown_is_not_cleared(airflow):
     airflow.page.get_by_role("button", name="Settle and clear").click()
     settled = airflow.request("settle")
     assert settled.request.post_data_json["seen"] == lost["time"]
-    settled.fulfill(json={"arrived": 0, "not_arrived": 2})
+    settled.fulfill(json={"arrived": 0, "not_arrived": 2, "unknown": 1})
     airflow.request("overview").fulfill(json=DATA)  # and no request that clears the task
+    airflow.page.get_by_text("Settled 2 messages. 1 message still needs a person.").wait_for()
+
+
+def test_whoever_settles_the_last_message_clears_the_task(airflow):
+    """Somebody else has settled the others since this person opened the page."""
+    lost = {**TASK, **COUNTS, "unknown": 3, "can_settle": True, "time": "2026-11-30T10:00:00+00:00"}
+    airflow.show(unknown=[lost], unknown_count=1)
+    airflow.request("people").fulfill(json=people("+25078****101"))
+    airflow.page.get_by_label("+25078****101: arrived").click()
+    airflow.page.get_by_role("button", name="Settle 1 of 3").click()
+    airflow.request("settle").fulfill(json={"arrived": 1, "not_arrived": 0, "unknown": 0})
+    airflow.request("v2/dags/reminders/clearTaskInstances").fulfill(json={"task_instances": []})
+    airflow.request("overview").fulfill(json=DATA)
+    airflow.page.get_by_text("Settled and cleared. The run goes on.").wait_for()
 
 
 def test_a_clear_that_failed_is_repeated_alone(airflow):
@@ -235,7 +249,7 @@ def test_a_clear_that_failed_is_repeated_alone(airflow):
     airflow.request("people").fulfill(json=people("+25078****101"))
     airflow.page.get_by_label("+25078****101: arrived").click()
     airflow.page.get_by_role("button", name="Settle and clear").click()
-    airflow.request("settle").fulfill(json={"arrived": 1, "not_arrived": 0})
+    airflow.request("settle").fulfill(json={"arrived": 1, "not_arrived": 0, "unknown": 0})
     for _ in range(2):
         airflow.request("v2/dags/reminders/clearTaskInstances").fulfill(status=503)
         problem = "The messages are settled, but the task is not cleared: Airflow returned 503."

@@ -32,7 +32,7 @@ def test_a_single_message_is_settled_and_the_audit_log_says_who_did_what(metadat
     response = settle(metadata, name="claudine", decisions=[decision(arrived)])
     assert (response.status_code, response.json()) == (
         200,
-        {"arrived": int(arrived), "not_arrived": int(not arrived)},
+        {"arrived": int(arrived), "not_arrived": int(not arrived), "unknown": 0},
     )
     entry = metadata.value("pindo_sms")
     assert (entry["status"], entry["to"], entry["generation"]) == (status, "+25078****101", 0)
@@ -58,7 +58,7 @@ def test_what_a_backend_of_the_workers_keeps_is_not_settled(metadata, key):
 def test_rows_of_a_bulk_send_are_settled_one_by_one(metadata):
     metadata.add_task({"pindo_bulk_00001": batch(4, unknown={"lost": "2-4"})}, state="failed")
     decisions = [decision(True, "pindo_bulk_00001", 2), decision(False, "pindo_bulk_00001", 3)]
-    assert settle(metadata, decisions=decisions).json() == {"arrived": 1, "not_arrived": 1}
+    assert settle(metadata, decisions=decisions).json() == {"arrived": 1, "not_arrived": 1, "unknown": 1}
     entry = metadata.value("pindo_bulk_00001")
     assert (entry["status"], entry["unknown"], entry["not_sent"], entry["accepted"]) == (
         "unknown",
@@ -74,7 +74,11 @@ def test_everybody_is_settled_at_once_in_all_entries(metadata, arrived):
     entries = {f"pindo_bulk_{number:05d}": batch(4, unknown={"lost": "2-4"}) for number in (1, 2)}
     entries["pindo_bulk_00003"] = batch(4)
     metadata.add_task({**entries, "pindo_bulk": {"v": 1, "status": "started"}}, state="failed")
-    assert sum(settle(metadata, everybody=arrived).json().values()) == 6
+    assert settle(metadata, everybody=arrived).json() == {
+        "arrived": 6 if arrived else 0,
+        "not_arrived": 0 if arrived else 6,
+        "unknown": 0,
+    }
     assert metadata.value("pindo_bulk_00002")["status"] == ("sent" if arrived else "not_sent")
     assert metadata.value("pindo_bulk_00003")["accepted"] == 4
 
@@ -89,7 +93,8 @@ def test_everybody_is_settled_also_where_a_person_misspelled_the_status(metadata
     entries = {"pindo_bulk_00001": lost, **settled}
     metadata.add_task({**entries, "pindo_sms": single("sen")}, state="failed")
     (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
-    assert settle(metadata, everybody=True).json() == {"arrived": task["unknown"], "not_arrived": 0}
+    counts = settle(metadata, everybody=True).json()
+    assert counts == {"arrived": task["unknown"], "not_arrived": 0, "unknown": 0}
     assert metadata.value("pindo_bulk_00001")["accepted"] == 4
     assert metadata.value("pindo_sms")["status"] == "sent"
     assert {key: metadata.value(key) for key in settled} == settled
@@ -108,7 +113,23 @@ def test_an_entry_that_nobody_settles_may_have_changed(metadata):
     )
     for key in ("pindo_bulk", "pindo_bulk_00001"):
         metadata.touch(key)
-    assert settle(metadata, seen=NOW.isoformat(), everybody=True).json() == {"arrived": 1, "not_arrived": 0}
+    settled = settle(metadata, seen=NOW.isoformat(), everybody=True).json()
+    assert settled == {"arrived": 1, "not_arrived": 0, "unknown": 0}
+
+
+def test_whoever_settles_the_last_message_learns_that_none_is_unknown(metadata):
+    """Two people open the page, and each settles one of two entries."""
+    entries = {f"pindo_bulk_{number:05d}": batch(4, unknown={"lost": "2-3"}) for number in (1, 2)}
+    foreign = {"pindo_bulk_00003": {"v": 99, "status": "?"}}  # not counted as unknown, as on the page
+    metadata.add_task({**entries, **foreign}, state="failed")
+    (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
+    left = [
+        settle(
+            metadata, name=name, seen=task["time"], decisions=[decision(True, key, 2), decision(False, key, 3)]
+        ).json()["unknown"]
+        for name, key in zip(("ada", "claudine"), entries, strict=True)
+    ]
+    assert (task["unknown"], left) == (4, [2, 0])
 
 
 def test_a_settlement_is_counted_in_the_metrics_and_a_refused_one_is_not(metadata, monkeypatch):
@@ -135,7 +156,8 @@ def test_a_page_from_before_the_request_settles_nothing(metadata, key, is_everyb
     assert metadata.value(key) == lost
     assert metadata.audit_log() == []
     (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
-    assert settle(metadata, seen=task["time"], **body).json() == {"arrived": 0, "not_arrived": 1}
+    settled = settle(metadata, seen=task["time"], **body).json()
+    assert settled == {"arrived": 0, "not_arrived": 1, "unknown": 0}
 
 
 @pytest.mark.parametrize("status", ["sent", "not_sent"])

@@ -312,9 +312,9 @@ function settleForm(task, people, areMore) {
     status.textContent = "Settling…";
     try {
       const settled = await ask("api/settle", { ...key(task), seen: task.time, everybody, decisions: everybody === null ? [...decisions.values()] : [] });
-      const count = settled.arrived + settled.not_arrived; // one request settles a million people at most
-      if (count >= task.unknown) finish();
-      else showDone(`Settled ${number(count)} of ${number(task.unknown)}. The others still need a person.`);
+      // Somebody else may have settled others, and one request settles a million people at most.
+      if (settled.unknown === 0) finish();
+      else showDone(`Settled ${several(settled.arrived + settled.not_arrived, "message")}. ${several(settled.unknown, "message")} still ${settled.unknown === 1 ? "needs" : "need"} a person.`);
     } catch (error) {
       status.replaceChildren(failure(error, () => show()));
     }
