@@ -63,8 +63,8 @@ def settle(
     :param everybody: instead of decisions: whether all unknown messages of the task arrived.
     :param seen: when the newest entry that the person saw was written. A later one may be about another request.
     :param user: who says so.
-    :return: ``{"arrived": count, "not_arrived": count, "unknown": count}``. The last one counts the messages of the task
-        that are unknown still. At 0 the task can be cleared.
+    :return: ``{"arrived": count, "not_arrived": count, "unknown": count}``. ``unknown`` counts those of the whole task
+        that are still unknown. At 0 the task can be cleared.
     :raises NoTaskError: there is no such task instance.
     :raises SettleError: the task has not failed, a message is not unknown or named twice, or its entry was written
         since.

@@ -125,7 +125,10 @@ def test_whoever_settles_the_last_message_learns_that_none_is_unknown(metadata):
     (task,) = metadata.client().get("/ui/api/overview").json()["unknown"]
     left = [
         settle(
-            metadata, name=name, seen=task["time"], decisions=[decision(True, key, 2), decision(False, key, 3)]
+            metadata,
+            name=name,
+            seen=task["time"],
+            decisions=[decision(True, key, 2), decision(False, key, 3)],
         ).json()["unknown"]
         for name, key in zip(("ada", "claudine"), entries, strict=True)
     ]
