@@ -7,7 +7,8 @@ report, so this DAG needs Airflow 3.1 and ``[pindo] webhooks = True``. ``make up
 - A person whose message was not delivered is put on the call list, with Pindo's reason.
 - A person of whom Pindo reported nothing within an hour is put on it too, as "no report": the message may still
   have arrived.
-- The list has the first 100 people. The log says how many more there are.
+- A person whose send was skipped or failed is put on it as "no receipt". The task of that person says why.
+- Of the messages that were not delivered, the list has the first 100. The log says how many more there are.
 
 All messages are waited for in one task in the triggerer, so no worker is occupied. In the sandbox, some numbers always
 behave in one way; its page lists them. The numbers here are invented, but they may belong to real people: replace them.
@@ -61,29 +62,36 @@ def pindo_delivery_followup():
         poke_interval=POLL_INTERVAL,
         retries=2,
         deferrable=True,
+        trigger_rule="all_done",  # a send that is skipped or fails does not skip what follows
     )
     # [END howto_sensor_pindo_delivery]
 
     @task(task_display_name="Write the call list", show_return_value_in_logs=False)
-    def write_call_list(
-        receipts: list[dict[str, Any]], delivery: dict[str, Any], params=None
-    ) -> list[dict[str, str]]:
+    def write_call_list(delivery: dict[str, Any], params=None, ti=None) -> list[dict[str, str]]:
         """Return whom to call, and why."""
+        people = params["people"]
+        # With the indexes, the list has None where a send was skipped or failed. ``send.output`` leaves that out.
+        receipts = ti.xcom_pull("text_person", map_indexes=range(len(people)))
         reasons = {
             message["sms_id"]: message["status"] or "no report" for message in delivery["not_delivered"]
         }
-        calls = [
-            {**person, "reason": reasons[str(receipt["sms_id"])]}
-            for person, receipt in zip(params["people"], receipts, strict=True)
-            if str(receipt["sms_id"]) in reasons
-        ]
-        rest = delivery["of"] - delivery["delivered"] - len(calls)
+        calls = []
+        for person, receipt in zip(people, receipts, strict=True):
+            if receipt is None:
+                reason = "no receipt"
+            elif not receipt.get("sms_id"):  # a person chose *Arrived*
+                reason = "no report"
+            else:
+                reason = reasons.get(str(receipt["sms_id"]))
+            if reason:
+                calls.append({**person, "reason": reason})
+        rest = len(people) - delivery["delivered"] - len(calls)
         print(
-            f"{delivery['delivered']} of {delivery['of']} delivered, {len(calls)} to call, {rest} more not listed"
+            f"{delivery['delivered']} of {len(people)} delivered, {len(calls)} to call, {rest} more not listed"
         )
         return calls
 
-    write_call_list(send.output, wait.output)
+    write_call_list(wait.output)
 
 
 if AIRFLOW_V_3_1_PLUS:
