@@ -81,7 +81,8 @@ class StoredBatch:
         """USD that were spent, with those of unknown outcome counted as spent."""
         if self.outcome is None:
             return 0.0
-        return self.outcome.cost + (self.outcome.unknown_cost if self.status != NOT_SENT else 0.0)
+        cost = self.outcome.cost + self.outcome.resent_cost
+        return cost + (self.outcome.unknown_cost if self.status != NOT_SENT else 0.0)
 
     def outcome_of(self, batch: Batch) -> Outcome:
         """Return the outcome of ``batch``. A status that a person changed counts for its unknown rows."""
@@ -263,6 +264,7 @@ def _format_outcome(outcome: Outcome, recipients: int) -> dict[str, Any]:
         "segments": outcome.segments,
         "cost": round(outcome.cost, 6),
         "unknown_cost": round(outcome.unknown_cost, 6),
+        **({"resent_cost": round(outcome.resent_cost, 6)} if outcome.resent_cost else {}),
         **({"began": "/".join(outcome.began)} if outcome.unknown and outcome.began else {}),
         **({"settled": list(map(_format_settled, outcome.settled))} if outcome.settled else {}),
         **({"admitted_at": outcome.admitted_at} if outcome.admitted_at else {}),
@@ -338,6 +340,7 @@ def _parse_outcome(value: Mapping[str, Any]) -> Outcome:
         segments=int(value["segments"]),
         cost=_usd(value["cost"]),
         unknown_cost=_usd(value["unknown_cost"]),
+        resent_cost=_usd(value.get("resent_cost", 0.0)),
         settled=list(map(_parse_settled, value.get("settled", ()))),
         began=_parse_began(value.get("began")),
         admitted_at=_parse_times(value.get("admitted_at", {})),

@@ -188,6 +188,14 @@ class Request:
             return before
         return {row: source.admitted.pop(row) for row in self.rows}
 
+    def accept(self) -> None:
+        """Have its recipients accepted. What an earlier request to them may have cost stays known."""
+        outcome, before = self.source.outcome, self.take()
+        if again := _count_unknown(before):
+            share = again / (again + outcome.count_unknown() + _count_unknown(self.source.admitted))
+            outcome.resent_cost += share * outcome.unknown_cost
+            outcome.unknown_cost -= share * outcome.unknown_cost
+
     def put_back(self) -> None:
         """Return its recipients to their columns, since nothing was sent to them now."""
         _put_back(self.source.outcome, self.take())
@@ -209,6 +217,10 @@ class Request:
         before = {row: self.source.admitted[row] for row in self.rows}
         snapshot.take(before)
         _put_back(snapshot, before)
+
+
+def _count_unknown(before: Mapping[int, str | None]) -> int:
+    return sum(reason is not None for reason in before.values())
 
 
 def _put_back(outcome: Outcome, before: Mapping[int, str | None]) -> None:

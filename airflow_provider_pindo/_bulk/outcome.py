@@ -66,6 +66,8 @@ class Outcome:
     :param segments: segments of the accepted messages.
     :param cost: USD that the accepted messages cost, estimated where Pindo did not say.
     :param unknown_cost: USD that the unknown ones cost if they were sent: an estimate.
+    :param resent_cost: USD that earlier requests of unknown outcome cost if they were sent, to rows that were accepted
+        in a later one: an estimate.
     :param settled: who settled which rows that were unknown once, the oldest first.
     :param began: when the first and the last request began that may have left somebody unknown, in ISO 8601 and UTC.
     :param admitted_at: rows of requests to several by the second in which they were admitted, in ISO 8601 and UTC. Of
@@ -80,6 +82,7 @@ class Outcome:
     segments: int = 0
     cost: float = 0.0
     unknown_cost: float = 0.0
+    resent_cost: float = 0.0
     settled: list[SettledRows] = field(default_factory=list)
     began: tuple[str, str] | None = None
     admitted_at: dict[str, str] = field(default_factory=dict)

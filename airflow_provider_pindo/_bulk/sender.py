@@ -441,7 +441,7 @@ class BulkSender:
         self._breaker.count_accepted()
         if request.whole is not None:
             request.whole.is_partly_accepted = True
-        request.take()
+        request.accept()
         self._release(request)
         outcome.segments += segments
         outcome.cost += cost

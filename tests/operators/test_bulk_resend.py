@@ -157,3 +157,37 @@ def test_of_a_refused_request_only_those_are_rejected_who_cannot_have_been_texte
     entry = store.get("pindo_bulk_00001")
     assert entry["rejected"] == {"Pindo accepted none of 4": "3-4"}
     assert list(entry["unknown"].values()) == ["1-2"]
+
+
+def test_max_cost_counts_the_first_request_to_those_whom_a_second_one_reached(sandbox):
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("drop_after", call="send_bulk_sms")
+    store = Store()
+    arguments = {"recipients": people(100), "chunk_size": 60, "item_price": 0.01, "on_unknown": "resend"}
+    for max_cost, phones in ((0.6, 60), (1.2, 120), (1.2, 120)):
+        with pytest.raises(AirflowException, match=f"max_cost={max_cost:.2f}"):
+            send(store, max_cost=max_cost, **arguments)
+        assert len(sandbox.messages()) == phones
+    entry = store.get("pindo_bulk_00001")
+    assert (entry["status"], entry["cost"], entry["unknown_cost"]) == ("not_sent", 0.6, 0)
+    assert entry["resent_cost"] == 0.6
+    assert send(store, max_cost=1.6, **arguments)["total_cost"] == 1.0
+    assert len(sandbox.messages()) == 160
+
+
+@pytest.mark.parametrize(("word", "total_cost"), [("sent", 1.5), ("not_sent", 1.0)])
+def test_a_status_settles_only_what_is_unknown_still(sandbox, word, total_cost):
+    """Of two requests of unknown outcome one reaches its recipients at the second time, and the other does not."""
+    sandbox.settings(item_price=0.01)
+    sandbox.add_fault("drop_after", call="send_bulk_sms", times=2)
+    sandbox.add_fault("drop_after", call="send_bulk_sms", to="+250780000051")
+    store = Store()
+    arguments = {"recipients": people(100), "chunk_size": 50, "item_price": 0.01, "on_unknown": "resend"}
+    for unknown in (100, 50):
+        with pytest.raises(AirflowException, match=f"Outcome unknown for {unknown} of 100"):
+            send(store, **arguments)
+    store.settle(word)
+    if word == "not_sent":
+        with pytest.raises(AirflowException, match=r"1\.000 USD were spent"):
+            send(store, max_cost=1.4, **arguments)
+    assert send(store, max_cost=1.5, **arguments)["total_cost"] == total_cost
