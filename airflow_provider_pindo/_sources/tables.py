@@ -8,10 +8,12 @@ skipped.
 from __future__ import annotations
 
 import io
+import re
+import struct
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, time, timedelta
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, Protocol
 
 from airflow_provider_pindo._sources.blocks import BadCell
@@ -34,6 +36,12 @@ _DATE_CELL = (
 )
 #: pandas adds the labels of the rows to what it gives to Arrow.
 LABELS = "__index_level_"
+#: The types of Arrow that hold floats of 16 or 32 bits: plain, or each value once.
+_short_floats = re.compile(
+    r"(?:(?:dictionary|run_end_encoded)<.*?values[=:] ?)?(halffloat|float)(?![a-z0-9])"
+).match
+#: By such a type: its code in ``struct``, and how many decimal digits it always keeps.
+_PRECISIONS = {"halffloat": ("e", 3), "float": ("f", 6)}
 
 
 class Table(Protocol):
@@ -187,14 +195,44 @@ class _ArrowTable:
         return blank
 
     def _column(self, parts: list[Any], position: int) -> list[Any]:
+        if position == self.positions[0]:
+            column = f"the column {mask_numbers_in(self.header[position])!r} of {self._where}"
+            for part in parts:
+                _refuse_short_floats(column, part.schema.field(position).type)
         try:
-            return list(chain.from_iterable(part.column(position).to_pylist() for part in parts))
+            return list(chain.from_iterable(_column_values(part.column(position)) for part in parts))
         except (ValueError, TypeError, ArithmeticError, LookupError, NotImplementedError):
             # Its text repeats the value, such as a time in nanoseconds, a date after the year 9999, or no UTF-8.
             raise PindoConfigurationError(
                 f"{self._where} has a value in the column {mask_numbers_in(self.header[position])!r}, of type "
                 f"{parts[0].schema.field(position).type}, that cannot be read: write this column as text (UTF-8)"
             ) from None
+
+
+def _refuse_short_floats(what: str, kind: object) -> None:
+    """Refuse phone numbers in floats of 16 or 32 bits, which are already another number.
+
+    :param what: what holds the numbers, for the error.
+    :param kind: its type in Arrow.
+    """
+    if _short_floats(str(kind)):
+        raise PindoConfigurationError(
+            f"{what} is of type {kind}: floats of 16 or 32 bits lose the last digits of a number. Write it as text"
+        )
+
+
+def _column_values(column: Any) -> list[Any]:
+    """Return the values of an Arrow array. A short float becomes the number that was written: 19.99."""
+    values: list[Any] = column.to_pylist()
+    if kind := _short_floats(str(column.type)):
+        return [value if is_missing(value) else _widen(value, *_PRECISIONS[kind[1]]) for value in values]
+    return values
+
+
+def _widen(value: float, code: str, precision: int) -> float:
+    """Return the float with the fewest digits that is ``value`` in the format with this code of ``struct``."""
+    candidates = (float(f"{value:.{digits}g}") for digits in count(precision))
+    return next(short for short in candidates if struct.unpack(code, struct.pack(code, short))[0] == value)
 
 
 def _cut_anew(batches: Iterator[Any]) -> Iterator[list[Any]]:
@@ -273,7 +311,10 @@ def _parquet_files(file: File) -> list[Any]:
 def open_arrow(source: Any, columns: FieldMap) -> Table | None:
     """Return the rows of a DataFrame or an Arrow table; None for a series, which has no columns.
 
+    The first of ``columns`` holds the phone numbers.
+
     :param source: an object with the Arrow C stream interface.
+    :raises PindoConfigurationError: it lacks a column, or its phone numbers are floats of 16 or 32 bits.
     """
     where = columns.argument
     pyarrow, _ = _import_pyarrow(f"{where} is a {type(source).__name__}")
@@ -281,6 +322,10 @@ def open_arrow(source: Any, columns: FieldMap) -> Table | None:
         reader = pyarrow.RecordBatchReader.from_stream(source)
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
         if not hasattr(source, "columns") and not hasattr(source, "schema"):
+            kind = None
+            with suppress(pyarrow.ArrowException, TypeError, ValueError):  # a series of mappings has no type
+                kind = pyarrow.chunked_array(source).type
+            _refuse_short_floats(where, kind)
             return None
         raise PindoConfigurationError(
             f"{where} is a {type(source).__name__}, and Arrow cannot read it ({mask_numbers_in(str(error))[:200]}): "

@@ -45,6 +45,11 @@ def is_whole_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and math.isfinite(value) and value == math.floor(value)
 
 
+def is_foreign_float(value: object) -> bool:
+    """Return whether ``value`` is a real number of another library: numpy's float32 holds only seven digits."""
+    return isinstance(value, numbers.Real) and not isinstance(value, float | numbers.Rational)
+
+
 def text_of(value: object) -> str:
     """Return the text of a cell in a message.
 
@@ -67,7 +72,8 @@ def text_of(value: object) -> str:
     if isinstance(value, Decimal) and value.is_finite():
         return format(value.normalize(), "f")
     if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-        return str(float(value))
+        # numpy's float32 has more digits as a float.
+        return format(Decimal(str(value if is_foreign_float(value) else float(value))), "f")
     if isinstance(value, date | time | UUID) and not isinstance(value, _NOT_TEXT):
         return str(value)
     raise PindoConfigurationError(

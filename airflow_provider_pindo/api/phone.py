@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from airflow_provider_pindo.api.cells import is_missing, is_whole_number, text_of
+from airflow_provider_pindo.api.cells import is_foreign_float, is_missing, is_whole_number, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 
 # ITU-T E.164: a plus, a country code that does not start with 0, at most 15 digits in all. No number in use has fewer
@@ -102,6 +102,11 @@ def parse_phone_number(value: object, country: str | None = None) -> str:
         return value if is_e164(value) else _parse(value, country)
     if is_missing(value):
         raise PindoConfigurationError(f"the phone number is empty: {_WRITE_E164}")
+    if is_foreign_float(value):
+        raise PindoConfigurationError(
+            f"phone number {mask_phone_number(value)} is of type {type(value).__name__}, which may have lost its last "
+            f"digits: {_WRITE_E164}"
+        )
     if is_whole_number(value) and country is not None:
         return _parse(text_of(value), country)
     raise PindoConfigurationError(

@@ -22,7 +22,7 @@ from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.files import shown, storage_path, would_overwrite
 from airflow_provider_pindo._sources.rows import NUMBER, is_path, named_row, read_records
 from airflow_provider_pindo.api.arguments import check_whole_number, masked_repr
-from airflow_provider_pindo.api.cells import is_missing, text_of
+from airflow_provider_pindo.api.cells import is_foreign_float, is_missing, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import last_digits
 
@@ -82,6 +82,8 @@ def write_partitions(
                 continue
             if keys != list(row):
                 keys, key = list(row), _key(number, row, columns)
+            if is_foreign_float(row[key]):  # its digits would be those of another number
+                row = {**row, key: [f"a value of type {type(row[key]).__name__}"]}
             # ASCII can hold half a surrogate pair, too. The send reports the row that has it.
             line = json.dumps(row, ensure_ascii=True, default=_json_value)
             files[_partition_of(row[key], partitions)].write(line + "\n")

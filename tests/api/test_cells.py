@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_pindo.api.cells import is_missing, is_whole_number, text_of
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from tests.api.float32 import Float32
 
 
 class NAType:
@@ -52,6 +53,10 @@ def test_what_marks_a_missing_value_is_an_empty_text(value):
         (Text(" Aline"), "Aline"),
         (1500.0, "1500"),
         (1500.5, "1500.5"),
+        (0.00001, "0.00001"),
+        (Float32(19.99), "19.99"),
+        (Float32(0.00001), "0.00001"),
+        (Float32(25), "25"),
         (0, "0"),
         (-3, "-3"),
         (Decimal("1500.00"), "1500"),

@@ -19,6 +19,7 @@ from airflow_provider_pindo.api.phone import (
     mask_phone_number,
     parse_phone_number,
 )
+from tests.api.float32 import Float32
 
 REGIONS = ["RW", "KE", "UG", "TZ", "BI", "CD", "ZM", "FR", "US"]
 
@@ -286,6 +287,7 @@ def test_a_zero_after_the_country_code_is_dropped_where_it_is_no_part_of_the_num
         (float("nan"), "RW", "empty"),
         (True, "RW", "type bool"),
         (781234567, None, "type int"),
+        (Float32(781234567), "RW", r"is of type Float32, which may have lost its last digits"),
         (b"0781234567", "RW", "type bytes"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError, PindoInsufficientBalanceError
 from airflow_provider_pindo.operators.partitions import write_partitions
+from tests.api.float32 import Float32
 from tests.operators.bulk import PERSONAL, Store, people, report, send
 from tests.operators.files import HEADER, ROWS, TEXTS, refused, sandbox_reset, texts
 
@@ -85,6 +87,78 @@ def test_an_arrow_array_is_a_list_of_numbers(sandbox, tmp_path):
     assert send(Store(), recipients=people(1), exclude=numbers)["excluded"] == 0
     with pytest.raises(PindoConfigurationError, match="has no columns: give a DataFrame"):
         write_partitions(numbers, tmp_path, partitions=1)
+
+
+def short_floats(values, kind):
+    """Return an Arrow array of floats with 16 or 32 bits: plain, or as pandas' categories."""
+    import pyarrow
+
+    short = pyarrow.array(values, getattr(pyarrow, kind.split()[0])())
+    return short.dictionary_encode() if kind.endswith("categories") else short
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "float32 categories"])
+def test_a_number_in_a_short_float_texts_no_stranger(sandbox, tmp_path, kind):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    column = short_floats([64000.0 if kind == "float16" else 781234560.0], kind)
+    table, path = pyarrow.table({"phonenumber": column}), tmp_path / "a.parquet"
+    parquet.write_table(table, path)
+    why = r"is of type .*float.*: floats of 16 or 32 bits lose the last digits of a number. Write it as text"
+    for source, name in ((table, "recipients"), (path, "a.parquet")):
+        says = f"the column 'phonenumber' of {name} {why}"
+        refused(sandbox, says, recipients=source, text="Muraho")
+        says_of_list = says.replace("recipients", "exclude")
+        refused(sandbox, says_of_list, recipients=people(1), text="Muraho", exclude=source)
+        with pytest.raises(PindoConfigurationError, match=says):
+            write_partitions(source, tmp_path / "parts", partitions=1)
+    series = pyarrow.chunked_array([column])
+    refused(sandbox, f"recipients {why}", recipients=series, text="Muraho")
+    refused(sandbox, f"exclude {why}", recipients=people(1), text="Muraho", exclude=series)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amounts"),
+    [
+        ("float32", {19.99: "19.99", 0.00001: "0.00001", 1e10: "10000000000", 16777216.0: "16777216"}),
+        ("float32 categories", {19.99: "19.99"}),
+        ("float16", {19.98: "19.98", 0.1: "0.1", 2048.0: "2048"}),
+    ],
+)
+def test_an_amount_in_a_short_float_is_texted_as_it_was_written(sandbox, tmp_path, kind, amounts):
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = people(len(amounts) + 2)
+    columns = {
+        "phonenumber": [row["phonenumber"] for row in rows],
+        "amount": short_floats([*amounts, None, float("nan")], kind),
+    }
+    table = pyarrow.table(columns)
+    (part,) = write_partitions(table, tmp_path, partitions=1)
+    for recipients in (table, part):
+        sandbox.reset()
+        refused(sandbox, "have no 'amount'", recipients=recipients, text="Pay @contact.amount")
+        excluded = [row["phonenumber"] for row in rows[-2:]]
+        send(Store(), recipients=recipients, text="Pay @contact.amount", exclude=excluded)
+        assert sorted(texts(sandbox).values()) == sorted(f"Pay {amount}" for amount in amounts.values())
+
+
+def test_a_series_of_mappings_is_a_list_of_rows(sandbox):
+    pytest.importorskip("pyarrow")
+
+    class Series(list):
+        def __arrow_c_stream__(self, requested_schema=None):
+            raise ValueError("cannot mix struct and non-struct values")
+
+    assert send(Store(), recipients=Series(people(2)))["accepted"] == 2
+
+
+def test_a_short_float_of_another_library_stays_refused_in_a_partition(sandbox, tmp_path):
+    rows = [{"phonenumber": Float32(781234567), "amount": Float32(19.99)}]
+    (part,) = write_partitions(rows, tmp_path, partitions=1)
+    line = json.loads(Path(part).read_text())
+    assert line == {"phonenumber": ["a value of type Float32"], "amount": "19.99"}
+    refused(sandbox, "of type list, not a string", recipients=part, text="Muraho")
 
 
 def test_one_mapping_is_one_recipient(sandbox, tmp_path):
