@@ -359,7 +359,7 @@ def test_settle_and_go_on(lost, page, deployment, picture):
     arrived = frame.get_by_role("button", name=re.compile("Row 1.*: arrived"))
     arrived.click()
     assert arrived.get_attribute("aria-pressed") == "true"
-    frame.get_by_text("This task texts nobody again").wait_for()
+    frame.get_by_text("Nobody who got this message gets it again.").wait_for()
     arrived.hover()
     assert_everybody_can_use(page)
     frame.get_by_role("button", name="Settle and clear").click()
@@ -414,7 +414,7 @@ def test_by_tab_alone_those_who_got_nothing_are_texted_once_and_a_person_is_foun
     assert week.evaluate("node => node === document.activeElement"), "the focus is lost"
     tab_to(page, frame.get_by_role("button", name="Everybody: did not arrive"))
     page.keyboard.press("Space")
-    frame.get_by_text("2 messages will be sent again.").wait_for()
+    frame.get_by_text("2 messages are sent again.").wait_for()
     tab_to(page, frame.get_by_role("button", name="Settle and clear"))
     page.keyboard.press("Enter")
     frame.get_by_text("Settled and cleared.").wait_for()

@@ -201,20 +201,37 @@ def test_a_settlement_without_a_time_hides_nobody(airflow):
     assert airflow.page.get_by_text("settled by ada, \N{EN DASH}").is_visible()
 
 
+CLEARED = "The task is cleared, with what follows it,"
+
+
 @pytest.mark.parametrize(
-    ("choice", "promise"),
+    ("unknown", "row", "choice", "promise"),
     [
-        ("arrived", "This task texts nobody again. It and what follows it are cleared, so the run goes on."),
-        ("did not arrive", "3 messages will be sent again. The task and what follows it are cleared"),
+        (
+            3,
+            1,
+            "Everybody: arrived",
+            f"Nobody who got this message gets it again. {CLEARED} and sends to all who are left.",
+        ),
+        (
+            3,
+            1,
+            "Everybody: did not arrive",
+            f"3 messages are sent again. {CLEARED} and also sends to all who are left.",
+        ),
+        (1, None, "+25078****101: arrived", f"The message is not sent again. {CLEARED} so the run goes on."),
+        (1, None, "+25078****101: did not arrive", f"1 message is sent again. {CLEARED} so the run goes on."),
     ],
 )
-def test_the_page_promises_for_the_task_alone_what_its_clear_does(airflow, choice, promise):
-    """What follows it may text: for the first time, or by its own ``resend``."""
-    lost = {**TASK, **COUNTS, "unknown": 3, "can_settle": True, "time": "2026-11-30T10:00:00+00:00"}
+def test_the_page_promises_what_its_clear_does(airflow, unknown, row, choice, promise):
+    """A bulk send that stopped continues with those who are left. What follows it may text, too."""
+    lost = {**TASK, **COUNTS, "unknown": unknown, "can_settle": True, "time": "2026-11-30T10:00:00+00:00"}
     airflow.show(unknown=[lost], unknown_count=1)
-    airflow.request("people").fulfill(json=people("+25078****101"))
-    airflow.page.get_by_label(f"Everybody: {choice}").click()
-    airflow.page.get_by_text(promise).wait_for()
+    listed = people("+25078****101")
+    listed["people"][0] |= {"row": row, "key": "pindo_sms" if row is None else "pindo_bulk_00001"}
+    airflow.request("people").fulfill(json=listed)
+    airflow.page.get_by_label(choice).click()
+    airflow.page.get_by_text(promise, exact=True).wait_for()
 
 
 def test_a_task_of_which_more_is_unknown_is_not_cleared(airflow):

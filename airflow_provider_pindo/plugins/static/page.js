@@ -281,6 +281,7 @@ const key = (at) => ({ dag_id: at.dag_id, run_id: at.run_id, task_id: at.task_id
 
 function settleForm(task, people, areMore) {
   const decisions = new Map();
+  const isBulk = people.some((person) => person.row !== null);
   let everybody = null;
   const status = h("p", { role: "status", class: "quiet" });
   const button = h("button", { class: "main", disabled: true, onclick: () => send() }, "Settle and clear");
@@ -297,9 +298,15 @@ function settleForm(task, people, areMore) {
   function sentence() {
     const arrived = everybody === null ? [...decisions.values()].filter((decision) => decision.arrived).length : everybody ? task.unknown : 0;
     const resent = task.unknown - arrived;
-    return resent
-      ? `${several(resent, "message")} will be sent again. The task and what follows it are cleared, so the run goes on.`
-      : "This task texts nobody again. It and what follows it are cleared, so the run goes on.";
+    const cleared = "The task is cleared, with what follows it,";
+    const again = `${several(resent, "message")} ${resent === 1 ? "is" : "are"} sent again.`;
+    // A bulk send may have stopped before it came to all rows, and a clear continues it.
+    if (isBulk) {
+      return resent
+        ? `${again} ${cleared} and also sends to all who are left.`
+        : `Nobody who got this message gets it again. ${cleared} and sends to all who are left.`;
+    }
+    return `${resent ? again : "The message is not sent again."} ${cleared} so the run goes on.`;
   }
   function toggle(text, label, isOn, choose) {
     const made = h("button", { "aria-pressed": "false", "aria-label": label, onclick: () => { choose(); update(); } }, text);
