@@ -6,8 +6,8 @@ question about the balance, or anything else, and gets a reply.
 A number that says STOP is added to the Variable ``pindo_stop_list``, and START removes it. Write
 ``variable:pindo_stop_list`` into the connection's ``suppression_list``, and no task texts these numbers any more. The
 Variable ``pindo_opt_outs`` is the audit trail: who said which word when, in which message. A STOP is confirmed once. A
-second STOP of the same number gets no reply. The replies have ``respect_suppression=False``, since the list would hold
-back the confirmation of a STOP.
+second STOP of the same number gets no reply. Only the confirmations have ``respect_suppression=False``, since the list
+would hold back that of a STOP. Any other reply to a number on the list is skipped.
 
 A run may receive several events of the asset, and the same message may arrive twice. This happens after a
 triggerer is killed, or when a second asset watches the same inbox. So ``take_new_messages`` remembers message IDs.
@@ -121,22 +121,26 @@ def pindo_inbound_router():
         """
         trail = {entry["message_id"]: entry for entry in Variable.get(OPT_OUTS, [], deserialize_json=True)}
         stopped = set(Variable.get(STOP_LIST, [], deserialize_json=True))
-        asked = [message for message in messages if message["kind"] in ("stop", "start")]
-        for message in asked:
-            id, number, is_stop = message["message_id"], message["number"], message["kind"] == "stop"
-            is_latest = not any(entry["number"] == number and id < other for other, entry in trail.items())
-            if id not in trail:
-                trail[id] = {**message, "confirmed": is_latest and is_stop != (number in stopped)}
+        opt_messages = [message for message in messages if message["kind"] in ("stop", "start")]
+        for message in opt_messages:
+            message_id, number, is_stop = message["message_id"], message["number"], message["kind"] == "stop"
+            is_latest = not any(
+                entry["number"] == number and message_id < other for other, entry in trail.items()
+            )
+            if message_id not in trail:
+                trail[message_id] = {**message, "confirmed": is_latest and is_stop != (number in stopped)}
             if is_latest:
                 (stopped.add if is_stop else stopped.discard)(number)
         Variable.set(OPT_OUTS, list(trail.values()), serialize_json=True)
         Variable.set(STOP_LIST, sorted(stopped), serialize_json=True)
-        return [message["message_id"] for message in asked if trail[message["message_id"]]["confirmed"]]
+        return [
+            message["message_id"] for message in opt_messages if trail[message["message_id"]]["confirmed"]
+        ]
 
     # [END howto_stop_list]
 
     @task(task_display_name="Write the replies", show_return_value_in_logs=False)
-    def write_replies(messages: list[dict[str, Any]], confirmed: list[int]) -> list[dict[str, str]]:
+    def write_replies(messages: list[dict[str, Any]], confirmed: list[int]) -> list[dict[str, Any]]:
         """Return the messages to send: a STOP or a START that changed nothing gets none."""
         texts = {
             "stop": "You will get no more messages from us. Text START to get them again.",
@@ -145,7 +149,12 @@ def pindo_inbound_router():
             "other": "Thank you. Somebody will call you back.",
         }
         return [
-            {"to": message["number"], "text": texts[message["kind"]]}
+            {
+                "to": message["number"],
+                "text": texts[message["kind"]],
+                # Anybody can write a number into a message. So only its confirmation may reach a number on the list.
+                "respect_suppression": message["message_id"] not in confirmed,
+            }
             for message in messages
             if message["kind"] not in ("stop", "start") or message["message_id"] in confirmed
         ]
@@ -154,8 +163,7 @@ def pindo_inbound_router():
     PindoSendSmsOperator.partial(
         task_id="answer",
         task_display_name="Text the replies",
-        respect_suppression=False,  # the answer to a message just received
-        send_window="",
+        send_window="",  # the answer to a message just received
     ).expand_kwargs(write_replies(messages, update_stop_list(messages)))
 
 

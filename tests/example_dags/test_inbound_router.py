@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from demo.deployment import EXAMPLE_DAGS
+from tests.operators.bulk import Store, context
 
 try:
     from airflow.dag_processing.dagbag import DagBag
@@ -26,7 +30,10 @@ class Variables(dict):
     failing = None
 
     def read(self, name, default=None, *, deserialize_json=False):
-        return json.loads(self[name]) if name in self else default
+        value = self.get(name)
+        if value is None:
+            return default
+        return json.loads(value) if deserialize_json else value
 
     def write(self, name, value, *, serialize_json=False):
         if name == self.failing:
@@ -60,16 +67,21 @@ def variables(tasks, monkeypatch):
 
 
 @pytest.fixture
-def route(tasks, variables):
-    """Run one DAG run's tasks on messages, and return the texts that go out, by number."""
+def replies(tasks, variables):
+    """Run one DAG run's tasks on messages, and return the replies."""
 
     def run(*messages):
         classified = tasks["classify_messages"].python_callable(list(messages))
         confirmed = tasks["update_stop_list"].python_callable(classified)
-        replies = tasks["write_replies"].python_callable(classified, confirmed)
-        return [(reply["to"], reply["text"].split(".")[0]) for reply in replies]
+        return tasks["write_replies"].python_callable(classified, confirmed)
 
     return run
+
+
+@pytest.fixture
+def route(replies):
+    """Run one DAG run's tasks on messages, and return the texts that go out, by number."""
+    return lambda *messages: [(reply["to"], reply["text"].split(".")[0]) for reply in replies(*messages)]
 
 
 def message(id, text, sender=ALINE):
@@ -160,5 +172,17 @@ def test_a_conversation_is_answered_and_changes_no_list(route, variables):
     assert (variables.stopped(), variables.trail()) == ([], [])
 
 
-def test_the_list_does_not_hold_back_the_answer(tasks):
-    assert tasks["answer"].partial_kwargs["respect_suppression"] is False
+def test_only_a_confirmation_goes_to_a_number_on_the_list(tasks, replies, variables, sandbox, monkeypatch):
+    """Anybody can write the number of another person into a message."""
+    connection = json.loads(os.environ["AIRFLOW_CONN_PINDO_DEFAULT"])
+    connection["extra"]["suppression_list"] = "variable:pindo_stop_list"
+    monkeypatch.setenv("AIRFLOW_CONN_PINDO_DEFAULT", json.dumps(connection))
+    variables.write("pindo_stop_list", [ERIC])
+    messages = [message(1, "hello 0780000202", sender=None), message(2, "What is my balance?", ERIC)]
+    messages += [message(3, "STOP"), message(4, "What is my balance?", "+250780000203")]
+    for reply in replies(*messages):
+        task = tasks["answer"].unmap(reply)
+        with suppress(AirflowSkipException):
+            task.execute.__wrapped__(task, context(Store()))
+    texted = [(sent["to"], sent["text"].partition(".")[0]) for sent in sandbox.messages()]
+    assert texted == [(ALINE, STOPPED), ("+250780000203", "Your balance is 12,500 RWF")]
