@@ -22,7 +22,7 @@ from airflow_provider_pindo._bulk.gate import Expiries
 from airflow_provider_pindo._bulk.outcome import NOT_AS_WRITTEN, Outcome
 from airflow_provider_pindo._bulk.preflight import DUPLICATE, EXCLUDED, INVALID, SEND, Preflight
 from airflow_provider_pindo._bulk.row_numbers import MAX_LISTED
-from airflow_provider_pindo._sources.files import storage_path
+from airflow_provider_pindo._sources.files import is_local, storage_path
 from airflow_provider_pindo.api.redaction import mask_error
 
 HEADER = ("row", "phonenumber", "name", "outcome", "reason", "sms_id")
@@ -257,7 +257,7 @@ class Report:
         target = storage_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         # An earlier try that lives on, taken for dead, must not write between our lines: it keeps the old file.
-        if target.protocol in ("", "file") and target.is_file():
+        if is_local(target) and target.is_file():
             with suppress(OSError):  # in a folder that may not be written to the file is written anew
                 target.unlink()
         # Half a surrogate pair, for which a row is rejected, becomes a question mark.

@@ -76,7 +76,7 @@ def would_overwrite(target: str, source: str) -> bool:
     """
     try:
         written, read = storage_path(target), storage_path(source)
-        if _is_local(written) and _is_local(read):
+        if is_local(written) and is_local(read):
             file, other = (Path(place.path).expanduser().resolve() for place in (written, read))
             if file.exists() and other.exists() and file.samefile(other):
                 return True
@@ -89,7 +89,8 @@ def would_overwrite(target: str, source: str) -> bool:
     return file == other or other in file.parents
 
 
-def _is_local(path: Any) -> bool:
+def is_local(path: Any) -> bool:
+    """Return whether a path of :func:`storage_path` is on this machine."""
     return path.protocol in ("", "file", "local")
 
 

@@ -466,11 +466,12 @@ def test_without_a_ledger_execution_timeout_ends_it_for_good(run_dag, sandbox):
     assert len(sandbox.messages()) == 30
 
 
-def test_a_try_that_is_taken_for_dead_does_not_write_into_the_report_of_the_next(tmp_path):
+@pytest.mark.parametrize("scheme", ["", "file://", "local://"])
+def test_a_try_that_is_taken_for_dead_does_not_write_into_the_report_of_the_next(tmp_path, scheme):
     path = tmp_path / "report.csv"
-    earlier = Report(str(path))
+    earlier = Report(f"{scheme}{path}")
     earlier.write([(1, "+250781234567", "Aline", "accepted", "", "one")])
-    later = Report(str(path))
+    later = Report(f"{scheme}{path}")
     earlier.write([(2, "+250781234567", "Eric", "accepted", "", "two")])
     later.write([(1, "+250781234567", "Aline", "accepted", "", "one")])
     later.close()
