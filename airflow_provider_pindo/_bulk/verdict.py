@@ -131,21 +131,25 @@ def _failure(
 ) -> _Failure | None:
     needs_person = counts.unknown > 0 and policies.on_unknown in ("fail", "ask")
     settling_step = _settling_step(totals, policies) if needs_person else None
+    resent = totals.unknown - totals.unknown_not_resendable if policies.on_unknown == "resend" else 0
     if stopped is not None:
-        return _stop(totals, counts, stopped, settling_step)
+        return _stop(totals, counts, stopped, settling_step, resent)
     if settling_step is not None:
         return _Failure(_unknown(totals, counts), settling_step, PindoUnknownOutcomeError)
-    if totals.unknown > totals.unknown_not_resendable and policies.on_unknown == "resend":
+    if resent:
         next_step = "The next try sends to them again, as on_unknown says."
         return _Failure(_unknown(totals, counts), next_step, AirflowException)
     return _rejection(totals, counts, policies)
 
 
-def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step: str | None) -> _Failure:
-    what = mask_error(stopped).rstrip(".")
-    sends = (
-        f"sends to the {counts.not_sent:,} recipients who were not sent to" if counts.not_sent else "goes on"
-    )
+def _stop(
+    totals: Totals, counts: Counts, stopped: BaseException, settling_step: str | None, resent: int
+) -> _Failure:
+    """Return the parts of the error of a send that stopped early.
+
+    :param resent: how many unknown the next try sends to again.
+    """
+    what, sends = mask_error(stopped).rstrip("."), _sends(counts.not_sent, resent)
     if isinstance(stopped, PindoWindowClosedError):
         next_step = f"Clear the task when the window is open: it {sends}."
     elif isinstance(stopped, PindoRejectedError):
@@ -155,7 +159,7 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step:
         )
     elif isinstance(stopped, PindoUnknownOutcomeError):
         next_step = (
-            f"Let on_unknown='accept' count them as sent, and clear the task: it {sends}. "
+            f"Let on_unknown='accept' count them as sent, and clear the task: it {_sends(counts.not_sent)}. "
             "For the next list, track_delivery=True tells who was accepted."
         )
     elif isinstance(stopped, PindoError) and not stopped.retry_helps:
@@ -163,11 +167,21 @@ def _stop(totals: Totals, counts: Counts, stopped: BaseException, settling_step:
     else:
         next_step = f"The next try {sends}."
     if settling_step is not None:
-        what, next_step = f"{what}. {_unknown(totals, counts)}", f"{next_step} {settling_step}"
+        next_step += f" {settling_step}"
+    if settling_step is not None or resent:
+        what += f". {_unknown(totals, counts)}"
     next_step += totals.what_report_lacks()
     if isinstance(stopped, PindoError):
         return _Failure(what, next_step, stopped.with_message)
     return _Failure(f"Sending stopped: {what}", next_step, AirflowException)
+
+
+def _sends(not_sent: int, resent: int = 0) -> str:
+    groups = [
+        *([f"to the {not_sent:,} recipients who were not sent to"] if not_sent else ()),
+        *([f"again to the {resent:,} whose outcome is unknown, who may get it twice"] if resent else ()),
+    ]
+    return f"sends {' and '.join(groups)}" if groups else "goes on"
 
 
 def _rejection(totals: Totals, counts: Counts, policies: Policies) -> _Failure | None:

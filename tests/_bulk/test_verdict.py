@@ -133,6 +133,39 @@ def test_a_stop_with_unknown_recipients_says_both():
     assert "change the status of pindo_bulk_00001" in next_step
 
 
+@pytest.mark.parametrize(
+    ("counts", "next_step"),
+    [
+        (
+            {"unknown": 4},
+            "The next try sends to the 5 recipients who were not sent to and again to the 4 whose outcome is unknown, "
+            "who may get it twice.",
+        ),
+        (
+            {"unknown": 4, "unknown_not_resendable": 1, "accepted": 5},
+            "The next try sends again to the 3 whose outcome is unknown, who may get it twice.",
+        ),
+        (
+            {"unknown": 4, "unknown_not_resendable": 4},
+            "The next try sends to the 5 recipients who were not sent to.",
+        ),
+    ],
+)
+def test_a_stop_says_who_is_sent_to_again(counts, next_step):
+    what, says = lines(judge(totals(**counts), PindoRateLimitError("429"), Policies("resend")))
+    assert says == next_step
+    assert ("Outcome unknown for 4 of 9 recipients: row 1 (+25078****001), row 2" in what) is (
+        "again" in says
+    )
+
+
+def test_a_stop_that_accept_resolves_sends_to_no_unknown_again():
+    stopped = PindoUnknownOutcomeError("20 responses in a row do not say who was accepted")
+    what, next_step = lines(judge(totals(unknown=4), stopped, Policies("resend")))
+    assert "Outcome unknown for 4 of 9 recipients" in what
+    assert "and clear the task: it sends to the 5 recipients who were not sent to. For" in next_step
+
+
 def test_everybody_rejected_fails_and_so_do_some_where_the_policy_says_so():
     verdict = judge(totals(rejected=9, reason="409 unsupported telco"), None, Policies())
     assert type(verdict.error) is PindoRejectedError
