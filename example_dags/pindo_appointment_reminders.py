@@ -5,14 +5,16 @@ same folder as the DAG. Each patient gets one message with their own time.
 
 - A phone number that is invalid, or that Pindo rejects, does not stop the other messages.
 - A row that is in the file twice is texted once.
-- The last task lists the patients who were not texted, with the reason, so that the reception can call them. It
-  lists the first 100. Set ``report_path`` to get all of them in a file.
+- The last task lists the patients whose number is invalid or was refused, with the reason, so that the reception
+  can call them. It lists the first 100. It only counts the patients who opted out, and those whose reminder expired.
+  Set ``report_path`` to get all of them in a file.
 - Messages go out from 8:00 to 20:00 in Kigali. The Variable ``pindo_send_window`` sets other hours. A task that starts
   at night waits, but never until the day of the appointment: then its reminders have expired.
 - When Pindo's answer is lost, a reminder may have arrived or not. The task then asks, in Airflow's UI under
   *Required Actions*, and texts the reception that it does. It goes on with the answer (Airflow 3.3 and later).
 - A late run texts nobody, because its appointments are today or in the past. This happens when an old run is
-  cleared. It also happens when the DAG is switched on: Airflow then starts yesterday's run.
+  cleared. It also happens when the DAG is switched on before 17:00: Airflow then starts yesterday's run. From 17:00 on
+  it starts today's run, which texts.
 
 The CSV has one appointment per row: ``date, time, name, phone, doctor``. The date is ``2026-11-24``, or the word
 ``tomorrow``. The example file uses ``tomorrow``, so that it works on any day. A number without a country code,
@@ -95,12 +97,15 @@ def pindo_appointment_reminders():
 
     @task(task_display_name="Report who was not texted", show_return_value_in_logs=False)
     def report(appointments: list[dict[str, Any]], sent: dict[str, Any]) -> dict[str, Any]:
-        """Return the number of texted patients, and the others with the reason. The log has no names."""
+        """Return how many patients were texted, and the first 100 rejected ones. The log has no names."""
         not_texted = [
             {**appointments[rejection["row"] - 1], "reason": rejection["reason"]}
             for rejection in sent["rejections"]
         ]
-        print(f"{sent['accepted']} texted, {len(not_texted)} not, {sent['expired']} too late")
+        print(
+            f"{sent['accepted']} texted, {sent['rejected']} rejected, {sent['excluded']} opted out, "
+            f"{sent['expired']} too late"
+        )
         for patient in not_texted:
             print(f"Not texted, for {patient['time']}: {patient['reason']}")
         return {"texted": sent["accepted"], "not_texted": not_texted}

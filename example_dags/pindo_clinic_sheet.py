@@ -70,7 +70,7 @@ def pindo_clinic_sheet():
     # Without show_return_value_in_logs=False, Airflow logs the return value.
     @task(task_display_name="Report the rows that were not texted", show_return_value_in_logs=False)
     def report(sent: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return and log the rows of the sheet that were not texted, with the reason."""
+        """Return and log the first 100 rows whose number is invalid or was refused, with the reason."""
         not_texted = [
             {"row": rejection["row"], "reason": rejection["reason"]} for rejection in sent["rejections"]
         ]

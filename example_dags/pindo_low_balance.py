@@ -1,7 +1,7 @@
 """Ask for a top-up when the Pindo wallet is low.
 
-Every working day at 07:30 UTC the DAG reads the wallet. If the wallet is low, the treasurer is texted "The Pindo
-wallet holds 8.20 USD. Top it up and reply DONE 4821". The DAG waits for that reply in the triggerer, without a
+Every working day at 07:30 in Kigali, the DAG reads the wallet. If the wallet is low, the treasurer is texted "The
+Pindo wallet holds 8.20 USD. Top it up and reply DONE 4821". The DAG waits for that reply in the triggerer, without a
 worker. Then it reads the wallet again, because a reply does not prove a top-up. If the wallet is still low, the
 last task fails, and Airflow reports it like any failed task.
 
