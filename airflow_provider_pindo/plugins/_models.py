@@ -163,7 +163,7 @@ def has_store() -> bool:
 def iter_heads(
     session: Session, window: Window, limit: int, *, left_by_failed: bool = False
 ) -> Iterator[Head]:
-    """Yield the heads of the ledger's values, those of the newest runs first.
+    """Yield the heads of the ledger's entries of messages, those of the newest runs first.
 
     :param limit: most values.
     :param left_by_failed: only entries of failed tasks in which somebody may be unknown.
@@ -207,8 +207,13 @@ def _heads(window: Window, value: Any) -> Select[Any]:
     return (
         select(*columns)
         .join(DagRun.__table__, run.id == store.dag_run_id)
-        .where(*window.conditions(), store.key.startswith(PREFIX, autoescape=True), *_of_task(window, store))
+        .where(*window.conditions(), _is_of_messages(store), *_of_task(window, store))
     )
+
+
+def _is_of_messages(store: Any) -> Any:
+    """Return the condition that an entry is about messages: not of a task that waits, or that checks a PIN."""
+    return or_(store.key.in_(SINGLE), store.key.startswith(BULK, autoescape=True))
 
 
 def _stream_heads(session: Session, query: Select[Any]) -> Iterator[Head]:
@@ -362,7 +367,7 @@ def read_questions(session: Session, window: Window, limit: int) -> list[Questio
         store.dag_run_id == DagRun.id,
         store.task_id == TaskInstance.task_id,
         store.map_index == TaskInstance.map_index,
-        or_(store.key.in_(SINGLE), store.key.startswith(BULK, autoescape=True)),
+        _is_of_messages(store),
     )
     query = (
         select(

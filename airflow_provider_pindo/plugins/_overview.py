@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pindo._bulk.batch_entry import KEY as BULK
 from airflow_provider_pindo._bulk.row_numbers import format_rows
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.plugins import _models
@@ -144,7 +143,7 @@ class Summary:
             elif is_batch(head.key):
                 self._add_batch(head)
             else:
-                self._add_other(head)
+                self._add_header(head)
         except PindoConfigurationError:
             self.unreadable += 1
 
@@ -180,12 +179,6 @@ class Summary:
         for some in rejected:
             self._add_rejection(head, *some)
 
-    def _add_other(self, head: Head) -> None:
-        value = _models.parse(head.value)
-        self._note_balance(head, balance(value))
-        if head.key == BULK:
-            self._add_header(head, value)
-
     def _run(self, head: Head) -> RunSummary:
         key = head.dag_run_id
         run = self.runs.get(key)
@@ -202,7 +195,9 @@ class Summary:
         task.updated_at = max(task.updated_at, time)
         return task
 
-    def _add_header(self, head: Head, value: Any) -> None:
+    def _add_header(self, head: Head) -> None:
+        value = _models.parse(head.value)
+        self._note_balance(head, balance(value))
         task = self._task(head)
         result = value.get("result") if isinstance(value, dict) else None
         if isinstance(result, dict):

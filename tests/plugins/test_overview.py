@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_provider_pindo.operators.verify import PindoVerifyCheckOperator
 from airflow_provider_pindo.plugins import _models, _overview
 from airflow_provider_pindo.plugins._claims import claimed_ids
+from airflow_provider_pindo.sensors.delivery import PindoDeliverySensor
+from airflow_provider_pindo.sensors.sms import PindoInboundSmsSensor
 from tests.plugins.metadata import NOW, batch, single
 from tests.versions import needs_store
 
@@ -63,9 +66,19 @@ def test_a_single_message_that_was_rejected_or_expired_is_not_among_those_not_se
     )
 
 
-def test_what_waits_and_what_checks_a_pin_is_no_message(metadata):
-    metadata.add_task({"pindo_inbound": {"first_start": "2026-01-01"}, "pindo_verify_check": single("sent")})
-    assert overview(metadata)["tiles"]["messages"] == 0
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {PindoInboundSmsSensor.memory_key: {"first_start": "2026-01-01T00:00:00+00:00"}},
+        {PindoDeliverySensor.memory_key: {"failures": 1}},
+        {PindoVerifyCheckOperator.ledger_key: single("sent")},
+    ],
+)
+def test_a_task_that_waits_or_checks_a_pin_has_sent_nothing(metadata, entry):
+    metadata.add_task(entry)
+    task = "dag_id=reminders&run_id=run_1&task_id=text"
+    for data in (overview(metadata), metadata.client().get(f"/ui/api/run?{task}").json()):
+        assert (data["entries"], data["tiles"]["messages"], data["is_cut"]) == (0, 0, False)
 
 
 def test_people_whose_number_was_invalid_are_rejected_too(metadata):
