@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from demo.deployment import EXAMPLE_DAGS
-from tests.operators.bulk import Store, send
+from tests.operators.bulk import Store, context
 
 try:
     from airflow.dag_processing.dagbag import DagBag
@@ -21,8 +22,8 @@ def test_the_log_counts_everybody_and_the_list_has_the_first_hundred_rejections(
     numbers = [*["078000"] * invalid, "+250780000001", "+250780000002", "+250780000003"]
     appointments = [{"time": "09:00", "phone": number, "expires": "2099-01-01 00:00"} for number in numbers]
     appointments[-1]["expires"] = "2026-01-01 00:00"
-    sent = send(
-        Store(),
+    text_patients = PindoSendBulkSmsOperator(
+        task_id="text_patients",
         recipients=appointments,
         text="Muraho",
         columns={"phonenumber": "phone"},
@@ -30,6 +31,7 @@ def test_the_log_counts_everybody_and_the_list_has_the_first_hundred_rejections(
         exclude=["+250780000001"],
         expires_field="expires",
     )
+    sent = text_patients.execute.__wrapped__(text_patients, context(Store()))
     capsys.readouterr()
     report = dag.get_task("report").python_callable(appointments, sent)
     counts, *lines = capsys.readouterr().out.splitlines()
