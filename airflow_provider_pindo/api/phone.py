@@ -75,12 +75,23 @@ def _fits_country(first_digits: str, *, lines: bool = False) -> Callable[[str], 
     return re.compile(rf"(?:{number}\n)*+" if lines else number).fullmatch
 
 
-def _mobile_lengths(code: int) -> Sequence[int]:
-    """Return how many digits a mobile number of a country has after the country code."""
+def _metadata(code: int) -> Any:
+    """Return what ``phonenumbers`` knows of the country with this code."""
     import phonenumbers
 
     region = phonenumbers.region_code_for_country_code(code)
-    metadata: Any = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+    return phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+
+
+def _has_zeros(code: int) -> bool:
+    """Return whether a country has mobile numbers that begin with a zero. Their pattern has the lowest digit first."""
+    mobile = _metadata(code).mobile
+    return mobile is not None and re.match(r"[(?:\[]*0", mobile.national_number_pattern) is not None
+
+
+def _mobile_lengths(code: int) -> Sequence[int]:
+    """Return how many digits a mobile number of a country has after the country code."""
+    metadata = _metadata(code)
     lengths = metadata.mobile.possible_length if metadata.mobile is not None else ()
     return [n for n in lengths if n > 0] or list(metadata.general_desc.possible_length)
 
@@ -217,15 +228,18 @@ def _parse_with_library(text: str, region: str | None, shown: str) -> str:
         if region is not None:
             _refuse_two_readings(text, e164, shown)
         return e164
-    if region is None:  # a new range of numbers is not refused, as long as its length is right
-        if is_e164(e164):
+    if region is None:
+        code = number.country_code or 0
+        digits, lengths = len(e164) - len(f"+{code}"), _mobile_lengths(code)
+        if digits not in lengths:
+            raise PindoConfigurationError(
+                f"phone number {shown} has {digits} digits after +{code}, and mobile numbers there have "
+                f"{' or '.join(map(str, lengths))}: {_WRITE_E164}"
+            )
+        # A new range of numbers is not refused. It begins with a zero only where known ones do.
+        if not number.italian_leading_zero or _has_zeros(code):
             return e164
-        code, digits = number.country_code, len(e164) - 1 - len(str(number.country_code))
-        lengths = " or ".join(map(str, _mobile_lengths(code))) if code else "another number of"
-        raise PindoConfigurationError(
-            f"phone number {shown} has {digits} digits after +{code}, and mobile numbers there have {lengths}: "
-            f"{_WRITE_E164}"
-        )
+        of = f" of +{code}"
     raise PindoConfigurationError(f"phone number {shown} is not a valid number{of}: {_WRITE_E164}")
 
 

@@ -34,6 +34,11 @@ REGIONS = ["RW", "KE", "UG", "TZ", "BI", "CD", "ZM", "FR", "US"]
         # Of no country: satellites, and a range without mobile numbers.
         "+881612345678",
         "+883510012345",
+        # Perhaps a new range, in a country whose numbers begin with a zero.
+        "+242071234567",
+        "+2250912345678",
+        "+2290112345678",
+        "+24109123456",
     ],
 )
 def test_e164_is_taken_as_it_is(number):
@@ -257,6 +262,9 @@ def test_a_zero_after_the_country_code_is_dropped_where_it_is_no_part_of_the_num
         ("+25078123456", None, r"has 8 digits after \+250, and mobile numbers there have 9"),
         ("+2507812345678", None, r"has 10 digits after \+250"),
         ("+254712345", "RW", r"has 6 digits after \+254"),
+        ("+2540012345", None, r"has 7 digits after \+254, and mobile numbers there have 9:"),
+        ("+883051000123", None, r"is not a valid number of \+883:"),
+        ("+25707956123", None, r"is not a valid number of \+257:"),
         ("+999781234567", None, r"cannot be read as a number \(no country has this code\)"),
         ("+49151123456", None, r"has 9 digits after \+49, and mobile numbers there have 10 or 11:"),
         ("2.50781E+11", "RW", r"2\.\*\*\*\*E\+11 was rounded by a spreadsheet"),
