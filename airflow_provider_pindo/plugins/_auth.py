@@ -9,7 +9,7 @@ tokens of a connection are remembered for :data:`_MAX_AGE` seconds, and its call
 
 A backend may also be away. Airflow hides that: it finds no connection then. Pindo does not repeat a webhook. So the
 last tokens of a connection stay valid for :data:`_GRACE_PERIOD` seconds after the first lookup that did not find it.
-For other connections the database is asked for a sign of life; without one, the answer is 503.
+For other connections the database is asked for a sign of life; without one, the response is 503.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from airflow_provider_pindo.plugins import _entries, _event_table, _models
 
 log = logging.getLogger(__name__)
 
-#: Most entries that one answer reads.
+#: Most entries that are read for one response.
 _MAX_ENTRIES = 10_000
 
 

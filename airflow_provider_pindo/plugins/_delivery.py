@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_pindo.plugins._models import Window
 
-#: Batches of bulk sends whose ids one answer reads.
+#: Batches of bulk sends whose ids are read for one response.
 _MAX_BATCHES = 100
 _WORDS = {
     Standing.DELIVERED: "delivered",

@@ -106,7 +106,7 @@ class TaskSummary:
     def to_value(self, names: dict[str, str]) -> dict[str, Any]:
         """Return the summary as the page reads it."""
         return {
-            **_place(self.task, names),
+            **_task_value(self.task, names),
             "state": self.state,
             "report_path": self.report_path,
             "time": self.updated_at.isoformat(),
@@ -328,11 +328,11 @@ def _common(session: Session, window: Window, summary: Summary) -> tuple[dict[st
         "unknown": [task.to_value(names) for task in waiting[:MAX_LISTED]],
         "unknown_count": len(waiting),
         "questions": [
-            {**_place(question.task, names), "subject": question.subject} for question in questions
+            {**_task_value(question.task, names), "subject": question.subject} for question in questions
         ],
         "rejections": [
             {
-                **_place(rejection.task, names),
+                **_task_value(rejection.task, names),
                 "reason": rejection.reason,
                 "rows": rejection.rows,
                 "people": rejection.people,
@@ -372,5 +372,5 @@ def _by_dag(summary: Summary, names: dict[str, str]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["messages"], row["dag_id"]))
 
 
-def _place(task: TaskKey, names: dict[str, str]) -> dict[str, Any]:
+def _task_value(task: TaskKey, names: dict[str, str]) -> dict[str, Any]:
     return {**task.to_value(), "dag_name": names.get(task.dag_id, task.dag_id)}

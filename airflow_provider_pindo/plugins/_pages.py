@@ -95,7 +95,7 @@ _Store = Depends(_require_store)
 _ReadableDags = Annotated[set[str], Depends(_readable_dags)]
 
 
-class _Place(BaseModel):
+class _TaskBody(BaseModel):
     """A task instance in the body of a request."""
 
     model_config = ConfigDict(extra="forbid")
@@ -110,7 +110,7 @@ class _Place(BaseModel):
         return TaskKey(self.dag_id, self.run_id, self.task_id, self.map_index)
 
 
-class _List(_Place):
+class _List(_TaskBody):
     ending: str = Field("", pattern=r"^[0-9]{0,15}$")
     outcome: Literal["", "accepted", "rejected", "unknown", "not_sent", "expired"] = ""
     start: str = Field("", max_length=512)
@@ -132,7 +132,7 @@ class _Decision(BaseModel):
     arrived: bool
 
 
-class _Settle(_Place):
+class _Settle(_TaskBody):
     decisions: list[_Decision] = Field([], max_length=_MAX_DECISIONS)
     everybody: bool | None = None
     seen: AwareDatetime
@@ -245,10 +245,10 @@ def read_people(
     """Return one page of everybody of a task."""
     _require_readable(body.dag_id, dag_ids, request, user)
     window = Window({body.dag_id}, run=(body.dag_id, body.run_id), task=(body.task_id, body.map_index))
-    answer = list_people(
+    response = list_people(
         session, window, ending=body.ending, outcome=body.outcome, start=body.start, skip=body.skip
     )
-    return {**answer, "has_deliveries": add_deliveries(answer["people"])}
+    return {**response, "has_deliveries": add_deliveries(response["people"])}
 
 
 @router.post("/api/search", dependencies=[_OwnPage, _TasksReadable, _Store])
@@ -256,10 +256,10 @@ def search(body: _SearchBody, session: SessionDep, dag_ids: _ReadableDags) -> di
     """Return what was sent to a phone number. The number is not kept."""
     window = Window(dag_ids, since=datetime.now(UTC) - WINDOWS[body.window][0])
     try:
-        answer = find_number(session, window, body.number, _country())
+        response = find_number(session, window, body.number, _country())
     except PindoConfigurationError as error:
         raise HTTPException(400, str(error)) from None
-    return {**answer, "has_deliveries": add_deliveries(answer["matches"])}
+    return {**response, "has_deliveries": add_deliveries(response["matches"])}
 
 
 @router.post("/api/settle", dependencies=[_OwnPage, _Store])
