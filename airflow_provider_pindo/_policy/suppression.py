@@ -38,6 +38,12 @@ def read_suppression_list(settings: PindoSettings) -> frozenset[str]:
         return read_numbers(numbers, settings.country, name)
     except PindoConfigurationError:
         raise
+    except FileNotFoundError:
+        where = "" if "://" in source else " on this worker"
+        raise AirflowException(
+            f"the connection's {name} does not exist{where}, and nothing was sent. Put the file there, or name another "
+            "list in the connection"
+        ) from None
     except Exception as error:  # every storage has its own
         raise AirflowException(
             f"the connection's {name} cannot be read, and nothing was sent ({mask_error(error)}). Make it readable "
@@ -70,17 +76,20 @@ def _read_variable(variable: str, name: str) -> object:
     from airflow.providers.common.compat.sdk import Variable
 
     value = Variable.get(variable, None)
+    as_list = 'Write a list such as ["+2507XXXXXXXX"], or one number in each line'
     if value is None or not value.strip():
         what = f"there is no Variable {variable!r}" if value is None else "the Variable is empty"
-        raise PindoConfigurationError(
-            f"the connection's {name} cannot be read, and nothing was sent: {what}. Write [] into it for an empty list"
-        )
+        raise _unreadable(name, f"{what}. Write [] into it for an empty list")
     if not value.lstrip().startswith(("[", "{")):
         return value.splitlines()
     try:
-        return json.loads(value)
+        numbers = json.loads(value)
     except ValueError:
-        raise PindoConfigurationError(
-            f"the connection's {name} cannot be read, and nothing was sent: the Variable is not JSON. Write a list "
-            'such as ["+2507XXXXXXXX"], or one number in each line'
-        ) from None
+        raise _unreadable(name, f"the Variable is not JSON. {as_list}") from None
+    if isinstance(numbers, dict):
+        raise _unreadable(name, f"the Variable holds an object. {as_list}")
+    return numbers
+
+
+def _unreadable(name: str, why: str) -> PindoConfigurationError:
+    return PindoConfigurationError(f"the connection's {name} cannot be read, and nothing was sent: {why}")

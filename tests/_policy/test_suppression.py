@@ -59,10 +59,8 @@ def test_a_list_is_a_variable_with_json_or_lines(monkeypatch, value, numbers):
         ("", r"the Variable is empty. Write \[\] into it"),
         (" \n", "the Variable is empty"),
         (f'["{LISTED}"', r"the Variable is not JSON. Write a list such as \[\"\+2507XXXXXXXX\"\]"),
-        (
-            '{"numbers": []}',
-            "suppression_list 'variable:pindo_stop_list' is of type dict, which is not a list of rows",
-        ),
+        ('{"numbers": []}', r"the Variable holds an object. Write a list such as \[\"\+2507XXXXXXXX\"\]"),
+        (json.dumps({"phonenumber": LISTED}), "the Variable holds an object"),
         (f'["{LISTED}", "nobody"]', "row 2 of suppression_list 'variable:pindo_stop_list' cannot be read"),
         ("[7]", "row 1 of suppression_list 'variable:pindo_stop_list' cannot be read"),
     ],
@@ -84,12 +82,26 @@ def test_a_file_with_a_bad_line_is_named_with_its_row(tmp_path):
         read_suppression_list(settings(f"{tmp_path}/list.txt"))
 
 
-def test_a_file_that_is_missing_may_come_later(tmp_path):
+@pytest.mark.parametrize(("scheme", "where"), [("", " on this worker"), ("file://", "")])
+def test_a_file_that_is_missing_may_come_later(tmp_path, scheme, where):
+    with pytest.raises(AirflowException) as error:
+        read_suppression_list(settings(f"{scheme}{tmp_path}/none.txt"))
+    assert str(error.value) == (
+        f"the connection's suppression_list '{scheme}{tmp_path}/none.txt' does not exist{where}, and nothing was sent. "
+        "Put the file there, or name another list in the connection"
+    )
+
+
+def test_a_file_that_cannot_be_opened_may_be_readable_later(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("airflow_provider_pindo._sources.files.storage_path", refuse)
     with pytest.raises(
-        AirflowException, match=r"suppression_list '.*none.txt' cannot be read, and nothing was sent"
-    ) as error:
-        read_suppression_list(settings(f"{tmp_path}/none.txt"))
-    assert "Make it readable for the worker, or name another list in the connection" in str(error.value)
+        AirflowException, match=r"list.txt' cannot be read, and nothing was sent \(.*denied"
+    ) as no:
+        read_suppression_list(settings(f"{tmp_path}/list.txt"))
+    assert "Make it readable for the worker, or name another list in the connection" in str(no.value)
 
 
 def test_without_a_country_a_national_number_on_the_list_is_refused(tmp_path):
@@ -111,13 +123,5 @@ def test_the_reason_of_a_skip_masks_the_number_and_names_the_list(tmp_path):
 def test_an_error_names_no_credentials_of_an_address(scheme):
     with pytest.raises((AirflowException, PindoConfigurationError)) as refusal:
         read_suppression_list(settings(f"{scheme}://key:hidden@bucket/stop.csv?signature=hidden"))
-    assert f"suppression_list '{scheme}://bucket/stop.csv' cannot be " in str(refusal.value)
+    assert f"suppression_list '{scheme}://bucket/stop.csv' " in str(refusal.value)
     assert "hidden" not in str(refusal.value)
-
-
-def test_one_mapping_is_not_a_list(monkeypatch):
-    monkeypatch.setenv("AIRFLOW_VAR_PINDO_STOP_LIST", json.dumps({"phonenumber": LISTED}))
-    with pytest.raises(PindoConfigurationError) as refusal:
-        read_suppression_list(settings("variable:pindo_stop_list"))
-    assert "is not a list of rows: give a list" in str(refusal.value)
-    assert "one mapping" not in str(refusal.value)

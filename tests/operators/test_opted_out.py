@@ -77,7 +77,7 @@ def test_a_list_that_cannot_be_read_stops_the_send_and_a_retry_may_find_it(sandb
     stop_list.unlink()
     run = task("+250780000003")
     with pytest.raises(
-        AirflowException, match=r"suppression_list '.*stop.txt' cannot be read, and nothing was sent"
+        AirflowException, match=r"suppression_list '.*stop.txt' does not exist on this worker"
     ) as no:
         run.run()
     assert not isinstance(no.value, AirflowFailException)
@@ -173,7 +173,9 @@ def test_a_bulk_send_stops_before_the_first_message_when_the_list_cannot_be_read
     sandbox, stop_list, arguments
 ):
     stop_list.unlink()
-    with pytest.raises(AirflowException, match=r"suppression_list .* cannot be read, and nothing was sent"):
+    with pytest.raises(
+        AirflowException, match=r"suppression_list .* does not exist on this worker, and nothing was sent"
+    ):
         send(Store(), recipients=people(5), **arguments)
     stop_list.write_text("nobody\n")
     with pytest.raises(AirflowFailException, match="row 1 of suppression_list"):
@@ -223,7 +225,7 @@ def test_a_finished_bulk_send_returns_its_first_result_when_its_lists_cannot_be_
     assert send(store, generation=1, exclude=path, **arguments) == first
     before = store.all()
     for changes in ({"resend": True}, {"text": "Mwiriwe"}):
-        with pytest.raises(AirflowException, match=r"cannot be read|changed since"):
+        with pytest.raises(AirflowException, match=r"does not exist on this worker|changed since"):
             send(store, generation=1, exclude=path, **{**arguments, **changes})
         assert store.all() == before
     assert send(store, generation=2, exclude=path, **arguments) == first, (
@@ -251,7 +253,7 @@ def test_a_send_that_has_not_finished_stops_when_its_list_cannot_be_read(sandbox
     with pytest.raises(Exception, match="402"):
         send(store, **arguments)
     stop_list.unlink()
-    with pytest.raises(AirflowException, match="cannot be read, and nothing was sent"):
+    with pytest.raises(AirflowException, match="does not exist on this worker, and nothing was sent"):
         send(store, **arguments)
     assert len(sandbox.messages()) == 2
 
