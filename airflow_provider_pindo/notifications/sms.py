@@ -94,8 +94,9 @@ class PindoNotifier(TextTemplater, BaseNotifier):
         :doc:`/howto/when`. Outside it the alert is only logged, since no callback can wait. None (default) is any time:
         the connection's window does not bind alerts.
     :param timeout: the time limit of the whole alert, as a ``timedelta`` or in seconds, 10 by default. If Pindo
-        does not respond, a failed task ends this much later. The throttle may use all but 3 seconds of it, and
-        the text is sent if it cannot decide in time. Use a longer timeout if Airflow's API is slow.
+        does not respond, a failed task ends this much later. The throttle may use all but 3 seconds of it, or
+        half if that is more. The text is sent if it cannot decide in time. Use a longer timeout if Airflow's API
+        is slow.
     :param respect_suppression: leave out the numbers on the connection's ``suppression_list``. If the list cannot be
         read, no alert is sent. Default False, since an alert is for people on call.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)

@@ -1,4 +1,4 @@
-"""No rendering problem loses an alert: native types, a DAG that cannot render, a template that fails."""
+"""How an alert is rendered: native types, a DAG that cannot render, a template that fails."""
 
 from __future__ import annotations
 
