@@ -100,18 +100,25 @@ def _call_of_run(request: PreparedRequest) -> Call[Any]:
 
 
 def _strings_in(body: object) -> tuple[str, ...]:
-    """Return the strings in the body of a request (JSON, a form or any text), which a response may repeat.
+    """Return the values in the body of a request (JSON, a form or any text) that no error shows.
 
-    The longest come first, so that a string that contains another is replaced as a whole.
+    These are all strings, and numbers of four digits or more, since a PIN has as many. The longest come first, so that
+    a string that contains another is replaced as a whole.
     """
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     if not isinstance(text, str):  # no body, or a stream that is read already
         return ()
     try:
-        strings = set(_iter_strings(json.loads(text)))
+        strings = set(_iter_strings(json.loads(text, parse_int=_digits, parse_float=_digits)))
     except (ValueError, RecursionError):
         strings = {text, *(value for _, value in parse_qsl(text))}
     return tuple(sorted(strings, key=len, reverse=True))
+
+
+def _digits(number: str) -> str | None:
+    """Return a number of JSON as text, without the ``.0`` that a table may add; None if it is too short for a PIN."""
+    digits = number.removesuffix(".0")
+    return digits if len(digits) >= 4 else None
 
 
 def _iter_strings(value: Any) -> Iterator[str]:

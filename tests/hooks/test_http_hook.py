@@ -84,6 +84,33 @@ def test_run_shows_nothing_of_what_was_sent_and_is_repeated(hook, sandbox, reque
         assert not any(piece in str(raised.value) for piece in ("result", "OK 7"))
 
 
+@pytest.mark.parametrize(
+    "request_kwargs",
+    [
+        {"json": {"code": 752623, "request_id": 4}},
+        {"json": [{"code": 752623.0}]},
+        {"data": {"code": 752623, "tries": 4}},
+        {"data": "752623"},
+    ],
+    ids=["json", "fraction", "form", "text"],
+)
+def test_run_does_not_show_a_pin_that_was_sent_as_a_number(hook, sandbox, request_kwargs):
+    sandbox.add_fault(
+        call="*", action="status", status=400, body={"message": "code 752623 is wrong or has expired"}
+    )
+    hook.method = "POST"
+    with pytest.raises(PindoRejectedError) as raised:
+        hook.run("/v1/sms/verify/check", **request_kwargs)
+    assert "752623" not in str(raised.value)
+
+
+def test_run_shows_a_reason_with_a_short_number_that_was_sent(hook, sandbox):
+    sandbox.add_fault(call="*", action="status", status=400, body={"message": "4 tries are left"})
+    hook.method = "POST"
+    with pytest.raises(PindoRejectedError, match="4 tries are left"):
+        hook.run("/v1/sms/verify/check", json={"code": 752623, "request_id": 4, "is_new": True})
+
+
 def test_run_tells_why_when_nothing_is_repeated(hook, sandbox):
     hook.method = "POST"
     sandbox.add_fault(call="*", action="status", status=400, times=None, body={"message": "no such route"})
