@@ -142,13 +142,13 @@ def _read_expiry(name: str, value: Any, zone: tzinfo) -> float:
     :param zone: the zone of a time that names none.
     :raises PindoConfigurationError: it is neither; the error does not show the value.
     """
-    if isinstance(value, str) and len(value.strip()) > len("2026-11-24"):
-        with suppress(ValueError):
-            value = datetime.fromisoformat(value.strip())
-    elif isinstance(value, BadCell):
+    if isinstance(value, BadCell):
         if value.value is None:
             raise PindoConfigurationError(f"{name!r}: {value.reason}")
         value = value.value
+    if isinstance(value, str) and len(value.strip()) > len("2026-11-24"):
+        with suppress(ValueError):
+            value = datetime.fromisoformat(value.strip())
     # pandas' NaT is a datetime that is not equal to itself.
     if not isinstance(value, datetime) or value != value:
         raise PindoConfigurationError(

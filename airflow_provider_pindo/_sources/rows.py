@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from itertools import chain, count, islice
 from typing import Any, Protocol
 
-from airflow_provider_pindo._sources.blocks import Block
+from airflow_provider_pindo._sources.blocks import BadCell, Block, restore_bad_cell
 from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.csv_table import BLOCK
 from airflow_provider_pindo._sources.files import File, open_text, shown
@@ -354,7 +354,7 @@ def _json_records(file: File) -> Iterator[Mapping[str, Any]]:
 
 
 def _json_record(file: File, number: int, line: str) -> Mapping[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any] | BadCell:
         row = dict(pairs)
         if len(row) < len(pairs):
             names = [name for name, _ in pairs]
@@ -363,7 +363,7 @@ def _json_record(file: File, number: int, line: str) -> Mapping[str, Any]:
                 f"{file.name}: row {number} has the field {mask_numbers_in(twice)!r} twice, so it is not clear which "
                 "one counts: remove one"
             )
-        return row
+        return restore_bad_cell(row)
 
     try:
         row = json.loads(line, object_pairs_hook=once)

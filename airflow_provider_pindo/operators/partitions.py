@@ -120,15 +120,14 @@ def _partition_of(number: object, partitions: int) -> int:
 
 
 def _json_value(value: object) -> object:
-    """Return the JSON of a value that JSON cannot hold. A list stands for a bad cell, since the send refuses it."""
+    """Return the JSON of a value that JSON cannot hold. What is not a text is a bad cell, for the send to refuse."""
     if is_missing(value):
         return None
-    if isinstance(value, BadCell):
-        return [value.reason]
     try:
         return text_of(value)
-    except PindoConfigurationError:
-        return [f"a value of type {type(value).__name__}"]
+    except PindoConfigurationError as error:
+        cell = value if isinstance(value, BadCell) else BadCell(str(error))
+        return cell.to_json()
 
 
 def _rows(

@@ -8,6 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
+from airflow_provider_pindo.operators.partitions import write_partitions
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator
 from tests.operators.bulk import COLUMNS, PERSONAL, Store, context, people, report, send, times_texted
 from tests.operators.bulk import at as time_of
@@ -277,12 +278,15 @@ def test_a_file_that_does_not_fit_is_warned_of(sandbox, clock, caplog, tmp_path)
     assert "The list does not fit: it takes about 0:00:06" in caplog.text
 
 
-def test_a_date_cell_of_excel_is_an_expiry_in_the_dags_zone_and_no_text(sandbox, clock, tmp_path):
+@pytest.mark.parametrize("is_split", [False, True])
+def test_a_date_cell_of_excel_is_an_expiry_in_the_dags_zone_and_no_text(sandbox, clock, tmp_path, is_split):
     """Excel makes such a cell of a time that somebody types. Only its display format cannot be read."""
     path = tmp_path / "patients.xlsx"
     half_past_nine = 46000 + 9.5 / 24
     header = ("phonenumber", "name", "until")
     write_xlsx(path, header, [("+250780000001", "A", Styled(half_past_nine, 1))])
+    if is_split:
+        (path,) = write_partitions(path, tmp_path, partitions=1)
     arguments = {"recipients": path, "expires_field": "until", "on_invalid": "skip"}
 
     def run_in_kigali(**others):
@@ -297,10 +301,13 @@ def test_a_date_cell_of_excel_is_an_expiry_in_the_dags_zone_and_no_text(sandbox,
         run_in_kigali(text="Come at @contact.until")
 
 
+@pytest.mark.parametrize("is_split", [False, True])
 @pytest.mark.parametrize(("number", "style"), [(46000, 1), (0.375, 2)])
-def test_a_cell_of_excel_with_a_date_or_a_time_alone_is_no_expiry(sandbox, tmp_path, number, style):
+def test_a_cell_of_excel_with_a_date_or_a_time_alone_is_no_expiry(sandbox, tmp_path, number, style, is_split):
     path = tmp_path / "patients.xlsx"
     write_xlsx(path, ("phonenumber", "name", "until"), [("+250780000001", "A", Styled(number, style))])
+    if is_split:
+        (path,) = write_partitions(path, tmp_path, partitions=1)
     with pytest.raises(
         AirflowFailException, match="'until' is not a date with a time of day: write one such as"
     ):

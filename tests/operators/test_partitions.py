@@ -11,10 +11,11 @@ from types import MappingProxyType
 
 import phonenumbers
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.operators.partitions import write_partitions
-from tests.operators.bulk import Store, people, send
+from tests.operators.bulk import PERSONAL, Store, people, send
 
 
 def read(paths):
@@ -244,3 +245,12 @@ def test_parquet_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(PindoConfigurationError, match=r"install airflow-provider-pindo\[parquet\]"):
         write_partitions(str(tmp_path / "a.parquet"), str(tmp_path / "parts"), partitions=2)
+
+
+def test_a_value_that_is_not_a_text_is_refused_as_if_it_were_not_split(sandbox, tmp_path):
+    rows = [{**people(1)[0], "time": b"8:00"}]
+    (path,) = write_partitions(rows, tmp_path, partitions=1)
+    for recipients in (rows, path):
+        with pytest.raises(AirflowFailException, match="'time': a value of type bytes is not a text"):
+            send(Store(), recipients=recipients, text=PERSONAL)
+    assert sandbox.messages() == []
