@@ -1,6 +1,6 @@
 """Whether an inbound message asks to get no more messages, or to get them again.
 
-Only a message that consists of one such word counts. A longer one, such as ``STOP 12345``, is a conversation.
+Only a message that consists of one such word or phrase counts. A longer one, such as ``STOP 12345``, is a conversation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ __all__ = ["classify"]
 
 # Twilio's default opt-out words: https://twilio.com/en-us/blog/update-to-fcc-s-sms-opt-out-keywords
 _ENGLISH = ("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT")
+# Two of these words as many people write them.
+_PHRASES = ("STOP ALL", "OPT OUT")
 # AWS: https://docs.aws.amazon.com/sms-voice/latest/userguide/keywords-required.html
 _FRENCH = ("ARRET",)
 # Chosen by this project, since no published list was found: stop, suspend, remove, remove yourself.
@@ -31,14 +33,19 @@ def classify(
 ) -> Literal["stop", "start"] | None:
     """Return what an inbound message asks for.
 
-    The message must be one word: ``STOP``, ``STOPALL``, ``UNSUBSCRIBE``, ``CANCEL``, ``END``, ``QUIT``, ``REVOKE`` or
-    ``OPTOUT``; ``ARRET`` in French; ``ACHA``, ``SITISHA``, ``ONDOA`` or ``JIONDOE`` in Swahili; ``HAGARIKA`` or
-    ``REKA`` in Kinyarwanda. ``START`` and ``UNSTOP`` take it back. Case, accents, punctuation, emoji and outer spaces
-    do not matter: ``"Arrêt!"`` and ``"opt-out"`` count.
+    The message must be one of these words:
+
+    - English: ``STOP``, ``STOPALL``, ``STOP ALL``, ``UNSUBSCRIBE``, ``CANCEL``, ``END``, ``QUIT``, ``REVOKE``,
+      ``OPTOUT`` or ``OPT OUT``
+    - French: ``ARRET``
+    - Swahili: ``ACHA``, ``SITISHA``, ``ONDOA`` or ``JIONDOE``
+    - Kinyarwanda: ``HAGARIKA`` or ``REKA``
+
+    ``START`` and ``UNSTOP`` take it back. Case, accents, punctuation, emoji and outer spaces do not matter:
+    ``"Arrêt!"`` and ``"opt-out"`` count.
 
     :param text: the message.
-    :param stop_words: more words that stop. A phrase such as ``"stop all"`` is allowed. A word of ``start_words``
-        that stands here too stops.
+    :param stop_words: more words that stop. A phrase such as ``"leave me"`` is allowed. A word in both lists stops.
     :param start_words: more words that start again. ``YES`` is not among them unless it is given here, since it
         answers many other questions.
     :param first_word: let the first word of a longer message decide, so that ``STOP 12345`` stops.
@@ -64,7 +71,7 @@ def _normalize(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-_STOPS = frozenset(map(_normalize, (*_ENGLISH, *_FRENCH, *_SWAHILI, *_KINYARWANDA)))
+_STOPS = frozenset(map(_normalize, (*_ENGLISH, *_PHRASES, *_FRENCH, *_SWAHILI, *_KINYARWANDA)))
 _STARTS = frozenset(map(_normalize, _START))
 
 
