@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from airflow_provider_pindo._ledger.entry import fingerprint
-from airflow_provider_pindo.api.fields import read_sms_id, read_time
+from airflow_provider_pindo.api.fields import read_sent_id, read_time
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -87,11 +87,7 @@ def read_sent_event(
     :param received_at: when Airflow received it.
     :param event_id: its number among the events that Airflow received.
     """
-    sms_id, text, sender = (
-        read_sms_id(body.get("id", body.get("sms_id"))),
-        body.get("text"),
-        body.get("sender"),
-    )
+    sms_id, text, sender = read_sent_id(body), body.get("text"), body.get("sender")
     try:
         created_at = read_time(body.get("created_at"), timezone)
     except (ValueError, OverflowError):

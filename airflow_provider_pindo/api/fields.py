@@ -6,6 +6,7 @@ Waiting for a message needs these, and not the values of whole responses. So imp
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -25,6 +26,11 @@ class MalformedResponse(ValueError):
 def read_sms_id(value: Any) -> str | None:
     """Return a message's id as text, or None if it is not short printable text or a whole number."""
     return short_text(value, MAX_ID_LENGTH)
+
+
+def read_sent_id(body: Mapping[str, Any]) -> str | None:
+    """Return the id of the message that a ``sent`` webhook is about: ``id``, or ``sms_id`` if that has none."""
+    return read_sms_id(body.get("id")) or read_sms_id(body.get("sms_id"))
 
 
 def short_text(value: Any, most: int) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_pindo.api.fields import read_sms_id, short_text
+from airflow_provider_pindo.api.fields import read_sent_id, read_sms_id, short_text
 
 #: What became of a message.
 DELIVERY_REPORT = "delivery_report"
@@ -58,7 +58,7 @@ def read_webhook(body: Mapping[str, Any]) -> Webhook:
     if sms_id and status:
         return Webhook(DELIVERY_REPORT, sms_id, status)
     if "text" in body and body.get("to"):
-        return Webhook(SENT, read_sms_id(body.get("id")) or sms_id)
+        return Webhook(SENT, read_sent_id(body))
     return Webhook(UNKNOWN, sms_id)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_pindo._ledger.evidence import SentEvent, message_fingerprint, read_sent_event
+from airflow_provider_pindo.api.webhooks import SENT, Webhook, read_webhook
 
 BODY = {
     "id": "out_sms_1",
@@ -39,9 +40,12 @@ def test_a_number_and_an_empty_sender_are_read():
     assert (event.sms_id, event.sender) == ("7", None)
 
 
-def test_the_id_may_be_that_of_a_delivery_report():
+@pytest.mark.parametrize("no_id", [{}, {"id": None}, {"id": ""}, {"id": True}])
+def test_the_id_may_be_that_of_a_delivery_report(no_id):
     body = {key: value for key, value in BODY.items() if key != "id"}
-    assert read({**body, "sms_id": "out_sms_1"}) == EVENT
+    body = {**body, **no_id, "sms_id": "out_sms_1"}
+    assert read(body) == EVENT
+    assert read_webhook(body) == Webhook(SENT, "out_sms_1")
 
 
 @pytest.mark.parametrize("to", ["250781234567", "00250781234567", "+250 781-234-567", 250781234567])
