@@ -30,7 +30,7 @@ class LoggedRequest:
         before that.
     :param faults: the actions of the faults that struck it.
     :param response: body of the response to a call that sends; None for other calls, and for a response
-        that was never written.
+        that was never written whole, or is forgotten.
     """
 
     number: int

@@ -223,7 +223,7 @@ class Server:
                 html = web.Response(status=response.status, text=page, content_type="text/html")
                 return await self._write(request, entry, html)
             case "empty_body":
-                empty = web.Response(status=response.status, content_type="application/json")
+                empty = web.Response(status=response.status, body=b"", content_type="application/json")
                 return await self._write(request, entry, empty)
             case "close_idle":
                 idle = fault.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +99,40 @@ def test_a_response_that_nobody_got_and_one_that_is_forgotten_say_so(page, api, 
     monkeypatch.setattr("airflow_provider_pindo.sandbox.request_log.RequestLog.get", lambda log, number: None)
     tick(page).click()
     page.locator("#detail-request", has_text="Not in the log").wait_for()
+
+
+def detail_of_response(page: Page) -> str:
+    """Open the message's details, and return what they say of the response."""
+    tick(page).click()
+    page.get_by_role("dialog").wait_for()
+    return page.locator("#detail-response").text_content() or ""
+
+
+def test_a_response_that_is_not_written_yet_says_so(page, api, sandbox):
+    sandbox.add_fault("slow_answer", call="send_sms", seconds=30)
+    with pytest.raises(requests.Timeout):
+        api.send(PHONE, timeout=0.5)
+    assert detail_of_response(page) == "No response yet (fault: slow_answer)"
+
+
+def test_a_response_whose_body_is_forgotten_says_so(page, api, monkeypatch):
+    monkeypatch.setattr("airflow_provider_pindo.sandbox.request_log.MAX_BODY_BYTES", 0)
+    api.send(PHONE)
+    assert detail_of_response(page) == "201\n\n(no longer in the log)"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("empty_body", "201 (fault: empty_body)\n\n(no body)"),
+        ("truncate", "201 (fault: truncate). The client got no whole response."),
+    ],
+)
+def test_an_empty_response_arrived_and_a_cut_one_did_not(page, api, sandbox, fault, words):
+    sandbox.add_fault(fault, call="send_sms")
+    with suppress(requests.exceptions.ChunkedEncodingError):
+        assert api.send(PHONE).content == b""
+    assert detail_of_response(page) == words
 
 
 @pytest.mark.parametrize("find", ["ejo SAA", "Remy", "0142", "+250 781 230 142", "YES 4821"])
