@@ -11,7 +11,7 @@ addresses. Every key of the request is optional::
 
     {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "body": {...},
                  "received_at": "2026-11-29T08:00:04.123456+00:00"}],
-     "last_id": 121, "settled_id": 118, "newest_id": 121, "more": false}
+     "last_id": 121, "settled_id": 118, "newest_id": 121, "more": false, "claims_known": true}
 
 ``more`` says that another page follows, after ``last_id``. Only this says so: a page may have few events, or none.
 
@@ -65,6 +65,8 @@ class EventPage:
     :param settled_id: no event with an id up to this one can appear any more.
     :param newest_id: highest id of all events, also of other connections; 0 if there is no event.
     :param more: whether another page follows.
+    :param claims_known: False if nobody knows which messages the ledger names. An ``unclaimed`` page is then empty, and
+        its events may come later.
     """
 
     events: tuple[WebhookEvent, ...]
@@ -72,6 +74,7 @@ class EventPage:
     settled_id: int
     newest_id: int
     more: bool
+    claims_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ def read_event_page(body: Any) -> EventPage:
             settled_id=int(body["settled_id"]),
             newest_id=int(body["newest_id"]),
             more=bool(body["more"]),
+            claims_known=bool(body["claims_known"]),
         )
     except (KeyError, TypeError, ValueError):
         raise MalformedResponse("it is not a list of webhook events") from None

@@ -132,15 +132,15 @@ class EventReader:
 
     def iter_new_sent(
         self, began: datetime, after: int, *, retry_first_page: bool = True
-    ) -> Iterator[tuple[list[SentEvent], int]]:
-        """Yield those of :meth:`read_sent` that are new, page by page, each with the settled id of then.
+    ) -> Iterator[tuple[list[SentEvent], EventPage]]:
+        """Yield the new events of :meth:`read_sent`, page by page. Each list comes with its page.
 
-        :param after: 0, or the first settled id of the last time. An event may come again.
+        :param after: 0, or the settled id of the first page of the previous call. An event may come again.
         :param retry_first_page: False tries the first page once, since the caller reads again later.
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """
         for page in self._pages(_unclaimed_filter(began), after, Attempt(is_last=not retry_first_page)):
-            yield _read_sent_events(page.events, self._settings.timezone), page.settled_id
+            yield _read_sent_events(page.events, self._settings.timezone), page
 
     def poll(self, cursors: Iterable[PollCursor], *, retry_first_page: bool = True) -> PollResult:
         """Return at least what is new to one of ``cursors``, from one pass over the events.

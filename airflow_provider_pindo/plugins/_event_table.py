@@ -125,6 +125,7 @@ class Page:
     settled_id: int
     newest_id: int
     more: bool
+    claims_known: bool = True
 
 
 def check_database() -> None:

@@ -45,7 +45,7 @@ def create_router(callers: Callers) -> APIRouter:
         try:
             page = await callers.in_thread(_event_table.read, conn_id, query)
             if unclaimed and page.rows and query.since is not None:
-                page = await callers.in_thread(_unclaimed, page, query.since, query.after)
+                page = await callers.in_thread(_unclaimed, page, query.since)
         except _event_table.DatabaseError:
             raise HTTPException(503, "The events cannot be read now") from None
         return Response(await callers.in_thread(_answer, page, digits), media_type="application/json")
@@ -53,14 +53,14 @@ def create_router(callers: Callers) -> APIRouter:
     return router
 
 
-def _unclaimed(page: _event_table.Page, since: datetime, after: int) -> _event_table.Page:
+def _unclaimed(page: _event_table.Page, since: datetime) -> _event_table.Page:
     """Return a page without the events whose message an entry of the ledger names, or may name in a moment."""
     # Imported here: it loads Airflow's models, which only this needs.
     from airflow_provider_pindo.plugins._claims import claimed_ids
 
     claimed = claimed_ids(since, [row["sms_id"] for row in page.rows])
-    if claimed is None:  # so no event proves anything now; a reader sees them again
-        return replace(page, rows=[], settled_id=after)
+    if claimed is None:  # so no event proves anything now
+        return replace(page, rows=[], claims_known=False)
     latest = datetime.now(UTC) - _CLAIMING
     rows = [row for row in page.rows if row["received_at"] <= latest and row["sms_id"] not in claimed]
     return replace(page, rows=rows)
@@ -73,7 +73,8 @@ def _answer(page: _event_table.Page, digits: str | None) -> bytes:
     """
     events = ",".join(_event(row) for row in page.rows if digits is None or _is_to(row["body"], digits))
     ids = {"last_id": page.last_id, "settled_id": page.settled_id, "newest_id": page.newest_id}
-    return f'{{"events":[{events}],{json.dumps({**ids, "more": page.more})[1:]}'.encode()
+    flags = {"more": page.more, "claims_known": page.claims_known}
+    return f'{{"events":[{events}],{json.dumps({**ids, **flags})[1:]}'.encode()
 
 
 def _event(row: RowMapping) -> str:

@@ -135,16 +135,19 @@ class PindoDeliverySensor(PindoWaitingSensor):
         """Find the ids of messages that have none, where exactly one event can be of the message."""
         from airflow_provider_pindo.hooks._evidence import message_digest
 
-        settled_ids = []
-        for events, settled_id in self.events.iter_new_sent(
+        settled_ids, claims_known = [], True
+        for events, page in self.events.iter_new_sent(
             waiting.began, waiting.after, retry_first_page=retry_first_page
         ):
-            settled_ids.append(settled_id)
+            settled_ids.append(page.settled_id)
+            claims_known &= page.claims_known
             for event in events:
                 message = waiting.messages.get(message_digest(self.hook, event.fingerprint))
                 if message is not None and event.sms_id not in waiting.deliveries:
                     waiting.events.setdefault(event.sms_id, replace(event, fingerprint=message.fingerprint))
-        waiting.after = settled_ids[0]  # what comes later may be missing from the first page
+        waiting.wake_after = settled_ids[0]  # what comes later may be missing from the first page
+        if claims_known:
+            waiting.after = waiting.wake_after
         matches = find_unambiguous_events(waiting.messages, waiting.events.values(), waiting.after)
         for key, event in matches.items():
             del waiting.messages[key], waiting.events[event.sms_id]
@@ -169,7 +172,7 @@ class PindoDeliverySensor(PindoWaitingSensor):
             return SentTrigger(
                 messages=list(islice(waiting.messages, _MAX_DEFERRED)),
                 since=(waiting.began - CLOCK_SKEW).isoformat(),
-                after=waiting.after,
+                after=waiting.wake_after,
                 poke_interval=self.poke_interval,
                 max_consecutive_failures=self.max_consecutive_failures,
                 pindo_conn_id=self.pindo_conn_id,
@@ -213,7 +216,10 @@ class _Waiting(Waiting):
     #: Messages whose ids may be found, and the events that may be of them.
     messages: dict[str, UnknownMessage]
     events: dict[str, SentEvent] = field(default_factory=dict)
+    #: Events up to this id are known.
     after: int = 0
+    #: Events up to this id were there at the last read. A trigger that fires for them would fire again and again.
+    wake_after: int = 0
 
     @property
     def began(self) -> datetime:

@@ -25,12 +25,11 @@ from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.api.webhooks import SENT
 from airflow_provider_pindo.triggers._poll import subscribe
+from airflow_provider_pindo.triggers._task import MIN_WAIT
 
 _log = logging.getLogger(__name__)
 #: Seconds between two polls.
 _INTERVAL = 2.0
-#: Seconds before it fires, at least. Airflow may take a task for dead that resumes right after it was deferred.
-_LEAST = 2.0
 
 
 class EvidenceTrigger(BaseTrigger):
@@ -80,7 +79,7 @@ class EvidenceTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event: also when there is no evidence, and the task does what ``on_unknown`` says."""
         remaining = (datetime.fromisoformat(self.until) - datetime.now(UTC)).total_seconds()
-        least = asyncio.create_task(asyncio.sleep(_LEAST))
+        least = asyncio.create_task(asyncio.sleep(MIN_WAIT))
         with suppress(TimeoutError):
             async with asyncio.timeout(max(remaining, 0.0)):
                 await self._wait()

@@ -17,7 +17,7 @@ from airflow_provider_pindo.api.errors import PindoError, PindoServerError
 from airflow_provider_pindo.api.redaction import safe_message
 from airflow_provider_pindo.api.webhooks import SENT, message_digest
 from airflow_provider_pindo.triggers._poll import subscribe
-from airflow_provider_pindo.triggers._task import MATCHED, TaskTrigger
+from airflow_provider_pindo.triggers._task import MATCHED, MIN_WAIT, TaskTrigger
 
 
 class SentTrigger(TaskTrigger):
@@ -29,7 +29,7 @@ class SentTrigger(TaskTrigger):
     :param messages: what stands for each, as the report of the bulk send names it.
     :param since: ISO time; events that were received before it are known.
     :param after: events up to this id are known.
-    :param poke_interval: seconds between two polls.
+    :param poke_interval: seconds between two polls. It fires no earlier than that.
     :param max_consecutive_failures: how many failed polls in a row end the waiting.
     :param pindo_conn_id: Airflow connection of type ``pindo``.
     """
@@ -70,6 +70,7 @@ class SentTrigger(TaskTrigger):
 
     async def wait(self) -> TriggerEvent:
         """Wait until each message has a settled event."""
+        earliest = asyncio.get_running_loop().time() + max(self.poke_interval, MIN_WAIT)
         open_messages, newest_id, settled_id = set(self.messages), 0, 0
         sent: dict[int, WebhookEvent] = {}
         secret = ""
@@ -89,8 +90,11 @@ class SentTrigger(TaskTrigger):
                 # Many events would block the event loop.
                 event_ids = await asyncio.to_thread(self._first_event_ids, sent, secret)
                 sent = {}
-                newest_id = max([newest_id, *(event_ids[each] for each in open_messages & event_ids.keys())])
+                newest_id = max(
+                    [newest_id, *(event_ids[message] for message in open_messages & event_ids.keys())]
+                )
                 open_messages -= event_ids.keys()
+        await asyncio.sleep(earliest - asyncio.get_running_loop().time())
         return TriggerEvent({"status": MATCHED})
 
     async def _read_secret(self) -> str:

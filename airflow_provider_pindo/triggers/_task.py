@@ -12,6 +12,8 @@ from airflow_provider_pindo.api.redaction import safe_message
 #: ``status`` of the event that resumes a task.
 MATCHED = "matched"
 FAILED = "failed"
+#: Seconds before a trigger fires, at least. Airflow may take a task for dead that resumes right after it was deferred.
+MIN_WAIT = 2.0
 
 
 class TaskTrigger(BaseTrigger):

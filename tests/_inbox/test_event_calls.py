@@ -54,6 +54,7 @@ def test_an_answer_is_read_and_anything_else_is_malformed():
         "received_at": MOMENT.isoformat(),
     }
     page = {"events": [row], "last_id": 7, "settled_id": 3, "newest_id": 9, "more": False}
+    page["claims_known"] = True
     assert read_event_page(page) == EventPage((event(7),), 7, 3, 9, False)
     more_keys = {**page, "events": [{**row, "status": "DELIVRD"}]}
     assert read_event_page(more_keys) == read_event_page(page)

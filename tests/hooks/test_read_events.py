@@ -141,9 +141,9 @@ def test_when_the_table_is_lost_what_comes_then_is_read_and_a_log_says_so(server
         _event_table.add("pindo_default", Webhook("sent", "out_7"), json.dumps(sent))
         assert [*cursor.new_in(reader.poll([cursor])).reports] == ["d"]
         for _ in range(2):
-            [([event], settled_id)] = reader.iter_new_sent(began, after=cursor.after_id)
+            [([event], page)] = reader.iter_new_sent(began, after=cursor.after_id)
             assert event.sms_id == "out_7"
-            assert settled_id == event.event_id < cursor.after_id
+            assert page.settled_id == event.event_id < cursor.after_id
     assert caplog.text.count("begin anew") == 3
 
 

@@ -31,6 +31,7 @@ def quick(webhooks, monkeypatch):
     """An entry of the ledger is there right after the response, and an event is settled soon."""
     monkeypatch.setattr("airflow_provider_pindo.plugins._events._CLAIMING", timedelta(0))
     monkeypatch.setattr(_event_table, "OVERLAP", 0.3)
+    monkeypatch.setattr("airflow_provider_pindo.triggers._sent.MIN_WAIT", 0.0)
 
 
 @pytest.fixture
@@ -166,6 +167,47 @@ def test_a_deferrable_task_does_not_come_back_for_events_that_it_knows(webhooks,
     task = Task(sms_ids=None, report_path=path, deferrable=True, timeout=2.5, on_no_report="report")
     assert task.run() == {**NOBODY, "no_report": 1, "of": 1}
     assert len(task.deferrals) <= 2
+
+
+def test_a_deferrable_task_does_not_come_back_while_the_ledgers_claims_are_unknown(
+    webhooks, sandbox, path, monkeypatch
+):
+    monkeypatch.setattr("airflow_provider_pindo.plugins._claims.claimed_ids", lambda *_: None)
+    together(path)
+    post_sent(webhooks, sandbox.messages()[0])
+    webhooks.report("out_001")
+    time.sleep(_event_table.OVERLAP)
+    task = Task(sms_ids=None, report_path=path, deferrable=True, timeout=1.5, on_no_report="report")
+    assert task.run() == {**NOBODY, "no_report": 1, "of": 1}
+    assert len(task.deferrals) == 1
+
+
+def test_events_count_as_soon_as_the_ledgers_claims_are_known(webhooks, sandbox, mode, path, monkeypatch):
+    together(path)
+    post_sent(webhooks, sandbox.messages()[0])
+    webhooks.report("out_001")
+    time.sleep(_event_table.OVERLAP)
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_provider_pindo.plugins._claims.claimed_ids", lambda *_: None)
+        later(patch.undo)
+        assert wait(path, timeout=3, on_no_report="report", **mode) == {**NOBODY, "delivered": 1, "of": 1}
+
+
+def test_no_event_is_passed_over_when_the_claims_of_the_second_page_are_unknown(
+    webhooks, sandbox, path, monkeypatch
+):
+    together(path, 2)
+    for message in sandbox.messages():
+        post_sent(webhooks, message)
+    webhooks.reports("out_001", "out_002")
+    time.sleep(_event_table.OVERLAP)
+    claims = [set(), None]
+    monkeypatch.setattr(_event_table, "_MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr(
+        "airflow_provider_pindo.plugins._claims.claimed_ids", lambda *_: claims.pop(0) if claims else set()
+    )
+    assert wait(path) == {**NOBODY, "delivered": 2, "of": 2}
+    assert claims == []
 
 
 def test_two_rows_with_the_same_message_take_no_event(webhooks, sandbox, mode, path):

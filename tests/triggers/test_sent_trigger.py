@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 
 import pytest
 from airflow.exceptions import AirflowNotFoundException
@@ -28,6 +29,7 @@ MATCHED = {"status": "matched"}
 def quick(webhooks, monkeypatch):
     """An event is settled soon."""
     monkeypatch.setattr(_event_table, "OVERLAP", 0.2)
+    monkeypatch.setattr("airflow_provider_pindo.triggers._sent.MIN_WAIT", 0.0)
 
 
 def waiting_for(*messages, **arguments):
@@ -35,11 +37,10 @@ def waiting_for(*messages, **arguments):
         message_digest(SECRET, "pindo_default", message_fingerprint(each["to"], each["text"]))
         for each in messages
     ]
-    arguments = {"after": 0, "max_consecutive_failures": 3, **arguments}
+    arguments = {"after": 0, "poke_interval": 0.1, "max_consecutive_failures": 3, **arguments}
     return SentTrigger(
         messages=digests,
         since="2020-01-01T00:00:00+00:00",
-        poke_interval=0.1,
         pindo_conn_id="pindo_default",
         **arguments,
     )
@@ -67,6 +68,18 @@ async def test_it_fires_when_the_events_are_settled(webhooks, monkeypatch):
     await asyncio.sleep(0.8)
     assert not waiting.done()
     assert await waiting == MATCHED
+
+
+@pytest.mark.parametrize(("poke_interval", "least"), [(1.5, 0.0), (0.1, 1.5)])
+async def test_it_does_not_fire_right_after_the_task_was_deferred(
+    webhooks, monkeypatch, poke_interval, least
+):
+    monkeypatch.setattr("airflow_provider_pindo.triggers._sent.MIN_WAIT", least)
+    await asyncio.to_thread(post_sent, webhooks, ONE)
+    await asyncio.sleep(_event_table.OVERLAP)
+    started = time.monotonic()
+    assert await fire(waiting_for(ONE, poke_interval=poke_interval)) == MATCHED
+    assert time.monotonic() - started >= 1.4
 
 
 async def test_it_does_not_fire_for_events_that_the_task_knows(webhooks):
