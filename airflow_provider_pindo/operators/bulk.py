@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
 from airflow_provider_pindo._metrics import count_settled
+from airflow_provider_pindo._sources.files import address_of
 from airflow_provider_pindo.api.arguments import (
     check_choice,
     check_whole_number,
@@ -127,7 +128,8 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
     :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
         reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did; if it is
         interrupted, the file ends early. With webhooks on, the column ``evidence`` lets the delivery sensor look for
-        messages without an id. It may not be a file that the task reads. (templated)
+        messages without an id. It may not be a file that the task reads. Each instance of a mapped task needs a path of
+        its own, such as ``report-{{ ti.map_index }}.csv``, since another one replaces the file. (templated)
     :param send_window: the days and hours in which it may send, such as ``mon-sat 08:00-20:00 Africa/Kigali``; several
         are separated by ``;``. Without a zone, the DAG's counts. None (default) takes the connection's window, and
         ``""`` none. See :doc:`/howto/when`. (templated)
@@ -300,6 +302,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         with fail_without_retry():
             on_unknown = self._read_on_unknown()
             dry_run, resend = read_flag("dry_run", self.dry_run), read_flag("resend", self.resend)
+            self._refuse_shared_report(context)
             send = self._send = BulkSend(
                 hook=self.hook,
                 recipients=_unwrap("recipients", self.recipients),
@@ -346,6 +349,18 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         self._is_to_end = True
         if self._send is not None:
             self._send.interrupt()
+
+    def _refuse_shared_report(self, context: Context) -> None:
+        """Refuse a report that the instances of a mapped task would take from each other: its path is fixed."""
+        if getattr(context["ti"], "map_index", -1) < 0:
+            return
+        task: Any = context["dag"].get_task(self.task_id)  # as the DAG has it, with its templates
+        path = getattr(task, "partial_kwargs", vars(task)).get("report_path")
+        if isinstance(path, str) and path and "{" not in path:
+            raise PindoConfigurationError(
+                f"report_path {address_of(path)!r} is the same for every instance of this mapped task, and nothing was "
+                "sent: give each a file of its own, such as report-{{ ti.map_index }}.csv"
+            )
 
     def _exclude(self) -> Any:
         """Return who is excluded; None means nobody only where the DAG's author wrote it."""
