@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
 from airflow_provider_pindo._metrics import count_settled
-from airflow_provider_pindo._sources.files import address_of
 from airflow_provider_pindo.api.arguments import (
     check_choice,
     check_whole_number,
@@ -357,6 +356,8 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         task: Any = context["dag"].get_task(self.task_id)  # as the DAG has it, with its templates
         path = getattr(task, "partial_kwargs", vars(task)).get("report_path")
         if isinstance(path, str) and path and "{" not in path:
+            from airflow_provider_pindo._sources.files import address_of
+
             raise PindoConfigurationError(
                 f"report_path {address_of(path)!r} is the same for every instance of this mapped task, and nothing was "
                 "sent: give each a file of its own, such as report-{{ ti.map_index }}.csv"
