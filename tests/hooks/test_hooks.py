@@ -396,6 +396,17 @@ def test_no_extra_becomes_a_header(make_pindo, sandbox, monkeypatch):
     assert request["authorized"]
 
 
+def test_every_call_says_that_it_is_json(make_pindo, sandbox):
+    pindo = make_pindo()
+    pindo.send_sms(PHONE, "Muraho")
+    pindo.send_bulk_sms([{"phonenumber": PHONE, "name": "Uwase"}], "Muraho")
+    pindo.get_balance()
+    headers = [
+        {name.lower(): value for name, value in request["headers"].items()} for request in sandbox.requests()
+    ]
+    assert [each["content-type"] for each in headers] == ["application/json"] * 3
+
+
 def test_a_netrc_does_not_replace_the_token(make_pindo, sandbox, monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")

@@ -149,6 +149,28 @@ def test_the_address_of_an_endpoint_is_read_as_for_every_other_call(sandbox, mon
     assert PindoHook().url_from_endpoint("wallets/self") == "https://api.example/wallets/self"
 
 
+@pytest.mark.parametrize(
+    ("request_kwargs", "kind"),
+    [
+        ({"json": {"a": 1}}, "application/json"),
+        ({"data": {"a": 1}}, "application/x-www-form-urlencoded"),
+        ({"files": {"a": "1"}}, "multipart/form-data; boundary="),
+        ({"data": "a", "headers": {"Content-Type": "text/plain"}}, "text/plain"),
+    ],
+    ids=["json", "form", "file", "own"],
+)
+def test_run_names_the_kind_of_its_body_as_the_http_providers_hook_does(hook, sandbox, request_kwargs, kind):
+    def content_type():
+        headers = sandbox.requests()[-1]["headers"]
+        return {name.lower(): value for name, value in headers.items()}["content-type"]
+
+    hook.method = "POST"
+    hook.run("/v1/sms/", extra_options={"check_response": False}, **request_kwargs)
+    assert content_type().startswith(kind)
+    hook.send_sms(PHONE, "Muraho")
+    assert content_type() == "application/json"
+
+
 def test_run_raises_our_errors_when_pindo_cannot_be_reached(sandbox, monkeypatch):
     connect(monkeypatch, sandbox, host="http://127.0.0.1:9")
     with PindoHook() as hook, pytest.raises(PindoConnectionError, match="was refused"):

@@ -23,7 +23,7 @@ from airflow_provider_pindo.api.responses import Response, no_connection, no_res
 from airflow_provider_pindo.hooks._settings import PindoSettings
 from airflow_provider_pindo.hooks._transport.attempt import Attempt, current_attempt
 from airflow_provider_pindo.hooks._transport.errors import describe
-from airflow_provider_pindo.hooks._transport.limits import HEADERS, MAX_IDLE, Body
+from airflow_provider_pindo.hooks._transport.limits import CALL_HEADERS, HEADERS, MAX_IDLE, Body
 from airflow_provider_pindo.hooks._transport.retry import Pacer
 from airflow_provider_pindo.hooks._transport.tls import ssl_context
 
@@ -78,7 +78,7 @@ class AsyncTransport:
             ssl=await asyncio.to_thread(ssl_context, settings),
         )
         session = aiohttp.ClientSession(
-            headers=HEADERS,
+            headers=HEADERS | CALL_HEADERS,
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # no request depends on an earlier response
             # No total: its timer for each request costs 7 % of the speed. PindoConnector has one timer for all.

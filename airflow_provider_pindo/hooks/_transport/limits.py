@@ -6,9 +6,10 @@ from airflow_provider_pindo import __version__
 
 HEADERS = {
     "Accept": "application/json",
-    "Content-Type": "application/json",
     "User-Agent": f"airflow-provider-pindo/{__version__}",
 }
+#: Further header of each :class:`~airflow_provider_pindo.api.calls.Call`. A request of ``run`` has a type of its own.
+CALL_HEADERS = {"Content-Type": "application/json"}
 #: Bytes of a response that are read. A page of the inbound list has some ten thousand.
 MAX_RESPONSE = 32 * 1024**2
 #: Seconds after which an idle connection is not used again. The shortest keep-alive of common servers is 2 s

@@ -34,7 +34,7 @@ from airflow_provider_pindo.api.responses import Response, no_connection, no_res
 from airflow_provider_pindo.hooks._settings import PindoSettings
 from airflow_provider_pindo.hooks._transport.attempt import current_attempt
 from airflow_provider_pindo.hooks._transport.errors import describe
-from airflow_provider_pindo.hooks._transport.limits import HEADERS, MAX_IDLE, Body
+from airflow_provider_pindo.hooks._transport.limits import CALL_HEADERS, HEADERS, MAX_IDLE, Body
 from airflow_provider_pindo.hooks._transport.retry import Pacer
 from airflow_provider_pindo.hooks._transport.tls import ca_bundle, ssl_context
 
@@ -75,6 +75,7 @@ class SyncTransport:
                 url,
                 params=call.params,
                 data=content,
+                headers=CALL_HEADERS,
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,
