@@ -58,10 +58,10 @@ def _unclaimed(page: _event_table.Page, since: datetime) -> _event_table.Page:
     # Imported here: it loads Airflow's models, which only this needs.
     from airflow_provider_pindo.plugins._claims import claimed_ids
 
+    latest = datetime.now(UTC) - _CLAIMING  # reading the entries may take longer than that
     claimed = claimed_ids(since, [row["sms_id"] for row in page.rows])
     if claimed is None:  # so no event proves anything now
         return replace(page, rows=[], claims_known=False)
-    latest = datetime.now(UTC) - _CLAIMING
     rows = [row for row in page.rows if row["received_at"] <= latest and row["sms_id"] not in claimed]
     return replace(page, rows=rows)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow import settings
 
-from airflow_provider_pindo.plugins import _claims, _event_table
+from airflow_provider_pindo.plugins import _claims, _event_table, _events
 from tests.plugins.conftest import POSTING, READING, SECRET, ask, events, post
 
 
@@ -203,6 +203,27 @@ def test_unclaimed_events_are_those_that_came_two_seconds_ago_and_that_no_entry_
     # Nobody knows which message this entry names.
     metadata.add_task({"pindo_sms": {"__airflow_state_ref__": "7"}}, task_id="away", age=timedelta(hours=-1))
     assert events(client, **asked) == []
+
+
+def test_an_event_is_no_evidence_if_its_entry_may_be_written_while_entries_are_read(client, monkeypatch):
+    class Clock(datetime):
+        ahead = timedelta(0)
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + cls.ahead
+
+    def read_slowly(*_):
+        Clock.ahead = timedelta(minutes=1)
+        return set()
+
+    monkeypatch.setattr(_events, "datetime", Clock)
+    monkeypatch.setattr(_events, "_CLAIMING", timedelta(seconds=30))
+    monkeypatch.setattr(_claims, "claimed_ids", read_slowly)
+    post(client, {"id": "out_1", "to": "+250781234567", "text": "Muraho", "sender": "PindoTest"})
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    assert events(client, kinds=["sent"], since=since.isoformat(), unclaimed=True) == []
+    assert Clock.ahead
 
 
 @pytest.mark.parametrize("asked", [{"unclaimed": True}, {"unclaimed": 1}])
