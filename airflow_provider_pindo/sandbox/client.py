@@ -41,7 +41,8 @@ class SandboxClient:
         token = quote(self.token, safe="")
         host = parts.hostname or ""
         host = quote(f"[{host}]") if ":" in host else host
-        return f"pindo://{parts.scheme}://:{token}@{host}:{parts.port}/?{extras}"
+        port = f":{parts.port}" if parts.port else ""
+        return f"pindo://{parts.scheme}://:{token}@{host}{port}/?{extras}"
 
     # -- messages and requests
 
@@ -306,7 +307,8 @@ class SandboxClient:
     ) -> Any:
         parameters = {key: value for key, value in (query or {}).items() if value is not None}
         parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or DEFAULT_HOST, parts.port, timeout=60)
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = connect(parts.hostname or DEFAULT_HOST, parts.port, timeout=60)
         try:
             connection.request(
                 method,

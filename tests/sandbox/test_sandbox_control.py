@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -202,6 +203,13 @@ def test_a_second_client_sees_the_same(api, sandbox):
     assert SandboxClient(sandbox.url + "/").messages() == sandbox.messages()
 
 
+def test_a_client_of_an_https_address_asks_nothing_in_clear_text(sandbox):
+    before = len(sandbox.requests())
+    with pytest.raises(ssl.SSLError):
+        SandboxClient(sandbox.url.replace("http:", "https:")).messages()
+    assert len(sandbox.requests()) == before
+
+
 def test_state_in_a_file_survives_a_restart(tmp_path):
     path = tmp_path / "pindo.sqlite"
     with Sandbox(state=path, pin="752623") as sandbox:
@@ -247,7 +255,10 @@ def test_a_sandbox_ends_at_once_although_a_page_is_open_and_a_call_hangs():
         assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8025", "http://[::1]:8025"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:8025", "http://[::1]:8025", "http://sandbox.localhost", "https://[::1]"],
+)
 @pytest.mark.parametrize("token", ["sandbox-token", 'it\'s / "odd" @:?#%'])
 def test_the_connection_is_what_airflow_reads(url, token):
     from airflow.models.connection import Connection
