@@ -52,7 +52,7 @@ class ApiServer(Deployment):
         """Wait until the API server responds."""
         wait_until(self._is_healthy, "it responds", timeout=120)
 
-    def events(self, **asked: Any) -> list[dict[str, Any]]:
+    def events(self, **query: Any) -> list[dict[str, Any]]:
         """Return the events that a task would read."""
         token = reading_token(self.webhook_secret, "pindo_default")
         events: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ class ApiServer(Deployment):
             while more:
                 response = session.post(
                     f"{self.url}/pindo/events/pindo_default",
-                    json={**asked, "after": after},
+                    json={**query, "after": after},
                     headers={"Authorization": f"Bearer {token}"},
                     timeout=60,
                 )

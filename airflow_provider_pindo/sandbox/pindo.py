@@ -504,10 +504,10 @@ def numbers_in(body: Any) -> set[str]:
     if not isinstance(body, dict):
         return set()
     recipients = body.get("recipients")
-    numbers = [body.get("to"), body.get("number")]
+    values = [body.get("to"), body.get("number")]
     if isinstance(recipients, list):
-        numbers += [recipient.get("phonenumber") for recipient in recipients if isinstance(recipient, dict)]
-    return {number for number in numbers if isinstance(number, str)}
+        values += [recipient.get("phonenumber") for recipient in recipients if isinstance(recipient, dict)]
+    return {value for value in values if isinstance(value, str)}
 
 
 def _verification_body(verification: Verification) -> dict[str, Any]:
