@@ -112,9 +112,13 @@ class PindoDeliverySensor(PindoWaitingSensor):
             ids, unnamed = read_messages(self.sms_ids)
         if unnamed and self.on_no_report == "fail":
             of = unnamed + len(messages) + len(ids)
+            why = (
+                "since an outcome was settled or accepted without a receipt: count"
+                if self.report_path is None
+                else "so no report can be matched to them: send them with track_delivery=True, or count"
+            )
             raise PindoConfigurationError(
-                f"{unnamed:,} of {of:,} messages have no sms_id, so no report can be matched to them: "
-                "send them with track_delivery=True, or count them with on_no_report='report'"
+                f"no sms_id for {unnamed:,} of {of:,} messages, {why} them with on_no_report='report'"
             )
         deliveries = Deliveries(ids, self.retry_window, unnamed + len(messages))
         cursors = [ReportCursor(frozenset(ids))] if ids else []

@@ -215,7 +215,7 @@ def test_two_rows_with_the_same_message_take_no_event(webhooks, sandbox, mode, p
     for number, message in enumerate(sandbox.messages(), 1):
         post_sent(webhooks, message, sms_id=number)
         webhooks.report(number)
-    with pytest.raises(AirflowFailException, match="2 of 3 messages have no sms_id"):
+    with pytest.raises(AirflowFailException, match="no sms_id for 2 of 3 messages"):
         wait(path, **mode)
     result = wait(path, on_no_report="report", **mode)
     assert result == {**NOBODY, "delivered": 1, "no_report": 2, "of": 3}

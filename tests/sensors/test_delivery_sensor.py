@@ -144,10 +144,20 @@ def test_a_report_without_ids_says_how_to_get_them(webhooks, mode, tmp_path):
     path = tmp_path / "report.csv"
     path.write_text(f"{REPORT}2,+250781234567,Remy,accepted,,a\n3,+250781234568,Ange,accepted,,\n")
     webhooks.report("a")
-    with pytest.raises(AirflowFailException, match=r"1 of 2 messages have no sms_id.*track_delivery=True"):
+    with pytest.raises(AirflowFailException, match=r"no sms_id for 1 of 2 messages.*track_delivery=True"):
         Task(sms_ids=None, report_path=str(path), **mode).run()
     result = Task(sms_ids=None, report_path=str(path), on_no_report="report", **mode).run()
     assert (result["delivered"], result["no_report"], result["of"]) == (1, 1, 2)
+
+
+def test_a_receipt_without_an_id_gets_no_advice_for_a_bulk_send(webhooks, mode):
+    receipts = [{"sms_id": "a", "to": "+250781234567"}, {"sms_id": None, "to": "+250781234568"}]
+    with pytest.raises(AirflowFailException) as failed:
+        Task(sms_ids=receipts, **mode).run()
+    assert str(failed.value) == (
+        "no sms_id for 1 of 2 messages, since an outcome was settled or accepted without a receipt: "
+        "count them with on_no_report='report'"
+    )
 
 
 def test_many_messages_are_waited_for_in_parts(webhooks, monkeypatch):
