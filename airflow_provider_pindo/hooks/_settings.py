@@ -61,7 +61,7 @@ class PindoSettings:
     :param verify: whether to check the server's certificate, or the path of a CA bundle to check it with.
     :param cert: path of a client certificate, or (certificate, key), or None.
     :param trusted: paths of further CA bundles to check the server's certificate with.
-    :param proxies: proxy address by scheme, as in ``requests``.
+    :param proxies: proxy address by scheme or host, as in ``requests``.
     :param trust_env: whether the environment's proxies and certificates are used; never for a host on this machine.
     :param webhook_secret: secret of the webhooks, or None.
     """
@@ -98,11 +98,13 @@ class PindoSettings:
 
     def proxy(self) -> str | None:
         """Return the one proxy that requests to this host go through, or None."""
-        parts = urlsplit(self.base_url)
+        from requests.utils import select_proxy
+
+        hostname = urlsplit(self.base_url).hostname or ""
         proxies = dict(self.proxies)
-        if not proxies and self.trust_env and not urllib.request.proxy_bypass(parts.hostname or ""):
+        if not proxies and self.trust_env and not urllib.request.proxy_bypass(hostname):
             proxies = urllib.request.getproxies()
-        return proxies.get(parts.scheme) or proxies.get("all")
+        return select_proxy(self.base_url, proxies) or None
 
 
 def read_settings(conn: Connection, name: str | None = None) -> PindoSettings:

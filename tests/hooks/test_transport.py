@@ -216,6 +216,27 @@ def test_requests_go_through_the_environments_proxy_unless_told_otherwise(make_p
         assert len(proxy.asked) == 1
 
 
+@pytest.mark.parametrize("key", ["http://pindo.example", "http", "all://pindo.example", "all"])
+def test_a_proxy_may_be_for_a_host_a_scheme_or_all(make_pindo, sandbox, monkeypatch, key):
+    nobody = "http://127.0.0.1:9"
+    with Relay(sandbox.url, as_proxy=True) as proxy:
+        proxies = {key: proxy.url, "https": nobody, "http://other.example": nobody}
+        extra = {"allow_http": True, "proxies": proxies}
+        connect(monkeypatch, sandbox, host="http://pindo.example", extra=extra)
+        make_pindo().send_sms(PHONE, "Muraho")
+        assert len(proxy.asked) == len(sandbox.messages()) == 1
+
+
+def test_a_host_may_be_exempt_from_the_proxy_for_all(make_pindo, sandbox, monkeypatch):
+    connect(
+        monkeypatch,
+        sandbox,
+        extra={"proxies": {sandbox.url.rpartition(":")[0]: "", "all": "http://127.0.0.1:9"}},
+    )
+    make_pindo().send_sms(PHONE, "Muraho")
+    assert len(sandbox.messages()) == 1
+
+
 def test_what_is_on_this_machine_needs_no_proxy_of_the_environment(make_pindo, sandbox, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)

@@ -133,7 +133,7 @@ def _open_session(settings: PindoSettings) -> requests.Session:
     # certificates to the connection's.
     session.trust_env = False
     proxy = settings.proxy()
-    session.proxies = dict(settings.proxies) or ({"all": proxy} if proxy else {})
+    session.proxies = {"all": proxy} if proxy else {}
     context = ssl_context(settings)  # says what is wrong with the files; requests would not
     for scheme in ("https://", "http://"):
         session.mount(scheme, _Adapter(context if settings.trusted else None))
