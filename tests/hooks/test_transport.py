@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 import socket
 import ssl
 import time
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import requests
+import urllib3
 from cryptography import x509
 
 from airflow_provider_pindo.api import calls
@@ -19,10 +23,12 @@ from airflow_provider_pindo.api.errors import (
     PindoConnectionError,
     PindoUnknownOutcomeError,
 )
+from airflow_provider_pindo.hooks._settings import PindoSettings
 from airflow_provider_pindo.hooks._transport import aio
 from airflow_provider_pindo.hooks._transport.attempt import Attempt, begin_attempt
 from airflow_provider_pindo.hooks._transport.errors import describe
 from airflow_provider_pindo.hooks._transport.retry import Pacer
+from airflow_provider_pindo.hooks._transport.tls import ssl_context
 from airflow_provider_pindo.hooks.pindo import PindoAsyncHook, PindoHook
 from tests.hooks.relay import Relay
 from tests.hooks.test_hooks import PHONE, connect
@@ -256,6 +262,15 @@ def test_a_file_that_holds_no_certificate_is_told(make_pindo, sandbox, monkeypat
     assert (ok, "the certificates cannot be used" in said) == (False, True), said
 
 
+def test_a_missing_certificate_is_an_error_that_names_each_option_it_may_be_in():
+    settings = PindoSettings("https://airflow.example", "token", cert=("no-certificate.pem", "no-key.pem"))
+    with pytest.raises(PindoConfigurationError) as raised:
+        ssl_context(settings)
+    options = ("'verify'", "'cert'", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    of_webhooks = ("ssl_ca_file", " ssl_cert", "client_ssl_cert", "client_ssl_key", "section [api]")
+    assert [name for name in options + of_webhooks if name not in str(raised.value)] == []
+
+
 def test_a_proxy_that_is_not_there_is_certain_and_its_password_is_not_told(make_pindo, sandbox, monkeypatch):
     proxy = "http://somebody:proxy-secret@127.0.0.1:9"
     connect(monkeypatch, sandbox, extra={"proxies": {"http": proxy}})
@@ -279,6 +294,20 @@ def test_a_socks_proxy_is_refused(make_pindo, sandbox, monkeypatch, from_environ
 
 def test_a_failure_of_another_kind_is_told_by_its_kind_alone():
     assert describe(OSError("somebody:proxy-secret")) == "OSError"
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda cause: cause,
+        lambda cause: aiohttp.ClientConnectorError(None, cause),
+        lambda cause: requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/", cause)),
+    ],
+    ids=["bare", "aiohttp", "requests"],
+)
+def test_a_host_that_no_route_leads_to_is_told_without_its_address(number, wrap):
+    assert describe(wrap(OSError(number, "Connect call failed ('192.0.2.1', 443)"))) == os.strerror(number)
 
 
 def test_a_proxy_that_refuses_the_way_is_certain(make_pindo, sandbox, monkeypatch):

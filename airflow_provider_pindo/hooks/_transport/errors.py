@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ def describe(error: BaseException) -> str:
         for cause in chain:
             if isinstance(cause, kind):
                 return words(cause)
+    for cause in chain:
+        if type(cause) is OSError and cause.errno is not None:  # the network cannot be reached, for example
+            return os.strerror(cause.errno)
     named = [type(cause).__name__ for cause in chain]
     for name, text in _WORDS_BY_NAME.items():
         if name in named:

@@ -33,7 +33,8 @@ def ssl_context(settings: PindoSettings) -> ssl.SSLContext | bool:
     except OSError as error:  # ssl.SSLError is one
         raise PindoConfigurationError(
             f"the certificates cannot be used ({error}): check the extras 'verify' and 'cert' of the connection, "
-            "REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE; and, for webhooks, ssl_cert and ssl_ca_file in the section [api]"
+            "REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE; and, for webhooks, ssl_ca_file, ssl_cert, client_ssl_cert and "
+            "client_ssl_key in the section [api]"
         ) from error
     if settings.verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
