@@ -27,7 +27,7 @@ class Attempt:
     :ivar not_after: from then on the request must not be sent, in seconds of ``time.time``.
     :ivar is_last: whether there is no further try; other code may set it.
     :ivar is_late: whether the request was not sent because its time was over.
-    :ivar error: why the last try failed, which certainly did nothing; None when there was no such try.
+    :ivar error: why the last try failed, which may be repeated; None when there was no such try.
     """
 
     __slots__ = (
@@ -86,7 +86,7 @@ class Attempt:
         raise PindoConnectionError(_NOT_REACHED) from self.error
 
     def failed(self, error: PindoError) -> None:
-        """Note that a try failed and certainly did nothing."""
+        """Note that a try failed and may be repeated: it did nothing, or a repetition has no further effect."""
         self.sent = False
         self.status = None
         self.deadline = math.inf
