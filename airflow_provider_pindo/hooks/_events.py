@@ -14,15 +14,10 @@ from urllib.parse import urlsplit
 from airflow_provider_pindo._inbox.event_scan import PollCursor, SharedEventScan, warn_of_lost_table
 from airflow_provider_pindo._inbox.events import EventFilter, WebhookEvent, list_events
 from airflow_provider_pindo._ledger.evidence import CLOCK_SKEW, SentEvent, read_sent_event
-from airflow_provider_pindo.api.errors import (
-    PindoAuthError,
-    PindoConfigurationError,
-    PindoError,
-    PindoNotFoundError,
-)
+from airflow_provider_pindo.api.errors import PindoAuthError, PindoError, PindoNotFoundError
 from airflow_provider_pindo.api.parsers import read_inbound_event
 from airflow_provider_pindo.api.webhooks import INBOUND, SENT, reading_token
-from airflow_provider_pindo.hooks._settings import PindoSettings, is_loopback
+from airflow_provider_pindo.hooks._settings import PindoSettings, is_loopback, missing_webhook_secret
 from airflow_provider_pindo.hooks._transport.attempt import Attempt
 from airflow_provider_pindo.hooks._webhook_config import (
     ApiCertificates,
@@ -45,11 +40,7 @@ def _event_settings(conn_id: str, settings: PindoSettings) -> PindoSettings:
     """Return the settings with which the events of a connection are read."""
     check_webhooks()
     if settings.webhook_secret is None:
-        raise PindoConfigurationError(
-            f"connection {conn_id!r} has no webhook_secret: write a random text into it, such as the output of "
-            "'openssl rand -hex 32', and give Pindo the address that 'python -m airflow_provider_pindo.plugins url' "
-            "prints"
-        )
+        raise missing_webhook_secret(conn_id)
     url = api_url()
     tls = api_certificates() if url.startswith("https:") else ApiCertificates()
     return PindoSettings(

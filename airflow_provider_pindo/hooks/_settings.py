@@ -154,6 +154,15 @@ def read_webhook_secret(conn: Connection) -> str | None:
     return _Extra(conn, _name(conn)).secret("webhook_secret")
 
 
+def missing_webhook_secret(conn_id: str) -> PindoConfigurationError:
+    """Return the error about a connection without a ``webhook_secret``."""
+    return PindoConfigurationError(
+        f"connection {conn_id!r} has no webhook_secret: write a random text into it, such as the output of "
+        "'openssl rand -hex 32', and give Pindo the address that 'python -m airflow_provider_pindo.plugins url' "
+        "prints"
+    )
+
+
 def _name(conn: Connection) -> str:
     return f"connection {conn.conn_id!r}"
 

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.webhooks import posting_token
+from airflow_provider_pindo.hooks._settings import missing_webhook_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,7 @@ def webhook_addresses(conn_id: str, secret: str | None, base_url: str | None = N
     :raises PindoConfigurationError: there is no secret, or no address.
     """
     if not secret:
-        raise PindoConfigurationError(
-            f"connection {conn_id!r} has no webhook_secret: write a random text into it, such as the output of "
-            "'openssl rand -hex 32'"
-        )
+        raise missing_webhook_secret(conn_id)
     base_url = base_url or conf.get("api", "base_url", fallback=None) or ""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
