@@ -92,8 +92,8 @@ def bare_bulk(url: str, recipients: list[dict[str, str]], chunk_size: int) -> fl
         session.headers.update(HEADERS)
         for start in range(0, len(recipients), chunk_size):
             people = [
-                {"phonenumber": each["phonenumber"], "name": each["name"]}
-                for each in recipients[start : start + chunk_size]
+                {"phonenumber": recipient["phonenumber"], "name": recipient["name"]}
+                for recipient in recipients[start : start + chunk_size]
             ]
             body = json.dumps({"recipients": people, "text": ONE_TEXT, "sender": SENDER})
             response = session.post(f"{url}/v1/sms/bulk", data=body.encode())

@@ -217,15 +217,15 @@ def draw(runs: list[Run], beside: Run) -> str:
         _, y = position(1, rate)
         lines.append(f'<path class="grid" d="M80 {y:.0f}H620"/>')
         lines.append(f'<text x="70" y="{y + 4:.0f}" class="end">{rate}</text>')
-    for each in runs:
-        x, y = position(each.workers, each.rate)
-        workers = f"{each.workers} worker" + "s" * (each.workers > 1)
+    for run in runs:
+        x, y = position(run.workers, run.rate)
+        workers = f"{run.workers} worker" + "s" * (run.workers > 1)
         lines += [
             f'<circle class="ours" cx="{x:.0f}" cy="{y:.1f}" r="5"/>',
-            f'<text x="{x:.0f}" y="{y - 12:.0f}" class="bold">{each.rate:.0f}</text>',
+            f'<text x="{x:.0f}" y="{y - 12:.0f}" class="bold">{run.rate:.0f}</text>',
             f'<text x="{x:.0f}" y="322">{workers}</text>',
         ]
-    points = " ".join("{:.0f},{:.1f}".format(*position(each.workers, each.rate)) for each in runs)
+    points = " ".join("{:.0f},{:.1f}".format(*position(run.workers, run.rate)) for run in runs)
     x, y = position(beside.workers, beside.rate)
     title = f"Recipients per second: a campaign of {runs[0].recipients:,}, {LATENCY * 1000:.0f} ms latency"
     limits = (

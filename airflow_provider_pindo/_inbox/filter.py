@@ -54,7 +54,8 @@ class InboundFilter:
     def check_senders(self, names_senders: bool | None) -> None:
         """Refuse to wait for a sender if messages do not name one.
 
-        :param names_senders: whether the messages that were read name their sender; None if there was no message.
+        :param names_senders: whether the messages that were read name their sender; None if there were too few to
+            tell.
         """
         if self._from and names_senders is False:
             raise PindoConfigurationError(

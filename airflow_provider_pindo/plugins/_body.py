@@ -81,7 +81,11 @@ def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(_MAX_DEPTH):
         nested = [item for item in level if isinstance(item, dict | list)]
-        level = [item for each in nested for item in (each.values() if isinstance(each, dict) else each)]
+        level = [
+            item
+            for container in nested
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
         if not level:
             return False
     return True

@@ -91,7 +91,7 @@ TABLE = Table(
     Column("kind", String(20), nullable=False),
     Column("sms_id", _text_id(MAX_ID_LENGTH)),
     Column("status", String(MAX_STATUS_LENGTH)),
-    # MySQL's TEXT ends one byte before the largest body.
+    # MySQL's TEXT holds 65,535 bytes; an inbound body, escaped, may have three times as many.
     Column("body", _on_mysql(Text(), mysql.MEDIUMTEXT(**_EXACT)), nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Index("idx_pindo_webhook_event_kind", "conn_id", "kind", "id"),

@@ -150,7 +150,10 @@ class SharedPoll:
         return not self._subscriptions
 
     def join(self, cursor: Position, interval: float) -> Subscription:
-        """Subscribe to all passes from the next one on, which starts within ``interval`` seconds."""
+        """Subscribe to all passes from the next one on.
+
+        It starts within ``interval`` seconds or, after failures, when the pause ends.
+        """
         subscription = Subscription(cursor, max(interval, MIN_INTERVAL))
         self._interval = min(self._interval, subscription.interval)
         self._subscriptions.append(subscription)
