@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 from airflow_provider_pindo._bulk.batch_entry import RowOutcome
 from airflow_provider_pindo._bulk.row_numbers import MAX_LISTED, abbreviate, format_rows
+from airflow_provider_pindo._ledger.entry import LEAVE_IT_FAILED
 from airflow_provider_pindo._sources.files import address_of
 from airflow_provider_pindo.api.phone import mask_numbers_in
 
 #: The field of the form that holds the rows which arrived.
 ARRIVED = "arrived"
 ALL_ARRIVED, NONE_ARRIVED, SOME_ARRIVED = "All arrived", "None arrived: send to them", "Some arrived"
-LEAVE_IT_FAILED = "Leave it failed"
 OPTIONS = (ALL_ARRIVED, NONE_ARRIVED, SOME_ARRIVED, LEAVE_IT_FAILED)
 
 #: Characters of what was typed, and of row numbers, that the log repeats.

@@ -114,7 +114,7 @@ class BulkSend:
     has_waited: bool
     resends_unknown: bool
     _bulk_sender: BulkSender | None = field(default=None, init=False)
-    _is_to_end: bool = field(default=False, init=False)
+    _was_killed: bool = field(default=False, init=False)
 
     def run(self, context: Context) -> dict[str, Any] | None:
         """Check everybody, send, and return the result; raise the error that the verdict names.
@@ -242,7 +242,7 @@ class BulkSend:
 
     def interrupt(self) -> None:
         """Start nothing new, and end within the grace. May be called from any thread and by a signal handler."""
-        self._is_to_end = True
+        self._was_killed = True
         if self._bulk_sender is not None:
             self._bulk_sender.interrupt()
 
@@ -304,7 +304,7 @@ class BulkSend:
             accepts_unknown=self.on_unknown == "accept",
             read_to_the_end=ledger.has_earlier or totals.report is not None,
         )
-        if self._is_to_end:  # on_kill came before there was a sender to interrupt
+        if self._was_killed:  # on_kill came before there was a sender to interrupt
             bulk_sender.interrupt()
         policies = Policies(self.on_unknown, self.on_rejected, ledger.is_kept)
         try:

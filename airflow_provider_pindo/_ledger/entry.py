@@ -207,6 +207,8 @@ def read_entry(value: Any, key: str) -> Entry | None:
 
 #: The buttons of the Pindo page, and the status that each writes.
 BUTTONS = {SENT: "Arrived", NOT_SENT: "Did not arrive"}
+#: The answer to each question that settles nothing.
+LEAVE_IT_FAILED = "Leave it failed"
 
 
 def how_to_settle(entries: str, *words: str) -> str:

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipExc
 
 from airflow_provider_pindo._ledger.entry import (
     EXPIRED,
+    LEAVE_IT_FAILED,
     NOT_SENT,
     SENT,
     UNKNOWN,
@@ -49,9 +50,8 @@ if TYPE_CHECKING:
 
 _ARRIVED = "It arrived"
 _NOT_ARRIVED = "It did not: send it"
-_LEFT = "Leave it failed"
 #: What the ledger says after each answer.
-_STATUS_AFTER = {_ARRIVED: SENT, _NOT_ARRIVED: NOT_SENT, _LEFT: UNKNOWN}
+_STATUS_AFTER = {_ARRIVED: SENT, _NOT_ARRIVED: NOT_SENT, LEAVE_IT_FAILED: UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,9 +408,9 @@ class PindoOnceOperator(PindoAskingOperator):
                 "what was sent.\n\n"
                 f"- **{_ARRIVED}**: {self.if_arrived}\n"
                 f"- **{_NOT_ARRIVED}**: the task sends it now, once.\n"
-                f"- **{_LEFT}**: the task fails and sends nothing. To be asked again, clear it."
+                f"- **{LEAVE_IT_FAILED}**: the task fails and sends nothing. To be asked again, clear it."
             ),
-            options=(_ARRIVED, _NOT_ARRIVED, _LEFT),
+            options=(_ARRIVED, _NOT_ARRIVED, LEAVE_IT_FAILED),
         )
 
     def _skip_send(

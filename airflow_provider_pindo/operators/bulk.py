@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_pindo._ledger.entry import MAX_RECIPIENTS
+from airflow_provider_pindo._ledger.entry import LEAVE_IT_FAILED, MAX_RECIPIENTS
 from airflow_provider_pindo._metrics import count_settled
 from airflow_provider_pindo.api.arguments import (
     check_choice,
@@ -216,7 +216,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         self.track_delivery = track_delivery
         self._is_exclude_given = exclude is not None
         self._send: BulkSend | None = None
-        self._is_to_end = False
+        self._was_killed = False
         self._check_untemplated()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -252,7 +252,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
 
     def _settle(self, ledger: BulkLedger, unknown: UnknownEntries, answer: FormAnswer) -> bool:
         """Write an answer into the ledger; return False when it is not clear."""
-        from airflow_provider_pindo._bulk.question import ARRIVED, LEAVE_IT_FAILED, read_arrived
+        from airflow_provider_pindo._bulk.question import ARRIVED, read_arrived
         from airflow_provider_pindo._bulk.verdict import leave_unknown
 
         if not unknown.rows:  # they were settled in the Task State Store meanwhile
@@ -330,7 +330,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
                 has_waited=has_waited,
                 resends_unknown=resends_unknown,
             )
-            if self._is_to_end:  # on_kill came before there was anything to interrupt
+            if self._was_killed:  # on_kill came before there was anything to interrupt
                 send.interrupt()
             try:
                 result = send.dry_run() if dry_run else send.run(context)
@@ -345,7 +345,7 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
 
     def on_kill(self) -> None:
         """Send nothing more; requests in flight get a short grace. Called when the task must end."""
-        self._is_to_end = True
+        self._was_killed = True
         if self._send is not None:
             self._send.interrupt()
 
@@ -408,7 +408,6 @@ def _form() -> Form:
     from airflow_provider_pindo._bulk.question import (
         ALL_ARRIVED,
         ARRIVED,
-        LEAVE_IT_FAILED,
         NONE_ARRIVED,
         OPTIONS,
         SOME_ARRIVED,
