@@ -3,9 +3,9 @@
 Requests are prepared chunk by chunk, in the order of the list. The segments of each admitted request are reserved.
 Where a limit holds, one request goes out alone until a receipt names the price.
 
-The window bounds how many recipients are admitted and have no outcome. It is three times ``concurrency`` for texts that
-go out one by one, and two requests' recipients for bulk requests. Only these are unknown after a kill, whatever the
-size of an entry.
+A limit bounds how many recipients are admitted and have no outcome. It is three times ``concurrency`` for texts that go
+out one by one, and two requests' recipients for bulk requests. Only these are unknown after a kill, whatever the size
+of an entry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_provider_pindo._bulk.in_flight import BatchInFlight, Request
 from airflow_provider_pindo._bulk.spending import Spending
 
 #: Recipients admitted and not recorded, for texts that go out one by one: so many times ``concurrency``.
-WINDOW = 3
+PER_WORKER = 3
 
 
 class Admission:
@@ -44,7 +44,7 @@ class Admission:
         self._breaker = breaker
         self._spending = spending
         self._gate = gate
-        self._window = WINDOW * concurrency if fills_text else 2 * chunk_size
+        self._most_admitted = PER_WORKER * concurrency if fills_text else 2 * chunk_size
         self._current: BatchInFlight | None = None
         self._ready: deque[Request] = deque()
 
@@ -68,8 +68,8 @@ class Admission:
                 continue
             request = self._ready[0]
             size = len(request.positions)
-            # Equal texts go out together, even if they are more than the window.
-            if rows + size > max(self._window, 2 * size):
+            # Equal texts go out together, even if they are more than the limit.
+            if rows + size > max(self._most_admitted, 2 * size):
                 break
             problem = self._spending.problem(self._spending.reserved + request.segments)
             if problem and not rows:

@@ -243,12 +243,15 @@ class BulkLedger:
         for batch in batches:
             if not self._stored:
                 return
-            outcome = self.find(batch)
+            outcome = self.take(batch)
             if outcome is not None:
                 yield batch, outcome
 
-    def find(self, batch: Batch) -> Outcome | None:
-        """Return what is known of ``batch`` from earlier tries; None when none of them came to it."""
+    def take(self, batch: Batch) -> Outcome | None:
+        """Return what is known of ``batch`` from earlier tries. Each batch can be taken once.
+
+        :return: None when no earlier try came to it.
+        """
         stored = self._stored.pop(batch.index, None)
         if stored is None:
             return None

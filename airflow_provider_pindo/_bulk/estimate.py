@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from airflow_provider_pindo._bulk.gate import Expiries
-from airflow_provider_pindo._policy import timing as policy
+from airflow_provider_pindo._policy import timing as clock
 from airflow_provider_pindo._policy.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Estimate:
         log.info(
             "%s%s take about %s at %s",
             f"The send window opens at {self.starts:%Y-%m-%d %H:%M} UTC. "
-            if self.starts > policy.now()
+            if self.starts > clock.now()
             else "",
             self.what,
             timedelta(seconds=math.ceil(self.seconds)),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from airflow_provider_pindo._policy import timing as policy
+from airflow_provider_pindo._policy import timing as clock
 from airflow_provider_pindo._policy.timing import Timing
 from airflow_provider_pindo.api.errors import PindoWindowClosedError
 
@@ -34,7 +34,7 @@ class Expiries:
 
     def have_expired(self) -> Callable[[int], bool]:
         """Return the test whether a row's message has expired by now."""
-        now, by_row = policy.now().timestamp(), self.by_row
+        now, by_row = clock.now().timestamp(), self.by_row
         if now >= self.everybody:
             return lambda row: True
         return (lambda row: by_row[row - 1] <= now) if by_row else (lambda row: False)
@@ -60,7 +60,7 @@ class Expiries:
 
     def are_over(self) -> bool:
         """Whether the last message has expired."""
-        return policy.now().timestamp() >= self.last()
+        return clock.now().timestamp() >= self.last()
 
 
 class WaitForWindow(Exception):
@@ -92,10 +92,10 @@ class Gate:
 
     def why_closed(self) -> PindoWindowClosedError | None:
         """Return why nobody may be admitted now; None if the window is open."""
-        if self._closes == math.inf or policy.now().timestamp() < self._closes:
+        if self._closes == math.inf or clock.now().timestamp() < self._closes:
             return None
         return PindoWindowClosedError(self._timing.why_closed())
 
     def seconds_left(self, rows: Iterable[int]) -> float:
         """Return the seconds until the window closes or the first message of ``rows`` expires."""
-        return min(self._closes, self.expiries.first(rows)) - policy.now().timestamp()
+        return min(self._closes, self.expiries.first(rows)) - clock.now().timestamp()

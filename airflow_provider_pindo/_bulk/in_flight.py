@@ -33,7 +33,8 @@ class CountedOutcomes(NamedTuple):
 class BatchInFlight:
     """A batch that is being sent.
 
-    :param outcome: what is certain; the admitted rows are in none of its columns.
+    :param outcome: what is certain. It does not name the admitted rows either, so only :meth:`snapshot` may be written,
+        and accepted counts leave out ``admitted``.
     :param chunks: the requests that are not prepared yet, chunk by chunk.
     :param template: the text, with the mentions that Pindo fills.
     :param admitted: rows that a worker may send to, with the reason why each was unknown before, or None.

@@ -6,7 +6,7 @@ send them. A write runs in a thread of its own, and the workers go on with what 
 starts when the queue runs low, so each write admits as many as it can. A :class:`.Breaker` may stop all of it early.
 
 What it guarantees. After a kill the outcome is unknown only for recipients that the last write admitted and that had no
-outcome when it began. The window of :class:`.Admission` bounds them.
+outcome when it began. The limit of :class:`.Admission` bounds them.
 
 What it does not do. Within a try it never repeats a request whose outcome is unknown. Once it is interrupted it starts
 nothing new: requests in flight get a short grace, and those without a response by then are unknown.
@@ -117,8 +117,9 @@ class BulkSender:
             concurrency=concurrency,
             chunk_size=chunk_size,
         )
-        self._in_flight: dict[int, BatchInFlight] = {}
-        self._open: list[BatchInFlight] = []
+        self._not_in_totals: dict[int, BatchInFlight] = {}
+        # Those with something to send or to record.
+        self._unfinished: list[BatchInFlight] = []
         self._admitting: list[Request] = []
         self._reading: asyncio.Future[Batch | None] | None = None
         self._adding: set[asyncio.Future[None]] = set()
@@ -175,7 +176,7 @@ class BulkSender:
     @property
     def in_flight(self) -> Sequence[tuple[Batch, Outcome]]:
         """Batches that were begun and are not in the totals yet, with what is known of them."""
-        sources = self._in_flight.copy()
+        sources = self._not_in_totals.copy()
         outcomes = {index: source.snapshot(self._spending.price) for index, source in sources.items()}
         for request in self._admitting:  # the write has not ended, so nothing was sent to them
             request.put_back_in(outcomes[request.source.batch.index])
@@ -202,14 +203,14 @@ class BulkSender:
             await self._write(self._admit())
             self._end_batches()
             self._check_report()
-            has_ended = all(source.has_ended for source in self._open)
+            has_ended = all(source.has_ended for source in self._unfinished)
             if has_ended and not self._admission.has_batch and self._reading is None:
                 break
             await self._wake.wait()
         if self._ledger.is_kept:
-            unrecorded = [source for source in self._open if not source.is_recorded]
+            unrecorded = [source for source in self._unfinished if not source.is_recorded]
             await self._in(self._entries, self._ledger.write_last, self._snapshots(unrecorded))
-        for source in self._open:
+        for source in self._unfinished:
             source.count_new_outcomes()
         await asyncio.gather(*self._adding)
 
@@ -237,15 +238,15 @@ class BulkSender:
         return source
 
     def _begin(self, batch: Batch) -> BatchInFlight:
-        outcome = self._ledger.find(batch) or Outcome(not_sent=batch.rows.copy())
+        outcome = self._ledger.take(batch) or Outcome(not_sent=batch.rows.copy())
         again = chain(*outcome.unknown.values()) if self._resends_unknown else ()
         rows = set(outcome.not_sent).union(again) - batch.excluded
         positions = batch.positions(rows)
         chunks = chunks_of(batch, positions, self._chunk_size, one_by_one=self._plan.one_by_one)
         source = BatchInFlight(batch, outcome, chunks, self._plan.template)
         source.is_recorded = bool(rows) or not self._ledger.was_settled(batch)
-        self._open.append(source)
-        self._in_flight[batch.index] = source
+        self._unfinished.append(source)
+        self._not_in_totals[batch.index] = source
         return source
 
     def _admit(self) -> list[Request]:
@@ -255,12 +256,12 @@ class BulkSender:
             return []
         if self._queue.qsize() > self._low_water:
             return []
-        return self._admission.admit(self._open)
+        return self._admission.admit(self._unfinished)
 
     async def _write(self, admitted: list[Request]) -> None:
         """Write the ledger, which records and admits; then let the workers send."""
         if admitted and self._ledger.is_kept:
-            unrecorded = [source for source in self._open if not source.is_recorded]
+            unrecorded = [source for source in self._unfinished if not source.is_recorded]
             snapshots = self._snapshots(unrecorded)
             for source in unrecorded:
                 source.is_recorded = True
@@ -285,7 +286,7 @@ class BulkSender:
         return [(source.batch, source.snapshot(self._spending.price)) for source in sources]
 
     def _end_batches(self) -> None:
-        for source in self._open:
+        for source in self._unfinished:
             if source.has_ended and not source.is_in_totals:
                 source.is_in_totals = True
                 source.count_new_outcomes()
@@ -294,13 +295,15 @@ class BulkSender:
                 self._adding.add(adding)
                 adding.add_done_callback(self._adding.discard)
         is_kept = self._ledger.is_kept
-        self._open = [
-            source for source in self._open if not source.has_ended or (is_kept and not source.is_recorded)
+        self._unfinished = [
+            source
+            for source in self._unfinished
+            if not source.has_ended or (is_kept and not source.is_recorded)
         ]
 
     def _add(self, source: BatchInFlight) -> None:
         self._totals.add(source.batch, source.outcome)
-        self._in_flight.pop(source.batch.index, None)
+        self._not_in_totals.pop(source.batch.index, None)
         self._totals.write(source.batch, source.outcome)
 
     def _check_report(self) -> None:
@@ -501,7 +504,7 @@ class BulkSender:
             rate = (done - before) / (time.monotonic() - started)
             remaining = f"{(everybody - done) / rate:,.0f} s left" if rate else "no rate yet"
             rejected = self._totals.refused + sum(
-                source.outcome.count_rejected() for source in self._open if not source.is_in_totals
+                source.outcome.count_rejected() for source in self._unfinished if not source.is_in_totals
             )
             log.info(
                 "%s of %s done, %s rejected, %.0f/s, %s",
@@ -516,6 +519,6 @@ class BulkSender:
         """Return how many recipients have an outcome."""
         return self._totals.visited + sum(
             len(source.batch) - len(source.outcome.not_sent) - len(source.admitted)
-            for source in self._open
+            for source in self._unfinished
             if not source.is_in_totals
         )

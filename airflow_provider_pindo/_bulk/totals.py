@@ -219,8 +219,8 @@ def _first(people: list[RecipientResult], more: Iterable[RecipientResult]) -> li
     return nsmallest(MAX_LISTED, [*people, *more], key=lambda person: person.row)
 
 
-#: Returns what finds the messages of a batch that have no id, by row.
-Evidence = Callable[[Batch, Outcome], Mapping[int, str]]
+#: Returns the report's column "evidence" of a batch, by row. The delivery sensor finds a message without an id by it.
+EvidenceColumn = Callable[[Batch, Outcome], Mapping[int, str]]
 
 # What a spreadsheet would take for a formula. A number may start with a plus.
 _starts_formula = re.compile(r"[=+\-@\t\r]").match
@@ -250,7 +250,7 @@ class Report:
     :param evidence: returns the column ``evidence`` of a batch, by row; None for no such column.
     """
 
-    def __init__(self, path: str, evidence: Evidence | None = None) -> None:
+    def __init__(self, path: str, evidence: EvidenceColumn | None = None) -> None:
         self._evidence = evidence
         #: Rows that it names.
         self.rows = 0

@@ -316,7 +316,7 @@ class PindoVerifyCheckOperator(PindoOperator):
         try:
             begin_attempt()  # the hook's latest request may have been one that reads
             with ledger.transaction(planned, self.hook, if_lost=if_lost) as transaction:
-                transaction.result = self._ask(request_id, code)
+                transaction.result = self._request_check(request_id, code)
             return transaction.result
         except PindoUnknownOutcomeError:
             # Outside the transaction, in which the hook may make only one request.
@@ -326,7 +326,7 @@ class PindoVerifyCheckOperator(PindoOperator):
             ledger.write_outcome(replace(planned, status=SENT, result=result))
             return result
 
-    def _ask(self, request_id: int, code: str) -> dict[str, Any]:
+    def _request_check(self, request_id: int, code: str) -> dict[str, Any]:
         """Ask Pindo whether the code is right."""
         try:
             response = json_safe(self.hook.check_verification(request_id, code).raw)

@@ -53,7 +53,7 @@ def test_an_entry_of_1000_rows_stays_below_what_the_ui_can_edit(reason):
     entry = store.get(FIRST)
     assert len(json.dumps(entry)) < 64_000
     assert len(entry["rejected"]) == len(entry["unknown"]) == 11
-    found = begun(store).find(batch)
+    found = begun(store).take(batch)
     assert sorted(row for rows in found.rejected.values() for row in rows) == rejected
     assert sorted(row for rows in found.unknown.values() for row in rows) == unknown
     assert found.sms_ids == outcome.sms_ids
@@ -65,7 +65,7 @@ def test_an_entry_of_1000_rows_keeps_ids_as_long_as_a_uuid_with_a_prefix(length)
     ids = {row: f"{row:0{length}}" for row in batch.rows}
     begun(store).write([(batch, Outcome(sms_ids=ids))])
     assert len(json.dumps(store.get(FIRST))) <= 64_000
-    assert begun(store).find(batch).sms_ids == ids
+    assert begun(store).take(batch).sms_ids == ids
 
 
 @pytest.mark.parametrize("length", [64, 300, 100_000])
@@ -74,7 +74,7 @@ def test_an_entry_keeps_as_many_long_ids_as_fit(length):
     ids = {row: f"{row:0{length}}" for row in batch.rows}
     begun(store).write([(batch, Outcome(sms_ids={**ids, 1000: "short"}))])
     assert len(json.dumps(store.get(FIRST))) <= 64_000
-    kept = begun(store).find(batch).sms_ids
+    kept = begun(store).take(batch).sms_ids
     assert kept.pop(1000, "short") == "short"
     assert len(kept) == min(1000, len(kept)) >= {64: 600, 300: 140, 100_000: 0}[length]
     assert kept.items() <= ids.items()
@@ -85,7 +85,7 @@ def test_ids_that_json_makes_longer_count_by_their_bytes():
     ids = {row: f"{row:04}" + "\u00e9" * 20 for row in batch.rows}
     begun(store).write([(batch, Outcome(sms_ids=ids))])
     assert len(json.dumps(store.get(FIRST))) <= 64_000
-    assert 350 < len(begun(store).find(batch).sms_ids) < 400
+    assert 350 < len(begun(store).take(batch).sms_ids) < 400
 
 
 def test_an_entry_reads_as_what_a_person_looks_for():
@@ -130,7 +130,7 @@ def test_an_entry_without_a_version_is_not_as_a_task_wrote_it():
     entry = store.get(FIRST)
     del entry["v"]
     store.set(FIRST, entry)
-    assert begun(store).find(batch_of([1, 2])).count_unknown() == 2
+    assert begun(store).take(batch_of([1, 2])).count_unknown() == 2
 
 
 def test_the_unknown_of_an_earlier_generation_are_not_asked_about():

@@ -98,7 +98,7 @@ def test_the_task_takes_up_what_was_settled_and_keeps_the_record():
     store, entry = half_unknown()
     store.set(FIRST, settle_rows(entry, {3, 5}, {4}, UWASE))
     batch, ledger = batch_of(range(1, 8)), begun(store)
-    outcome = ledger.find(batch)
+    outcome = ledger.take(batch)
     assert ledger.was_settled(batch)
     assert (outcome.unknown, outcome.not_sent, outcome.count_accepted(7)) == ({IN_FLIGHT: [6]}, [4, 7], 3)
     ledger.write([(batch, outcome)])
@@ -106,7 +106,7 @@ def test_the_task_takes_up_what_was_settled_and_keeps_the_record():
     assert "is_newly_settled" not in written
     assert written["settled"] == settle_rows(entry, {3, 5}, {4}, UWASE)["settled"]
     again = begun(store)
-    again.find(batch)
+    again.take(batch)
     assert not again.was_settled(batch)
 
 
@@ -114,7 +114,7 @@ def test_who_is_unknown_again_is_settled_again():
     """A recipient who is sent to after a first decision may become unknown a second time."""
     store, entry = half_unknown()
     store.set(FIRST, settle_rows(entry, {3}, {4, 5, 6}, UWASE))
-    outcome, batch = begun(store).find(batch_of(range(1, 8))), batch_of(range(1, 8))
+    outcome, batch = begun(store).take(batch_of(range(1, 8))), batch_of(range(1, 8))
     outcome.take([4])
     begun(store).write([(batch, outcome.if_killed([4], 0.006))])
     settled = settle_rows(store.get(FIRST), {4}, (), KEZA)
@@ -156,7 +156,7 @@ def test_evidence_brings_the_id_of_the_message():
     assert settled["sms_ids"] == "one - - a_b - - -"
     assert settled["settled"] == [{"by": "evidence", "who": "sent event", "at": KEZA.at, "arrived": "4"}]
     store.set(FIRST, settled)
-    assert begun(store).find(batch_of(range(1, 8))).sms_ids == {1: "one", 4: "a_b"}
+    assert begun(store).take(batch_of(range(1, 8))).sms_ids == {1: "one", 4: "a_b"}
 
 
 def test_settling_nobody_records_nothing():
@@ -183,7 +183,7 @@ def test_an_entry_that_no_task_wrote_is_not_settled(change):
             act({**entry, **change})
     store.set(FIRST, {**entry, "status": "sent", **change})
     if "rows" not in change:
-        assert begun(store).find(batch_of(range(1, 8))).count_unknown() == 7
+        assert begun(store).take(batch_of(range(1, 8))).count_unknown() == 7
 
 
 @pytest.mark.parametrize("value", [None, "sent", {}, []])
@@ -221,7 +221,7 @@ def test_an_entry_that_many_settle_stays_below_what_the_ui_can_edit(kind):
     assert (first["by"], first["who"], last["who"]) == ("page", "several", f"39 {'é' * 37}")
     assert all(each.settlement is not None for each in read_rows(entry))
     store.set(FIRST, entry)
-    found = begun(store).find(batch)
+    found = begun(store).take(batch)
     assert (found.count_accepted(1000), len(found.not_sent)) == ((0, 1000) if arrived == () else (1000, 0))
     assert found.cost == pytest.approx(6.0 if arrived else 0.0, abs=0.001)
 
@@ -233,7 +233,7 @@ def test_whatever_is_settled_the_task_reads_the_entry_as_its_own(decisions):
         range(1, len(decisions) + 1), Outcome().if_killed(range(1, len(decisions) + 1), 1.0)
     )
     store.set(FIRST, settle_rows(entry, rows.get("arrived", ()), rows.get("not_arrived", ()), UWASE))
-    outcome = begun(store).find(batch_of(range(1, len(decisions) + 1)))
+    outcome = begun(store).take(batch_of(range(1, len(decisions) + 1)))
     assert {row for some in outcome.unknown.values() for row in some} == rows.get("unknown", set())
     assert set(outcome.not_sent) == rows.get("not_arrived", set())
     assert outcome.cost + outcome.unknown_cost <= 1.0 + 1e-5

@@ -81,7 +81,7 @@ def test_a_mistake_while_a_chunk_is_begun_stops_it(sandbox, monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(BulkLedger, "find", fail)
+    monkeypatch.setattr(BulkLedger, "take", fail)
     with pytest.raises(AirflowException, match="Sending stopped: ZeroDivisionError") as failed:
         send(Store(), recipients=people(500))
     assert columns_in(failed.value)["not_sent"] == 500
