@@ -36,7 +36,7 @@ from airflow_provider_pindo._ledger.entry import (
     Settlement,
     check_version,
     fingerprint,
-    now,
+    utc_iso,
 )
 from airflow_provider_pindo._ledger.store import Ledger
 from airflow_provider_pindo.api.errors import PindoConfigurationError
@@ -294,7 +294,7 @@ class BulkLedger:
         The next try, or the answer, removes it before the send goes on. So an answer that Airflow delivers a second
         time is not about those who became unknown since the first.
         """
-        question = now()
+        question = utc_iso()
         self._header = {**self._header, _QUESTION: question}
         self._ledger.set(KEY, self._header)
         return question

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from airflow_provider_pindo._bulk.batches import Batch, pick
 from airflow_provider_pindo._bulk.gate import Expiries
 from airflow_provider_pindo._bulk.outcome import Outcome
-from airflow_provider_pindo._ledger.entry import now
+from airflow_provider_pindo._ledger.entry import utc_iso
 from airflow_provider_pindo._metrics import BULK, count_messages
 from airflow_provider_pindo.api.mentions import Template
 
@@ -111,7 +111,7 @@ class BatchInFlight:
         self.admitted |= self.outcome.take(rows)
         self.outcome.began = self._began(has_open=has_open)
         if together := [row for request in requests if not request.is_single for row in request.rows]:
-            self.outcome.keep_time(together, now())
+            self.outcome.keep_time(together, utc_iso())
         self.admitted_segments += sum(request.segments for request in requests)
         self.waiting -= len(requests)
         self.is_recorded = False
@@ -121,7 +121,7 @@ class BatchInFlight:
 
         None while rows of an earlier try are unknown. An event of this try's requests must not count for them.
         """
-        unknown, moment = set(chain.from_iterable(self.outcome.unknown.values())), now()
+        unknown, moment = set(chain.from_iterable(self.outcome.unknown.values())), utc_iso()
         if unknown & self.unknown_before:
             return None
         first, _ = self.outcome.began or (moment, moment)

@@ -136,7 +136,7 @@ def _was_sent_in_another_generation(entry: Entry, generation: int) -> bool:
     return entry.status == SENT and entry.result is not None and entry.generation not in (None, generation)
 
 
-def now() -> str:
+def utc_iso() -> str:
     """Return the time as the ledger writes it: ISO 8601, UTC."""
     return datetime.now(UTC).isoformat()
 

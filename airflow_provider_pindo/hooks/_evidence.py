@@ -10,7 +10,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_pindo._ledger.entry import Settlement, now
+from airflow_provider_pindo._ledger.entry import Settlement, utc_iso
 from airflow_provider_pindo._ledger.evidence import SentEvent
 from airflow_provider_pindo.api.errors import PindoError
 from airflow_provider_pindo.hooks._webhook_config import webhooks_are_on
@@ -61,4 +61,4 @@ def settlement(sms_id: str | None = None) -> Settlement:
 
     :param sms_id: the id of the one message that it is about.
     """
-    return Settlement(by="evidence", who="sent webhook", at=now(), sms_id=sms_id)
+    return Settlement(by="evidence", who="sent webhook", at=utc_iso(), sms_id=sms_id)

@@ -26,7 +26,7 @@ from airflow_provider_pindo._ledger.entry import (
     decide,
     fingerprint,
     how_to_settle,
-    now,
+    utc_iso,
 )
 from airflow_provider_pindo._ledger.transaction import RequestLedger
 from airflow_provider_pindo._metrics import count_messages, count_settled, outcome_of
@@ -166,7 +166,7 @@ class PindoOnceOperator(PindoAskingOperator):
                 input=fingerprint(*request.identity),
                 generation=ledger.generation,
                 to=request.masked_recipient,
-                began=now(),
+                began=utc_iso(),
             )
             entry = ledger.read()
             if answer is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pindo._bulk.batch_entry import read_rows, settle_rows
 from airflow_provider_pindo._bulk.row_numbers import format_rows
-from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Settlement, now, read_entry
+from airflow_provider_pindo._ledger.entry import NOT_SENT, SENT, UNKNOWN, Settlement, read_entry, utc_iso
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.plugins import _models
 from airflow_provider_pindo.plugins._entries import is_batch, is_message, people
@@ -87,7 +87,7 @@ def settle(
     if any(row.updated_at > seen for row in rows.values()):
         raise SettleError("the messages changed after you opened the page. Look again: nothing was settled")
     settled = {
-        key: _settle_entry(rows.get(key), key, by_key[key], everybody, Settlement("page", user, now()))
+        key: _settle_entry(rows.get(key), key, by_key[key], everybody, Settlement("page", user, utc_iso()))
         for key in (sorted(by_key) if everybody is None else rows)
     }
     if not settled:

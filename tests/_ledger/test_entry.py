@@ -21,7 +21,7 @@ from airflow_provider_pindo._ledger.entry import (
     decide,
     fingerprint,
     how_to_settle,
-    now,
+    utc_iso,
 )
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from tests._ledger.memory import GENERATION, KEY, Store, ledger
@@ -116,7 +116,7 @@ def test_an_entry_says_why_it_was_not_sent():
 
 def test_the_time_of_a_request_is_in_utc():
     before = datetime.now(UTC)
-    assert before <= datetime.fromisoformat(now()) <= datetime.now(UTC)
+    assert before <= datetime.fromisoformat(utc_iso()) <= datetime.now(UTC)
 
 
 def test_evidence_names_the_message_in_the_entry():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_pindo._ledger.entry import SENT, Settlement, now, read_entry
+from airflow_provider_pindo._ledger.entry import SENT, Settlement, read_entry, utc_iso
 from airflow_provider_pindo.hooks.pindo import PindoHook
 from airflow_provider_pindo.operators.verify import (
     PindoVerifyCancelOperator,
@@ -75,7 +75,7 @@ def test_a_pin_that_arrived_by_the_button_on_the_page_has_no_request_id(sandbox,
     with pytest.raises(AirflowFailException, match="request_id is not known"):
         task.run()
     entry = read_entry(task.store["pindo_verify"], "pindo_verify")
-    task.store["pindo_verify"] = entry.settle(SENT, Settlement("page", "claudine", now())).to_value()
+    task.store["pindo_verify"] = entry.settle(SENT, Settlement("page", "claudine", utc_iso())).to_value()
     for attempt in (task.clear, task.run):
         assert attempt() == {"status": "sent", "number": PHONE, "request_id": None}
     assert len(sandbox.messages()) == 1
