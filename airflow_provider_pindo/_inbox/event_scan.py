@@ -92,7 +92,7 @@ class EventCursor:
     def advance_past(self, result: PollResult) -> EventCursor:
         """Return this cursor, moved behind everything in ``result``."""
         start = self.restarted() if _is_past(self, result.newest_id) else self
-        return start._moved(result.event_ids, result.settled_id)
+        return start._moved(result.event_ids, result.stable_id)
 
     def restarted(self) -> EventCursor:
         """Return the cursor of a reader that has read nothing yet."""
@@ -124,8 +124,8 @@ class EventCursor:
             seen=frozenset(map(int, stored["seen"])),
         )
 
-    def _moved(self, ids: frozenset[int], settled_id: int) -> EventCursor:
-        after_id = max(self.after_id or 0, settled_id)
+    def _moved(self, ids: frozenset[int], stable_id: int) -> EventCursor:
+        after_id = max(self.after_id or 0, stable_id)
         seen = frozenset(event_id for event_id in self.seen | ids if event_id > after_id)
         return replace(self, after_id=after_id, seen=seen)
 
@@ -177,7 +177,7 @@ class ReportCursor:
     def advance_past(self, result: PollResult) -> ReportCursor:
         """Return this cursor, moved behind everything in ``result``."""
         after_id = 0 if _is_past(self, result.newest_id) else self.after_id or 0
-        return replace(self, after_id=max(after_id, result.settled_id))
+        return replace(self, after_id=max(after_id, result.stable_id))
 
     def restarted(self) -> ReportCursor:
         """Return the cursor of a reader that has read nothing yet."""
@@ -221,7 +221,7 @@ class SharedEventScan:
         self._reports: dict[int, DeliveryReport] = {}
         self._sent: dict[int, WebhookEvent] = {}
         self._ids: set[int] = set()
-        self._settled_ids: list[int] = []
+        self._stable_ids: list[int] = []
         self._newest_id: int | None = None
         self._reading = self._read(tuple(cursors))
         self.next_call: Call[EventPage] | None = next(self._reading, None)
@@ -248,7 +248,7 @@ class SharedEventScan:
             reports={sms_id: tuple(all_reports) for sms_id, all_reports in reports.items()},
             sent=self._sent,
             event_ids=frozenset(self._ids),
-            settled_id=min(self._settled_ids, default=0),
+            stable_id=min(self._stable_ids, default=0),
             newest_id=self._newest_id,
             duplicates=_duplicates(messages),
         )
@@ -270,7 +270,7 @@ class SharedEventScan:
         """Read all events that match, and return the first page."""
         first = page = yield list_events(self._conn_id, which, after=after)
         # That of the first page: events below that of a later page may be missing from the first.
-        self._settled_ids.append(first.settled_id)
+        self._stable_ids.append(first.stable_id)
         self._add(page)
         while page.more:
             page = yield list_events(self._conn_id, which, after=page.last_id)

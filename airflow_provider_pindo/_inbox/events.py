@@ -11,12 +11,12 @@ addresses. Every key of the request is optional::
 
     {"events": [{"id": 121, "kind": "delivery_report", "sms_id": "out_sms_01H7", "body": {...},
                  "received_at": "2026-11-29T08:00:04.123456+00:00"}],
-     "last_id": 121, "settled_id": 118, "newest_id": 121, "more": false, "claims_known": true}
+     "last_id": 121, "stable_id": 118, "newest_id": 121, "more": false, "claims_known": true}
 
 ``more`` says that another page follows, after ``last_id``. Only this says so: a page may have few events, or none.
 
 Ids are given out in order but may become visible out of order: a transaction with a lower id may commit later. Up to
-``settled_id`` nothing can appear any more. So the next pass starts there, and drops the ids above it that it has read.
+``stable_id`` nothing can appear any more. So the next pass starts there, and drops the ids above it that it has read.
 
 Ids begin anew when the table is lost, for example with another database. ``newest_id`` is the highest id of all events.
 A reader that knows a higher one starts again.
@@ -62,7 +62,7 @@ class EventPage:
     """One response of the API server.
 
     :param last_id: the next page comes after it.
-    :param settled_id: no event with an id up to this one can appear any more.
+    :param stable_id: no event with an id up to this one can appear any more.
     :param newest_id: highest id of all events, also of other connections; 0 if there is no event.
     :param more: whether another page follows.
     :param claims_known: False if nobody knows which messages the ledger names. An ``unclaimed`` page is then empty, and
@@ -71,7 +71,7 @@ class EventPage:
 
     events: tuple[WebhookEvent, ...]
     last_id: int
-    settled_id: int
+    stable_id: int
     newest_id: int
     more: bool
     claims_known: bool = True
@@ -142,7 +142,7 @@ def read_event_page(body: Any) -> EventPage:
                 for row in body["events"]
             ),
             last_id=int(body["last_id"]),
-            settled_id=int(body["settled_id"]),
+            stable_id=int(body["stable_id"]),
             newest_id=int(body["newest_id"]),
             more=bool(body["more"]),
             claims_known=bool(body["claims_known"]),

@@ -137,7 +137,7 @@ class PollResult:
     :param reports: the delivery reports by message, if the events were read.
     :param sent: the events of messages that Pindo took, by their id, if they were read.
     :param event_ids: the ids of all events that were read.
-    :param settled_id: no event with an id up to this one can appear any more.
+    :param stable_id: no event with an id up to this one can appear any more.
     :param newest_id: highest id of all events that there are, if they were read; None if no reader has read before.
     :param duplicates: messages that came in several events, by the ids of these events, oldest first.
     """
@@ -149,7 +149,7 @@ class PollResult:
     reports: Mapping[str, tuple[DeliveryReport, ...]] = field(default_factory=dict)
     sent: Mapping[int, WebhookEvent] = field(default_factory=dict)
     event_ids: frozenset[int] = frozenset()
-    settled_id: int = 0
+    stable_id: int = 0
     newest_id: int | None = None
     duplicates: Mapping[int, tuple[InboundSms, ...]] = field(default_factory=dict)
 

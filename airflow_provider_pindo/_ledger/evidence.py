@@ -34,8 +34,8 @@ Key = TypeVar("Key", bound=Hashable)
 _TOLERANCE = timedelta(seconds=2)
 #: A message that Pindo created later belongs to another request with the same text.
 _MAX_CREATION_DELAY = timedelta(minutes=10)
-#: Two such events that come within this time may each be of the message. It is shorter than the time after which an
-#: event is settled, so what came within it is seen by then.
+#: Two such events that come within this time may each be of the message. It is shorter than the time after which no
+#: earlier event can appear, so what came within it is seen by then.
 _AMBIGUITY_WINDOW = timedelta(seconds=20)
 #: The clocks of a task and of the API server may differ, so events are read from a little earlier on.
 CLOCK_SKEW = timedelta(minutes=1)
@@ -134,7 +134,7 @@ def find_evidence(unknown: Mapping[Key, UnknownMessage], events: Iterable[SentEv
 
 
 def find_unambiguous_events(
-    messages: Mapping[str, UnknownMessage], events: Iterable[SentEvent], settled_id: int
+    messages: Mapping[str, UnknownMessage], events: Iterable[SentEvent], stable_id: int
 ) -> dict[str, SentEvent]:
     """Return the event of each message that exactly one event can be of.
 
@@ -142,7 +142,7 @@ def find_unambiguous_events(
     whenever somebody looks.
 
     :param messages: by their own :attr:`UnknownMessage.fingerprint`, so each is there once.
-    :param settled_id: events with a higher id are too new to tell. Another one may appear.
+    :param stable_id: events with a higher id are too new to tell. Another one may appear.
     """
     first: dict[str, SentEvent] = {}
     ambiguous = set[str]()
@@ -154,7 +154,7 @@ def find_unambiguous_events(
         if event.sms_id != known.sms_id and event.received_at - known.received_at <= _AMBIGUITY_WINDOW:
             ambiguous.add(event.fingerprint)
     return {
-        key: event for key, event in first.items() if event.event_id <= settled_id and key not in ambiguous
+        key: event for key, event in first.items() if event.event_id <= stable_id and key not in ambiguous
     }
 
 

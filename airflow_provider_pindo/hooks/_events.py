@@ -126,7 +126,7 @@ class EventReader:
     ) -> Iterator[tuple[list[SentEvent], EventPage]]:
         """Yield the new events of :meth:`read_sent`, page by page. Each list comes with its page.
 
-        :param after: 0, or the settled id of the first page of the previous call. An event may come again.
+        :param after: 0, or the ``stable_id`` of the first page of the previous call. An event may come again.
         :param retry_first_page: False tries the first page once, since the caller reads again later.
         :raises PindoError: the API server cannot be reached, or refuses the request.
         """

@@ -122,7 +122,7 @@ class Page:
 
     rows: Sequence[RowMapping]
     last_id: int
-    settled_id: int
+    stable_id: int
     newest_id: int
     more: bool
     claims_known: bool = True
@@ -206,7 +206,7 @@ def read(conn_id: str, query: Query) -> Page:
 def _read(connection: Connection, conn_id: str, query: Query) -> Page:
     newest = connection.execute(select(func.max(TABLE.c.id))).scalar() or 0
     # Before the rows, so that every event up to it is among them.
-    settled = max(query.after, _id_at(connection, _now() - timedelta(seconds=OVERLAP)))
+    stable_id = max(query.after, _id_at(connection, _now() - timedelta(seconds=OVERLAP)))
     columns = [TABLE.c[name] for name in ("id", "kind", "sms_id", "body", "received_at")]
     statement = select(*columns).where(TABLE.c.conn_id == conn_id, TABLE.c.id > query.after)
     if query.kinds:
@@ -226,10 +226,10 @@ def _read(connection: Connection, conn_id: str, query: Query) -> Page:
     for row in connection.execute(statement.order_by(order).limit(_MAX_EVENTS)).mappings():
         size += len(row["body"])
         if rows and size > _MAX_PAGE_BYTES:
-            return Page(rows, rows[-1]["id"], settled, newest, more=True)
+            return Page(rows, rows[-1]["id"], stable_id, newest, more=True)
         rows.append(row)
     last_id = rows[-1]["id"] if rows else query.after
-    return Page(rows, last_id, settled, newest, more=len(rows) == _MAX_EVENTS)
+    return Page(rows, last_id, stable_id, newest, more=len(rows) == _MAX_EVENTS)
 
 
 def _is_duplicate(query: Query) -> ColumnElement[bool]:

@@ -72,7 +72,7 @@ def _answer(page: _event_table.Page, digits: str | None) -> bytes:
     :param digits: of the number that the messages went to; None for any.
     """
     events = ",".join(_event(row) for row in page.rows if digits is None or _is_to(row["body"], digits))
-    ids = {"last_id": page.last_id, "settled_id": page.settled_id, "newest_id": page.newest_id}
+    ids = {"last_id": page.last_id, "stable_id": page.stable_id, "newest_id": page.newest_id}
     flags = {"more": page.more, "claims_known": page.claims_known}
     return f'{{"events":[{events}],{json.dumps({**ids, **flags})[1:]}'.encode()
 

@@ -139,17 +139,17 @@ class PindoDeliverySensor(PindoWaitingSensor):
         """Find the ids of messages that have none, where exactly one event can be of the message."""
         from airflow_provider_pindo.hooks._evidence import message_digest
 
-        settled_ids, claims_known = [], True
+        stable_ids, claims_known = [], True
         for events, page in self.events.iter_new_sent(
             waiting.began, waiting.after, retry_first_page=retry_first_page
         ):
-            settled_ids.append(page.settled_id)
+            stable_ids.append(page.stable_id)
             claims_known &= page.claims_known
             for event in events:
                 message = waiting.messages.get(message_digest(self.hook, event.fingerprint))
                 if message is not None and event.sms_id not in waiting.deliveries:
                     waiting.events.setdefault(event.sms_id, replace(event, fingerprint=message.fingerprint))
-        waiting.wake_after = settled_ids[0]  # what comes later may be missing from the first page
+        waiting.wake_after = stable_ids[0]  # what comes later may be missing from the first page
         if claims_known:
             waiting.after = waiting.wake_after
         matches = find_unambiguous_events(waiting.messages, waiting.events.values(), waiting.after)

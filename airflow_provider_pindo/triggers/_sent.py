@@ -21,7 +21,7 @@ from airflow_provider_pindo.triggers._task import MATCHED, MIN_WAIT, TaskTrigger
 
 
 class SentTrigger(TaskTrigger):
-    """Wait until every message has a settled event that may be about it.
+    """Wait until every message has an event that may be about it, and none before that can appear any more.
 
     Fires ``{"status": "matched"}``, and the task decides which events count. Or it fires ``failed``, as
     :class:`~airflow_provider_pindo.triggers.delivery.PindoDeliveryTrigger` does.
@@ -69,18 +69,18 @@ class SentTrigger(TaskTrigger):
         )
 
     async def wait(self) -> TriggerEvent:
-        """Wait until each message has a settled event."""
+        """Wait as the class says."""
         earliest = asyncio.get_running_loop().time() + max(self.poke_interval, MIN_WAIT)
-        open_messages, newest_id, settled_id = set(self.messages), 0, 0
+        open_messages, newest_id, stable_id = set(self.messages), 0, 0
         sent: dict[int, WebhookEvent] = {}
         secret = ""
         budget = FailureBudget(self.max_consecutive_failures)
         cursor = EventCursor(SENT, since=datetime.fromisoformat(self.since), after_id=self.after or None)
         async with subscribe(self.pindo_conn_id, cursor=cursor, interval=self.poke_interval) as subscription:
-            while open_messages or newest_id > settled_id:
+            while open_messages or newest_id > stable_id:
                 try:
                     result = await subscription.next_result()
-                    settled_id = result.settled_id
+                    stable_id = result.stable_id
                     sent |= result.sent
                     secret = secret or await self._read_secret()
                 except PindoError as error:

@@ -53,7 +53,7 @@ def test_an_answer_is_read_and_anything_else_is_malformed():
         "body": {},
         "received_at": MOMENT.isoformat(),
     }
-    page = {"events": [row], "last_id": 7, "settled_id": 3, "newest_id": 9, "more": False}
+    page = {"events": [row], "last_id": 7, "stable_id": 3, "newest_id": 9, "more": False}
     page["claims_known"] = True
     assert read_event_page(page) == EventPage((event(7),), 7, 3, 9, False)
     more_keys = {**page, "events": [{**row, "status": "DELIVRD"}]}

@@ -40,8 +40,8 @@ class Table:
     :param page: most rows in one response.
     """
 
-    def __init__(self, *rows, settled_id=0, page=1000):
-        self.rows, self.settled_id, self.page = list(rows), settled_id, page
+    def __init__(self, *rows, stable_id=0, page=1000):
+        self.rows, self.stable_id, self.page = list(rows), stable_id, page
         self.asked = []
 
     def answer(self, call):
@@ -59,7 +59,7 @@ class Table:
         rows = rows[: self.page]
         last_id = rows[-1].id if rows else asked["after"]
         newest_id = max([row.id for row in self.rows], default=0)
-        return EventPage(tuple(rows), last_id, max(self.settled_id, asked["after"]), newest_id, more)
+        return EventPage(tuple(rows), last_id, max(self.stable_id, asked["after"]), newest_id, more)
 
     def poll(self, *cursors, timezone="UTC"):
         """Return what is new to each cursor, and the cursors after it."""
@@ -91,7 +91,7 @@ def test_many_readers_cost_one_request():
 
 
 def test_a_reader_that_joins_late_gets_what_was_reported_before():
-    table = Table(report(1, "a"), report(2, "b"), settled_id=2)
+    table = Table(report(1, "a"), report(2, "b"), stable_id=2)
     _, [first] = table.poll(ReportCursor(frozenset("a")))
     results, _ = table.poll(first, ReportCursor(frozenset("b")))
     assert [event_ids(result) for result in results] == [[], [2]]
@@ -162,17 +162,17 @@ def test_without_readers_nothing_is_asked_and_nothing_is_settled():
     scan = SharedEventScan("pindo_default", [], "UTC")
     assert scan.next_call is None
     result = scan.result("RW")
-    assert (result.settled_id, result.highest_id, result.names_senders) == (0, None, None)
+    assert (result.stable_id, result.highest_id, result.names_senders) == (0, None, None)
 
 
 def test_an_event_that_becomes_visible_late_is_read_and_none_comes_twice():
-    table = Table(report(1), report(3), settled_id=0)
+    table = Table(report(1), report(3), stable_id=0)
     [result], [cursor] = table.poll(EventCursor(DELIVERY_REPORT))
     assert event_ids(result) == [1, 3]
     table.rows.append(report(2))
     [result], [cursor] = table.poll(cursor)
     assert event_ids(result) == [2]
-    table.settled_id = 3
+    table.stable_id = 3
     [result], [cursor] = table.poll(cursor)
     assert event_ids(result) == []
     assert (cursor.after_id, cursor.seen) == (3, frozenset())
@@ -192,7 +192,7 @@ def test_in_any_order_of_visibility_every_event_comes_once(arrivals, page):
             next_id += 1
         table.rows += [row for wait, row in pending if wait == 0]
         pending = [[wait - 1, row] for wait, row in pending if wait > 0]
-        table.settled_id = last_ids[-3]
+        table.stable_id = last_ids[-3]
         last_ids.append(next_id - 1)
         [result], [cursor] = table.poll(EventCursor(DELIVERY_REPORT).from_json(cursor.as_json()))
         read += event_ids(result)
@@ -312,7 +312,7 @@ def test_when_ids_begin_anew_a_reader_starts_again_and_says_so(cursor, known_id,
 
 
 def test_when_all_events_were_old_and_are_deleted_no_event_is_missed_and_none_comes_again(caplog):
-    table = Table(settled_id=0)
+    table = Table(stable_id=0)
     cursor = EventCursor(DELIVERY_REPORT, after_id=50, since=NOW, seen=frozenset({51}))
     for _ in range(2):
         [result], [cursor] = table.poll(cursor)
@@ -320,7 +320,7 @@ def test_when_all_events_were_old_and_are_deleted_no_event_is_missed_and_none_co
     table.rows.append(report(52))
     [result], [cursor] = table.poll(cursor)
     assert event_ids(result) == [52]
-    table.settled_id = 52
+    table.stable_id = 52
     [result], [cursor] = table.poll(cursor)
     assert (event_ids(result), cursor.after_id, caplog.text) == ([], 52, "")
 

@@ -74,8 +74,8 @@ def test_an_event_that_is_too_early_for_one_message_counts_for_another():
     assert find_evidence({1: later, 2: UNKNOWN}, [EVENT]) == {2: EVENT}
 
 
-def only(*events, settled_id=9):
-    return find_unambiguous_events({MESSAGE: UNKNOWN}, events, settled_id).get(MESSAGE)
+def only(*events, stable_id=9):
+    return find_unambiguous_events({MESSAGE: UNKNOWN}, events, stable_id).get(MESSAGE)
 
 
 def test_a_message_takes_its_event_only_if_no_other_event_can_be_of_it():
@@ -95,10 +95,10 @@ def test_a_message_keeps_its_event_when_another_one_comes_later(seconds, is_anot
 
 
 def test_a_message_takes_no_event_before_the_event_is_settled():
-    assert only(EVENT, settled_id=0) is None
-    assert only(EVENT, settled_id=1) == EVENT
+    assert only(EVENT, stable_id=0) is None
+    assert only(EVENT, stable_id=1) == EVENT
     later = replace(EVENT, sms_id="out_sms_2", received_at=BEGAN + timedelta(minutes=1), event_id=2)
-    assert only(EVENT, later, settled_id=1) == EVENT
+    assert only(EVENT, later, stable_id=1) == EVENT
 
 
 @pytest.mark.parametrize(

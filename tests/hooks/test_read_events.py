@@ -143,7 +143,7 @@ def test_when_the_table_is_lost_what_comes_then_is_read_and_a_log_says_so(server
         for _ in range(2):
             [([event], page)] = reader.iter_new_sent(began, after=cursor.after_id)
             assert event.sms_id == "out_7"
-            assert page.settled_id == event.event_id < cursor.after_id
+            assert page.stable_id == event.event_id < cursor.after_id
     assert caplog.text.count("begin anew") == 3
 
 

@@ -213,7 +213,7 @@ def as_client(page: _event_table.Page) -> EventPage:
     events = tuple(
         WebhookEvent(row["id"], row["kind"], row["sms_id"], {}, row["received_at"]) for row in page.rows
     )
-    return EventPage(events, page.last_id, page.settled_id, page.newest_id, page.more)
+    return EventPage(events, page.last_id, page.stable_id, page.newest_id, page.more)
 
 
 def test_the_questions_of_tasks_use_the_indexes(table):

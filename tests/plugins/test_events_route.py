@@ -67,7 +67,7 @@ def test_pages_follow_each_other_and_none_is_lost(mixed, monkeypatch):
     assert ask(mixed, after=after).json() == {
         "events": [],
         "last_id": after,
-        "settled_id": after,
+        "stable_id": after,
         "newest_id": after,
         "more": False,
         "claims_known": True,
@@ -96,14 +96,14 @@ def test_long_bodies_are_spread_over_pages(client, monkeypatch):
 
 def test_an_event_is_settled_only_when_no_older_one_can_appear(mixed):
     everything = events(mixed)
-    assert ask(mixed).json()["settled_id"] == 0
+    assert ask(mixed).json()["stable_id"] == 0
     from airflow import settings
 
     past = datetime.now(UTC) - timedelta(seconds=_event_table.OVERLAP + 1)
     with settings.engine.begin() as connection:
         first = _event_table.TABLE.update().where(_event_table.TABLE.c.id <= everything[2]["id"])
         connection.execute(first.values(received_at=past))
-    assert ask(mixed).json()["settled_id"] == everything[2]["id"]
+    assert ask(mixed).json()["stable_id"] == everything[2]["id"]
     assert ask(mixed, since=past.isoformat()).json()["events"][0]["id"] == everything[0]["id"]
     assert len(events(mixed, since=(past + timedelta(seconds=0.5)).isoformat())) == 4
 

@@ -205,7 +205,7 @@ def test_the_cursor_of_a_watcher_with_a_backlog_names_few_ids():
     watcher = Watcher(EventCursor(DELIVERY_REPORT, since=NOW), what="reports")
     fired: list[int] = []
     for read, settled, known in ((range(1, 5001, 2), 500, 500), ([502], 5000, 1998)):
-        result = PollResult((), max(read), None, event_ids=frozenset(read), settled_id=settled)
+        result = PollResult((), max(read), None, event_ids=frozenset(read), stable_id=settled)
         watcher.add([{"id": event_id} for event_id in read], result)
         fired += ids(watcher.next_event(NOW).payload["reports"])
         assert watcher.cursor.after_id == known
