@@ -67,6 +67,11 @@ class Call(Generic[T]):
     if_lost: str = "It may have been carried out"
     private: Callable[[str], Sequence[str]] = field(default=lambda message: (), repr=False)
 
+    @property
+    def has_id(self) -> bool:
+        """Whether it names a verification, which may not exist."""
+        return "/verify/" in self.path
+
     def content(self) -> bytes | None:
         """Return the body as UTF-8 JSON, or None when there is no body."""
         if self.json is None:

@@ -140,9 +140,8 @@ def _failure(call: Call[Any], response: Response, token: str) -> PindoError:
             **facts,
         )
     if status == 404:
-        return PindoNotFoundError(
-            f"{summary} at {response.url}: check the id in the request, and the connection's host", **facts
-        )
+        check = "the id in the request, and the connection's host" if call.has_id else "the connection's host"
+        return PindoNotFoundError(f"{summary} at {response.url}: check {check}", **facts)
     if status == 429:
         return PindoRateLimitError(
             f"{summary}: too many requests. Set 'requests_per_second' of the connection below Pindo's limit",

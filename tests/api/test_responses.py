@@ -262,11 +262,20 @@ def test_a_refusal_that_a_person_can_fix_says_how():
     for status, advice in (
         (401, "Security page"),
         (402, "top it up"),
-        (404, "at https://api.pindo.io/v1/sms/"),
+        (404, "at https://api.pindo.io/v1/sms/: check the connection's host$"),
     ):
         with pytest.raises(PindoError, match=advice) as raised:
             parse_response(SEND, response(status, {"message": "no"}))
         assert raised.value.reason == "no"
+
+
+@pytest.mark.parametrize("call", EVERY_CALL, ids=lambda call: call.name)
+def test_only_a_call_that_names_a_verification_asks_to_check_its_id(call):
+    with pytest.raises(PindoNotFoundError) as raised:
+        parse_response(call, response(404, {"message": "no"}))
+    names_one = call.name in ("check_verification", "get_verification", "cancel_verification")
+    assert ("check the id in the request" in str(raised.value)) == names_one
+    assert str(raised.value).endswith("the connection's host")
 
 
 @pytest.mark.parametrize(
