@@ -192,7 +192,7 @@ class Request:
     def accept(self) -> None:
         """Have its recipients accepted. What an earlier request to them may have cost stays known."""
         outcome, before = self.source.outcome, self.take()
-        if again := _count_unknown(before):
+        if self.source.unknown_before and (again := _count_unknown(before)):
             share = again / (again + outcome.count_unknown() + _count_unknown(self.source.admitted))
             outcome.resent_cost += share * outcome.unknown_cost
             outcome.unknown_cost -= share * outcome.unknown_cost
