@@ -101,8 +101,8 @@ class Ledger(TaskStateStore):
         except Exception as error:
             why = mask_error(error).rstrip(".")
             raise AirflowException(
-                f"The ledger cannot be written ({why}), so nothing is sent now.\nThe next try sends. If Airflow stored "
-                "the entry of a single request after all, it reports an unknown outcome instead."
+                f"The ledger cannot be written ({why}), so nothing is sent now.\nThe next try sends, unless Airflow "
+                "stored the entry after all. Then a single request counts as unknown."
             ) from None
 
     def set_outcome(self, key: str, value: dict[str, Any]) -> None:

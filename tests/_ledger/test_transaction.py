@@ -137,8 +137,7 @@ def test_a_timeout_is_raised_unchanged_and_unknown_only_after_the_request_left(w
             ConnectionError("no answer about +250781234567."),
             AirflowException,
             "The ledger cannot be written (no answer about +25078****567), so nothing is sent now.\n"
-            "The next try sends. If Airflow stored the entry of a single request after all, it reports an unknown "
-            "outcome instead.",
+            "The next try sends, unless Airflow stored the entry after all. Then a single request counts as unknown.",
         ),
         (TimedOut("as it is"), TimedOut, "as it is"),
     ],

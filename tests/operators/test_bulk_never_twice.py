@@ -257,8 +257,8 @@ def test_a_first_write_that_fails_says_that_nothing_is_sent_and_the_next_try_sen
         send(store, generation, **arguments)
     assert type(failed.value) is AirflowException
     assert str(failed.value) == (
-        "The ledger cannot be written (no answer about +25078****567), so nothing is sent now.\nThe next try sends. If "
-        "Airflow stored the entry of a single request after all, it reports an unknown outcome instead."
+        "The ledger cannot be written (no answer about +25078****567), so nothing is sent now.\nThe next try sends, "
+        "unless Airflow stored the entry after all. Then a single request counts as unknown."
     )
     assert times_texted(sandbox) == texted
     store.gone = False
