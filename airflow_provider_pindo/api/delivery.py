@@ -26,9 +26,12 @@ RETRY_WINDOW = 30.0
 
 
 class Standing(IntEnum):
-    """What a report says of its message. The highest standing of a message's reports counts."""
+    """What a report says of its message. The highest standing of a message's reports counts.
 
-    NO_REPORT = 0
+    A message without a report is inconclusive, too.
+    """
+
+    INCONCLUSIVE = 0
     UNDELIVERED = 1
     DELIVERED = 2
 
@@ -76,7 +79,7 @@ class DeliveryReport:
     @property
     def standing(self) -> Standing:
         """What the report says of the message."""
-        return _STANDINGS.get(self.status, Standing.NO_REPORT)
+        return _STANDINGS.get(self.status, Standing.INCONCLUSIVE)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as a result lists it: no number and no text."""
@@ -198,7 +201,7 @@ class Deliveries:
         counts = dict.fromkeys(Standing, 0)
         not_delivered: list[dict[str, Any]] = []
         for sms_id, report in self._reports.items():
-            standing = Standing.NO_REPORT if report is None else report.standing
+            standing = Standing.INCONCLUSIVE if report is None else report.standing
             counts[standing] += 1
             if standing is not Standing.DELIVERED and len(not_delivered) < MAX_LISTED:
                 nothing = {"sms_id": sms_id, "status": None, "modified_at": None}
@@ -206,13 +209,13 @@ class Deliveries:
         return {
             "delivered": counts[Standing.DELIVERED],
             "undelivered": counts[Standing.UNDELIVERED],
-            "no_report": counts[Standing.NO_REPORT] + self._unnamed,
+            "no_report": counts[Standing.INCONCLUSIVE] + self._unnamed,
             "of": len(self._reports) + self._unnamed,
             "not_delivered": not_delivered,
         }
 
     def _is_final(self, report: DeliveryReport | None, now: datetime) -> bool:
-        if report is None or report.standing is Standing.NO_REPORT:
+        if report is None or report.standing is Standing.INCONCLUSIVE:
             return False
         return report.standing is Standing.DELIVERED or report.received_at + self._retry_window <= now
 

@@ -26,7 +26,7 @@ _MAX_BATCHES = 100
 _WORDS = {
     Standing.DELIVERED: "delivered",
     Standing.UNDELIVERED: "not delivered",
-    Standing.NO_REPORT: "no report yet",
+    Standing.INCONCLUSIVE: "no report yet",
 }
 
 
@@ -80,7 +80,7 @@ def add_deliveries(people: list[dict[str, Any]]) -> bool | None:
         return None
     for person in people:
         if person["sms_id"]:
-            person["delivery"] = _WORDS[standings.get(person["sms_id"], Standing.NO_REPORT)]
+            person["delivery"] = _WORDS[standings.get(person["sms_id"], Standing.INCONCLUSIVE)]
         elif person["outcome"] in ("accepted", "unknown"):
             person["delivery"] = "its ID is not known"
     return True
@@ -99,5 +99,5 @@ def _standings(ids: Collection[str], since: datetime | None) -> dict[str, Standi
     standings: dict[str, Standing] = {}
     for sms_id, status in reports:
         standing = DeliveryReport(sms_id, status, None, since).standing
-        standings[sms_id] = max(standing, standings.get(sms_id, Standing.NO_REPORT))
+        standings[sms_id] = max(standing, standings.get(sms_id, Standing.INCONCLUSIVE))
     return standings
