@@ -41,7 +41,7 @@ def count_messages(kind: str, *, segments: int = 0, cost: float = 0.0, **outcome
 
 
 def outcome_of(error: BaseException | None) -> str:
-    """Return the outcome of a message whose request raised ``error``, or nothing."""
+    """Return the outcome of a message whose request raised ``error``; None means that it raised nothing."""
     if error is None:
         return "accepted"
     if isinstance(error, PindoUnknownOutcomeError) or not isinstance(error, PindoError):
@@ -59,14 +59,14 @@ def count_webhook(kind: str) -> None:
     _count("pindo.webhooks", 1, kind, {}, tag="kind")
 
 
-class Attempt(Protocol):
+class HasStatus(Protocol):
     """A request that is timed."""
 
     #: HTTP status of the response; None before one arrives.
     status: int | None
 
 
-def timed_request(call: str, attempt: Attempt) -> AbstractContextManager[None]:
+def timed_request(call: str, attempt: HasStatus) -> AbstractContextManager[None]:
     """Time one request in :data:`SAMPLING_INTERVAL`, from its start to the end of the response.
 
     Waits for ``requests_per_second`` and for a free slot are included.
@@ -77,7 +77,7 @@ def timed_request(call: str, attempt: Attempt) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _timed(call: str, attempt: Attempt) -> Iterator[None]:
+def _timed(call: str, attempt: HasStatus) -> Iterator[None]:
     started = time.monotonic()
     try:
         yield

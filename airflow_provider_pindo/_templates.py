@@ -50,7 +50,8 @@ class TextTemplater(Templater):
 class TextFields(TextTemplater):
     """Mixin for operators and sensors: their templated fields give text."""
 
-    #: Templated fields that may hold a list. As one template, such a field follows the DAG's setting.
+    #: Fields that may hold a list. If the field is a template, ``render_template_as_native_obj`` decides whether it
+    #: gives a list.
     native_fields: Collection[str] = ()
 
     if TYPE_CHECKING:

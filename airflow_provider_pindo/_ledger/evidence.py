@@ -3,15 +3,21 @@
 Evidence only ever moves *unknown* to *sent*. Silence proves nothing: a report may be late or lost. The task and the
 trigger that waits for it decide by the same function, :func:`find_evidence`.
 
-One event counts for one message. :func:`find_evidence` sees to that among the messages that it is asked about: those of
-one task, which may be a bulk send. The API server leaves out events whose message the ledger of any task names, as the
-receipt of a request or as the evidence for one. It reads the entries of the last week's runs.
+One event counts for one message:
 
-The messages of a bulk request have no ids, since its response names none. The delivery sensor looks for their events by
-:func:`find_unambiguous_events`, which takes only what is unambiguous.
+- Within a task, which may be a bulk send, :func:`find_evidence` takes each event once.
+- Between tasks, the API server leaves out each event whose message a ledger names, as a receipt or as evidence.
 
-The API server does not know these messages, and not those of another Airflow or program.
-Two tasks whose requests are both open at the same moment may count one event for both.
+This has limits. Nobody sees that an event belongs to another message with the same number, text and sender, if that
+message
+
+- was in a bulk request, whose response names no ids;
+- came from another Airflow or program;
+- is in the ledger of a run that is older than a week, which the API server does not read;
+- has its own request open at the same moment, in another task.
+
+For messages without an id the delivery sensor uses :func:`find_unambiguous_events`, which takes no event that may be of
+another message.
 """
 
 from __future__ import annotations
@@ -69,7 +75,7 @@ class UnknownMessage:
         of a message in the report of a bulk send, the keyed digest of that.
     :param sender: the sender ID.
     :param began: when its request began; an aware time.
-    :param latest: when it began at the latest, if its time is known no better; an aware time.
+    :param latest: the latest time at which it may have begun; None if ``began`` is exact.
     """
 
     fingerprint: str

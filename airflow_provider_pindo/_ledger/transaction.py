@@ -69,8 +69,8 @@ class RequestLedger(Ledger):
 
         - Nothing: *sent*, with ``tx.result``.
         - :class:`PindoUnknownOutcomeError`: *unknown*, with the reason.
-        - Any other :class:`PindoError`, or anything before the request was sent: the entry as it was before. What is
-          *not sent* also gets the reason of a rejection.
+        - Any other :class:`PindoError`, or anything before the request was sent: ``before``, if that is *sent* or
+          *unknown*. Else *not sent*, with the reason if Pindo rejected the request.
         - Another exception after the request was sent: *unknown*, raised as :class:`PindoUnknownOutcomeError`. Only its
           type is reported, since its message may quote the response.
         - A timeout or a kill after the request was sent: *unknown*, raised unchanged.
@@ -80,7 +80,7 @@ class RequestLedger(Ledger):
         :param planned: the entry to write before the request, with the status *unknown*.
         :param hook: what makes the request.
         :param if_lost: what may have happened, for the error of an unknown outcome.
-        :param before: the entry of an earlier request, which stays when this one is refused.
+        :param before: the entry of an earlier request; None at the first try.
         :raises AirflowException: Airflow did not store ``planned``; nothing was sent.
         """
         self.set_planned(self.key, planned.to_value())

@@ -90,7 +90,7 @@ class PindoRateLimitError(PindoError):
 class PindoServerError(PindoError):
     """A call that is safe to repeat got a 5xx, a malformed response or none.
 
-    Its subclass :class:`PindoConnectionError` is raised for every call.
+    Its subclass :class:`PindoConnectionError` may be raised by any call, also by one that sends: nothing was sent.
     """
 
     retry_helps = True

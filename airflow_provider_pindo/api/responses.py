@@ -1,8 +1,14 @@
 """What a response means, and what a missing one means.
 
 Only this module decides whether a request was certainly carried out, certainly not, or has an unknown outcome.
-A call that sends has a certain outcome only after a receipt, a refusal, a 429, or a failure to connect. A 4xx is a
-refusal, as Pindo documents it ("the request was rejected; the body explains why").
+A call that sends was certainly carried out after a receipt. It certainly was not
+
+- after a 4xx, as Pindo documents it ("the request was rejected; the body explains why"), but for one that says that a
+  server stopped waiting (408, 460, 499);
+- after a redirect that only moves the address: a 307, a 308, or a 301 or 302 to the same path elsewhere;
+- if no connection was made.
+
+Anything else is an unknown outcome: a 5xx, another redirect, a receipt that cannot be read, or no response.
 """
 
 from __future__ import annotations
