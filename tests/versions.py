@@ -15,6 +15,7 @@ NO_STORE = "Airflow before 3.3 has no task state store"
 _IS_3_0_TO_3_2 = AIRFLOW_V_3_0_PLUS and not AIRFLOW_V_3_3_PLUS
 
 needs_store = pytest.mark.skipif(not HAS_STORE, reason=NO_STORE)
+needs_local_scheme = pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="local:// came with Airflow 3")
 needs_teams = pytest.mark.skipif(not AIRFLOW_V_3_2_PLUS, reason="[core] multi_team came with Airflow 3.2")
 needs_throttle = pytest.mark.skipif(
     _IS_3_0_TO_3_2, reason="Airflow 3.0 to 3.2 cannot list Variables, so there is no throttle"

@@ -43,7 +43,7 @@ from tests.operators.bulk import (
     send,
     times_texted,
 )
-from tests.versions import HAS_STORE, needs_store
+from tests.versions import HAS_STORE, needs_local_scheme, needs_store
 
 pytestmark = pytest.mark.usefixtures("an_entry_for_each_chunk")
 ROOT = Path(__file__).parent.parent.parent
@@ -466,7 +466,7 @@ def test_without_a_ledger_execution_timeout_ends_it_for_good(run_dag, sandbox):
     assert len(sandbox.messages()) == 30
 
 
-@pytest.mark.parametrize("scheme", ["", "file://", "local://"])
+@pytest.mark.parametrize("scheme", ["", "file://", pytest.param("local://", marks=needs_local_scheme)])
 def test_a_try_that_is_taken_for_dead_does_not_write_into_the_report_of_the_next(tmp_path, scheme):
     path = tmp_path / "report.csv"
     earlier = Report(f"{scheme}{path}")
