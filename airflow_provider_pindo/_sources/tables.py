@@ -20,7 +20,7 @@ from airflow_provider_pindo._sources.blocks import BadCell
 from airflow_provider_pindo._sources.columns import FieldMap
 from airflow_provider_pindo._sources.csv_table import BLOCK, CsvTable
 from airflow_provider_pindo._sources.files import File, open_binary, open_text, refuse_odd_paths, storage_path
-from airflow_provider_pindo.api.cells import is_missing
+from airflow_provider_pindo.api.cells import is_missing, is_whole_number
 from airflow_provider_pindo.api.errors import PindoConfigurationError
 from airflow_provider_pindo.api.phone import mask_numbers_in
 
@@ -222,10 +222,14 @@ def _refuse_short_floats(what: str, kind: object) -> None:
 
 
 def _column_values(column: Any) -> list[Any]:
-    """Return the values of an Arrow array. A short float becomes the number that was written: 19.99."""
+    """Return the values of an Arrow array. A short float with a fraction becomes what was written: 19.99."""
     values: list[Any] = column.to_pylist()
     if kind := _short_floats(str(column.type)):
-        return [value if is_missing(value) else _widen(value, *_PRECISIONS[kind[1]]) for value in values]
+        precision = _PRECISIONS[kind[1]]
+        return [
+            value if is_missing(value) or is_whole_number(value) else _widen(value, *precision)
+            for value in values
+        ]
     return values
 
 
