@@ -351,16 +351,16 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
 
     def _refuse_shared_report(self, context: Context) -> None:
         """Refuse a report that the instances of a mapped task would take from each other: its path is fixed."""
-        if getattr(context["ti"], "map_index", -1) < 0:
+        if self.report_path is None or getattr(context["ti"], "map_index", -1) < 0:
             return
-        task: Any = context["dag"].get_task(self.task_id)  # as the DAG has it, with its templates
-        path = getattr(task, "partial_kwargs", vars(task)).get("report_path")
-        if isinstance(path, str) and path and "{" not in path:
+        # As the DAG has it, with its templates. An operator that another task runs is not in the DAG.
+        task: Any = context["dag"].task_dict.get(self.task_id)
+        if task and getattr(task, "partial_kwargs", vars(task)).get("report_path") == self.report_path:
             from airflow_provider_pindo._sources.files import address_of
 
             raise PindoConfigurationError(
-                f"report_path {address_of(path)!r} is the same for every instance of this mapped task, and nothing was "
-                "sent: give each a file of its own, such as report-{{ ti.map_index }}.csv"
+                f"report_path {address_of(self.report_path)!r} is the same for every instance of this mapped task, and "
+                "nothing was sent: give each a file of its own, such as report-{{ ti.map_index }}.csv"
             )
 
     def _exclude(self) -> Any:

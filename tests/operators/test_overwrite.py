@@ -100,7 +100,7 @@ def test_a_report_beside_the_recipients_is_written(sandbox, path):
 
 MAPPED = """
 from datetime import datetime
-from airflow.providers.common.compat.sdk import DAG, task_group
+from airflow.providers.common.compat.sdk import DAG, task, task_group
 from airflow_provider_pindo.operators.sms import PindoSendBulkSmsOperator as Bulk
 
 LISTS = [["+250780000001"], ["+250780000002"]]
@@ -110,6 +110,10 @@ with DAG("DAG_ID", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
     @task_group
     def group(part, report_path):
         Bulk(recipients=part, report_path=report_path, **SEND)
+
+    @task
+    def nested(part, ti=None, **context):
+        Bulk(recipients=part, report_path=f"FOLDER/{ti.map_index}.csv", **SEND).execute({"ti": ti, **context})
 
     TASK
 """
@@ -127,16 +131,22 @@ with DAG("DAG_ID", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
             "for row, part in enumerate(LISTS)])",
             False,
         ),
+        (
+            "Bulk.partial(report_path='FOLDER/0.csv', **SEND).expand_kwargs([{'recipients': part, 'report_path': "
+            "f'FOLDER/{row}.csv'} for row, part in enumerate(LISTS, 1)], strict=False)",
+            False,
+        ),
+        ("nested.expand(part=LISTS)", False),
         ("Bulk.partial(**SEND).expand(recipients=LISTS)", None),
     ],
 )
 def test_every_instance_of_a_mapped_task_has_a_report_of_its_own(
     run_dag, sandbox, tmp_path, task, is_refused, capfd, caplog
 ):
-    run = run_dag(MAPPED.replace("TASK", task.replace("FOLDER", str(tmp_path))))
+    run = run_dag(MAPPED.replace("TASK", task).replace("FOLDER", str(tmp_path)))
     assert run.state == ("failed" if is_refused else "success")
     assert len(sandbox.messages()) == (0 if is_refused else 2)
-    assert len(list(tmp_path.glob("[01].csv"))) == (2 if is_refused is False else 0)
+    assert len(list(tmp_path.glob("[012].csv"))) == (2 if is_refused is False else 0)
     logged = "".join((*capfd.readouterr(), caplog.text))
     assert ("is the same for every instance of this mapped task" in logged) is bool(is_refused)
 
