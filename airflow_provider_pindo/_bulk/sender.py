@@ -414,9 +414,11 @@ class BulkSender:
         if receipt.count > count or receipt.total not in (None, count):
             named = receipt.count if receipt.total is None else f"{receipt.count} of {receipt.total}"
             reason = f"Pindo's receipt names {named} recipients, and the request had {count}"
-            self._unclear(request, reason)
+            self._unclear(request, receipt, reason)
         elif 0 < receipt.count < count:
-            self._unclear(request, f"Pindo accepted {receipt.count} of {count} and does not say which")
+            self._unclear(
+                request, receipt, f"Pindo accepted {receipt.count} of {count} and does not say which"
+            )
         elif receipt.count == 0:
             self._breaker.count_response()
             self._refused(request, f"Pindo accepted none of {count}")
@@ -452,17 +454,17 @@ class BulkSender:
         if problem := spending.problem():
             self._breaker.stop(problem)
 
-    def _unknown(self, request: Request, reason: str) -> None:
+    def _unknown(self, request: Request, reason: str, *, is_seen: bool = False) -> None:
         outcome = request.source.outcome
         outcome.unknown.setdefault(reason, []).extend(request.take())
         self._release(request)
         cost = request.segments * self._spending.price
         outcome.unknown_cost += cost
-        self._spending.add_cost(cost, is_seen=False)
+        self._spending.add_cost(cost, is_seen=is_seen)
 
-    def _unclear(self, request: Request, reason: str) -> None:
+    def _unclear(self, request: Request, receipt: BulkReceipt, reason: str) -> None:
         """Note that Pindo accepted some of a request and does not say whom."""
-        self._unknown(request, reason)
+        self._unknown(request, reason, is_seen=receipt.remaining_balance is not None)
         if self._accepts_unknown:
             self._breaker.count_response()
         else:

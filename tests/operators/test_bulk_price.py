@@ -159,6 +159,13 @@ def test_a_receipt_without_a_balance_counts_as_paid_from_the_wallet(dear, argume
     assert columns_in(stopped.value)["accepted"] == len(dear.messages()) == 40
 
 
+def test_a_receipt_that_names_the_balance_is_believed_when_it_does_not_say_who_was_accepted(dear):
+    body = {"count": 9, "item_price": 0.05, "remaining_balance": 99.5}
+    dear.add_fault("status_after", call="send_bulk_sms", status=201, body=body, times=None)
+    arguments = {"recipients": people(100), "chunk_size": 10, "on_unknown": "accept"}
+    assert send(Store(), min_balance=99, **arguments)["unknown"] == len(dear.messages()) == 100
+
+
 def test_a_late_receipt_does_not_hide_what_others_cost_that_name_no_balance(dear):
     """Its balance is of the time before they were accepted."""
     dear.add_fault("slow_answer", call="send_bulk_sms", to="+250780000011", seconds=0.5)
