@@ -58,7 +58,7 @@ class _PindoHttpHook(HttpHook):
 
         :param endpoint: path and query below the connection's host.
         :param data: the body; for GET the parameters of the query.
-        :param headers: added to the session's, for all later requests as well.
+        :param headers: of this request, besides the session's. A body without a ``Content-Type`` counts as JSON.
         :param extra_options: ``{"check_response": False}`` returns a refusal instead of raising it. All others are
             ignored: timeout, certificates and proxies come from the connection. No redirect is followed, and nothing
             is streamed.
@@ -66,11 +66,14 @@ class _PindoHttpHook(HttpHook):
         :return: the whole response, of at most 32 MiB.
         :raises PindoError: Pindo cannot be reached, or refuses the request.
         """
-        session = self.get_conn(headers, extra_options)
+        session = self.get_conn(None, extra_options)
         url = self.url_from_endpoint(endpoint)
         payload = {} if self.method == "HEAD" else {"params" if self.method == "GET" else "data": data}
         request = requests.Request(self.method, url, headers, **payload, **request_kwargs)
-        return self.run_and_check(session, session.prepare_request(request), extra_options or {})
+        prepared = session.prepare_request(request)
+        if prepared.body is not None:
+            prepared.headers.setdefault("Content-Type", "application/json")
+        return self.run_and_check(session, prepared, extra_options or {})
 
     def run_and_check(
         self, session: Session, prepped_request: PreparedRequest, extra_options: dict[Any, Any]

@@ -155,17 +155,21 @@ def test_the_address_of_an_endpoint_is_read_as_for_every_other_call(sandbox, mon
         ({"json": {"a": 1}}, "application/json"),
         ({"data": {"a": 1}}, "application/x-www-form-urlencoded"),
         ({"files": {"a": "1"}}, "multipart/form-data; boundary="),
-        ({"data": "a", "headers": {"Content-Type": "text/plain"}}, "text/plain"),
+        ({"data": '{"a": 1}'}, "application/json"),
+        ({"data": "a", "headers": {"Content-Type": "text/csv"}}, "text/csv"),
     ],
-    ids=["json", "form", "file", "own"],
+    ids=["json", "form", "file", "text", "own"],
 )
-def test_run_names_the_kind_of_its_body_as_the_http_providers_hook_does(hook, sandbox, request_kwargs, kind):
+def test_run_names_the_kind_of_its_body(hook, sandbox, request_kwargs, kind):
     def content_type():
         headers = sandbox.requests()[-1]["headers"]
         return {name.lower(): value for name, value in headers.items()}["content-type"]
 
-    hook.method = "POST"
-    hook.run("/v1/sms/", extra_options={"check_response": False}, **request_kwargs)
+    hook.method, unchecked = "POST", {"check_response": False}
+    hook.run(
+        "/v1/sms/", "a", {"Content-Type": "text/plain"}, unchecked
+    )  # the next request is not of this kind
+    hook.run("/v1/sms/", extra_options=unchecked, **request_kwargs)
     assert content_type().startswith(kind)
     hook.send_sms(PHONE, "Muraho")
     assert content_type() == "application/json"
