@@ -7,7 +7,8 @@ report, so this DAG needs Airflow 3.1 and ``[pindo] webhooks = True``. ``make up
 - A person whose message was not delivered is put on the call list, with Pindo's reason.
 - A person of whom Pindo reported nothing within an hour is put on it too, as "no report": the message may still
   have arrived.
-- A person whose send was skipped or failed is put on it as "no receipt". The task of that person says why.
+- A person whose send was skipped or failed is put on it as "no receipt". The task of that person says why. The run
+  does not fail.
 - Of the messages that were not delivered, the list has the first 100. The log says how many more there are.
 
 All messages are waited for in one task in the triggerer, so no worker is occupied. In the sandbox, some numbers always

@@ -16,7 +16,10 @@ def abbreviate(things: Sequence[object]) -> str:
 
 
 def format_rows(rows: Iterable[int]) -> str:
-    """Return row numbers as ranges, such as ``1-57,59``."""
+    """Return row numbers as ranges, such as ``1-57,59``.
+
+    :param rows: each of them once.
+    """
     ordered = sorted(rows)
     if len(ordered) > 1 and ordered[-1] - ordered[0] == len(ordered) - 1:  # usually one range
         return f"{ordered[0]}-{ordered[-1]}"

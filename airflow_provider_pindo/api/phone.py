@@ -84,7 +84,10 @@ def _metadata(code: int) -> Any:
 
 
 def _has_zeros(code: int) -> bool:
-    """Return whether a country has mobile numbers that begin with a zero. Their pattern has the lowest digit first."""
+    """Return whether a country has mobile numbers that begin with a zero.
+
+    Their pattern has the lowest digit first, but in a few countries. There known numbers were accepted before.
+    """
     mobile = _metadata(code).mobile
     return mobile is not None and re.match(r"[(?:\[]*0", mobile.national_number_pattern) is not None
 

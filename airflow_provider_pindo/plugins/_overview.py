@@ -255,7 +255,9 @@ def _rejections_of_result(head: Head, listed: Any) -> Iterator[Rejection]:
         if isinstance(person, dict) and isinstance(person.get("row"), int):
             rows[str(person.get("reason"))].append(person["row"])
     for reason, some in rows.items():
-        yield Rejection(head.task, reason, format_rows(some), len(some), _models.read_time(head.updated_at))
+        yield Rejection(
+            head.task, reason, format_rows(set(some)), len(some), _models.read_time(head.updated_at)
+        )
 
 
 def summarise(session: Session, window: Window, *, left_by_failed: bool = False) -> Summary:

@@ -293,7 +293,7 @@ def test_a_socks_proxy_is_refused(make_pindo, sandbox, monkeypatch, from_environ
 
 
 def test_a_failure_of_another_kind_is_told_by_its_kind_alone():
-    assert describe(OSError("somebody:proxy-secret")) == "OSError"
+    assert describe(OSError("somebody:proxy-secret")) == describe(OSError("a", "b")) == "OSError"
 
 
 @pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH])

@@ -23,7 +23,8 @@ def describe(error: BaseException) -> str:
             if isinstance(cause, kind):
                 return words(cause)
     for cause in chain:
-        if type(cause) is OSError and cause.errno is not None:  # the network cannot be reached, for example
+        # The network cannot be reached, for example.
+        if type(cause) is OSError and isinstance(cause.errno, int):
             return os.strerror(cause.errno)
     named = [type(cause).__name__ for cause in chain]
     for name, text in _WORDS_BY_NAME.items():
