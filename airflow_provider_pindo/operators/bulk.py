@@ -146,9 +146,10 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
         bulk request takes ``chunk_size`` of them, but its response has no ids. A retry must have the same value.
     :param pindo_conn_id: Airflow connection of type ``pindo``. (templated)
     :return: ``accepted``, ``rejected``, ``unknown``, ``not_sent``, ``duplicates``, ``excluded``, ``expired``, which add
-        up to ``given``; ``requests``, ``segments``, ``total_cost`` (USD; estimated where Pindo named no price),
-        ``remaining_balance`` (USD; None when Pindo did not say), ``report_path``, and ``rejections``: the first 100 as
-        ``{"row", "phonenumber", "name", "reason"}``. Accepted is not yet delivered.
+        up to ``given``; ``requests``, ``segments`` (of those whom a response of Pindo accepted), ``total_cost`` (USD;
+        estimated where Pindo named no price), ``remaining_balance`` (USD; None when Pindo did not say),
+        ``report_path``, and ``rejections``: the first 100 as ``{"row", "phonenumber", "name", "reason"}``. Accepted is
+        not yet delivered.
     :raises AirflowFailException: a retry cannot help: bad input, a refused token, everybody rejected, an unknown
         outcome; or, where there is no ledger, somebody was texted. Says how many were texted.
     :raises PindoError: a retry goes on with what was not sent: no connection, too many requests, an empty wallet.
