@@ -123,7 +123,9 @@ class PindoSendBulkSmsOperator(PindoAskingOperator):
     :param max_cost: USD that the whole send may cost, over all tries. Unknown outcomes count as sent. Sending stops
         before it would cost more. With this or ``min_balance``, the first request goes out alone, since its receipt
         names the price.
-    :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample.
+    :param item_price: USD for one segment, for estimates until a receipt says it: 0.006, as in Pindo's sample. Give it
+        where your messages cost more: requests whose responses are lost before the first receipt count at it, also
+        for the limits.
     :param report_path: path or URL of a CSV that gets a line for everybody: ``row, phonenumber, name, outcome,
         reason, sms_id``, as results come in. A later try writes it anew, with what the earlier ones did; if it is
         interrupted, the file ends early. With webhooks on, the column ``evidence`` lets the delivery sensor look for
